@@ -1,0 +1,74 @@
+"""`nvf-cli`: one module a command, imported only when the command runs."""
+
+import importlib
+import sys
+from pathlib import Path
+
+import click
+
+# command -> (module, one-line help). The modules define a click command named `command`.
+COMMANDS = {
+    "synthesize": "cli.synthesize",
+    "body": "cli.body",
+    "check-data": "cli.check_data",
+    "fit": "cli.fit",
+    "preprocess": "cli.preprocess",
+    "train": "cli.train",
+    "evaluate": "cli.evaluate",
+    "inspect": "cli.inspect",
+    "view": "cli.view",
+    "predict": "cli.predict",
+    "report": "cli.report",
+    "export": "cli.export",
+}
+
+
+class LazyGroup(click.Group):
+    """Imports a command's module when the command is asked for: `nvf-cli --help` should not load torch."""
+
+    def list_commands(self, context):
+        return list(COMMANDS)
+
+    def get_command(self, context, name):
+        if name not in COMMANDS:
+            return None
+        return importlib.import_module(COMMANDS[name]).command
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+def nvf():
+    """Root-relative 3D human pose with a Neural Voting Field: prepare data, train, evaluate."""
+
+
+def refuse_shadowed_packages() -> None:
+    """Our top-level packages have common names; fail early when another installed package stands in front of ours."""
+    home = Path(__file__).resolve().parent.parent
+    for name in ("pipeline", "model"):
+        found = Path(importlib.import_module(name).__file__).resolve().parent
+        if found != home / name:
+            raise SystemExit(
+                f"The package '{name}' is imported from {found}, which is not this project's ({home / name}). "
+                "Give nvf-cli a virtual environment of its own (`make setup` makes one)."
+            )
+
+
+def main() -> None:
+    """Entry point. Exit codes: 0 done, 1 done with failures listed, 2 refused or wrong usage."""
+    refuse_shadowed_packages()
+    from pipeline.errors import InputError
+
+    try:
+        nvf(standalone_mode=False)
+    except InputError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(2)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Stopped.", err=True)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

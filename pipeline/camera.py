@@ -1,0 +1,135 @@
+"""Cameras: projection, Human3.6M's distortion, and the crop that every stored view is.
+
+Pixel centres are integers (the top-left one is 0, 0); camera axes are x right, y down, z forward. A crop is one warp of the
+source image: undistorted, rotated so that the box centre lies on the optical axis, scaled to a square pinhole image.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from pipeline.errors import InputError
+from pipeline.records import Camera
+
+# Crop side over the longer side of the person's box (3DMPPE's and I2L-MeshNet's margin).
+BOX_MARGIN = 1.25
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A virtual square pinhole camera that shares its centre with the source camera.
+
+    K: (3, 3) pixels, principal point at the image centre. R: (3, 3) source-camera axes -> crop axes. size: side in pixels.
+    """
+
+    K: np.ndarray
+    R: np.ndarray
+    size: int
+
+
+def world_to_camera(camera: Camera, points: np.ndarray) -> np.ndarray:
+    """(..., 3) metres in the instant's frame -> camera axes."""
+    return points @ camera.R.T + camera.t
+
+
+def camera_to_world(camera: Camera, points: np.ndarray) -> np.ndarray:
+    """Inverse of `world_to_camera`."""
+    return (points - camera.t) @ camera.R
+
+
+def distort(xy: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
+    """Human3.6M's distortion of normalised image coordinates (..., 2) = (X/Z, Y/Z).
+
+    `coefficients`: k1 k2 k3 p1 p2. Source: ProjectPointRadial.m of the dataset's release. It is not OpenCV's model: the
+    tangential term multiplies the point itself, `(x', y') = (x, y) (1 + k1 r2 + k2 r2^2 + k3 r2^3 + p1 y + p2 x) + (p2, p1) r2`.
+    """
+    k1, k2, k3, p1, p2 = coefficients
+    x, y = xy[..., 0], xy[..., 1]
+    r2 = x * x + y * y
+    scale = 1 + k1 * r2 + k2 * r2**2 + k3 * r2**3 + p1 * y + p2 * x
+    return np.stack([x * scale + p2 * r2, y * scale + p1 * r2], -1)
+
+
+def undistort(xy: np.ndarray, coefficients: np.ndarray, iterations: int = 30) -> np.ndarray:
+    """Inverse of `distort` by fixed-point iteration; exact to 1e-9 within Human3.6M's image."""
+    if not np.any(coefficients):
+        return xy
+    undistorted = xy.copy()
+    for _ in range(iterations):
+        undistorted = undistorted + (xy - distort(undistorted, coefficients))
+    return undistorted
+
+
+def project(camera: Camera, points_cam: np.ndarray) -> np.ndarray:
+    """(..., 3) metres in camera axes -> (..., 2) pixels of the source image, with its distortion."""
+    xy = distort(points_cam[..., :2] / points_cam[..., 2:], camera.distortion)
+    return xy @ camera.K[:2, :2].T + camera.K[:2, 2]
+
+
+def pixel_rays(camera: Camera, pixels: np.ndarray) -> np.ndarray:
+    """(..., 2) source pixels -> (..., 2) undistorted normalised coordinates X/Z, Y/Z."""
+    xy = (pixels - camera.K[:2, 2]) @ np.linalg.inv(camera.K[:2, :2]).T
+    return undistort(xy, camera.distortion)
+
+
+def project_pinhole(K: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """(..., 3) metres in the axes of a pinhole camera -> (..., 2) pixels."""
+    return points[..., :2] / points[..., 2:] @ K[:2, :2].T + K[:2, 2]
+
+
+def look_at(direction: np.ndarray) -> np.ndarray:
+    """(3, 3) smallest rotation that takes `direction` (3,) to +z: the crop's rotation without roll about its own axis."""
+    d = direction / np.linalg.norm(direction)
+    axis = np.cross(d, [0.0, 0.0, 1.0])
+    K = np.array([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]])
+    return np.eye(3) + K + K @ K / (1 + d[2])
+
+
+def make_crop(camera: Camera, box: np.ndarray, crop_px: int, size: int) -> Crop:
+    """The virtual camera that sees the person's box.
+
+    box: (4,) x, y, width, height in source pixels. The square of side BOX_MARGIN * max(width, height) about the box centre
+    becomes crop_px pixels; the stored image is size >= crop_px pixels wide, the rest being margin for augmentation.
+    Raises InputError for a box without area.
+    """
+    x, y, w, h = (float(value) for value in box)
+    if not (np.isfinite([x, y, w, h]).all() and w > 0 and h > 0):
+        raise InputError(f"the box {[x, y, w, h]} has no area; give x, y, width and height in pixels, width and height above 0")
+    centre = np.array([x + (w - 1) / 2, y + (h - 1) / 2])
+    half = BOX_MARGIN * max(w, h) / 2
+    rays = pixel_rays(camera, np.array([centre, centre - [half, 0], centre + [half, 0], centre - [0, half], centre + [0, half]]))
+    rays = np.concatenate([rays, np.ones((5, 1))], -1)
+    R = look_at(rays[0])
+    edges = rays[1:] @ R.T
+    spans = np.abs(edges[[1, 3], [0, 1]] / edges[[1, 3], 2] - edges[[0, 2], [0, 1]] / edges[[0, 2], 2])
+    f = crop_px / spans.mean()
+    c = (size - 1) / 2
+    return Crop(np.array([[f, 0, c], [0, f, c], [0, 0, 1]]), R, size)
+
+
+def warp_to_crop(image: np.ndarray, camera: Camera, crop: Crop) -> np.ndarray:
+    """One warp of the source image (H, W, 3) to the crop (size, size, 3); what lies outside the source image is black.
+
+    The image is first halved until a crop pixel covers less than two source pixels, which avoids aliasing.
+    """
+    jj, ii = np.meshgrid(np.arange(crop.size), np.arange(crop.size))
+    directions = np.stack([(jj - crop.K[0, 2]) / crop.K[0, 0], (ii - crop.K[1, 2]) / crop.K[1, 1], np.ones(jj.shape)], -1)
+    source = project(camera, directions @ crop.R)
+    ratio = camera.K[0, 0] / crop.K[0, 0]
+    while ratio >= 2:
+        height, width = image.shape[:2]
+        if height % 2 or width % 2:  # halve exactly, so that pixel centres stay where the formula below puts them
+            image = cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
+        image = cv2.resize(image, (image.shape[1] // 2, image.shape[0] // 2), interpolation=cv2.INTER_AREA)
+        source = (source + 0.5) / 2 - 0.5
+        ratio /= 2
+    source = source.astype(np.float32)
+    return cv2.remap(image, source[..., 0], source[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+
+
+def in_image(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
+    """(..., 2) pixels -> (...,) bool: inside the image, borders of the outermost pixels included."""
+    return (
+        (pixels[..., 0] >= -0.5) & (pixels[..., 0] <= width - 0.5) & (pixels[..., 1] >= -0.5) & (pixels[..., 1] <= height - 0.5)
+    )

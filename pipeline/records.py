@@ -1,0 +1,168 @@
+"""The records that flow through the pipeline: Instant -> BodyFit -> BodyMesh -> FieldSamples.
+
+Metres, radians and pixels; camera axes x right, y down, z forward; pixel centres are integers. Each stage takes one record and
+returns the next; none changes what it was given. The *instant's frame* is the world where the source has extrinsics, else the
+axes of the one camera.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A calibrated camera. `X_cam = R @ X + t` for X in the instant's frame.
+
+    K: (3, 3) pixels. R: (3, 3), t: (3,) metres. width, height: pixels. distortion: (5,) k1 k2 k3 p1 p2 of Human3.6M's own
+    model (`pipeline.camera.distort`), zeros for a pinhole. assumed: the focal length was guessed, not calibrated.
+    """
+
+    K: np.ndarray
+    R: np.ndarray
+    t: np.ndarray
+    width: int
+    height: int
+    distortion: np.ndarray = field(default_factory=lambda: np.zeros(5))
+    assumed: bool = False
+
+
+@dataclass(frozen=True)
+class View:
+    """One image of an instant.
+
+    id: unique in the source, "<instant id>/<camera>". image_path: relative to the source's root; a video frame is
+    "FILE#frame=N". box: (4,) x, y, width, height of the person, source pixels. joints_2d: (J, 2) source pixels, distorted as
+    the image is. confidence: (J,) 0..1, 0 where the joint was not seen (its joints_2d are then 0).
+    keypoints_2d: further 2D evidence by joint-set name, (N, 3) x, y, confidence (OpenPose's hands and face).
+    """
+
+    id: str
+    camera_id: str
+    camera: Camera
+    image_path: str
+    box: np.ndarray
+    joints_2d: np.ndarray
+    confidence: np.ndarray
+    keypoints_2d: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Instant:
+    """One body at one moment, seen in 1..n views.
+
+    id: unique in the source, "<subject>/<action>/<frame>"-like, sorts by time. subject: None where the source does not know
+    it. joint_set: name of the set of joints_3d and of every view's joints_2d. joints_3d: (J, 3) metres in the instant's frame,
+    or None. joints_3d_valid: (J,) bool. has_world: the frame is a world that all views share.
+    supplied: a fit that came with the dataset, if any. split: "train", "validation" or "test", set by the plan.
+    """
+
+    id: str
+    subject: str | None
+    action: str
+    frame: int
+    joint_set: str
+    views: tuple[View, ...]
+    joints_3d: np.ndarray | None = None
+    joints_3d_valid: np.ndarray | None = None
+    has_world: bool = False
+    supplied: "BodyParameters | None" = None
+    split: str = ""
+
+
+@dataclass(frozen=True)
+class BodyParameters:
+    """SMPL-X parameters of one body: axis-angle (radians), hands flat at zero, no PCA. transl in metres.
+
+    `vertices = smplx(...)(betas, ..., transl)`: a rotation of the frame about the origin changes global_orient and transl,
+    see `pipeline.body.model.move_body`.
+    """
+
+    betas: np.ndarray              # (10,)
+    global_orient: np.ndarray      # (3,)
+    body_pose: np.ndarray          # (63,)
+    left_hand_pose: np.ndarray     # (45,)
+    right_hand_pose: np.ndarray    # (45,)
+    jaw_pose: np.ndarray           # (3,)
+    leye_pose: np.ndarray          # (3,)
+    reye_pose: np.ndarray          # (3,)
+    expression: np.ndarray         # (10,)
+    transl: np.ndarray             # (3,)
+
+
+PARAMETER_SIZES = {
+    "betas": 10, "global_orient": 3, "body_pose": 63, "left_hand_pose": 45, "right_hand_pose": 45,
+    "jaw_pose": 3, "leye_pose": 3, "reye_pose": 3, "expression": 10, "transl": 3,
+}
+
+
+@dataclass(frozen=True)
+class FitQuality:
+    """How good a fit is, and why it may be refused.
+
+    fit_error_mm: mean over the joints with 3D of the distance to the fitted ones after mean-translation alignment; NaN without
+    3D. reprojection_px: (views,) mean over seen joints, source pixels; NaN for a view without any. reprojection_crop: (views,)
+    the same as a fraction of the crop's side. start: name of the start that won; margin: cost of the second best start over the
+    best, minus 1 (inf with one start). unseen: names of degrees of freedom that the evidence does not constrain.
+    """
+
+    fit_error_mm: float
+    reprojection_px: np.ndarray
+    reprojection_crop: np.ndarray
+    iterations: int
+    converged: bool
+    start: str
+    margin: float
+    valid: bool
+    unseen: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class BodyFit:
+    """The body model fitted to an instant. parameters are in the instant's frame."""
+
+    instant_id: str
+    parameters: BodyParameters
+    quality: FitQuality
+
+
+@dataclass(frozen=True)
+class BodyMesh:
+    """A posed body in the instant's frame.
+
+    vertices: (V, 3) metres. faces: (F, 3) int64. joints: (55, 3) metres, SMPL-X's tree. field_joints: (J, 3) metres, the
+    joints of `skeletons.FIELD_JOINTS` on this mesh.
+    """
+
+    instant_id: str
+    vertices: np.ndarray
+    faces: np.ndarray
+    joints: np.ndarray
+    field_joints: np.ndarray
+
+
+@dataclass(frozen=True)
+class FieldSamples:
+    """Supervision of the field for one view, root-relative in crop axes, on the 0.1 mm lattice.
+
+    points: (N, 3) int16 lattice steps, the pool in shuffled order. sdf: (N,) int16 lattice steps, negative inside.
+    voters: (J, K) uint16 indices into points. joint_offsets: (J, K, 3) int16, joint - point for each voter.
+    joints: (J, 3) int16, root: (3,) float64 metres in crop axes of the camera.
+    """
+
+    view_id: str
+    points: np.ndarray
+    sdf: np.ndarray
+    voters: np.ndarray
+    joint_offsets: np.ndarray
+    joints: np.ndarray
+    root: np.ndarray
+
+
+@dataclass(frozen=True)
+class Reject:
+    """Something that was left out, and why. key: instant or view id, or a file. stage: read, fit, mesh, sample, write."""
+
+    key: str
+    stage: str
+    reason: str

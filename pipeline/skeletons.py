@@ -1,0 +1,140 @@
+"""Joint sets: names, parents, mirror pairs, roots and the subsets that protocols score.
+
+The only source of joint counts and orders. A joint set says what the joints are called; where they lie on a body model is
+`pipeline.body.keypoints`. Joints of different sets are matched by name.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class JointSet:
+    """Named joints in a fixed order.
+
+    names: J joint names. parents: J indices of parents, -1 for the top of a tree. root: name of the joint that root-relative
+    coordinates are relative to (None where the set has no 3D root).
+    """
+
+    name: str
+    names: tuple[str, ...]
+    parents: tuple[int, ...]
+    root: str | None = None
+
+    def __post_init__(self):
+        assert len(self.names) == len(self.parents) == len(set(self.names)), self.name
+        assert self.root is None or self.root in self.names, self.name
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def index(self, name: str) -> int:
+        return self.names.index(name)
+
+    @cached_property
+    def root_index(self) -> int:
+        assert self.root is not None, f"{self.name} has no root"
+        return self.index(self.root)
+
+    @cached_property
+    def flip(self) -> np.ndarray:
+        """(J,) index of the joint that each joint becomes in a mirrored image."""
+        return np.array([self.index(mirror_name(name)) for name in self.names])
+
+    @cached_property
+    def bones(self) -> tuple[tuple[int, int], ...]:
+        """(parent, child) pairs, for drawing and bone lengths."""
+        return tuple((p, j) for j, p in enumerate(self.parents) if p >= 0)
+
+    def indices(self, names: tuple[str, ...]) -> np.ndarray:
+        return np.array([self.index(name) for name in names])
+
+
+def mirror_name(name: str) -> str:
+    """'left_knee' -> 'right_knee'; names without a side are their own mirror image."""
+    if name.startswith("left_"):
+        return "right_" + name[len("left_"):]
+    if name.startswith("right_"):
+        return "left_" + name[len("right_"):]
+    return name
+
+
+def match_joints(source: JointSet, target: JointSet) -> tuple[np.ndarray, np.ndarray]:
+    """Joints that both sets name: (indices into source, indices into target), in target order."""
+    shared = [name for name in target.names if name in source.names]
+    return source.indices(tuple(shared)), target.indices(tuple(shared))
+
+
+def _joint_set(name: str, tree: list[tuple[str, str | None]], root: str | None = None) -> JointSet:
+    names = tuple(joint for joint, _ in tree)
+    parents = tuple(-1 if parent is None else names.index(parent) for _, parent in tree)
+    return JointSet(name, names, parents, root)
+
+
+# Human3.6M's 17 joints in the order of 3DMPPE / I2L-MeshNet; the root is the pelvis. "spine" is their Torso (H36M Spine1),
+# "neck" H36M's Neck, "nose" its Head and "head_top" its end site.
+HUMAN36M = _joint_set("human36m_17", [
+    ("pelvis", None),
+    ("right_hip", "pelvis"), ("right_knee", "right_hip"), ("right_ankle", "right_knee"),
+    ("left_hip", "pelvis"), ("left_knee", "left_hip"), ("left_ankle", "left_knee"),
+    ("spine", "pelvis"), ("neck", "spine"), ("nose", "neck"), ("head_top", "nose"),
+    ("left_shoulder", "neck"), ("left_elbow", "left_shoulder"), ("left_wrist", "left_elbow"),
+    ("right_shoulder", "neck"), ("right_elbow", "right_shoulder"), ("right_wrist", "right_elbow"),
+], root="pelvis")
+
+# MSCOCO's 17 keypoints, in the dataset's order.
+COCO = _joint_set("coco_17", [
+    ("nose", None), ("left_eye", "nose"), ("right_eye", "nose"), ("left_ear", "left_eye"), ("right_ear", "right_eye"),
+    ("left_shoulder", "nose"), ("right_shoulder", "nose"), ("left_elbow", "left_shoulder"), ("right_elbow", "right_shoulder"),
+    ("left_wrist", "left_elbow"), ("right_wrist", "right_elbow"), ("left_hip", "left_shoulder"), ("right_hip", "right_shoulder"),
+    ("left_knee", "left_hip"), ("right_knee", "right_hip"), ("left_ankle", "left_knee"), ("right_ankle", "right_knee"),
+])
+
+# OpenPose BODY_25.
+OPENPOSE_25 = _joint_set("openpose_25", [
+    ("nose", "neck"), ("neck", "pelvis"),
+    ("right_shoulder", "neck"), ("right_elbow", "right_shoulder"), ("right_wrist", "right_elbow"),
+    ("left_shoulder", "neck"), ("left_elbow", "left_shoulder"), ("left_wrist", "left_elbow"),
+    ("pelvis", None),
+    ("right_hip", "pelvis"), ("right_knee", "right_hip"), ("right_ankle", "right_knee"),
+    ("left_hip", "pelvis"), ("left_knee", "left_hip"), ("left_ankle", "left_knee"),
+    ("right_eye", "nose"), ("left_eye", "nose"), ("right_ear", "right_eye"), ("left_ear", "left_eye"),
+    ("left_big_toe", "left_ankle"), ("left_small_toe", "left_big_toe"), ("left_heel", "left_ankle"),
+    ("right_big_toe", "right_ankle"), ("right_small_toe", "right_big_toe"), ("right_heel", "right_ankle"),
+], root="pelvis")
+
+_FINGERS = ("index", "middle", "pinky", "ring", "thumb")
+_SMPLX_BODY = [
+    ("pelvis", None), ("left_hip", "pelvis"), ("right_hip", "pelvis"), ("spine1", "pelvis"),
+    ("left_knee", "left_hip"), ("right_knee", "right_hip"), ("spine2", "spine1"),
+    ("left_ankle", "left_knee"), ("right_ankle", "right_knee"), ("spine3", "spine2"),
+    ("left_foot", "left_ankle"), ("right_foot", "right_ankle"), ("neck", "spine3"),
+    ("left_collar", "spine3"), ("right_collar", "spine3"), ("head", "neck"),
+    ("left_shoulder", "left_collar"), ("right_shoulder", "right_collar"),
+    ("left_elbow", "left_shoulder"), ("right_elbow", "right_shoulder"),
+    ("left_wrist", "left_elbow"), ("right_wrist", "right_elbow"),
+]
+_SMPLX_HANDS = [
+    (f"{side}_{finger}{k}", f"{side}_wrist" if k == 1 else f"{side}_{finger}{k - 1}")
+    for side in ("left", "right") for finger in _FINGERS for k in (1, 2, 3)
+]
+
+# The 22 body joints of SMPL-X, and all 55 of its kinematic tree.
+SMPLX_22 = _joint_set("smplx_22", _SMPLX_BODY, root="pelvis")
+SMPLX_55 = _joint_set(
+    "smplx_55", _SMPLX_BODY + [("jaw", "head"), ("left_eye", "head"), ("right_eye", "head")] + _SMPLX_HANDS, root="pelvis"
+)
+# SMPL's 24 joints (3DPW's `jointPositions`).
+SMPL_24 = _joint_set(
+    "smpl_24", _SMPLX_BODY + [("left_hand", "left_wrist"), ("right_hand", "right_wrist")], root="pelvis"
+)
+
+JOINT_SETS = {s.name: s for s in (HUMAN36M, COCO, OPENPOSE_25, SMPLX_22, SMPLX_55, SMPL_24)}
+
+# The joint set of every shard: what the field votes for, in this order.
+FIELD_JOINTS = HUMAN36M
+
+# The 14 joints that I2L-MeshNet, SPIN and their successors score: without pelvis, spine and nose.
+HUMAN36M_14 = tuple(name for name in HUMAN36M.names if name not in ("pelvis", "spine", "nose"))
