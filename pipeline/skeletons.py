@@ -131,7 +131,45 @@ SMPL_24 = _joint_set(
     "smpl_24", _SMPLX_BODY + [("left_hand", "left_wrist"), ("right_hand", "right_wrist")], root="pelvis"
 )
 
-JOINT_SETS = {s.name: s for s in (HUMAN36M, COCO, OPENPOSE_25, SMPLX_22, SMPLX_55, SMPL_24)}
+_OPENPOSE_FINGERS = ("thumb", "index", "middle", "ring", "pinky")
+
+
+def _openpose_hand(side: str) -> JointSet:
+    wrist = f"{side}_wrist"
+    tree: list[tuple[str, str | None]] = [(wrist, None)]
+    for finger in _OPENPOSE_FINGERS:
+        chain = [wrist, *(f"{side}_{finger}{k}" for k in (1, 2, 3)), f"{side}_{finger}_tip"]
+        tree += [(joint, parent) for parent, joint in zip(chain, chain[1:], strict=False)]
+    return _joint_set(f"openpose_{side}_hand_21", tree)
+
+
+def _landmark_face() -> JointSet:
+    """OpenPose's face keypoints 17..67: without the jaw line before them and the pupils after them. A side is the person's own."""
+    names = [f"right_brow{k}" for k in (1, 2, 3, 4, 5)] + [f"left_brow{k}" for k in (5, 4, 3, 2, 1)]
+    names += [f"nose_ridge{k}" for k in (1, 2, 3, 4)]
+    names += ["right_nostril1", "right_nostril2", "nose_base", "left_nostril2", "left_nostril1"]
+    names += [f"right_eye_{place}" for place in ("outer", "top_outer", "top_inner", "inner", "bottom_inner", "bottom_outer")]
+    names += [f"left_eye_{place}" for place in ("inner", "top_inner", "top_outer", "outer", "bottom_outer", "bottom_inner")]
+    names += [
+        "right_mouth_corner", "right_lip_top2", "right_lip_top1", "lip_top", "left_lip_top1", "left_lip_top2",
+        "left_mouth_corner", "left_lip_bottom2", "left_lip_bottom1", "lip_bottom", "right_lip_bottom1", "right_lip_bottom2",
+        "right_mouth_inner", "right_inner_lip_top", "inner_lip_top", "left_inner_lip_top",
+        "left_mouth_inner", "left_inner_lip_bottom", "inner_lip_bottom", "right_inner_lip_bottom",
+    ]
+    return _joint_set("openpose_face_51", [(name, None) for name in names])
+
+
+# OpenPose's hands (wrist, then thumb to pinky with four points each) and the 51 inner points of its face, in OpenPose's order.
+# A hand's mirror image is the other hand's set, so `flip` is defined on the face only.
+OPENPOSE_LEFT_HAND, OPENPOSE_RIGHT_HAND = _openpose_hand("left"), _openpose_hand("right")
+OPENPOSE_FACE = _landmark_face()
+
+JOINT_SETS = {
+    s.name: s
+    for s in (
+        HUMAN36M, COCO, OPENPOSE_25, SMPLX_22, SMPLX_55, SMPL_24, OPENPOSE_LEFT_HAND, OPENPOSE_RIGHT_HAND, OPENPOSE_FACE,
+    )
+}
 
 # The joint set of every shard: what the field votes for, in this order.
 FIELD_JOINTS = HUMAN36M

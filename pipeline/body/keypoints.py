@@ -1,0 +1,159 @@
+"""Where the joints of each joint set lie on a body model.
+
+Every joint is a weighted sum of the model's 55 joints and of some of its vertices, with weights that sum to one. Datasets do not agree
+on where a hip is, so a joint set's joints are not simply those of the model with the same name.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from smplx.vertex_ids import vertex_ids
+
+from pipeline.body.model import BodyModel
+from pipeline.body.reader import read_plain_arrays
+from pipeline.errors import InputError
+from pipeline.skeletons import HUMAN36M, JOINT_SETS, OPENPOSE_FACE, SMPLX_55, JointSet
+
+# Joints that lie on one vertex of smplx's table (the same vertices as SMPLify-X takes).
+LANDMARK_VERTICES = {
+    "nose": "nose", "left_eye": "leye", "right_eye": "reye", "left_ear": "lear", "right_ear": "rear",
+    "left_big_toe": "LBigToe", "left_small_toe": "LSmallToe", "left_heel": "LHeel",
+    "right_big_toe": "RBigToe", "right_small_toe": "RSmallToe", "right_heel": "RHeel",
+} | {
+    f"{side}_{finger}_tip": side[0] + finger
+    for side in ("left", "right") for finger in ("thumb", "index", "middle", "ring", "pinky")
+}
+
+# Human3.6M's skeleton in terms of SMPL-X's joints: (weight, joint) sums; "crown" is the top of the head.
+# Its hips are wider and higher than the thigh bones' heads, its "nose" is the Head marker joint at the face.
+HUMAN36M_JOINTS = {
+    "pelvis": ((0.5, "left_hip"), (0.5, "right_hip")),
+    "spine": ((0.35, "spine2"), (0.65, "spine3")),
+    "neck": ((0.5, "left_shoulder"), (0.5, "right_shoulder")),
+    "head_top": ((1.0, "crown"),),
+}
+
+
+@dataclass(frozen=True)
+class KeypointMap:
+    """A joint set on a body: `keypoints = joint_weights @ joints + vertex_weights @ vertices[vertex_ids]`.
+
+    joint_weights: (J, 55). vertex_ids: (M,) int64 vertices. vertex_weights: (J, M). Each row of the two sums to one where
+    defined: (J,) bool, and is zero elsewhere.
+    """
+
+    joint_set: JointSet
+    joint_weights: np.ndarray
+    vertex_ids: np.ndarray
+    vertex_weights: np.ndarray
+    defined: np.ndarray
+
+    def __call__(self, joints, vertices):
+        """(..., J, 3) metres from joints (..., 55, 3) and vertices (..., V, 3); numpy in, numpy out, torch in, torch out."""
+        if isinstance(joints, torch.Tensor):
+            by_joint, by_vertex, ids = self._tensors
+            return by_joint.to(joints) @ joints + by_vertex.to(joints) @ vertices[..., ids.to(joints.device), :]
+        return self.joint_weights @ joints + self.vertex_weights @ vertices[..., self.vertex_ids, :]
+
+    @cached_property
+    def _tensors(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        return torch.from_numpy(self.joint_weights), torch.from_numpy(self.vertex_weights), torch.from_numpy(self.vertex_ids)
+
+
+def keypoint_map(body: BodyModel, joint_set: str | JointSet, regressor_file: Path | None = None) -> KeypointMap:
+    """Where each joint of a set lies on this body.
+
+    joint_set: a set of `skeletons.JOINT_SETS` or its name. regressor_file: a user's (17, V) regressor for Human3.6M's joints in
+    place of the built-in definition, .npy or .npz.
+    """
+    if isinstance(joint_set, str):
+        if joint_set not in JOINT_SETS:
+            raise InputError(f"Unknown joint set '{joint_set}'; choose one of {', '.join(JOINT_SETS)}.")
+        joint_set = JOINT_SETS[joint_set]
+    if regressor_file is not None:
+        return regressor_map(body, joint_set, Path(regressor_file))
+    if joint_set is OPENPOSE_FACE:
+        return face_map(body)
+    rows = [joint_row(body, joint_set, name) for name in joint_set.names]
+    return compose(joint_set, rows)
+
+
+def compose(joint_set: JointSet, rows: list[dict[str | int, float]]) -> KeypointMap:
+    """rows: for each joint of the set, weights by SMPL-X joint name (str) or vertex (int); empty where the body has no such joint."""
+    ids = sorted({key for row in rows for key in row if isinstance(key, int)})
+    column = {vertex: m for m, vertex in enumerate(ids)}
+    by_joint = np.zeros((len(rows), len(SMPLX_55)), np.float32)
+    by_vertex = np.zeros((len(rows), len(ids)), np.float32)
+    for j, row in enumerate(rows):
+        for key, weight in row.items():
+            if isinstance(key, int):
+                by_vertex[j, column[key]] += weight
+            else:
+                by_joint[j, SMPLX_55.index(key)] += weight
+    defined = np.array([bool(row) for row in rows])
+    return KeypointMap(joint_set, by_joint, np.array(ids, np.int64), by_vertex, defined)
+
+
+def joint_row(body: BodyModel, joint_set: JointSet, name: str) -> dict[str | int, float]:
+    """Weights of one joint of a set."""
+    if joint_set is HUMAN36M and name in HUMAN36M_JOINTS:
+        return {crown_vertex(body) if key == "crown" else key: weight for weight, key in HUMAN36M_JOINTS[name]}
+    if name in ("left_hand", "right_hand"):
+        return {f"{name.removesuffix('hand')}middle1": 1.0}  # SMPL ends there
+    # In SMPL-X, left_eye is an eyeball's joint; in image sets it is a point of the face.
+    if name in LANDMARK_VERTICES and joint_set is not SMPLX_55:
+        return {vertex_ids["smplx"][LANDMARK_VERTICES[name]]: 1.0}
+    return {name: 1.0} if name in SMPLX_55.names else {}
+
+
+def crown_vertex(body: BodyModel) -> int:
+    """The topmost vertex of the template: the crown of the head."""
+    return int(body.v_template[:, 1].argmax())
+
+
+def face_map(body: BodyModel) -> KeypointMap:
+    """The 51 face landmarks, by the model's own faces and barycentric coordinates."""
+    corners = body.faces[body.layer.lmk_faces_idx.numpy()]
+    weights = body.layer.lmk_bary_coords.numpy()
+    rows = []
+    for triangle, bary in zip(corners, weights, strict=True):
+        row: dict[str | int, float] = {}
+        for vertex, weight in zip(triangle, bary, strict=True):
+            row[int(vertex)] = row.get(int(vertex), 0.0) + float(weight)
+        rows.append(row)
+    return compose(OPENPOSE_FACE, rows)
+
+
+def regressor_map(body: BodyModel, joint_set: JointSet, path: Path) -> KeypointMap:
+    """A user's joint regressor: one row a joint over all vertices, rows summing to one."""
+    regressor = read_regressor(path)
+    wanted = (len(joint_set), body.n_vertices)
+    if regressor.shape != wanted:
+        raise InputError(
+            f"The joint regressor {path} has shape {regressor.shape}, but {joint_set.name} on this body ({body.name}) needs {wanted}. "
+            "A regressor made for SMPL (6890 vertices) does not fit SMPL-X (10475), nor either the free body."
+        )
+    sums = regressor.sum(1)
+    if not np.isfinite(regressor).all() or np.abs(sums - 1).max() > 0.05:
+        raise InputError(f"The rows of the joint regressor {path} sum to {sums.min():.3f} .. {sums.max():.3f}; each must sum to one.")
+    ids = np.flatnonzero(np.abs(regressor).max(0) > 0)
+    weights = (regressor[:, ids] / sums[:, None]).astype(np.float32)
+    zeros = np.zeros((len(joint_set), len(SMPLX_55)), np.float32)
+    return KeypointMap(joint_set, zeros, ids, weights, np.ones(len(joint_set), bool))
+
+
+def read_regressor(path: Path) -> np.ndarray:
+    """(J, V) float64 from an .npy, or from the one array of an .npz."""
+    if path.suffix.lower() == ".npz":
+        arrays = read_plain_arrays(path, ("J_regressor",))
+        return arrays["J_regressor"].astype(np.float64)
+    try:
+        regressor = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"The joint regressor {path} cannot be read as a plain .npy array ({error}).") from error
+    if regressor.dtype.kind not in "fiu" or regressor.ndim != 2:
+        raise InputError(f"The joint regressor {path} is {regressor.dtype} {regressor.shape}; it must be a (joints, vertices) array of numbers.")
+    return regressor.astype(np.float64)
