@@ -1,0 +1,176 @@
+"""MSCOCO keypoints: `annotations/person_keypoints_{train,val}2017.json` and the images beside them. One `Instant` is
+one person.
+
+There is no 3D and no camera: f = sqrt(w^2 + h^2) about the image centre unless a focal length is given. train2017 is
+the training split, val2017 the validation split.
+"""
+
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.errors import InputError
+from pipeline.images import resolve
+from pipeline.records import BodyParameters, Camera, Instant, View
+from pipeline.skeletons import COCO
+from pipeline.sources.base import MISSING_IMAGE, Source, array, box_problem, load_json, member, neural_annot
+
+FILES = {"train2017": "train", "val2017": "validation"}
+# SPIN's filter asks for all twelve joints from the shoulders down.
+BODY_JOINTS = slice(5, 17)
+PEOPLE = ("labelled", "complete")
+# SMPL (not SMPL-X) parameters, which this pipeline has no body for.
+SMPL_FITS = "annotations/coco_smplifyx_train.json"
+SMPLX_FITS = "annotations/MSCOCO_train_SMPLX_all_NeuralAnnot.json"
+
+
+class Coco(Source):
+    """people: "labelled" takes everyone who is no crowd and has a labelled keypoint (3DMPPE, I2L-MeshNet, Pose2Mesh),
+    "complete" those with all twelve body joints (SPIN). focal: pixels, in place of the assumed focal length."""
+
+    name = "coco"
+    joint_set = COCO.name
+
+    def __init__(self, root: Path, people: str = "labelled", focal: float | None = None):
+        super().__init__(root)
+        if people not in PEOPLE:
+            raise InputError(f"people is {people!r}; choose one of {', '.join(PEOPLE)}.")
+        self.people, self.focal = people, check_focal(focal)
+        self.parts = [part for part in FILES if self._path(part).exists()]
+        if not self.parts:
+            raise InputError(
+                f"{self.root} has no annotations/person_keypoints_train2017.json nor person_keypoints_val2017.json. "
+                "Give the folder that holds MSCOCO's annotations/ and image folders."
+            )
+
+    def _path(self, part: str) -> Path:
+        return self.root / "annotations" / f"person_keypoints_{part}.json"
+
+    def annotation_files(self) -> list[Path]:
+        files = [self._path(part) for part in self.parts]
+        if "train2017" in self.parts:
+            files.append(self.root / SMPLX_FITS)
+        return sorted(path for path in files if path.exists())
+
+    def instants(self) -> Iterator[Instant]:
+        self.skipped.clear()
+        self.notices.clear()
+        for part in self.parts:  # "train2017" sorts before "val2017"
+            yield from self._part(part)
+
+    def _part(self, part: str) -> Iterator[Instant]:
+        path = self._path(part)
+        images, people = _read(path)
+        fits = self._fits() if part == "train2017" else {}
+        self.annotated[part] = (len(people), len(people))
+        for person in people:
+            key = f"{part}/{person['image_id']:012d}/{person['id']}"
+            reason = self._left_out(person, path)
+            if reason is not None:
+                self.skipped[reason] += 1
+                continue
+            image = member(images, person["image_id"], path, "images")
+            instant = self._instant(part, key, person, image, fits.get(str(person["id"])), path)
+            if isinstance(instant, str):
+                self.reject(key, instant)
+            else:
+                yield instant
+
+    def _left_out(self, person: dict, path: Path) -> str | None:
+        """Why the usual filters leave a person out, None when they do not."""
+        where = f"annotations/{person['id']}"
+        if member(person, "iscrowd", path, where):
+            return "crowd"
+        if member(person, "num_keypoints", path, where) == 0:
+            return "no labelled keypoint"
+        if self.people == "complete" and 0 in member(person, "keypoints", path, where)[2::3][BODY_JOINTS]:
+            return "not all twelve body joints labelled"
+        return None
+
+    def _instant(self, part: str, key: str, person: dict, image: dict, fit: dict | None, path: Path) -> Instant | str:
+        """The person, or why it is rejected."""
+        where = f"annotations/{person['id']}"
+        keypoints = array(member(person, "keypoints", path, where), (3 * len(COCO),), path, f"{where}/keypoints")
+        keypoints = keypoints.reshape(-1, 3)
+        box = array(member(person, "bbox", path, where), (4,), path, f"{where}/bbox")
+        image_path = f"{part}/{member(image, 'file_name', path, 'images')}"
+        width, height = member(image, "width", path, "images"), member(image, "height", path, "images")
+        resolve(self.root, image_path)
+        seen = keypoints[:, 2] > 0
+        problem = box_problem(box)
+        if problem is None and not np.isfinite(keypoints).all():
+            problem = "a keypoint is not finite"
+        if problem is None and not seen.any():
+            problem = "no visible joint"
+        if problem is None and not os.path.exists(f"{self.root}/{image_path}"):
+            problem = MISSING_IMAGE
+        if problem is not None:
+            return f"{image_path}: {problem}"
+        camera, supplied = assumed_camera(width, height, self.focal), None
+        if fit is not None:
+            camera, supplied = _supplied(fit, width, height, key)
+        view = View(
+            id=f"{key}/0", camera_id="0", camera=camera, image_path=image_path, box=box,
+            joints_2d=np.where(seen[:, None], keypoints[:, :2], 0.0), confidence=seen.astype(np.float64),
+        )
+        return Instant(
+            id=key, subject=None, action="", frame=person["image_id"], joint_set=self.joint_set, views=(view,),
+            supplied=supplied, split=FILES[part],
+        )
+
+    def _fits(self) -> dict[str, dict]:
+        """SMPL-X fits by annotation id. SMPL fits are announced and left alone."""
+        if (self.root / SMPL_FITS).exists():
+            self.notices.append(
+                f"{SMPL_FITS} holds parameters of SMPL (despite its name), not of SMPL-X: they are not read, people "
+                "are fitted anew."
+            )
+        path = self.root / SMPLX_FITS
+        return load_json(path) if path.exists() else {}
+
+
+def _read(path: Path) -> tuple[dict[int, dict], list[dict]]:
+    """Images by id, and people sorted by (image id, id). Duplicate ids are an error."""
+    data = load_json(path)
+    try:
+        images = {image["id"]: image for image in member(data, "images", path)}
+        people = member(data, "annotations", path)
+        people = sorted(people, key=lambda person: (f"{person['image_id']:012d}", str(person["id"])))
+        ids = {person["id"] for person in people}
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path}: an image or annotation has no usable id ({error}). It is not in MSCOCO's layout."
+        ) from None
+    if len(images) != len(data["images"]) or len(ids) != len(people):
+        raise InputError(f"{path}: an image or annotation id occurs twice. The file is damaged; fetch it again.")
+    return images, people
+
+
+def _supplied(fit: dict, width: int, height: int, where: str) -> tuple[Camera, BodyParameters]:
+    """NeuralAnnot's fit, and the camera that its parameters are in. Hands stay flat: its hand poses are relative to a
+    mean pose that only the model file knows."""
+    path = Path(SMPLX_FITS)
+    parameters, camera = member(fit, "smplx_param", path, where), member(fit, "cam_param", path, where)
+    body = neural_annot(parameters, path, where, face=True)
+    f = array(member(camera, "focal", path, where), (2,), path, f"{where}/focal")
+    c = array(member(camera, "princpt", path, where), (2,), path, f"{where}/princpt")
+    K = np.array([[f[0], 0, c[0]], [0, f[1], c[1]], [0, 0, 1]])
+    return Camera(K, np.eye(3), np.zeros(3), width, height, assumed=True), body
+
+
+def assumed_camera(width: int, height: int, focal: float | None = None) -> Camera:
+    """A pinhole at the image centre. focal: pixels; sqrt(w^2 + h^2), about 53 degrees across the diagonal, where it
+    is None."""
+    f = math.hypot(width, height) if focal is None else focal
+    K = np.array([[f, 0, (width - 1) / 2], [0, f, (height - 1) / 2], [0, 0, 1]])
+    return Camera(K, np.eye(3), np.zeros(3), width, height, assumed=focal is None)
+
+
+def check_focal(focal: float | None) -> float | None:
+    """The focal length; InputError unless it is a positive number of pixels."""
+    if focal is not None and not 0 < focal < math.inf:
+        raise InputError(f"focal is {focal}; give the focal length in pixels, above 0.")
+    return focal
