@@ -17,7 +17,7 @@ from pipeline.skeletons import FIELD_JOINTS
 
 FORMAT = "neural-voting-field-shard"
 VERSION = 1
-LATTICE = 1e-4  # metres a step of points, distances and offsets
+LATTICE_M = 1e-4  # metres a step of points, distances and offsets
 OFFSETS = ("voters", "dense", "derive")
 SPLITS = ("train", "validation", "test")
 # Values of views/joints_source.
@@ -148,7 +148,7 @@ class ShardRecord:
 
 def to_lattice(values: np.ndarray) -> np.ndarray:
     """Metres -> int16 lattice steps, rounded half to even. Raises InputError where a value does not fit (3.2767 m)."""
-    steps = np.rint(np.asarray(values, np.float64) / LATTICE)
+    steps = np.rint(np.asarray(values, np.float64) / LATTICE_M)
     if not np.isfinite(steps).all() or np.abs(steps).max(initial=0) > 32767:
         raise InputError(
             f"a coordinate of {np.abs(values).max():.3f} m relative to the root does not fit the shard's lattice "

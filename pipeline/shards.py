@@ -20,7 +20,7 @@ from pipeline.shard_format import (
     FORMAT,
     IMAGE_BYTES,
     IMAGE_OFFSET,
-    LATTICE,
+    LATTICE_M,
     SPLITS,
     VERSION,
     J,
@@ -89,7 +89,7 @@ def _compose(header: ShardHeader, columns: Mapping[str, np.ndarray], content: st
 def attributes(header: ShardHeader, content: str) -> dict[str, object]:
     values = asdict(header) | {"config": json.dumps(header.config, sort_keys=True)}
     return values | {
-        "format": FORMAT, "version": VERSION, "lattice": LATTICE, "content_hash": content,
+        "format": FORMAT, "version": VERSION, "lattice": LATTICE_M, "content_hash": content,
         "joint_set": FIELD_JOINTS.name, "joint_names": json.dumps(FIELD_JOINTS.names),
     }
 
@@ -243,14 +243,16 @@ class ShardReader:
 class ShardFolder:
     """A finished run: run.json and the shards it lists.
 
-    run: the content of run.json. shards: paths, in order. readers: one for each. Raises InputError when a shard is
-    missing, belongs to another run or is of another version, or when none was finished.
+    run: the content of run.json. shards: paths, in order. readers: one for each. crop_px: side of the nominal crop, the
+    centre of the stored image. Raises InputError when a shard is missing, belongs to another run or is of another
+    version, or when none was finished.
     """
 
     def __init__(self, path: Path):
         self.path = Path(path)
         self.run = read_run(self.path)
         self.joint_set = self.run["joint_set"]
+        self.crop_px = int(self.run["config"]["crop"]["crop_px"])
         if not self.run["shards"]:
             raise InputError(f"{self.path / RUN_FILE} lists no finished shard; run preprocess again to finish it")
         self.shards = [self.path / safe_name(record["name"], self.path) for record in self.run["shards"]]

@@ -32,7 +32,7 @@ def folder(tmp_path, views):
         write_shard(tmp_path / "shard-00001.h5", make_header(), [views[4], make_view("S1/walk/2/2", 9, False)]),
     ]
     run = {"format": FORMAT, "version": VERSION, "run_id": "run-a", "joint_set": "human36m_17",
-           "shards": [asdict(record) for record in records]}
+           "config": {"crop": {"crop_px": 32}}, "shards": [asdict(record) for record in records]}
     (tmp_path / "run.json").write_text(json.dumps(run))
     return tmp_path
 
@@ -163,7 +163,8 @@ def test_folder_table_and_splits(folder):
     assert list(table["shard"]) == [0, 0, 0, 0, 1, 1] and list(table["row"]) == [0, 1, 2, 3, 0, 1]
     assert table["id"][4] == "S1/walk/000002/1" and list(table["fit_valid"]) == [True] * 5 + [False]
     assert table["joints"].shape == table["fit_joints"].shape == (6, J, 3) and "body_pose" not in table
-    assert shard_folder.joint_set == "human36m_17" and len(list(shard_folder.rows())) == 6
+    assert shard_folder.joint_set == "human36m_17" and shard_folder.crop_px == 32
+    assert len(list(shard_folder.rows())) == 6
     with pytest.raises(InputError, match="no views of the split test .train: 6"):
         shard_folder.view_table("test")
 
