@@ -1,8 +1,8 @@
 """Augmentation as a change of camera: one 3 x 3 matrix moves image, camera, points, offsets and joints alike.
 
 A jittered box is a camera that looks a little to the side, is rolled and has another focal length. Its crop is again a
-centred pinhole, so the stored image (which has margin for this) is warped once, and everything in metres is multiplied by the
-same matrix. A mirror image is the same thing with determinant -1. Colour and occlusion touch the image only.
+centred pinhole, so the stored image (which has margin for this) is warped once, and everything in metres is multiplied
+by the same matrix. A mirror image is the same thing with determinant -1. Colour and occlusion touch the image only.
 """
 
 from dataclasses import dataclass
@@ -17,10 +17,10 @@ from pipeline.camera import look_at
 class AugmentConfig:
     """How far a training view is changed. Zeros everywhere leave the view as it is stored.
 
-    scale: the box's side is multiplied by 1/(1+scale) to 1+scale. shift: the box's centre moves by up to this part of the
-    crop's side, each way. roll_degrees: the camera turns about its axis by up to this. flip: probability of a mirror image.
-    colour: contrast, brightness, saturation and each channel's gain vary by up to this part. occlusion: probability that a
-    rectangle is painted over; its sides are up to occlusion_size of the crop's.
+    scale: the box's side is multiplied by 1/(1+scale) to 1+scale. shift: the box's centre moves by up to this part of
+    the crop's side, each way. roll_degrees: the camera turns about its axis by up to this. flip: probability of a
+    mirror image. colour: contrast, brightness, saturation and each channel's gain vary by up to this part. occlusion:
+    probability that a rectangle is painted over; its sides are up to occlusion_size of the crop's.
     """
 
     scale: float = 0.10
@@ -33,7 +33,7 @@ class AugmentConfig:
 
     def __post_init__(self):
         for name in ("scale", "shift", "colour", "roll_degrees"):
-            if not 0 <= getattr(self, name):
+            if not getattr(self, name) >= 0:
                 raise ValueError(f"augment.{name} is {getattr(self, name)}; it must not be negative")
         for name in ("flip", "occlusion", "occlusion_size"):
             if not 0 <= getattr(self, name) <= 1:
@@ -47,8 +47,8 @@ NO_AUGMENTATION = AugmentConfig(scale=0, shift=0, roll_degrees=0, flip=0, colour
 class Reframe:
     """The camera of a training crop, given the stored one.
 
-    matrix: (3, 3) orthogonal, stored crop axes -> training crop axes; determinant -1 mirrors. K: (3, 3) pixels of the training
-    crop, principal point at its centre. size: side of the training crop, pixels.
+    matrix: (3, 3) orthogonal, stored crop axes -> training crop axes; determinant -1 mirrors. K: (3, 3) pixels of the
+    training crop, principal point at its centre. size: side of the training crop, pixels.
     """
 
     matrix: np.ndarray

@@ -1,8 +1,8 @@
 """Checkpoints: one safetensors file with everything a run needs to go on, and a JSON copy of its record to read.
 
-A file is written beside its name, flushed and renamed over it, so a checkpoint is whole or it is the one before. Nothing is
-pickled. Tensors are named by what they belong to: "network.<parameter>", "average.<parameter>" (the moving average),
-"optimizer.<parameter>.<moment>", "rng.torch".
+A file is written beside its name, flushed and renamed over it, so a checkpoint is whole or it is the one before.
+Nothing is pickled. Tensors are named by what they belong to: "network.<parameter>", "average.<parameter>" (the moving
+average), "optimizer.<parameter>.<moment>", "rng.torch".
 """
 
 import json
@@ -23,7 +23,9 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """tensors: by prefixed name, on the CPU. record: config, step, code commit, data hashes, what has been measured so far."""
+    """tensors: by prefixed name, on the CPU. record: config, step, code commit, data hashes, what has been measured so
+    far.
+    """
 
     tensors: dict[str, torch.Tensor]
     record: dict
@@ -48,13 +50,17 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 def load_checkpoint(path: Path) -> Checkpoint:
     """Read what `save_checkpoint` wrote. Raises InputError for a file that is missing, damaged or of another version."""
     if not path.is_file():
-        raise InputError(f"{path}: there is no such checkpoint. Train first (`nvf-cli train SHARDS RUN`), or name another run.")
+        raise InputError(
+            f"{path}: there is no such checkpoint. Train first (`nvf-cli train SHARDS RUN`), or name another run."
+        )
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             record = json.loads((file.metadata() or {}).get("record", "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is not a dict)
     except (safetensors.SafetensorError, json.JSONDecodeError) as error:
-        raise InputError(f"{path}: not a readable safetensors file ({error}). Copy it again, or train again.") from error
+        raise InputError(
+            f"{path}: not a readable safetensors file ({error}). Copy it again, or train again."
+        ) from error
     if (record.get("format"), record.get("version")) != (FORMAT, VERSION):
         raise InputError(
             f"{path}: its record says {record.get('format')} version {record.get('version')}; this program reads {FORMAT} "
@@ -74,17 +80,22 @@ def write_atomically(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror}). Free some space, or name another run folder.") from error
+        raise InputError(
+            f"{path}: cannot be written ({error.strerror}). Free some space, or name another run folder."
+        ) from error
 
 
 def load_weights(network: torch.nn.Module, weights: dict[str, torch.Tensor], path: Path) -> None:
-    """Put a checkpoint's weights into a network; InputError names the first tensors that differ when it has other sizes."""
+    """Put a checkpoint's weights into a network; InputError names the first tensors that differ when it has other
+    sizes.
+    """
     own = network.state_dict()
     wrong = [f"{name} (missing in the checkpoint)" for name in own if name not in weights]
     wrong += [f"{name} (not in the network)" for name in weights if name not in own]
     wrong += [
         f"{name} {tuple(weights[name].shape)} instead of {tuple(own[name].shape)}"
-        for name in own if name in weights and weights[name].shape != own[name].shape
+        for name in own
+        if name in weights and weights[name].shape != own[name].shape
     ]
     if wrong:
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
@@ -105,14 +116,17 @@ def optimizer_tensors(network: torch.nn.Module, optimizer: torch.optim.Optimizer
     }
 
 
-def restore_optimizer(network: torch.nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]) -> None:
+def restore_optimizer(
+    network: torch.nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]
+) -> None:
     """Inverse of `optimizer_tensors`."""
     for name, parameter in network.named_parameters():
         # the key is what follows the last dot; a parameter's own name has dots too
         state = {n.rpartition(".")[2]: t for n, t in tensors.items() if n.rpartition(".")[0] == name}
         if state:
             optimizer.state[parameter] = {
-                key: value.clone() if key == "step" else value.to(parameter.device, copy=True) for key, value in state.items()
+                key: value.clone() if key == "step" else value.to(parameter.device, copy=True)
+                for key, value in state.items()
             }
 
 
@@ -121,7 +135,9 @@ def code_commit() -> str:
     home = Path(__file__).resolve().parent.parent
     try:
         commit = subprocess.run(["git", "-C", home, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
-        changed = subprocess.run(["git", "-C", home, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True)
+        changed = subprocess.run(
+            ["git", "-C", home, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True
+        )
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return commit.stdout.strip() + ("+" if changed.stdout.strip() else "")

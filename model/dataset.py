@@ -1,8 +1,8 @@
 """Shards -> batches: which views, in which order, which points of each, and how they are changed.
 
-Everything random is drawn from a generator seeded by (run seed, epoch, view), and the order of views is a function of the step
-alone, so batches are the same whatever the number of loader workers, and a run that resumes at step n sees what it would have
-seen.
+Everything random is drawn from a generator seeded by (run seed, epoch, view), and the order of views is a function of
+the step alone, so batches are the same whatever the number of loader workers, and a run that resumes at step n sees
+what it would have seen.
 """
 
 import os
@@ -28,25 +28,27 @@ from model.augment import (
 )
 from pipeline.camera import in_image
 from pipeline.errors import InputError
-from pipeline.shards import LATTICE_M, ShardFolder, ShardReader
+from pipeline.shard_format import LATTICE_M
+from pipeline.shards import ShardFolder, ShardReader
 from pipeline.skeletons import JOINT_SETS, JointSet
 
 # Shards that one process keeps open: far below the usual limit of 1,024 file handles.
 OPEN_SHARDS = 128
-# An epoch mixes views of this many shards at a time, so that a run over thousands of shards keeps reopening few of them.
+# An epoch mixes views of this many shards at a time, so that a run over thousands of shards keeps reopening few of
+# them.
 SHUFFLE_SHARDS = 64
 
 
 @dataclass(frozen=True)
 class Batch:
-    """B views, cropped and drawn. Metres are root-relative in (augmented) crop axes; pixels are the crop's, whose principal
-    point is its centre (S-1)/2.
+    """B views, cropped and drawn. Metres are root-relative in (augmented) crop axes; pixels are the crop's, whose
+    principal point is its centre (S-1)/2.
 
-    image: (B, 3, S, S) float32 in [-1, 1] (uint8 until `to` moves it to a device). K: (B, 3, 3) px. points: (B, N, 3) m.
-    sdf: (B, N) m, negative inside. point_valid: (B, N) bool, inside the crop. joints: (B, J, 3) m. joints_valid: (B, J) bool.
-    root: (B, 3) m in crop axes, for targets only. joints_2d: (B, J, 2) px. joints_2d_valid: (B, J) bool. is_3d: (B,) bool,
-    the joints were measured. mesh_valid: (B,) bool, the fit is good enough for points and distances to supervise.
-    view: (B,) int64 index into the `Views`.
+    image: (B, 3, S, S) float32 in [-1, 1] (uint8 until `to` moves it to a device). K: (B, 3, 3) px. points: (B, N, 3)
+    m. sdf: (B, N) m, negative inside. point_valid: (B, N) bool, inside the crop. joints: (B, J, 3) m. joints_valid:
+    (B, J) bool. root: (B, 3) m in crop axes, for targets only. joints_2d: (B, J, 2) px. joints_2d_valid: (B, J) bool.
+    is_3d: (B,) bool, the joints were measured. mesh_valid: (B,) bool, the fit is good enough for points and distances
+    to supervise. view: (B,) int64 index into the `Views`.
     """
 
     image: torch.Tensor
@@ -89,8 +91,8 @@ class Batch:
 class DrawConfig:
     """Which points of a view's pool a step sees.
 
-    points: how many. voters: the part drawn from the joints' voter lists, every joint its share; the rest comes from the whole
-    pool. distal: how many times the root's share the joint farthest down the tree gets.
+    points: how many. voters: the part drawn from the joints' voter lists, every joint its share; the rest comes from
+    the whole pool. distal: how many times the root's share the joint farthest down the tree gets.
     """
 
     points: int = 1024
@@ -116,7 +118,9 @@ def joint_shares(joint_set: JointSet, distal: float) -> np.ndarray:
 
 
 def apportion(total: int, shares: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(J,) whole numbers that sum to `total`: each share rounded down, the rest given to joints drawn by their remainders."""
+    """(J,) whole numbers that sum to `total`: each share rounded down, the rest given to joints drawn by their
+    remainders.
+    """
     counts = np.floor(total * shares).astype(int)
     remainder = total * shares - counts
     left = total - counts.sum()
@@ -125,8 +129,12 @@ def apportion(total: int, shares: np.ndarray, rng: np.random.Generator) -> np.nd
     return counts
 
 
-def draw_points(rng: np.random.Generator, config: DrawConfig, voters: np.ndarray, shares: np.ndarray, n_pool: int) -> np.ndarray:
-    """(points,) indices into a view's pool of n_pool points. voters: (J, K) indices of each joint's nearest surface points."""
+def draw_points(
+    rng: np.random.Generator, config: DrawConfig, voters: np.ndarray, shares: np.ndarray, n_pool: int
+) -> np.ndarray:
+    """(points,) indices into a view's pool of n_pool points. voters: (J, K) indices of each joint's nearest surface
+    points.
+    """
     assert config.points <= n_pool, (config.points, n_pool)
     n_voters = int(round(config.voters * config.points))
     counts = apportion(n_voters, shares, rng)
@@ -142,28 +150,23 @@ def draw_points(rng: np.random.Generator, config: DrawConfig, voters: np.ndarray
 class Views:
     """The views of one split over one or more shard folders, as columns.
 
-    table: column -> array over views, sorted by view id within a folder; "folder" and "row" say where a view is stored.
-    folders: the ShardFolders. sizes: views of each folder.
+    table: column -> array over views, sorted by view id within a folder; "folder", "shard" and "row" say where a view
+    is. sizes: views of each folder. crop_px: side of the nominal crop in each folder's images, pixels.
     """
 
-    def __init__(self, folders: Sequence[ShardFolder], split: str):
-        refuse_mixed_joint_sets(folders)
+    def __init__(self, folders: Sequence[ShardFolder], tables: Sequence[dict[str, np.ndarray]], split: str):
         self.folders, self.split = list(folders), split
         self.joint_set = JOINT_SETS[folders[0].joint_set]
-        tables = []
-        for number, folder in enumerate(folders):
-            table = folder.view_table(split)
-            n = len(table["id"])
-            if n == 0:
-                raise InputError(
-                    f"{folder.path}: there is no view of the split '{split}'. The folder holds: {split_counts(folder)}. "
-                    "Preprocess more subjects, or name another split."
-                )
-            order = np.argsort(np.asarray(table["id"], dtype=str), kind="stable")
-            tables.append({name: np.asarray(column)[order] for name, column in table.items()} | {"folder": np.full(n, number)})
-        shared = set.intersection(*(set(table) for table in tables))
-        self.table = {name: np.concatenate([table[name] for table in tables]) for name in tables[0] if name in shared}
-        self.sizes = [len(table["id"]) for table in tables]
+        self.crop_px = [folder.crop_px for folder in folders]
+        parts = []
+        for number, table in enumerate(tables):
+            rows = np.flatnonzero(table["split"] == split)
+            rows = rows[np.argsort(table["id"][rows], kind="stable")]
+            parts.append(
+                {name: column[rows] for name, column in table.items()} | {"folder": np.full(len(rows), number)}
+            )
+        self.table = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        self.sizes = [len(part["id"]) for part in parts]
 
     def __len__(self) -> int:
         return len(self.table["id"])
@@ -179,16 +182,31 @@ class Views:
         return f"view {self.table['id'][index]} of {self.shard_path(index)}"
 
 
-def split_counts(folder: ShardFolder) -> str:
-    names, counts = np.unique(np.asarray(folder.view_table()["split"], dtype=str), return_counts=True)
-    return ", ".join(f"{count} {name}" for name, count in zip(names, counts, strict=True)) or "nothing"
-
-
-def refuse_mixed_joint_sets(folders: Sequence[ShardFolder]) -> None:
+def read_views(paths: Sequence[Path]) -> dict[str, Views]:
+    """Split -> its views, for every split that the folders hold. Raises InputError when their joint sets differ."""
+    folders = [ShardFolder(path) for path in paths]
     sets = {folder.joint_set: folder.path for folder in folders}
     if len(sets) > 1:
         listed = " and ".join(f"{path} has {name}" for name, path in sets.items())
         raise InputError(f"These shards name different joint sets: {listed}. Preprocess them into the same one.")
+    tables = [folder.view_table() for folder in folders]
+    return {
+        split: Views(folders, tables, split)
+        for split in np.unique(np.concatenate([t["split"] for t in tables])).tolist()
+    }
+
+
+def need_views(views: dict[str, Views], split: str, paths: Sequence[Path]) -> Views:
+    """The views of a split. Raises InputError naming the first folder that has none, and what it has."""
+    found = views.get(split)
+    for number, path in enumerate(paths):
+        if found is None or found.sizes[number] == 0:
+            counts = ", ".join(f"{v.sizes[number]} {name}" for name, v in views.items() if v.sizes[number])
+            raise InputError(
+                f"{path} has no view of the split '{split}' ({counts or 'no view at all'}). Preprocess subjects of that split "
+                "into it, or leave it out."
+            )
+    return found
 
 
 class ViewDataset(Dataset):
@@ -225,7 +243,7 @@ class ViewDataset(Dataset):
         table, row = self.views.table, int(self.views["row"][index])
         reader = self.reader(index)
         K_stored = np.asarray(table["K"][index], dtype=np.float64)
-        crop_px = int(self.views.folders[table["folder"][index]].crop_px)
+        crop_px = self.views.crop_px[table["folder"][index]]
         image = reader.read_image(row)
         if self.augment is None:
             rng, reframe = None, plain_reframe(K_stored, crop_px, self.size)
@@ -247,7 +265,9 @@ class ViewDataset(Dataset):
         table, A = self.views.table, reframe.matrix
         flip = self.views.joint_set.flip if reframe.mirrored else np.arange(len(self.views.joint_set))
         root = np.asarray(table["root"][index], dtype=np.float64) @ A.T
-        joints_2d = transform_pixels(reframe.homography(table["K"][index]), np.asarray(table["joints_2d"][index], np.float64))
+        joints_2d = transform_pixels(
+            reframe.homography(table["K"][index]), np.asarray(table["joints_2d"][index], np.float64)
+        )
         points, sdf = self._draw(index, reader, row, rng)
         points = points @ A.T
         seen = points + root
@@ -282,11 +302,13 @@ class ViewDataset(Dataset):
 class StepSampler(Sampler):
     """The (epoch, view) keys of each step's batch, a function of the step alone.
 
-    sizes: views of each folder, in `Views` order. weights: how often a folder's views fill a batch, relative to the others.
-    rank, world: this process's part of each batch (`batch_size` is that of all processes together).
+    sizes: views of each folder, in `Views` order. weights: how often a folder's views fill a batch, relative to the
+    others. rank, world: this process's part of each batch (`batch_size` is that of all processes together).
     """
 
-    def __init__(self, views: Views, weights: Sequence[float], batch_size: int, steps: range, seed: int, rank=0, world=1):
+    def __init__(
+        self, views: Views, weights: Sequence[float], batch_size: int, steps: range, seed: int, rank=0, world=1
+    ):
         assert batch_size % world == 0, (batch_size, world)
         self.parts = np.asarray(weights, float) / np.sum(weights)
         self.views, self.batch_size, self.steps, self.seed = views, batch_size, steps, seed
@@ -326,7 +348,12 @@ class StepSampler(Sampler):
 def loader(dataset: ViewDataset, batches: Sampler | list, workers: int, pin: bool = False) -> DataLoader:
     """A DataLoader of `Batch`es; 0 workers makes them in this process, by the same code."""
     return DataLoader(
-        dataset, batch_sampler=batches, num_workers=workers, collate_fn=_as_is, worker_init_fn=_one_thread, pin_memory=pin,
+        dataset,
+        batch_sampler=batches,
+        num_workers=workers,
+        collate_fn=_as_is,
+        worker_init_fn=_one_thread,
+        pin_memory=pin,
         prefetch_factor=4 if workers else None,
     )
 
