@@ -1,0 +1,192 @@
+"""True bodies: shapes beyond ten betas, and a plain-array body that poses them without torch.
+
+Worker processes get a `Rig`, so that they need neither torch nor the body file. It poses a body as SMPL-X does (linear blend
+skinning of the shaped template); a test holds the two equal.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+
+from pipeline.skeletons import FIELD_JOINTS, SMPLX_55
+
+_JOINT = {name: k for k, name in enumerate(SMPLX_55.names)}
+
+
+@dataclass(frozen=True)
+class Rig:
+    """A body model as plain arrays.
+
+    template: (V, 3) metres, zero pose, y up. shapedirs: (V, 3, 10) metres. posedirs: (486, 3 V) or None where they are all
+    zero. regressor: (55, V) and weights: (V, 55) sparse. faces: (F, 3). parents: (55,). key_joints: (J, 55),
+    key_vertices: (J, V) sparse: where the joints of FIELD_JOINTS lie. nose: vertex at its tip.
+    """
+
+    template: np.ndarray
+    shapedirs: np.ndarray
+    posedirs: np.ndarray | None
+    regressor: sparse.csr_array
+    weights: sparse.csr_array
+    faces: np.ndarray
+    parents: np.ndarray
+    key_joints: np.ndarray
+    key_vertices: sparse.csr_array
+    nose: int
+    name: str
+    sha256: str
+
+
+def make_rig(body) -> Rig:
+    """The arrays of a `pipeline.body.model.BodyModel` with the field's joints on it."""
+    from smplx.vertex_ids import vertex_ids
+
+    from pipeline.body.keypoints import keypoint_map
+
+    keys = keypoint_map(body, FIELD_JOINTS)
+    n_joints, n = len(FIELD_JOINTS), body.n_vertices
+    rows, columns = np.repeat(np.arange(n_joints), len(keys.vertex_ids)), np.tile(keys.vertex_ids, n_joints)
+    key_vertices = sparse.csr_array((keys.vertex_weights.ravel().astype(float), (rows, columns)), shape=(n_joints, n))
+    key_vertices.eliminate_zeros()
+    return Rig(
+        template=body.v_template.numpy().astype(float), shapedirs=body.shapedirs.numpy().astype(float),
+        posedirs=None if body.posedirs is None else body.posedirs.numpy(),
+        regressor=sparse.csr_array(body.J_regressor.numpy().astype(float)),
+        weights=sparse.csr_array(body.weights.numpy().astype(float)),
+        faces=body.faces.astype(np.int32), parents=body.parents.astype(int), key_joints=keys.joint_weights.astype(float),
+        key_vertices=key_vertices, nose=vertex_ids["smplx"]["nose"], name=body.name, sha256=body.sha256,
+    )
+
+
+@dataclass(frozen=True)
+class Person:
+    """A true body in zero pose. betas: (10,). warp: (V, 3) metres added to what the betas give: outside their span.
+
+    rest: (V, 3) metres, the shaped body. rest_joints: (55, 3) metres.
+    """
+
+    betas: np.ndarray
+    warp: np.ndarray
+    rest: np.ndarray
+    rest_joints: np.ndarray
+
+
+def make_person(rig: Rig, rng: np.random.Generator, spread: float, warp_m: float) -> Person:
+    """Draw a body: betas, and a smooth random warp of `warp_m` metres that ten betas cannot express."""
+    betas = np.clip(rng.normal(0, spread, 10), -2.0, 2.0).round(4)
+    warp = smooth_field(rig.template, rng, waves=12, wavelength=(0.35, 1.2), channels=3) * warp_m
+    return shape_person(rig, betas, warp)
+
+
+def shape_person(rig: Rig, betas: np.ndarray, warp: np.ndarray) -> Person:
+    rest = rig.template + rig.shapedirs @ betas + warp
+    return Person(betas, warp, rest, rig.regressor @ rest)
+
+
+def smooth_field(
+    points: np.ndarray, rng: np.random.Generator, waves: int, wavelength: tuple[float, float], channels: int = 1
+) -> np.ndarray:
+    """(N, 3) points -> (N, channels) smooth random values of unit variance: a sum of cosines in random directions."""
+    directions = rng.normal(size=(3, waves))
+    directions *= 2 * np.pi / (np.linalg.norm(directions, axis=0) * rng.uniform(*wavelength, waves))
+    phases = np.cos(points @ directions + rng.uniform(0, 2 * np.pi, waves))
+    return phases @ (rng.normal(size=(waves, channels)) * np.sqrt(2 / waves))
+
+
+def chain(rig: Rig, person: Person, rotations: np.ndarray, translations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(N, 55, 3, 3) local rotations, (N, 3) metres -> (N, 55, 3, 3) rotations and (N, 55, 3) positions in the world."""
+    turned = np.empty_like(rotations)
+    places = np.empty(rotations.shape[:2] + (3,))
+    bones = person.rest_joints - person.rest_joints[np.maximum(rig.parents, 0)]
+    turned[:, 0], places[:, 0] = rotations[:, 0], person.rest_joints[0] + translations
+    for joint, parent in enumerate(rig.parents):
+        if joint:
+            turned[:, joint] = turned[:, parent] @ rotations[:, joint]
+            places[:, joint] = places[:, parent] + turned[:, parent] @ bones[joint]
+    return turned, places
+
+
+def skin(rig: Rig, person: Person, rest: np.ndarray, turned: np.ndarray, places: np.ndarray, rotations: np.ndarray,
+         rows: np.ndarray | None = None) -> np.ndarray:
+    """Linear blend skinning of one moment: (R, 3) zero-pose vertices (of `rows`, or all) -> (R, 3) metres in the world.
+
+    turned, places: the moment's (55, 3, 3) and (55, 3) from `chain`. `rest` may be a clothed version of the person's own.
+    """
+    weights = rig.weights if rows is None else rig.weights[rows]
+    if rig.posedirs is not None:
+        feature = (rotations[1:] - np.eye(3)).reshape(-1).astype(np.float32)
+        offsets = (feature @ rig.posedirs).reshape(-1, 3)
+        rest = rest + (offsets if rows is None else offsets[rows])
+    moves = np.concatenate([turned.reshape(55, 9), places - np.einsum("jab,jb->ja", turned, person.rest_joints)], 1)
+    blended = weights @ moves
+    return np.einsum("vab,vb->va", blended[:, :9].reshape(-1, 3, 3), rest) + blended[:, 9:]
+
+
+def field_joints(rig: Rig, person: Person, rotations: np.ndarray, turned: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """(N, J, 3) metres: the joints of FIELD_JOINTS on the naked body, for every moment of a motion."""
+    rows = np.unique(rig.key_vertices.indices)
+    joints = rig.key_joints @ places
+    if len(rows):
+        weights = rig.key_vertices[:, rows]
+        for k in range(len(joints)):
+            joints[k] += weights @ skin(rig, person, person.rest[rows], turned[k], places[k], rotations[k], rows)
+    return joints
+
+
+# Capsules of the body for the test of self-penetration: name -> (joint, joint, along, along, radius in metres for a body
+# 1.7 m tall). Ends are `along` the way from the first joint to the second.
+_CAPSULES = {
+    "trunk_left": ("left_hip", "left_collar", 0.0, 1.0, 0.095), "trunk_right": ("right_hip", "right_collar", 0.0, 1.0, 0.095),
+    "trunk": ("pelvis", "neck", 0.0, 0.95, 0.115), "head": ("head", "head_top", 0.45, 0.75, 0.090),
+    "left_upper_arm": ("left_shoulder", "left_elbow", 0.45, 1.0, 0.040), "right_upper_arm": ("right_shoulder", "right_elbow", 0.45, 1.0, 0.040),
+    "left_forearm": ("left_elbow", "left_wrist", 0.0, 1.0, 0.033), "right_forearm": ("right_elbow", "right_wrist", 0.0, 1.0, 0.033),
+    "left_hand": ("left_wrist", "left_middle1", 0.3, 1.3, 0.030), "right_hand": ("right_wrist", "right_middle1", 0.3, 1.3, 0.030),
+    "left_thigh": ("left_hip", "left_knee", 0.35, 1.0, 0.068), "right_thigh": ("right_hip", "right_knee", 0.35, 1.0, 0.068),
+    "left_shin": ("left_knee", "left_ankle", 0.1, 1.0, 0.048), "right_shin": ("right_knee", "right_ankle", 0.1, 1.0, 0.048),
+    "left_sole": ("left_ankle", "left_foot", 0.0, 1.2, 0.040), "right_sole": ("right_ankle", "right_foot", 0.0, 1.2, 0.040),
+}
+_NAMES = tuple(_CAPSULES)
+
+
+def _pairs() -> np.ndarray:
+    """Pairs of capsules that must stay apart: those of different limbs, and limbs against trunk, head and each other."""
+    trunk = ("trunk_left", "trunk_right", "trunk")
+    pairs = []
+    for i, first in enumerate(_NAMES):
+        for second in _NAMES[i + 1:]:
+            side = first.split("_")[0] == second.split("_")[0] and first not in trunk
+            arm = all(name.split("_", 1)[-1] in ("upper_arm", "forearm", "hand") for name in (first, second))
+            leg = all(name.split("_", 1)[-1] in ("thigh", "shin", "sole") for name in (first, second))
+            attached = first in trunk and second in (*trunk, "head", "left_thigh", "right_thigh")
+            touching = {first, second} in ({"left_thigh", "right_thigh"},)
+            if not (side and (arm or leg)) and not attached and not touching:
+                pairs.append((i, _NAMES.index(second)))
+    return np.array(pairs)
+
+
+_PAIRS = _pairs()
+
+
+def penetration(person: Person, places: np.ndarray, turned: np.ndarray) -> np.ndarray:
+    """(N,) metres: how deep the two capsules of the body overlap that overlap most, at each moment of `chain`."""
+    height = np.ptp(person.rest[:, 1])
+    head_top = places[:, _JOINT["head"]] + turned[:, _JOINT["head"]] @ (0.125 * height * np.array([0, 1.0, 0.1]))
+    get = {"head_top": head_top} | {name: places[:, k] for name, k in _JOINT.items()}
+    starts, ends = (
+        np.stack([get[a] + (get[b] - get[a]) * (lo, hi)[k] for a, b, lo, hi, _ in _CAPSULES.values()], 1) for k in (0, 1)
+    )
+    radii = np.array([c[-1] for c in _CAPSULES.values()]) * height / 1.7
+    i, j = _PAIRS.T
+    return (radii[i] + radii[j] - segment_distance(starts[:, i], ends[:, i], starts[:, j], ends[:, j])).max(1)
+
+
+def segment_distance(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray) -> np.ndarray:
+    """(...,) least distance of the segments a-b and c-d, each (..., 3). Ericson, Real-Time Collision Detection, 5.1.9."""
+    u, v, w = b - a, d - c, a - c
+    uu, vv = np.maximum((u * u).sum(-1), 1e-12), np.maximum((v * v).sum(-1), 1e-12)
+    uv, uw, vw = (u * v).sum(-1), (u * w).sum(-1), (v * w).sum(-1)
+    s = np.clip((uv * vw - uw * vv) / np.maximum(uu * vv - uv * uv, 1e-12), 0, 1)
+    t = (uv * s + vw) / vv
+    clipped = np.clip(t, 0, 1)
+    s = np.where(t == clipped, s, np.clip((clipped * uv - uw) / uu, 0, 1))
+    return np.linalg.norm(w + s[..., None] * u - clipped[..., None] * v, axis=-1)

@@ -1,0 +1,142 @@
+"""Draws a clothed person into a backdrop by ray casting: one structure an instant, rays only where the person can be.
+
+Colours come from the place of each hit on the template; light is a sun with cast shadows over a sky and ground.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from embreex.mesh_construction import TriangleMesh
+from embreex.rtcore_scene import EmbreeScene
+from scipy import sparse
+
+from pipeline.records import Camera
+from pipeline.sources.synthetic.appearance import Landmarks, Outfit, paint
+from pipeline.sources.synthetic.scenery import Backdrop, Light
+
+# Side of the blocks (pixels) that are skipped when no vertex projects into them or beside them.
+BLOCK = 6
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A posed, clothed mesh ready for rays. vertices, normals: (V, 3) float32 in the world; template: (V, 3) float32."""
+
+    rays: EmbreeScene
+    vertices: np.ndarray
+    normals: np.ndarray
+    faces: np.ndarray
+    template: np.ndarray
+
+
+def face_incidence(faces: np.ndarray, n_vertices: int) -> sparse.csr_array:
+    """(V, F) ones where a vertex belongs to a face: sums face normals to vertex normals."""
+    rows, columns = faces.ravel(), np.repeat(np.arange(len(faces)), 3)
+    return sparse.csr_array((np.ones(len(rows), np.float32), (rows, columns)), shape=(n_vertices, len(faces)))
+
+
+def vertex_normals(vertices: np.ndarray, faces: np.ndarray, incidence: sparse.csr_array) -> np.ndarray:
+    """(V, 3) unit normals, faces weighted by area."""
+    a, b, c = (vertices[faces[:, k]] for k in range(3))
+    normals = incidence @ np.cross(b - a, c - a)
+    return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+
+
+def make_scene(vertices: np.ndarray, faces: np.ndarray, incidence: sparse.csr_array, template: np.ndarray) -> Scene:
+    vertices = np.ascontiguousarray(vertices, np.float32)
+    rays = EmbreeScene()
+    TriangleMesh(rays, vertices, np.ascontiguousarray(faces, np.int32))
+    return Scene(rays, vertices, vertex_normals(vertices, faces, incidence).astype(np.float32), faces, template)
+
+
+def candidate_pixels(scene: Scene, camera: Camera) -> np.ndarray:
+    """(M, 2) column and row of the pixels that may see the person: blocks near a projected vertex."""
+    points = scene.vertices @ camera.R.T + camera.t
+    uv = points[:, :2] / points[:, 2:] @ camera.K[:2, :2].T + camera.K[:2, 2]
+    blocks = -(-np.array([camera.height, camera.width]) // BLOCK)
+    cells = np.floor((uv[points[:, 2] > 0.1] + 0.5) / BLOCK).astype(int)[:, ::-1]
+    cells = cells[((cells >= 0) & (cells < blocks)).all(1)]
+    grid = np.zeros(blocks, np.uint8)
+    grid[cells[:, 0], cells[:, 1]] = 1
+    grid = cv2.dilate(grid, np.ones((3, 3), np.uint8))
+    mask = np.kron(grid, np.ones((BLOCK, BLOCK), np.uint8))[: camera.height, : camera.width]
+    rows, columns = np.nonzero(mask)
+    return np.stack([columns, rows], 1)
+
+
+def draw_view(scene: Scene, camera: Camera, outfit: Outfit, marks: Landmarks, light: Light, backdrop: Backdrop, supersampling: int,
+              rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """-> (H, W, 3) uint8 RGB and (H, W) float32 cover of the person (before anything stands in front of it)."""
+    image = backdrop.image.copy()
+    _floor_shadow(scene, light, backdrop, image)
+    pixels = candidate_pixels(scene, camera)
+    cover = np.zeros((camera.height, camera.width), np.float32)
+    if len(pixels):
+        colour, hit = _trace(scene, camera, outfit, marks, light, pixels, supersampling)
+        row, column = pixels[:, 1], pixels[:, 0]
+        cover[row, column] = hit
+        image[row, column] = image[row, column] * (1 - hit[:, None]) + colour
+    if backdrop.occluder is not None:
+        image += (backdrop.occluder_image - image) * backdrop.occluder[..., None]
+    image = image * backdrop.gain + rng.normal(0, 0.012, image.shape)
+    return np.clip(image * 255 + 0.5, 0, 255).astype(np.uint8), cover
+
+
+def _trace(scene: Scene, camera: Camera, outfit, marks, light: Light, pixels: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """(M, 2) pixels -> (M, 3) colour times cover and (M,) cover, each the mean of n x n rays."""
+    steps = (np.arange(n) + 0.5) / n - 0.5
+    offsets = np.stack(np.meshgrid(steps, steps), -1).reshape(-1, 2)
+    samples = (pixels[:, None] + offsets).reshape(-1, 2)
+    centre = -camera.R.T @ camera.t
+    plane = (samples - camera.K[:2, 2]) / [camera.K[0, 0], camera.K[1, 1]]
+    directions = plane @ camera.R[:2] + camera.R[2]
+    directions = (directions / np.linalg.norm(directions, axis=1, keepdims=True)).astype(np.float32)
+    origins = np.broadcast_to(centre.astype(np.float32), directions.shape).copy()
+    found = scene.rays.run(origins, directions, output=1)
+    hit = np.flatnonzero(found["primID"] >= 0)
+    colour = np.zeros((len(samples), 3), np.float32)
+    cover = np.zeros(len(samples), np.float32)
+    if len(hit):
+        colour[hit] = _shade(scene, outfit, marks, light, {k: found[k][hit] for k in ("primID", "u", "v")}, directions[hit])
+        cover[hit] = 1
+    return colour.reshape(-1, n * n, 3).mean(1), cover.reshape(-1, n * n).mean(1)
+
+
+def _shade(scene: Scene, outfit, marks, light: Light, found: dict[str, np.ndarray], directions: np.ndarray) -> np.ndarray:
+    """(M, 3) colours of hits: albedo under sun (with cast shadows), sky and ground, and a little gloss."""
+    corners = scene.faces[found["primID"]]
+    u, v = found["u"], found["v"]
+    parts = np.stack([1 - u - v, u, v], 1)[..., None]
+    normals = (scene.normals[corners] * parts).sum(1)
+    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
+    points = (scene.vertices[corners] * parts).sum(1)
+    albedo = paint(outfit, marks, (scene.template[corners] * parts).sum(1))
+    sun = np.float32(light.direction)
+    facing = normals @ sun
+    lit = np.maximum(facing, 0)
+    towards = np.flatnonzero(facing > 0)
+    if len(towards):
+        lit[towards] *= 1 - 0.85 * shadowed(scene, points[towards] + 0.012 * normals[towards], sun)
+    up = 0.5 + 0.5 * normals[:, 2:]
+    half = sun - directions
+    gloss = 0.10 * np.maximum((normals * half).sum(1) / np.linalg.norm(half, axis=1), 0) ** 20 * lit
+    shade = light.sky * up + light.ground * (1 - up) + light.sun * lit[:, None]
+    return (albedo * shade + gloss[:, None]).astype(np.float32)
+
+
+def shadowed(scene: Scene, points: np.ndarray, sun: np.ndarray) -> np.ndarray:
+    """(M,) 1 where the person stands between a point (M, 3) and the sun, else 0."""
+    directions = np.broadcast_to(sun.astype(np.float32), points.shape).copy()
+    return (scene.rays.run(np.ascontiguousarray(points, np.float32), directions, query="OCCLUDED") == 0).astype(np.float32)
+
+
+def _floor_shadow(scene: Scene, light: Light, backdrop: Backdrop, image: np.ndarray) -> None:
+    """Darken the floor where the person keeps the sun away, and a little around the feet."""
+    if not len(backdrop.floor_pixels):
+        return
+    dark = np.zeros(image.shape[:2], np.float32)
+    dark.flat[backdrop.floor_pixels] = shadowed(scene, backdrop.floor_points, np.float32(light.direction))
+    dark = cv2.GaussianBlur(dark, (0, 0), 0.8)
+    sun = light.sun.mean() * max(light.direction[2], 0.2)
+    image *= (1 - dark * 0.85 * sun / (sun + light.sky.mean()))[..., None].astype(np.float32)
