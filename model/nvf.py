@@ -1,0 +1,197 @@
+"""The Neural Voting Field for bodies, and what every network compared with it shares: encoder, scale head, losses, prediction."""
+
+import dataclasses
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from model import losses, voting
+from model.dataset import Batch
+from model.field import FieldConfig, FieldOutput, VotingField
+from model.hourglass import EncoderConfig, Features, build_encoder
+from model.losses import LossConfig
+from model.targets import TargetConfig, Targets, make_targets, reference_depth, to_canonical
+from model.voting import VotingConfig
+from pipeline.skeletons import FIELD_JOINTS, JOINT_SETS
+
+MODELS = ("nvf", "nvf-published", "nosdf", "holistic", "heatmap25d", "volumetric", "mean_pose")
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Everything that shapes a network. model: one of MODELS. crop_px: side of the images it takes, a multiple of 32.
+    slices: depth slices of the volumetric baseline.
+    """
+
+    model: str = "nvf"
+    joint_set: str = FIELD_JOINTS.name
+    crop_px: int = 128
+    encoder: EncoderConfig = dataclasses.field(default_factory=EncoderConfig)
+    field: FieldConfig = dataclasses.field(default_factory=FieldConfig)
+    targets: TargetConfig = dataclasses.field(default_factory=TargetConfig)
+    voting: VotingConfig = dataclasses.field(default_factory=VotingConfig)
+    losses: LossConfig = dataclasses.field(default_factory=LossConfig)
+    slices: int = 16
+
+    def __post_init__(self):
+        if self.model not in MODELS:
+            raise ValueError(f"model {self.model!r}: choose one of {', '.join(MODELS)}")
+        if self.joint_set not in JOINT_SETS:
+            raise ValueError(f"joint set {self.joint_set!r}: choose one of {', '.join(JOINT_SETS)}")
+        if self.crop_px < 32 or self.crop_px % 32:
+            raise ValueError(f"crop_px {self.crop_px}: the encoder halves the image five times; take a multiple of 32")
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What a network knows of its training split. mean_pose: (J, 3) m, root-relative, crop axes. bone_lengths: (J - 1,) m, in
+    the order of the joint set's `bones`. log_scale_mean, log_scale_std: of log s (targets.py) over the training views.
+    """
+
+    mean_pose: Tensor
+    bone_lengths: Tensor
+    log_scale_mean: float
+    log_scale_std: float
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """joints: (B, J, 3) m, root-relative, crop axes. scale: (B,) s_hat, or the true s where it was given.
+    joints_canonical: (B, J, 3) m, crop-camera axes at canonical scale. root: (B, 3) m, crop-camera axes, absolute.
+    confidence: (B, J) 0..1, 0.5 where the votes spread by 100 mm. diagnostics: scale_bones (B,) of the mean bone lengths,
+    and for a field: spread (B, J) m, voters (B, J), fallback (B, J) bool, queries (B,).
+    """
+
+    joints: Tensor
+    scale: Tensor
+    joints_canonical: Tensor
+    root: Tensor
+    confidence: Tensor
+    diagnostics: dict[str, Tensor]
+
+
+def with_depth(context: Tensor, depth: Tensor) -> Tensor:
+    """(B, C + 1): the context and log D0, which says how strong perspective is and cannot be read from a crop."""
+    return torch.cat([context, depth.to(context.dtype).log()[:, None] - 1.5], -1)
+
+
+class PoseNetwork(nn.Module):
+    """Encoder, scale head and auxiliary heatmaps. A subclass adds a head: `head_losses` and `decode`."""
+
+    def __init__(self, config: NetworkConfig, statistics: Statistics):
+        super().__init__()
+        self.config = config
+        self.joint_set = JOINT_SETS[config.joint_set]
+        self.register_buffer("mean_pose", torch.as_tensor(statistics.mean_pose, dtype=torch.float32))
+        self.register_buffer("bone_lengths", torch.as_tensor(statistics.bone_lengths, dtype=torch.float32))
+        scale = torch.tensor([statistics.log_scale_mean, statistics.log_scale_std], dtype=torch.float32)
+        self.register_buffer("log_scale", scale)
+        self.encoder = build_encoder(config.encoder)
+        self.heatmaps = nn.ModuleList([
+            nn.Conv2d(self.encoder.channels[0], len(self.joint_set), 1) for _ in range(config.encoder.stacks)
+        ])
+        self.scale_head = nn.Sequential(nn.Linear(config.encoder.context + 1, 64), nn.ReLU(), nn.Linear(64, 1))
+
+    def head_losses(self, features: Features, targets: Targets, generator: torch.Generator | None) -> dict[str, Tensor]:
+        """Named losses of the head, summed over stacks."""
+        raise NotImplementedError
+
+    def decode(self, features: Features, depth: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """joints (B, J, 3) in crop coordinates, spread (B, J) m, diagnostics."""
+        raise NotImplementedError
+
+    def predict_log_scale(self, context: Tensor, depth: Tensor) -> Tensor:
+        return self.log_scale[0] + self.log_scale[1] * self.scale_head(with_depth(context, depth))[:, 0].float()
+
+    def losses(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
+        """"total" and its named parts, unweighted."""
+        self._check(batch.image)
+        targets = make_targets(batch, self.config.crop_px, generator)
+        features = self.encoder(batch.image)
+        parts = self.head_losses(features, targets, generator)
+        maps = [pyramid[0] for pyramid in features.pyramids]
+        parts["heatmap"] = sum(
+            losses.heatmap_loss(conv(quarter), targets) for conv, quarter in zip(self.heatmaps, maps, strict=True)
+        )
+        parts["scale"] = losses.scale_loss(self.predict_log_scale(features.context, targets.depth), targets)
+        total = sum(getattr(self.config.losses, name) * value for name, value in parts.items())
+        return {"total": total, **parts}
+
+    @torch.no_grad()
+    def predict(self, image: Tensor, K: Tensor, scale: Tensor | None = None) -> Prediction:
+        """Joints of crops (B, 3, S, S) in [-1, 1] with intrinsics (B, 3, 3) px; scale: (B,) true s, for comparison only."""
+        self._check(image)
+        depth = reference_depth(K, self.config.crop_px)
+        features = self.encoder(image)
+        q, spread, diagnostics = self.decode(features, depth)
+        if scale is None:
+            scale = self.predict_log_scale(features.context, depth).exp()
+        canonical = to_canonical(q.float(), depth)
+        root = self.joint_set.root_index
+        joints = (canonical - canonical[:, root : root + 1]) / scale[:, None, None]
+        sure = voting.confidence(spread)
+        rays = canonical[..., :2] / canonical[..., 2:]
+        bones = voting.bone_scale(canonical, self.joint_set.bones, self.bone_lengths)
+        return Prediction(
+            joints=joints, scale=scale, joints_canonical=canonical, root=voting.absolute_root(rays, joints, sure),
+            confidence=sure, diagnostics={"scale_bones": bones, **diagnostics},
+        )
+
+    def _check(self, image: Tensor) -> None:
+        side = self.config.crop_px
+        assert image.shape[1:] == (3, side, side), f"the network takes (B, 3, {side}, {side}), got {tuple(image.shape)}"
+
+
+class NeuralVotingField(PoseNetwork):
+    """One field per stack; the last one predicts."""
+
+    def __init__(self, config: NetworkConfig, statistics: Statistics):
+        super().__init__(config, statistics)
+        self.fields = nn.ModuleList([
+            VotingField(config.field, self.encoder.channels, config.encoder.context + 1, len(self.joint_set))
+            for _ in range(config.encoder.stacks)
+        ])
+
+    def head_losses(self, features: Features, targets: Targets, generator: torch.Generator | None) -> dict[str, Tensor]:
+        parts: dict[str, Tensor] = {}
+        given = with_depth(features.context, targets.depth)
+        for head, pyramid in zip(self.fields, features.pyramids, strict=True):
+            output = head(head.prepare(pyramid, given), targets.points)
+            for name, value in self._field_losses(output, targets).items():
+                parts[name] = parts.get(name, 0) + value
+        return parts
+
+    def _field_losses(self, output: FieldOutput, targets: Targets) -> dict[str, Tensor]:
+        config = self.config
+        parts = {}
+        if config.voting.use_distance:
+            parts["distance"] = losses.distance_loss(output.distance, targets, config.targets)
+        positions, score = voting.vote_positions(targets.points, output.votes, targets.depth, config.targets)
+        if config.targets.vote == "direct":
+            parts["vote"] = losses.direct_vote_loss(positions, score, targets, config.targets)
+        else:
+            parts["vote"] = losses.published_vote_loss(
+                targets.points, output.votes, targets, config.targets, config.losses.beta
+            )
+        if config.losses.joint > 0:
+            voters = losses.decoding_points(targets, config.targets)
+            joints, _ = voting.combine(positions, score, voters, config.targets, config.voting)
+            parts["joint"] = losses.joint_loss(joints, targets)
+        return parts
+
+    def decode(self, features: Features, depth: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        head = self.fields[-1]
+        prepared = head.prepare(features.pyramids[-1], with_depth(features.context, depth))
+        votes = voting.vote(lambda q: head(prepared, q), depth, self.config.targets, self.config.voting)
+        found = {"spread": votes.spread, "voters": votes.voters, "fallback": votes.fallback, "queries": votes.queries}
+        return votes.joints, votes.spread, found
+
+
+def build_network(config: NetworkConfig, training_statistics: Statistics) -> nn.Module:
+    """The network that config.model names."""
+    from model import baselines  # it builds on PoseNetwork
+
+    if config.model in ("nvf", "nvf-published", "nosdf"):
+        return NeuralVotingField(config, training_statistics)
+    return baselines.HEADS[config.model](config, training_statistics)
