@@ -1,0 +1,6 @@
+"""SMPLify-X in batches: instants in, bodies out."""
+
+from pipeline.fit.fitter import Fitter
+from pipeline.fit.settings import FitSettings
+
+__all__ = ["FitSettings", "Fitter"]

@@ -1,0 +1,206 @@
+"""Fits a body model to instants: groups them, finds starts, minimises, and says how good each result is."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from pipeline.body.keypoints import keypoint_map
+from pipeline.body.model import BodyModel
+from pipeline.fit import rotations, starts
+from pipeline.fit.evidence import build_evidence, refusal
+from pipeline.fit.kinematics import BODY_JOINTS, Chain, State
+from pipeline.fit.objective import Evidence, Objective, Weights
+from pipeline.fit.priors import anatomical_prior, make_prior
+from pipeline.fit.quality import measure, unseen_names
+from pipeline.fit.settings import FitSettings
+from pipeline.fit.solver import Solution, minimise
+from pipeline.records import PARAMETER_SIZES, BodyFit, BodyParameters, Instant, Reject
+from pipeline.skeletons import JOINT_SETS, JointSet
+
+# Instants with at least so many joints in 3D start from those, others from their images.
+ENOUGH_3D = 6
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What instants must share to be fitted in one batch."""
+
+    joint_set: str
+    extra_sets: tuple[str, ...]
+    n_views: int
+    from_3d: bool
+    shape_known: bool
+
+
+@dataclass(frozen=True)
+class Found:
+    """solution: the best bodies; start: (B,) index of the start that won; margin: (B,) the next best cost over the best, minus 1."""
+
+    solution: Solution
+    start: np.ndarray
+    margin: np.ndarray
+    names: tuple[str, ...]
+
+
+class Fitter:
+    """SMPLify-X's fit, in batches. Rows of a batch do not influence each other."""
+
+    def __init__(self, body: BodyModel, settings: FitSettings):
+        self.body, self.settings = body, settings
+        self.dtype = torch.float64
+        self.prior = make_prior(settings, self.dtype).to(torch.device(settings.device))
+        self._chains: dict[tuple, tuple[Chain, np.ndarray, np.ndarray]] = {}
+
+    @torch.no_grad()
+    def fit(self, instants: Sequence[Instant], betas: dict[str, np.ndarray] | None = None) -> list[BodyFit | Reject]:
+        """One result an instant, in order. betas: the shape (10,) of subjects that have been solved; others' shapes are free."""
+        betas = betas or {}
+        results: list[BodyFit | Reject | None] = [None] * len(instants)
+        groups = defaultdict(list)
+        for i, instant in enumerate(instants):
+            reason = refusal(instant, self.settings)
+            if reason is None:
+                groups[self._kind(instant, betas)].append(i)
+            else:
+                results[i] = Reject(instant.id, "fit", reason)
+        for kind, members in groups.items():
+            for first in range(0, len(members), self.settings.batch):
+                rows = members[first : first + self.settings.batch]
+                for i, result in zip(rows, self._fit_batch(kind, [instants[i] for i in rows], betas), strict=True):
+                    results[i] = result
+        return results
+
+    def _kind(self, instant: Instant, betas: dict[str, np.ndarray]) -> Kind:
+        valid = 0
+        if instant.joints_3d is not None:
+            valid = len(instant.joints_3d) if instant.joints_3d_valid is None else int(np.sum(instant.joints_3d_valid))
+        return Kind(instant.joint_set, (), len(instant.views), valid >= ENOUGH_3D, instant.subject in betas)
+
+    def chain(self, kind: Kind) -> tuple[Chain, np.ndarray, np.ndarray]:
+        """The chain of a kind of instants, its points in the T-pose (N, 3), and which points the body has (N,)."""
+        key = (kind.joint_set, kind.extra_sets)
+        if key not in self._chains:
+            maps = [keypoint_map(self.body, name) for name in (kind.joint_set, *kind.extra_sets)]
+            chain = Chain(self.body, maps, BODY_JOINTS, expression=False, device=self.settings.device, dtype=self.dtype)
+            template = chain.points(self._rest(chain, 1))[0].cpu().numpy()
+            self._chains[key] = chain, template, np.concatenate([m.defined for m in maps])
+        return self._chains[key]
+
+    def _rest(self, chain: Chain, rows: int) -> State:
+        zeros = torch.zeros(rows, 3, dtype=self.dtype, device=chain.device)
+        eye = torch.eye(3, dtype=self.dtype, device=chain.device)
+        return State(eye.expand(rows, len(chain.joints), 3, 3).clone(), zeros.new_zeros(rows, chain.n_shape), zeros)
+
+    def _fit_batch(self, kind: Kind, instants: list[Instant], betas: dict[str, np.ndarray]) -> list[BodyFit | Reject]:
+        chain, template, defined = self.chain(kind)
+        evidence = build_evidence(instants, kind.extra_sets, template, defined, self.settings)
+        shape = torch.zeros(len(instants), chain.n_shape, dtype=self.dtype, device=chain.device)
+        if kind.shape_known:
+            known = np.stack([betas[instant.subject] for instant in instants])
+            shape[:, : known.shape[1]] = torch.as_tensor(known, dtype=self.dtype)
+        objective = Objective(chain, self.prior, evidence, Weights(self.settings.robust), not kind.shape_known)
+        if kind.from_3d:
+            found = self._from_3d(objective, shape, JOINT_SETS[kind.joint_set])
+        else:
+            found = self._from_2d(objective, shape, JOINT_SETS[kind.joint_set])
+        return self._results(instants, objective, found)
+
+    def likely_pose(self, chain: Chain) -> torch.Tensor:
+        """(A, 3, 3) rotations of the likeliest pose, whatever the prior: what starts begin with."""
+        mean = anatomical_prior(self.dtype).back.transpose(1, 2).to(chain.device)
+        R = self._rest(chain, 1).R[0]
+        R[1 : 1 + len(mean)] = mean
+        return R
+
+    def _from_3d(self, objective: Objective, shape: torch.Tensor, joint_set: JointSet) -> Found:
+        """One start by Procrustes is enough where most joints are known in space."""
+        chain, e = objective.chain, objective.evidence
+        start = starts.procrustes_start(chain, starts.limbs_of(chain), self.likely_pose(chain), e.points, e.points_weight > 0, shape, joint_set)
+        solution = minimise(objective, start, iterations=30, tolerance=1e-4)
+        B = len(shape)
+        return Found(solution, np.zeros(B, int), np.full(B, np.inf), ("procrustes",))
+
+    def _from_2d(self, objective: Objective, shape: torch.Tensor, joint_set: JointSet) -> Found:
+        """Orientations, then depth twins, each a few steps; the best to the end."""
+        chain = objective.chain
+        limbs, likely = starts.limbs_of(chain), self.likely_pose(chain)
+        named = starts.orientation_starts(chain, likely, objective.evidence, joint_set)
+        names, states = zip(*named, strict=True)
+        B = len(shape)
+        rigid = Objective(chain, self.prior, objective.evidence, Weights(100.0), free_shape=False)
+        states = [State(s.R, shape, s.transl) for s in states]
+        solutions, _ = _race(rigid, states, iterations=6, tolerance=1e-3)
+        order = solutions[1].argsort(dim=0, stable=True)
+        best = [_pick(solutions[0], order[k]) for k in range(2)]
+        rows = [order[k] for k in range(2)]
+        medium = rigid.with_weights(Weights(30.0))
+        candidates = best + [starts.reversed_torso(chain, limbs, likely, s, objective.evidence) for s in best]
+        candidates = [starts.mirrored_limbs(medium, limbs, likely, s) for s in candidates]
+        solutions, _ = _race(medium, candidates, iterations=8, tolerance=1e-3)
+        order = solutions[1].argsort(dim=0, stable=True)
+        best = [_pick(solutions[0], order[k]) for k in range(2)]
+        fine = rigid.with_weights(objective.weights)
+        candidates = best + [starts.mirrored_limbs(fine, limbs, likely, s) for s in best]
+        solutions, _ = _race(fine, candidates, iterations=8, tolerance=1e-3)
+        order2 = solutions[1].argsort(dim=0, stable=True)
+        winner = _pick(solutions[0], order2[0])
+        costs = solutions[1].sort(0).values
+        final = minimise(objective, winner, iterations=30, tolerance=1e-5)
+        start = torch.stack(rows)[order.gather(0, order2 % 2)[0] % 2, torch.arange(B, device=shape.device)]
+        return Found(final, start.cpu().numpy(), (costs[1] / costs[0] - 1).cpu().numpy(), names)
+
+    def _results(self, instants: list[Instant], objective: Objective, found: Found) -> list[BodyFit | Reject]:
+        solution, settings = found.solution, self.settings
+        state = solution.state
+        J = len(JOINT_SETS[instants[0].joint_set])
+        points = objective.chain.points(state)[:, :J].cpu().numpy()
+        unseen = unseen_names(objective, state)
+        parameters = export_parameters(objective.chain, state)
+        results = []
+        for b, instant in enumerate(instants):
+            if not np.isfinite(points[b]).all():
+                results.append(Reject(instant.id, "fit", "the fit diverged"))
+                continue
+            quality = measure(
+                instant, points[b], settings, iterations=int(solution.iterations[b]), converged=bool(solution.converged[b]),
+                start=found.names[found.start[b]], margin=float(found.margin[b]), unseen=unseen[b],
+            )
+            results.append(BodyFit(instant.id, parameters[b], quality))
+        return results
+
+
+def _race(objective: Objective, candidates: list[State], iterations: int, tolerance: float):
+    """Runs every candidate of every row for a few steps: states, costs (K, B)."""
+    B = len(candidates[0].transl)
+    rows = torch.arange(B, device=candidates[0].transl.device).repeat(len(candidates))
+    solution = minimise(objective.take(rows), State.cat(candidates), iterations, tolerance)
+    costs = solution.cost.view(len(candidates), B)
+    states = [solution.state.take(torch.arange(k * B, (k + 1) * B, device=rows.device)) for k in range(len(candidates))]
+    return (states, costs), solution.iterations
+
+
+def _pick(states: list[State], choice: torch.Tensor) -> State:
+    """Row b of states[choice[b]]."""
+    result = states[0]
+    for k, state in enumerate(states[1:], start=1):
+        result = state.where(choice == k, result)
+    return result
+
+
+def export_parameters(chain: Chain, state: State) -> list[BodyParameters]:
+    """SMPL-X parameters in axis-angle, float32; joints that were not fitted are zero."""
+    vectors = np.zeros((len(state.transl), 55, 3), np.float32)
+    vectors[:, list(chain.joints)] = rotations.log(state.R).cpu().numpy()
+    shape = state.shape.cpu().numpy().astype(np.float32)
+    expression = shape[:, 10:] if chain.n_shape > 10 else np.zeros((len(shape), PARAMETER_SIZES["expression"]), np.float32)
+    transl = state.transl.cpu().numpy().astype(np.float32)
+    return [
+        BodyParameters(
+            betas=shape[b, :10], global_orient=v[0], body_pose=v[1:22].reshape(-1), left_hand_pose=v[25:40].reshape(-1),
+            right_hand_pose=v[40:55].reshape(-1), jaw_pose=v[22], leye_pose=v[23], reye_pose=v[24], expression=expression[b], transl=transl[b],
+        )
+        for b, v in enumerate(vectors)
+    ]

@@ -1,0 +1,188 @@
+"""The objective of SMPLify-X as a nonlinear least-squares problem over a batch of bodies.
+
+    cost = sum_3D w |P_n - X_n|^2 + sum_views,n c^2 rho(|K (proj(P_n) - u_n) / sigma|^2) + pose prior + |betas|^2 + ...
+
+`rho(s) = c^2 s / (c^2 + s)` is Geman-McClure's, in units of the keypoints' expected noise. All residuals are in units of their
+expected deviation, so the weights have a meaning and the cost is twice a negative log-likelihood where rho is s.
+"""
+
+from dataclasses import dataclass, fields
+
+import torch
+
+from pipeline.fit.kinematics import Chain, Posed, State
+from pipeline.fit.priors import N_POSED, PriorTerms
+
+# A point nearer to the camera's plane than this (metres) is treated as if it were here: steps behind the camera are refused
+# because they cost too much, not because something divides by zero.
+NEAREST_Z = 0.1
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What was seen of a batch of B bodies: N points, V views.
+
+    points: (B, N, 3) metres in the instant's frame; points_weight: (B, N) 1 / sigma^2, 0 where there is none. pixels:
+    (B, V, N, 2) normalised image coordinates X/Z, Y/Z, undistorted. pixels_weight: (B, V, N) squared confidence. R: (B, V, 3, 3),
+    t: (B, V, 3): the instant's frame -> camera. scale: (B, V, 2, 2) normalised coordinates -> units of pixel noise.
+    """
+
+    points: torch.Tensor
+    points_weight: torch.Tensor
+    pixels: torch.Tensor
+    pixels_weight: torch.Tensor
+    R: torch.Tensor
+    t: torch.Tensor
+    scale: torch.Tensor
+
+    def take(self, rows: torch.Tensor) -> "Evidence":
+        return Evidence(*(getattr(self, f.name)[rows] for f in fields(self)))
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What may change from stage to stage. robust: c of the Geman-McClure function in units of pixel noise. prior: factor on
+    the pose prior's cost. shape: factor on |betas|^2."""
+
+    robust: float = 4.0
+    prior: float = 1.0
+    shape: float = 1.0
+
+
+@dataclass(frozen=True)
+class Normal:
+    """Gauss-Newton's equations. cost: (B,), gradient: (B, P), half of the cost's; matrix: (B, P, P); posed: the joints here."""
+
+    cost: torch.Tensor
+    gradient: torch.Tensor
+    matrix: torch.Tensor
+    posed: Posed
+
+
+class Objective:
+    """Cost and normal equations of a batch. extras: further quadratic priors on the active joints after the body's (hands,
+    jaw): (mean (A', 3), sigma (A', 3)) or None. free_shape: betas (and expression) are solved for, not given."""
+
+    def __init__(self, chain: Chain, prior, evidence: Evidence, weights: Weights, free_shape: bool, extras=None,
+                 penalty=None):
+        self.chain, self.prior, self.evidence, self.weights = chain, prior, evidence, weights
+        self.free_shape, self.extras, self.penalty = free_shape, extras, penalty
+
+    def take(self, rows: torch.Tensor) -> "Objective":
+        return self.over(self.evidence.take(rows))
+
+    def over(self, evidence: Evidence) -> "Objective":
+        """The same objective about other evidence."""
+        return Objective(self.chain, self.prior, evidence, self.weights, self.free_shape, self.extras, self.penalty)
+
+    def with_weights(self, weights: Weights) -> "Objective":
+        return Objective(self.chain, self.prior, self.evidence, weights, self.free_shape, self.extras, self.penalty)
+
+    @property
+    def n_parameters(self) -> int:
+        return self.chain.n_parameters - (0 if self.free_shape else self.chain.n_shape)
+
+    def cost(self, state: State) -> torch.Tensor:
+        """(B,) the objective."""
+        posed = self.chain.pose(state)
+        return self.data_cost(self.chain.points(state, posed)) + self.prior_cost(state)
+
+    def data_cost(self, P: torch.Tensor) -> torch.Tensor:
+        """(B,) what the points P (B, N, 3) fail to explain."""
+        e = self.evidence
+        cost = (e.points_weight * (P - e.points).square().sum(-1)).sum(-1)
+        if e.pixels.shape[1]:
+            residual, _ = self._reproject(P, with_jacobian=False)
+            s = residual.square().sum(-1)
+            cost = cost + (e.pixels_weight * _geman_mcclure(s, self.weights.robust)).sum((1, 2))
+        return cost
+
+    def prior_cost(self, state: State) -> torch.Tensor:
+        """(B,) how unlikely the body is before anything was seen."""
+        body = state.R[:, 1 : 1 + N_POSED]
+        cost = self.weights.prior * self.prior.cost(body) + self.weights.shape * state.shape.square().sum(1)
+        if self.extras is not None:
+            cost = cost + self.weights.prior * self.extras.cost(state.R[:, 1 + N_POSED :])
+        return cost
+
+    def linearise(self, state: State) -> Normal:
+        e, chain = self.evidence, self.chain
+        posed = chain.pose(state)
+        parts = chain.parts(state, posed)
+        P = parts.sum(-1)
+        J = chain.jacobian(state, posed, parts, self.free_shape)
+        offset = P - e.points
+        pull = e.points_weight[..., None] * offset
+        cost = (pull * offset).sum((1, 2))
+        information = e.points_weight[..., None, None] * torch.eye(3, dtype=P.dtype, device=P.device)
+        if e.pixels.shape[1]:
+            residual, D = self._reproject(P, with_jacobian=True)
+            s = residual.square().sum(-1)
+            c2 = self.weights.robust**2
+            cost = cost + (e.pixels_weight * _geman_mcclure(s, self.weights.robust)).sum((1, 2))
+            # iteratively reweighted least squares: rho' = c^4 / (c^2 + s)^2
+            weighted = (e.pixels_weight * (c2 / (c2 + s)) ** 2)[..., None, None] * D
+            information = information + (weighted.transpose(3, 4) @ D).sum(1)
+            pull = pull + (weighted.transpose(3, 4) @ residual[..., None])[..., 0].sum(1)
+        B = len(P)
+        gradient = (pull.reshape(B, 1, -1) @ J.reshape(B, -1, J.shape[-1]))[:, 0]
+        matrix = (information @ J).reshape(B, -1, J.shape[-1]).transpose(1, 2) @ J.reshape(B, -1, J.shape[-1])
+        cost = cost + self._add_priors(state, posed, gradient, matrix)
+        return Normal(cost, gradient, matrix, posed)
+
+    def _reproject(self, P: torch.Tensor, with_jacobian: bool):
+        """Residuals (B, V, N, 2) in units of pixel noise, and their derivative (B, V, N, 2, 3) by the points."""
+        e = self.evidence
+        X = P[:, None] @ e.R.transpose(2, 3) + e.t[:, :, None]
+        z = X[..., 2].clamp_min(NEAREST_Z)
+        xy = X[..., :2] / z[..., None]
+        residual = (xy - e.pixels) @ e.scale.transpose(2, 3)
+        if not with_jacobian:
+            return residual, None
+        S, R = e.scale[:, :, None], e.R[:, :, None]
+        D = S @ (R[..., :2, :] - xy[..., None] * R[..., 2:, :]) / z[..., None, None]
+        return residual, D
+
+    def _add_priors(self, state: State, posed: Posed, gradient: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
+        """Adds the priors to the normal equations in place; returns their cost (B,)."""
+        w, A = self.weights, len(self.chain.joints)
+        terms = self.prior.linearise(state.R[:, 1 : 1 + N_POSED])
+        cost = w.prior * terms.cost
+        parents = self.chain.parent_rotations(posed.G)
+        turns = gradient[:, : 3 * A].unflatten(1, (3, A))
+        square = matrix[:, : 3 * A, : 3 * A].unflatten(1, (3, A)).unflatten(3, (3, A))
+        _add_rotated(turns, square, terms, parents, 1, w.prior)
+        if self.extras is not None:
+            terms = self.extras.linearise(state.R[:, 1 + N_POSED :])
+            cost = cost + w.prior * terms.cost
+            _add_rotated(turns, square, terms, parents, 1 + N_POSED, w.prior)
+        cost = cost + w.shape * state.shape.square().sum(1)
+        if self.free_shape:
+            S = self.chain.n_shape
+            gradient[:, 3 * A : 3 * A + S] += w.shape * state.shape
+            matrix[:, 3 * A : 3 * A + S, 3 * A : 3 * A + S].diagonal(dim1=1, dim2=2).add_(w.shape)
+        return cost
+
+
+def _geman_mcclure(s: torch.Tensor, c: float) -> torch.Tensor:
+    return c * c * s / (c * c + s)
+
+
+def _add_rotated(turns, square, terms: PriorTerms, parents, first: int, weight: float) -> None:
+    """Priors speak of turns in the parent's axes, steps of turns in the instant's: `d = Gp^T w`. Adds a prior about the joints
+    from `first` on to the gradient (B, 3, A) and the matrix (B, 3, A, 3, A)."""
+    n = terms.gradient.shape[1]
+    Gp = parents[:, first : first + n]
+    turns[:, :, first : first + n] += weight * (Gp @ terms.gradient[..., None])[..., 0].transpose(1, 2)
+    if terms.dense is not None:
+        left = torch.einsum("biac,bicjd->biajd", Gp, terms.dense)
+        both = torch.einsum("biajd,bjed->baiej", left, Gp)
+        square[:, :, first : first + n, :, first : first + n] += weight * both
+        return
+    blocks = Gp @ terms.blocks @ Gp.transpose(2, 3)
+    square.diagonal(dim1=2, dim2=4)[..., first : first + n] += weight * blocks.permute(0, 2, 3, 1)
+    for (i, j), block in terms.couplings.items():
+        square[:, :, first + i, :, first + j] += weight * (Gp[:, i] @ block @ Gp[:, j].transpose(1, 2))

@@ -1,0 +1,81 @@
+"""Rotations as matrices: exponential, logarithm, the left Jacobian's inverse, smallest rotations.
+
+A rotation is a (..., 3, 3) matrix acting on column vectors. It is updated on the left, `R <- exp(d) R`; Jacobians and priors use
+the same side. Logarithms go through quaternions (roma): the usual trace formula returns about zero at 180 degrees, which is
+where an upright body in y-down camera axes always is.
+"""
+
+import roma
+import torch
+
+# Below this angle (radians) series take over; in float64 both branches agree to 1e-12 here.
+SMALL_ANGLE = 1e-3
+
+
+def skew(v: torch.Tensor) -> torch.Tensor:
+    """(..., 3) -> (..., 3, 3) with skew(v) @ x = v x x."""
+    x, y, z = v.unbind(-1)
+    zero = torch.zeros_like(x)
+    return torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).unflatten(-1, (3, 3))
+
+
+def exp(v: torch.Tensor) -> torch.Tensor:
+    """(..., 3) axis-angle, radians -> (..., 3, 3). Rodrigues' formula, with its series near zero."""
+    square = (v * v).sum(-1)
+    small = square < SMALL_ANGLE**2
+    angle = torch.where(small, torch.ones_like(square), square).sqrt()
+    sine = torch.where(small, 1 - square / 6, angle.sin() / angle)
+    cosine = torch.where(small, 0.5 - square / 24, (1 - angle.cos()) / (angle * angle))
+    x, y, z = v.unbind(-1)
+    sx, sy, sz = sine * x, sine * y, sine * z
+    cx, cy, cz = cosine * x, cosine * y, cosine * z
+    xy, xz, yz = cx * y, cx * z, cy * z
+    xx, yy, zz = cx * x, cy * y, cz * z
+    entries = [1 - yy - zz, xy - sz, xz + sy, xy + sz, 1 - xx - zz, yz - sx, xz - sy, yz + sx, 1 - xx - yy]
+    return torch.stack(entries, -1).unflatten(-1, (3, 3))
+
+
+def log(R: torch.Tensor) -> torch.Tensor:
+    """(..., 3, 3) -> (..., 3) axis-angle of at most 180 degrees, right for every rotation."""
+    return roma.rotmat_to_rotvec(R)
+
+
+def left_jacobian_inverse(v: torch.Tensor) -> torch.Tensor:
+    """(..., 3) -> (..., 3, 3): log(exp(d) exp(v)) = v + J d + O(d^2).
+
+    `J = I - [v]x / 2 + (1/t^2 - (1 + cos t) / (2 t sin t)) [v]x^2`, t = |v| (Sola et al., A micro Lie theory, eq. 146).
+    `(1 + cos t) / sin t` is written as 1 / tan(t/2), which stays finite at 180 degrees.
+    """
+    square = (v * v).sum(-1)
+    small = square < SMALL_ANGLE**2
+    angle = torch.where(small, torch.ones_like(square), square).sqrt()
+    factor = torch.where(small, 1 / 12 + square / 720, (1 - 0.5 * angle / (0.5 * angle).tan()) / (angle * angle))
+    K = skew(v)
+    KK = v[..., :, None] * v[..., None, :] - square[..., None, None] * torch.eye(3, dtype=v.dtype, device=v.device)
+    return torch.eye(3, dtype=v.dtype, device=v.device) - 0.5 * K + factor[..., None, None] * KK
+
+
+def smallest(source: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """(..., 3) unit vectors -> (..., 3, 3): the smallest rotation that takes source to target.
+
+    Opposite vectors turn about an axis across the source.
+    """
+    axis = torch.linalg.cross(source, target)
+    cosine = (source * target).sum(-1)
+    sine = axis.norm(dim=-1)
+    # any axis across the source will do when the turn is by 180 degrees
+    other = torch.eye(3, dtype=source.dtype, device=source.device)[source.abs().argmin(-1)]
+    across = torch.linalg.cross(source, other)
+    axis = torch.where((sine < 1e-9)[..., None], across, axis)
+    axis = axis / axis.norm(dim=-1, keepdim=True).clamp_min(1e-12)
+    return exp(axis * torch.atan2(sine, cosine)[..., None])
+
+
+def twist_angle(R: torch.Tensor, axis: torch.Tensor) -> torch.Tensor:
+    """Angle (...,) of the part of R (..., 3, 3) that turns about the unit vector `axis` (..., 3), in (-pi, pi].
+
+    Swing-twist decomposition of the quaternion: `tau = 2 atan2(q . a, q_w)`.
+    """
+    q = roma.rotmat_to_unitquat(R)
+    angle = 2 * torch.atan2((q[..., :3] * axis).sum(-1), q[..., 3])
+    return torch.remainder(angle + torch.pi, 2 * torch.pi) - torch.pi
