@@ -13,7 +13,8 @@ from pipeline.sources.human36m import ACTIONS, CAMERA_NAMES, INTRINSICS
 
 @dataclass
 class Capture:
-    """A made-up recording of Human3.6M: joints[(subject, action, subaction)] is (N, 32, 3) mm, world, the release's 32 joints.
+    """A made-up recording of Human3.6M: joints[(subject, action, subaction)] is (N, 32, 3) mm, world, the release's
+    32 joints.
 
     Cameras are the dataset's own, 5 m around the origin. Images are flat grey with the frame's number as brightness.
     """
@@ -36,7 +37,7 @@ class Capture:
 
 BODY_17 = [0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27]
 # Subject -> (action, subaction) -> frames.
-PLAN = {1: {(2, 1): 11, (9, 2): 7}, 8: {(2, 1): 6}, 9: {(12, 1): 70}, 11: {(2, 1): 65, (2, 2): 3}}
+PLAN = {1: {(2, 1): 11, (9, 2): 7}, 8: {(2, 1): 6}, 9: {(12, 1): 3, (5, 2): 2}, 11: {(2, 1): 2, (2, 2): 3}}
 
 
 def look_at_euler(position: np.ndarray) -> np.ndarray:
@@ -65,18 +66,21 @@ def capture() -> Capture:
     return made
 
 
-def write_annotations(root: Path, capture: Capture, subjects=None, images: bool = True, every=lambda s: 64 if s in (9, 11) else 5):
-    """3DMPPE's layout. Boxes and visibility are computed here, frame by frame, independently of the reader."""
+def write_annotations(root: Path, capture: Capture, subjects=None, every_test: int = 64) -> Path:
+    """3DMPPE's layout. Boxes and visibility are computed here, frame by frame, independently of the reader; images
+    exist for the frames that the splits keep."""
     folder = root / "annotations"
     folder.mkdir(parents=True)
-    blank = {c: cv2.imencode(".jpg", np.full((*capture.size(c)[::-1], 3), 90, np.uint8))[1].tobytes() for c in CAMERA_NAMES}
+    grey = {c: np.full((*capture.size(c)[::-1], 3), 90, np.uint8) for c in CAMERA_NAMES}
+    blank = {c: cv2.imencode(".jpg", image)[1].tobytes() for c, image in grey.items()}
     identity = 0
     for subject in subjects or PLAN:
         cameras = {}
         for c in CAMERA_NAMES:
             R = capture.rotation(subject, c)
             fx, fy, cx, cy = INTRINSICS[c][:4]
-            cameras[c] = {"R": R.tolist(), "t": (-R @ capture.centre[subject, c]).tolist(), "f": [fx, fy], "c": [cx, cy]}
+            t = -R @ capture.centre[subject, c]
+            cameras[c] = {"R": R.tolist(), "t": t.tolist(), "f": [fx, fy], "c": [cx, cy]}
         data, joint_3d = {"images": [], "annotations": []}, {}
         for (s, action, subaction), joints in capture.joints.items():
             if s != subject:
@@ -108,7 +112,7 @@ def write_annotations(root: Path, capture: Capture, subjects=None, images: bool 
                         "bbox": [x - 1.2 * w / 2, y - 1.2 * h / 2, 1.2 * w, 1.2 * h],
                     })
                     identity += 1
-                    if images and k % every(subject) == 0:
+                    if k % (every_test if subject in (9, 11) else 5) == 0:
                         (root / "images" / file_name).write_bytes(blank[c])
         for part, content in (("data", data), ("camera", cameras), ("joint_3d", joint_3d)):
             (folder / f"Human36M_subject{subject}_{part}.json").write_text(json.dumps(content))
@@ -119,3 +123,82 @@ def write_annotations(root: Path, capture: Capture, subjects=None, images: bool 
 def annotated_root(tmp_path_factory, capture) -> Path:
     """Read only: tests that change a file make their own."""
     return write_annotations(tmp_path_factory.mktemp("h36m"), capture)
+
+
+# S1 files Photo as TakingPhoto and numbers (4, 1) "Eating 2"; other subjects differ: every subject gets names of its
+# own here.
+def released_name(subject: int, action: int, subaction: int) -> str:
+    name = {12: "TakingPhoto", 15: "WalkingDog"}.get(action, ACTIONS[action]) if subject == 1 else ACTIONS[action]
+    return name if (subaction == 1) == (subject % 2 == 0) else f"{name} {subaction if subject > 1 else 3 - subaction}"
+
+
+def write_metadata(path: Path, capture: Capture) -> None:
+    """metadata.xml as the official code ships it, as far as readers look at it."""
+    subjects = range(1, 12)
+    header = "".join(f"<td>{cell}</td>" for cell in ["", "", *(f"S{s}" for s in subjects)])
+    rows = [f"<tr>{header}</tr>"]
+    for action in range(1, 17):
+        for subaction in (1, 2):
+            names = [f"_ALL {subaction}" if action == 1 else released_name(s, action, subaction) for s in subjects]
+            rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in [action, subaction, *names]) + "</tr>")
+    sizes = "<td>[1002 1000;1000 1000;1000 1000;1002 1000]</td>"
+    rows.append("<tr><td/><td/>" + "".join(sizes for _ in subjects) + "</tr>")
+    numbers = []
+    for c in CAMERA_NAMES:
+        for s in subjects:
+            numbers += [*capture.euler[s, c], *capture.centre[s, c]] if (s, c) in capture.euler else [0.0] * 6
+    for c in CAMERA_NAMES:
+        numbers += INTRINSICS[c]
+    cameras = "".join(f"<dbid>{name}</dbid>" for name in CAMERA_NAMES.values())
+    path.write_text(
+        f"<metadata><mapping>{''.join(rows)}</mapping><actionnames/>"
+        f"<dbcameras><index2id>{cameras}</index2id></dbcameras>"
+        f"<w0>[{' '.join(repr(float(x)) for x in numbers)}]</w0></metadata>"
+    )
+
+
+def write_video(path: Path, size: tuple[int, int], levels) -> None:
+    """One flat grey frame for each level."""
+    video = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 50, size)
+    assert video.isOpened()
+    for level in levels:
+        video.write(np.full((size[1], size[0], 3), level, np.uint8))
+    video.release()
+
+
+def write_release(root: Path, capture: Capture, subjects=None) -> Path:
+    """The official layout. Videos run 2 frames longer than the poses, and frame k has the level 40 + 3 k."""
+    write_metadata(root / "metadata.xml", capture)
+    for (subject, action, subaction), joints in capture.joints.items():
+        if subject not in (subjects or PLAN):
+            continue
+        poses, videos = root / f"S{subject}" / "MyPoseFeatures" / "D3_Positions", root / f"S{subject}" / "Videos"
+        poses.mkdir(parents=True, exist_ok=True)
+        videos.mkdir(exist_ok=True)
+        name = released_name(subject, action, subaction)
+        write_cdf(poses / f"{name}.cdf", joints.reshape(1, len(joints), 96))
+        for c, serial in CAMERA_NAMES.items():
+            levels = [min(40 + 3 * k, 255) for k in range(len(joints) + 2)]
+            write_video(videos / f"{name}.{serial}.mp4", capture.size(c), levels)
+    return root
+
+
+def write_cdf(path: Path, values: np.ndarray, variable: str = "Pose") -> None:
+    """A CDF file with one float32 variable whose single record is values[0]."""
+    from cdflib.cdfwrite import CDF
+
+    file = CDF(path, delete=True)
+    file.write_var(
+        {
+            "Variable": variable, "Data_Type": 44, "Num_Elements": 1, "Rec_Vary": True,
+            "Dim_Sizes": list(values.shape[1:]),
+        },
+        var_data=values.astype(np.float32),
+    )
+    file.close()
+
+
+@pytest.fixture(scope="session")
+def released_root(tmp_path_factory, capture) -> Path:
+    """Read only."""
+    return write_release(tmp_path_factory.mktemp("release"), capture)

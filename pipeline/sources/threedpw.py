@@ -1,0 +1,180 @@
+"""3DPW: `sequenceFiles/{train,validation,test}/<sequence>.pkl` and `imageFiles/<sequence>/image_<number>.jpg`.
+
+One `Instant` is one person in one image, in the world that the sequence's frames share. Its joints are SMPL's 24
+(`jointPositions`); with the user's SMPL files they are Human3.6M's 17 regressed from the gendered ground-truth mesh,
+which is what papers score.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.camera import in_image, project_pinhole
+from pipeline.errors import InputError
+from pipeline.images import image_size
+from pipeline.records import Camera, Instant, View
+from pipeline.skeletons import HUMAN36M, SMPL_24
+from pipeline.sources.base import MISSING_IMAGE, SPLITS, Source, array, member, tight_box
+from pipeline.sources.plain_pickle import load_plain_pickle
+from pipeline.sources.smpl import SmplJoints
+
+GENDERS = {"m": "male", "f": "female"}
+
+
+@dataclass(frozen=True)
+class Track:
+    """One sequence as its file holds it. N images at 30 Hz, P people; the arrays at 60 Hz are not read.
+
+    K: (3, 3) pixels. extrinsics: (N, 4, 4) world -> camera, metres. usable: (P, N) bool, `campose_valid`. joints: (P,
+    N, 24, 3) metres, world. poses: (P, N, 72), betas: (P, 10), trans: (P, N, 3): SMPL in the world. genders: P of
+    "male", "female".
+    """
+
+    name: str
+    K: np.ndarray
+    extrinsics: np.ndarray
+    usable: np.ndarray
+    joints: np.ndarray
+    poses: np.ndarray
+    betas: np.ndarray
+    trans: np.ndarray
+    genders: list[str]
+
+
+class ThreeDPW(Source):
+    """smpl, regressor: folder of SMPL_MALE.pkl and SMPL_FEMALE.pkl, and the 17 x 6890 regressor file; both or
+    neither. every_train, every_test: keep images whose number is a multiple (validation goes with train)."""
+
+    name = "threedpw"
+
+    def __init__(
+        self, root: Path, smpl: Path | None = None, regressor: Path | None = None,
+        every_train: int = 1, every_test: int = 1,
+    ):
+        super().__init__(root)
+        if (smpl is None) != (regressor is None):
+            raise InputError(
+                "Give both smpl (folder of SMPL_MALE.pkl, SMPL_FEMALE.pkl) and regressor (17 x 6890 .npy), or neither."
+            )
+        if every_train < 1 or every_test < 1:
+            raise InputError(
+                f"every_train is {every_train} and every_test {every_test}; every how many images to keep is 1 or more."
+            )
+        self.every = {"train": every_train, "validation": every_train, "test": every_test}
+        self.smpl = SmplJoints(smpl, regressor) if smpl is not None else None
+        self.joint_set = (HUMAN36M if self.smpl else SMPL_24).name
+        self.files = {
+            path.stem: (split, path)
+            for split in SPLITS for path in sorted((self.root / "sequenceFiles" / split).glob("*.pkl"))
+        }
+        if not self.files:
+            raise InputError(
+                f"{self.root} has no sequenceFiles/{{train,validation,test}}/*.pkl. Give the folder that holds 3DPW's "
+                "sequenceFiles and imageFiles."
+            )
+        if not (self.root / "imageFiles").is_dir():
+            raise InputError(f"{self.root} has no imageFiles folder. Extract 3DPW's imageFiles.zip there.")
+
+    def annotation_files(self) -> list[Path]:
+        return sorted(path for _, path in self.files.values())
+
+    def instants(self) -> Iterator[Instant]:
+        self.skipped.clear()
+        self.notices.clear()
+        if self.smpl is None:
+            self.notices.append(
+                "Without SMPL files the ground truth is jointPositions (SMPL's 24 joints); the 3dpw-14j protocol "
+                "needs smpl and regressor."
+            )
+        for name in sorted(self.files, key=lambda name: f"{name}/"):
+            split, path = self.files[name]
+            track = read_track(path, name)
+            size = self._image_size(name)
+            for person in range(len(track.genders)):
+                yield from self._person(track, person, split, size)
+
+    def _image_size(self, name: str) -> tuple[int, int]:
+        """(width, height) of a sequence, from its first image; (0, 0) where it has none."""
+        folder = self.root / "imageFiles" / name
+        images = sorted(folder.glob("image_*.jpg")) if folder.is_dir() else []
+        return image_size(images[0])[:2] if images else (0, 0)
+
+    def _person(self, track: Track, person: int, split: str, size: tuple[int, int]) -> Iterator[Instant]:
+        subject = f"{track.name}/{person}"
+        n_frames = len(track.extrinsics)
+        self.annotated[subject] = (n_frames, n_frames)
+        sampled = np.arange(0, n_frames, self.every[split])
+        frames = sampled[track.usable[person, sampled]]
+        if len(sampled) > len(frames):
+            self.skipped["camera pose not valid (campose_valid)"] += len(sampled) - len(frames)
+        joints = self._joints(track, person, frames)
+        for k, frame in enumerate(frames):
+            key = f"{subject}/{frame:05d}"
+            instant = self._instant(key, track, joints[k], int(frame), split, size, subject)
+            if isinstance(instant, str):
+                self.reject(key, instant)
+            elif instant is None:
+                self.skipped["no joint in the image"] += 1
+            else:
+                yield instant
+
+    def _joints(self, track: Track, person: int, frames: np.ndarray) -> np.ndarray:
+        """(F, J, 3) metres, world."""
+        if self.smpl is None:
+            return track.joints[person, frames]
+        poses, trans = track.poses[person, frames], track.trans[person, frames]
+        return self.smpl(track.genders[person], poses, track.betas[person], trans)
+
+    def _instant(self, key, track: Track, joints, frame: int, split: str, size, subject: str) -> Instant | str | None:
+        """The person; why it is rejected; or None when no joint lies in the image."""
+        image_path = f"imageFiles/{track.name}/image_{frame:05d}.jpg"
+        matrix = track.extrinsics[frame]
+        if not np.isfinite(joints).all() or not np.isfinite(matrix).all():
+            return f"{image_path}: joints or camera pose are not finite"
+        if not os.path.exists(f"{self.root}/{image_path}"):
+            return f"{image_path}: {MISSING_IMAGE}"
+        camera = Camera(track.K, matrix[:3, :3], matrix[:3, 3], *size)
+        local = joints @ camera.R.T + camera.t
+        pixels = project_pinhole(camera.K, local)
+        inside = in_image(pixels, *size) & (local[:, 2] > 0)
+        if not inside.any():
+            return None
+        box = tight_box(pixels[inside], subtract=0)
+        if not (box[2] > 0 and box[3] > 0):
+            return f"{image_path}: the box has no area"
+        view = View(
+            id=f"{key}/0", camera_id="0", camera=camera, image_path=image_path, box=box,
+            joints_2d=np.where(inside[:, None], pixels, 0.0), confidence=inside.astype(np.float64),
+        )
+        return Instant(
+            id=key, subject=subject, action=track.name, frame=frame, joint_set=self.joint_set, views=(view,),
+            joints_3d=joints, joints_3d_valid=np.ones(len(joints), bool), has_world=True, split=split,
+        )
+
+
+def read_track(path: Path, name: str) -> Track:
+    """One sequence file; InputError naming file and key when it is not in 3DPW's layout."""
+    data = load_plain_pickle(path)
+    extrinsics = np.asarray(member(data, "cam_poses", path))
+    n = len(extrinsics)
+    extrinsics = array(extrinsics, (n, 4, 4), path, "cam_poses")
+    genders = list(member(data, "genders", path))
+    people = range(len(genders))
+    if unknown := [gender for gender in genders if gender not in GENDERS]:
+        raise InputError(f"{path}: genders holds {unknown[0]!r}; expected 'm' or 'f'.")
+
+    def each(key: str, shape: tuple[int, ...]) -> np.ndarray:
+        values = member(data, key, path)
+        return np.array([array(member(values, p, path, key), shape, path, f"{key}/{p}") for p in people])
+
+    betas = member(data, "betas", path)  # (10,), in some files (300,)
+    betas = [np.ravel(member(betas, p, path, "betas"))[:10] for p in people]
+    return Track(
+        name=name, K=array(member(data, "cam_intrinsics", path), (3, 3), path, "cam_intrinsics"), extrinsics=extrinsics,
+        usable=each("campose_valid", (n,)) > 0, joints=each("jointPositions", (n, 72)).reshape(-1, n, 24, 3),
+        poses=each("poses", (n, 72)), betas=np.array([array(b, (10,), path, "betas") for b in betas]),
+        trans=each("trans", (n, 3)), genders=[GENDERS[gender] for gender in genders],
+    )
