@@ -11,11 +11,12 @@ from pipeline.body.keypoints import keypoint_map
 from pipeline.body.model import BodyModel
 from pipeline.fit import rotations, starts
 from pipeline.fit.evidence import build_evidence, refusal
-from pipeline.fit.kinematics import BODY_JOINTS, Chain, State
+from pipeline.fit.kinematics import BODY_JOINTS, N_BETAS, Chain, State
 from pipeline.fit.objective import Evidence, Objective, Weights
 from pipeline.fit.priors import anatomical_prior, make_prior
 from pipeline.fit.quality import measure, unseen_names
 from pipeline.fit.settings import FitSettings
+from pipeline.fit.shapes import shared_shape
 from pipeline.fit.solver import Solution, minimise
 from pipeline.records import PARAMETER_SIZES, BodyFit, BodyParameters, Instant, Reject
 from pipeline.skeletons import JOINT_SETS, JointSet
@@ -73,6 +74,28 @@ class Fitter:
                     results[i] = result
         return results
 
+    @torch.no_grad()
+    def solve_shapes(self, instants: Sequence[Instant]) -> dict[str, np.ndarray]:
+        """Betas (10,) of every subject that the instants name, each from up to `shape_frames` instants spread evenly over its own.
+
+        A subject none of whose instants can be fitted is left out.
+        """
+        by_subject = defaultdict(list)
+        for instant in instants:
+            if instant.subject is not None and refusal(instant, self.settings) is None:
+                by_subject[instant.subject].append(instant)
+        shapes = {}
+        for subject in sorted(by_subject):
+            frames = by_subject[subject]
+            kinds = [self._kind(instant, {}) for instant in frames]
+            usual = max(set(kinds), key=lambda kind: (kinds.count(kind), str(kind)))
+            frames = [instant for instant, kind in zip(frames, kinds, strict=True) if kind == usual]
+            chosen = np.unique(np.linspace(0, len(frames) - 1, self.settings.shape_frames).round().astype(int))
+            objective, found = self._search(usual, [frames[i] for i in chosen], {})
+            state = shared_shape(objective, found.solution.state)
+            shapes[subject] = state.shape[0, :N_BETAS].cpu().numpy()
+        return shapes
+
     def _kind(self, instant: Instant, betas: dict[str, np.ndarray]) -> Kind:
         valid = 0
         if instant.joints_3d is not None:
@@ -95,18 +118,28 @@ class Fitter:
         return State(eye.expand(rows, len(chain.joints), 3, 3).clone(), zeros.new_zeros(rows, chain.n_shape), zeros)
 
     def _fit_batch(self, kind: Kind, instants: list[Instant], betas: dict[str, np.ndarray]) -> list[BodyFit | Reject]:
+        return self._results(instants, *self._search(kind, instants, betas))
+
+    def _search(self, kind: Kind, instants: list[Instant], betas: dict[str, np.ndarray]) -> tuple[Objective, Found]:
+        """The best body for every instant, and the objective that says so."""
         chain, template, defined = self.chain(kind)
         evidence = build_evidence(instants, kind.extra_sets, template, defined, self.settings)
         shape = torch.zeros(len(instants), chain.n_shape, dtype=self.dtype, device=chain.device)
         if kind.shape_known:
             known = np.stack([betas[instant.subject] for instant in instants])
-            shape[:, : known.shape[1]] = torch.as_tensor(known, dtype=self.dtype)
+            shape[:, :N_BETAS] = torch.as_tensor(known, dtype=self.dtype)
         objective = Objective(chain, self.prior, evidence, Weights(self.settings.robust), not kind.shape_known)
-        if kind.from_3d:
-            found = self._from_3d(objective, shape, JOINT_SETS[kind.joint_set])
-        else:
-            found = self._from_2d(objective, shape, JOINT_SETS[kind.joint_set])
-        return self._results(instants, objective, found)
+        joint_set = JOINT_SETS[kind.joint_set]
+        points, known = evidence.points, evidence.points_weight > 0
+        if not kind.from_3d and kind.n_views > 1:
+            points, known = starts.triangulate(evidence)
+        in_space = known.sum(1) >= ENOUGH_3D
+        parts = []
+        for rows, search in ((in_space, self._from_3d), (~in_space, self._from_2d)):
+            rows = rows.nonzero()[:, 0]
+            if len(rows):
+                parts.append((rows, search(objective.take(rows), points[rows], known[rows], shape[rows], joint_set)))
+        return objective, parts[0][1] if len(parts) == 1 else _merge(parts)
 
     def likely_pose(self, chain: Chain) -> torch.Tensor:
         """(A, 3, 3) rotations of the likeliest pose, whatever the prior: what starts begin with."""
@@ -115,15 +148,15 @@ class Fitter:
         R[1 : 1 + len(mean)] = mean
         return R
 
-    def _from_3d(self, objective: Objective, shape: torch.Tensor, joint_set: JointSet) -> Found:
-        """One start by Procrustes is enough where most joints are known in space."""
-        chain, e = objective.chain, objective.evidence
-        start = starts.procrustes_start(chain, starts.limbs_of(chain), self.likely_pose(chain), e.points, e.points_weight > 0, shape, joint_set)
+    def _from_3d(self, objective: Objective, points, known, shape: torch.Tensor, joint_set: JointSet) -> Found:
+        """One start by Procrustes is enough where most joints are known in space: points (B, N, 3), known (B, N)."""
+        chain = objective.chain
+        start = starts.procrustes_start(chain, starts.limbs_of(chain), self.likely_pose(chain), points, known, shape, joint_set)
         solution = minimise(objective, start, iterations=30, tolerance=1e-4)
         B = len(shape)
         return Found(solution, np.zeros(B, int), np.full(B, np.inf), ("procrustes",))
 
-    def _from_2d(self, objective: Objective, shape: torch.Tensor, joint_set: JointSet) -> Found:
+    def _from_2d(self, objective: Objective, _points, _known, shape: torch.Tensor, joint_set: JointSet) -> Found:
         """Orientations, then depth twins, each a few steps; the best to the end."""
         chain = objective.chain
         limbs, likely = starts.limbs_of(chain), self.likely_pose(chain)
@@ -170,6 +203,19 @@ class Fitter:
             )
             results.append(BodyFit(instant.id, parameters[b], quality))
         return results
+
+
+def _merge(parts: list[tuple[torch.Tensor, Found]]) -> Found:
+    """Results of searches over parts of a batch, in the batch's order."""
+    order = torch.cat([rows for rows, _ in parts]).argsort()
+    solutions = [found.solution for _, found in parts]
+    cat = {name: torch.cat([getattr(s, name) for s in solutions])[order] for name in ("cost", "iterations", "converged")}
+    names = tuple(name for _, found in parts for name in found.names)
+    shifts = np.cumsum([0] + [len(found.names) for _, found in parts])
+    there = order.cpu().numpy()
+    start = np.concatenate([found.start + shift for (_, found), shift in zip(parts, shifts[:-1], strict=True)])[there]
+    margin = np.concatenate([found.margin for _, found in parts])[there]
+    return Found(Solution(State.cat([s.state for s in solutions]).take(order), **cat), start, margin, names)
 
 
 def _race(objective: Objective, candidates: list[State], iterations: int, tolerance: float):

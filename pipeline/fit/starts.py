@@ -152,6 +152,25 @@ def _centre(P: torch.Tensor, uv: torch.Tensor, weight: torch.Tensor, z: torch.Te
     return torch.cat([xy, z[:, None]], 1)
 
 
+def triangulate(evidence: Evidence) -> tuple[torch.Tensor, torch.Tensor]:
+    """Points (B, N, 3) nearest to the rays of all views that see them, and which of them (B, N) the rays pin down.
+
+    Minimises `sum_v w |(I - d d^T) (X - o)|^2` over X, with eye o and unit direction d of each ray.
+    """
+    R, w = evidence.R, evidence.pixels_weight
+    d = torch.cat([evidence.pixels, torch.ones_like(evidence.pixels[..., :1])], -1) @ R
+    d = _unit(d)
+    eye = -(R.transpose(2, 3) @ evidence.t[..., None])[..., 0]
+    across = torch.eye(3, dtype=d.dtype, device=d.device) - d[..., :, None] * d[..., None, :]
+    A = (w[..., None, None] * across).sum(1)
+    b = (w[..., None] * (across @ eye[:, :, None, :, None])[..., 0]).sum(1)
+    # parallel rays leave one direction open: its eigenvalue is near zero
+    values = torch.linalg.eigvalsh(A)
+    known = (values[..., 0] > 1e-3 * values[..., 2]) & (values[..., 2] > 0)
+    A = torch.where(known[..., None, None], A, torch.eye(3, dtype=d.dtype, device=d.device))
+    return torch.linalg.solve(A, b[..., None])[..., 0], known
+
+
 def procrustes_start(chain: Chain, limbs: list[Limb], prior_mean: torch.Tensor, targets: torch.Tensor, known: torch.Tensor,
                      shape: torch.Tensor, joint_set: JointSet) -> State:
     """A body turned onto 3D points by its torso, limbs pointed along theirs.
