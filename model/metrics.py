@@ -44,6 +44,7 @@ def procrustes(
 
     Least squares over the valid joints (Umeyama 1991). R is a rotation, never a reflection. scale=False keeps s at 1
     (a rigid motion). Where all source joints coincide s is 1.
+    A sample with a joint that is not finite gets a t that is not finite.
     """
     source, target = np.asarray(source, np.float64), np.asarray(target, np.float64)
     weight = np.ones(source.shape[:2]) if valid is None else np.asarray(valid, np.float64)
@@ -53,7 +54,10 @@ def procrustes(
     source_mean, target_mean = source.sum(1) / count, target.sum(1) / count
     source = (source - source_mean[:, None]) * weight[..., None]
     target = (target - target_mean[:, None]) * weight[..., None]
-    U, singular, Vt = np.linalg.svd(np.swapaxes(target, 1, 2) @ source)
+    covariance = np.swapaxes(target, 1, 2) @ source
+    # svd would raise; the means of such a sample carry the NaN into t.
+    covariance[~np.isfinite(covariance).all((1, 2))] = 0.0
+    U, singular, Vt = np.linalg.svd(covariance)
     # The best rotation takes the smallest singular value with a minus where U Vt would be a reflection.
     sign = np.where(np.linalg.det(U) * np.linalg.det(Vt) < 0, -1.0, 1.0)
     U[:, :, 2] *= sign[:, None]

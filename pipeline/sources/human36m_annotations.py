@@ -66,7 +66,7 @@ class AnnotatedHuman36m(Human36m):
     def annotation_files(self):
         parts = ("camera", "data", "joint_3d", "SMPLX_NeuralAnnot")
         files = [self.path(subject, part) for subject in self.subjects for part in parts]
-        return sorted(path for path in files if path.exists())
+        return sorted(path for path in [*files, self.root / SYNTHETIC_MARK] if path.exists())
 
     def sequences(self, subject: int) -> Iterator[Sequence]:
         cameras = read_cameras(self.path(subject, "camera"))

@@ -132,3 +132,10 @@ def test_pck_and_auc_by_hand():
     assert np.isclose(auc(errors), (30 + 16 + 1 + 28 + 26) / 31 / 8)
     valid = np.array([[True, False, False, False], [False, False, False, True]])
     assert pck(errors, valid) == 0.5 and np.isclose(auc(errors, valid), 30 / 31 / 2)
+
+
+def test_a_prediction_that_is_not_finite_spoils_only_itself(pairs):
+    prediction, truth = pairs[0][:3].copy(), pairs[1][:3]
+    prediction[1, 4] = np.nan
+    found = pa_mpjpe(prediction, truth)
+    assert np.isnan(found[1]) and np.allclose(found[[0, 2]], pa_mpjpe(pairs[0][:3], truth)[[0, 2]])
