@@ -1,0 +1,156 @@
+"""fits.h5: fitted bodies on disk, one row an instant; and SMPLify-X's own result files.
+
+Attributes: format, version, source, joint_set, body_name, body_sha256, `frame` ("world" where the source has extrinsics, else
+"camera"), flat_hand_mean=True, use_pca=False. Datasets of N rows: id, the SMPL-X parameters by name (axis-angle, radians;
+transl in metres), joints (N, 55, 3) metres, vertices (N, V, 3) if asked for, quality. `rejects/` holds id, stage and reason.
+"""
+
+import pickle
+import re
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from pipeline.body.model import BodyModel, as_tensors
+from pipeline.errors import InputError
+from pipeline.records import PARAMETER_SIZES, BodyFit, BodyParameters, FitQuality, Reject
+
+FORMAT = "nvf-fits"
+VERSION = 1
+NAME = "fits.h5"
+_NUMBERS = {"fit_error_mm": "f8", "iterations": "i4", "converged": "?", "margin": "f8", "valid": "?"}
+_TEXTS = ("start", "unseen")
+_PER_VIEW = ("reprojection_px", "reprojection_crop")
+
+
+class FitsWriter:
+    """Appends fits to a new file as they come; memory does not grow with their number."""
+
+    def __init__(self, path: Path, body: BodyModel, attributes: dict[str, str], vertices: bool = False):
+        self.body = body
+        self.file = h5py.File(path, "w")
+        text = h5py.string_dtype()
+        self.file.attrs.update({
+            "format": FORMAT, "version": VERSION, "body_name": body.name, "body_sha256": body.sha256,
+            "flat_hand_mean": True, "use_pca": False, **attributes,
+        })
+        self._make("id", (), text)
+        for name, size in PARAMETER_SIZES.items():
+            self._make(name, (size,), "f4")
+        self._make("joints", (55, 3), "f4")
+        if vertices:
+            self._make("vertices", (body.n_vertices, 3), "f4")
+        for name, kind in _NUMBERS.items():
+            self._make(f"quality/{name}", (), kind)
+        for name in _TEXTS:
+            self._make(f"quality/{name}", (), text)
+        for name in _PER_VIEW:
+            self._make(f"quality/{name}", (), h5py.vlen_dtype(np.float64))
+        for name in ("id", "stage", "reason"):
+            self._make(f"rejects/{name}", (), text)
+
+    def _make(self, name: str, shape: tuple[int, ...], kind) -> None:
+        self.file.create_dataset(name, (0, *shape), kind, maxshape=(None, *shape), chunks=(64, *shape))
+
+    def _append(self, name: str, values) -> None:
+        if not len(values):
+            return
+        dataset = self.file[name]
+        first = len(dataset)
+        dataset.resize(first + len(values), 0)
+        if h5py.check_vlen_dtype(dataset.dtype) is not None:
+            for k, value in enumerate(values):
+                dataset[first + k] = value
+        else:
+            dataset[first:] = values
+
+    def append(self, fits: Sequence[BodyFit]) -> None:
+        if not fits:
+            return
+        bodies = [fit.parameters for fit in fits]
+        vertices, joints = self.body.pose(as_tensors(bodies))
+        self._append("id", [fit.instant_id for fit in fits])
+        for name in PARAMETER_SIZES:
+            self._append(name, np.stack([getattr(body, name) for body in bodies]).astype(np.float32))
+        self._append("joints", joints.numpy())
+        if "vertices" in self.file:
+            self._append("vertices", vertices.numpy())
+        for name in _NUMBERS:
+            self._append(f"quality/{name}", np.array([getattr(fit.quality, name) for fit in fits]))
+        self._append("quality/start", [fit.quality.start for fit in fits])
+        self._append("quality/unseen", [",".join(fit.quality.unseen) for fit in fits])
+        for name in _PER_VIEW:
+            self._append(f"quality/{name}", [np.asarray(getattr(fit.quality, name), float) for fit in fits])
+
+    def reject(self, rejects: Sequence[Reject]) -> None:
+        for name, field in (("id", "key"), ("stage", "stage"), ("reason", "reason")):
+            self._append(f"rejects/{name}", [getattr(reject, field) for reject in rejects])
+
+    def close(self) -> None:
+        self.file.close()
+
+
+def read_fits(path: Path, body: BodyModel | None = None) -> dict[str, BodyFit]:
+    """Fits by instant id, from a fits.h5 or the folder that holds it.
+
+    body: the model they will be posed with; InputError when they were made with another. Also for a file that is missing, cut,
+    or of another format version.
+    """
+    path = Path(path)
+    path = path / NAME if path.is_dir() else path
+    if not path.is_file():
+        raise InputError(f"There are no fits at {path}; give the folder that `nvf-cli fit` wrote, or its {NAME}.")
+    try:
+        with h5py.File(path) as file:
+            _check(path, file, body)
+            return _read_rows(file)
+    except (OSError, KeyError) as error:
+        raise InputError(f"{path} is not a complete {NAME} ({error}); run `nvf-cli fit` again.") from error
+
+
+def _check(path: Path, file: h5py.File, body: BodyModel | None) -> None:
+    if file.attrs.get("format") != FORMAT:
+        raise InputError(f"{path} is no file of fits (its format is {file.attrs.get('format')!r}, expected {FORMAT!r}).")
+    if file.attrs["version"] != VERSION:
+        raise InputError(f"{path} has version {file.attrs['version']}, this program reads version {VERSION}; run `nvf-cli fit` again.")
+    if body is not None and file.attrs["body_sha256"] != body.sha256:
+        raise InputError(
+            f"The fits in {path} were made with the body {file.attrs['body_name']} ({file.attrs['body_sha256'][:12]}), not with "
+            f"{body.name} ({body.sha256[:12]}); give that body with --body, or fit again."
+        )
+
+
+def _read_rows(file: h5py.File) -> dict[str, BodyFit]:
+    ids = file["id"].asstr()[:]
+    parameters = {name: file[name][:] for name in PARAMETER_SIZES}
+    quality = {name: file[f"quality/{name}"][:] for name in (*_NUMBERS, *_PER_VIEW)}
+    start, unseen = (file[f"quality/{name}"].asstr()[:] for name in _TEXTS)
+    fits = {}
+    for i, key in enumerate(ids):
+        found = {name: kind(quality[name][i]) for name, kind in
+                 (("fit_error_mm", float), ("iterations", int), ("converged", bool), ("margin", float), ("valid", bool))}
+        views = {name: np.asarray(quality[name][i]) for name in _PER_VIEW}
+        fits[key] = BodyFit(
+            key, BodyParameters(**{f.name: parameters[f.name][i] for f in fields(BodyParameters)}),
+            FitQuality(**found, **views, start=start[i], unseen=tuple(unseen[i].split(",")) if unseen[i] else ()),
+        )
+    return fits
+
+
+def export_smplifyx(fit: BodyFit, camera_R: np.ndarray, camera_t: np.ndarray, folder: Path) -> Path:
+    """Writes one fit as SMPLify-X writes its results: a pickled dict of (1, k) float32 arrays, `<id>.pkl`.
+
+    Its bodies stand at the origin and the camera moves: `X_cam = camera_rotation X + camera_translation`, with camera_R (3, 3) and
+    camera_t (3,) metres those of the first view. Hands are full axis-angle here (use_pca=False), flat at zero.
+    """
+    p = fit.parameters
+    R, t = np.asarray(camera_R), np.asarray(camera_t) + np.asarray(camera_R) @ p.transl
+    result = {"camera_rotation": R, "camera_translation": t}
+    result |= {name: getattr(p, name) for name in PARAMETER_SIZES if name != "transl"}
+    result = {name: np.asarray(value, np.float32)[None] for name, value in result.items()}
+    path = folder / (re.sub(r"[^A-Za-z0-9._-]", "_", fit.instant_id) + ".pkl")
+    path.write_bytes(pickle.dumps(result, protocol=2))
+    return path

@@ -1,0 +1,105 @@
+"""The page of `nvf-cli fit`: numbers, histograms, and the worst fits with pictures."""
+
+import base64
+import html
+import io
+from pathlib import Path
+
+import cv2
+import matplotlib
+import numpy as np
+import trimesh
+
+from pipeline import camera as cameras
+from pipeline.body.model import BodyModel
+from pipeline.errors import InputError
+from pipeline.images import read_image
+from pipeline.records import BodyFit, Instant, View
+
+PICTURE_PX = 256
+_COLOUR = np.array([90, 140, 255.0])
+
+
+def write_page(path: Path, report: dict, tally, body: BodyModel, root: Path) -> None:
+    """tally: `source_fits.Tally`. root: where the source's images are; a picture whose image is missing is drawn on grey."""
+    rows = [(name, report[name]) for name in ("source", "joint_set", "n", "valid", "converged", "fits_per_second")]
+    rows += [("rejected", len(report["rejects"]))]
+    table = "".join(f"<tr><th>{name}<td>{_short(value)}" for name, value in rows)
+    quantities = [name for name in ("fit_error_mm", "reprojection_px", "iterations") if report[name]]
+    head = "".join(f"<th>{key}" for key in report[quantities[0]]) if quantities else ""
+    spread = f"<table><tr><th>{head}" + "".join(
+        f"<tr><th>{name}" + "".join(f"<td>{value:.2f}" for value in report[name].values()) for name in quantities
+    ) + "</table>"
+    rejects = "".join(f"<tr><td>{count}<td>{html.escape(reason)}" for reason, count in report["rejects_by_reason"].items())
+    worst = "".join(_worst_row(instant, fit, body, root) for _, instant, fit in tally.worst)
+    path.write_text(
+        "<!doctype html><meta charset=utf-8><title>Fits</title><style>body{font:14px sans-serif;margin:2em}td,th{padding:2px 10px;"
+        "text-align:left}figure{display:inline-block;margin:6px}</style><h1>Fits</h1>"
+        f"<table>{table}</table><h2>Errors</h2>{spread}{_histograms(tally)}"
+        f"<h2>Rejected</h2><table>{rejects or '<tr><td>nothing'}</table><h2>The worst {len(tally.worst)}</h2>{worst}"
+    )
+
+
+def _short(value) -> str:
+    return f"{value:.1f}" if isinstance(value, float) else html.escape(str(value))
+
+
+def _png(image: np.ndarray) -> str:
+    """An RGB image as an HTML image element."""
+    data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])[1]
+    return f'<img src="data:image/jpeg;base64,{base64.b64encode(data).decode()}">'
+
+
+def _histograms(tally) -> str:
+    with matplotlib.rc_context({"font.size": 8}):
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(10, 2.6), layout="constrained")
+        quantities = (("3D error, mm", tally.errors_mm), ("reprojection, px", tally.reprojection_px), ("iterations", tally.iterations))
+        for axis, (name, values) in zip(figure.subplots(1, 3), quantities, strict=True):
+            finite = [value for value in values if np.isfinite(value)]
+            axis.set(xlabel=name, ylabel="fits")
+            if finite:
+                axis.hist(finite, bins=40)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png")
+    return f'<p><img src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}">'
+
+
+def _worst_row(instant: Instant, fit: BodyFit, body: BodyModel, root: Path) -> str:
+    quality, view = fit.quality, instant.views[0]
+    pixels = ", ".join(f"{value:.1f}" for value in quality.reprojection_px)
+    caption = f"{instant.id}<br>{quality.fit_error_mm:.0f} mm, {pixels} px, {quality.start}, {'valid' if quality.valid else 'not valid'}"
+    try:
+        picture = _png(fit_picture(body, fit, view, root))
+    except InputError as error:
+        picture = f"<p>{html.escape(str(error))}"
+    return f"<figure>{picture}<figcaption>{caption}</figcaption></figure>"
+
+
+def fit_picture(body: BodyModel, fit: BodyFit, view: View, root: Path) -> np.ndarray:
+    """(256, 512, 3) uint8 RGB: the view's crop, and the same with the fitted mesh over it."""
+    crop = cameras.make_crop(view.camera, view.box, PICTURE_PX, PICTURE_PX)
+    try:
+        image = cameras.warp_to_crop(read_image(root, view.image_path), view.camera, crop)
+    except InputError:
+        image = np.full((PICTURE_PX, PICTURE_PX, 3), 128, np.uint8)
+    vertices, _ = body.mesh(fit.parameters)
+    vertices = cameras.world_to_camera(view.camera, vertices.astype(float)) @ crop.R.T
+    return np.concatenate([image, draw_mesh(image, vertices, body.faces, crop.K)], 1)
+
+
+def draw_mesh(image: np.ndarray, vertices: np.ndarray, faces: np.ndarray, K: np.ndarray) -> np.ndarray:
+    """The image (H, W, 3) with a mesh over it, shaded by its slope; vertices (V, 3) metres in the axes of the pinhole K."""
+    from trimesh.ray.ray_pyembree import RayMeshIntersector
+
+    mesh = trimesh.Trimesh(vertices, faces, process=False)
+    jj, ii = np.meshgrid(np.arange(image.shape[1]), np.arange(image.shape[0]))
+    rays = np.stack([(jj - K[0, 2]) / K[0, 0], (ii - K[1, 2]) / K[1, 1], np.ones(jj.shape)], -1).reshape(-1, 3)
+    rays /= np.linalg.norm(rays, axis=1, keepdims=True)
+    triangle = RayMeshIntersector(mesh, scale_to_box=False).intersects_first(np.zeros_like(rays), rays)
+    hit = triangle >= 0
+    slope = np.abs((mesh.face_normals[triangle[hit]] * rays[hit]).sum(1))
+    drawn = image.reshape(-1, 3).astype(float)
+    drawn[hit] = 0.3 * drawn[hit] + 0.7 * (0.3 + 0.7 * slope)[:, None] * _COLOUR
+    return drawn.reshape(image.shape).clip(0, 255).astype(np.uint8)

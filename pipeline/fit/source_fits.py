@@ -1,0 +1,160 @@
+"""Fits a whole source: `nvf-cli fit`. Reads, fits and writes block by block, so memory does not grow with the dataset."""
+
+import json
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.body.model import BodyModel
+from pipeline.errors import InputError
+from pipeline.fit import fits_file
+from pipeline.fit.fits_file import FitsWriter, export_smplifyx
+from pipeline.fit.fitter import Fitter
+from pipeline.fit.settings import FitSettings
+from pipeline.records import BodyFit, Instant, Reject
+from pipeline.sources.base import Source
+
+# Instants read, fitted and written at a time.
+BLOCK = 1024
+PERCENTILES = (5, 50, 90, 95, 99)
+WORST = 20
+
+
+@dataclass
+class Tally:
+    """What the report needs of every fit, and the worst of them whole."""
+
+    errors_mm: list[float] = field(default_factory=list)
+    reprojection_px: list[float] = field(default_factory=list)
+    iterations: list[int] = field(default_factory=list)
+    valid: int = 0
+    converged: int = 0
+    unseen: Counter = field(default_factory=Counter)
+    starts: Counter = field(default_factory=Counter)
+    worst: list[tuple[float, Instant, BodyFit]] = field(default_factory=list)
+
+    def add(self, instant: Instant, fit: BodyFit) -> None:
+        quality = fit.quality
+        pixels = quality.reprojection_px[np.isfinite(quality.reprojection_px)]
+        self.errors_mm.append(quality.fit_error_mm)
+        self.reprojection_px.append(float(pixels.mean()) if len(pixels) else np.nan)
+        self.iterations.append(quality.iterations)
+        self.valid += quality.valid
+        self.converged += quality.converged
+        self.unseen.update(quality.unseen)
+        self.starts[quality.start] += 1
+        # fits with 3D are ranked by it, the others by how far they miss relative to the person's size
+        crop = quality.reprojection_crop[np.isfinite(quality.reprojection_crop)]
+        badness = quality.fit_error_mm / 1000 if np.isfinite(quality.fit_error_mm) else float(crop.max(initial=0))
+        self.worst = sorted([*self.worst, (badness, instant, fit)], key=lambda item: -item[0])[:WORST]
+
+
+def fit_source(source: Source, body: BodyModel, settings: FitSettings, out: Path, limit: int | None = None, vertices: bool = False,
+               pkl: bool = False, progress: Callable[[int, int], None] = lambda done, total: None) -> dict:
+    """Writes out/fits.h5, out/report.json and out/report.html; returns the report.
+
+    limit: fit so many instants, spread evenly over the source. Shapes of known subjects come from the whole source either way.
+    """
+    from pipeline.fit.report import write_page
+
+    subjects = [instant.subject for instant in source.instants()]
+    if not subjects:
+        raise InputError(f"The source {source.name} in {source.root} yields no instants; `nvf-cli check-data` says what is there.")
+    fitter = Fitter(body, settings)
+    began = time.perf_counter()
+    betas = fitter.solve_shapes(_chosen(source, _shape_frames(subjects, settings.shape_frames)))
+    shape_seconds = time.perf_counter() - began
+    chosen = set(range(len(subjects)) if limit is None else np.linspace(0, len(subjects) - 1, min(limit, len(subjects))).round().astype(int))
+    tally, fit_seconds, done = Tally(), 0.0, 0
+    rejects: list[Reject] = []
+    writer = None
+    try:
+        for block in _blocks(_chosen(source, chosen), BLOCK):
+            if writer is None:
+                frame = "world" if block[0].has_world else "camera"
+                writer = FitsWriter(out / f"{fits_file.NAME}.tmp", body, {"source": source.name, "joint_set": source.joint_set, "frame": frame}, vertices)
+            began = time.perf_counter()
+            results = fitter.fit(block, betas)
+            fit_seconds += time.perf_counter() - began
+            fits = [result for result in results if isinstance(result, BodyFit)]
+            rejects += [result for result in results if isinstance(result, Reject)]
+            writer.append(fits)
+            for instant, result in zip(block, results, strict=True):
+                if isinstance(result, BodyFit):
+                    tally.add(instant, result)
+                    if pkl:
+                        camera = instant.views[0].camera
+                        export_smplifyx(result, camera.R, camera.t, out)
+            done += len(block)
+            progress(done, len(chosen))
+        rejects = list(source.rejects) + rejects
+        writer.reject(rejects)
+    finally:
+        if writer is not None:
+            writer.close()
+    (out / f"{fits_file.NAME}.tmp").replace(out / fits_file.NAME)
+    report = summarise(tally, rejects, settings, body, source) | {
+        "fits_per_second": len(tally.errors_mm) / fit_seconds if fit_seconds else None,
+        "seconds": {"fit": fit_seconds, "shapes": shape_seconds}, "subjects": {name: list(map(float, b)) for name, b in betas.items()},
+    }
+    (out / "report.json").write_text(json.dumps(report, indent=1, allow_nan=False) + "\n")
+    write_page(out / "report.html", report, tally, body, source.root)
+    return report
+
+
+def summarise(tally: Tally, rejects: list[Reject], settings: FitSettings, body: BodyModel, source: Source) -> dict:
+    """The report without its times; JSON-ready."""
+    reasons = Counter(f"{reject.stage}: {reject.reason}" for reject in rejects)
+    return {
+        "source": source.name, "root": str(source.root), "joint_set": source.joint_set,
+        "n": len(tally.errors_mm), "valid": tally.valid, "converged": tally.converged,
+        "rejects": [asdict(reject) for reject in rejects], "rejects_by_reason": dict(reasons.most_common()),
+        "fit_error_mm": percentiles(tally.errors_mm), "reprojection_px": percentiles(tally.reprojection_px),
+        "iterations": percentiles(tally.iterations), "starts": dict(tally.starts.most_common()), "unseen": dict(tally.unseen.most_common()),
+        "body": {"name": body.name, "sha256": body.sha256},
+        "settings": {name: str(value) if isinstance(value, Path) else value for name, value in asdict(settings).items()},
+    }
+
+
+def percentiles(values: list[float]) -> dict[str, float] | None:
+    """Mean, percentiles and maximum of the finite values; None without any."""
+    finite = np.array([value for value in values if np.isfinite(value)], float)
+    if not len(finite):
+        return None
+    named = {f"p{p}": float(np.percentile(finite, p)) for p in PERCENTILES}
+    return {"mean": float(finite.mean()), **named, "max": float(finite.max())}
+
+
+def _shape_frames(subjects: list[str | None], count: int) -> set[int]:
+    """Indices of up to `count` instants of every named subject, spread evenly over its own."""
+    by_subject = defaultdict(list)
+    for i, subject in enumerate(subjects):
+        if subject is not None:
+            by_subject[subject].append(i)
+    return {
+        frames[k] for frames in by_subject.values()
+        for k in np.unique(np.linspace(0, len(frames) - 1, min(count, len(frames))).round().astype(int))
+    }
+
+
+def _chosen(source: Source, indices: set[int]) -> Iterator[Instant]:
+    if not indices:
+        return
+    for i, instant in enumerate(source.instants()):
+        if i in indices:
+            yield instant
+
+
+def _blocks(instants: Iterable[Instant], size: int) -> Iterator[list[Instant]]:
+    block = []
+    for instant in instants:
+        block.append(instant)
+        if len(block) == size:
+            yield block
+            block = []
+    if block:
+        yield block
