@@ -135,7 +135,11 @@ class ShardView:
 
 @dataclass(frozen=True)
 class ShardRecord:
-    """What run.json says about a shard. rejects: (key, stage, reason) of what was left out of it."""
+    """What run.json says about a shard.
+
+    fit_valid: views whose fit may be supervised. fit_error_mm, reprojection_px: means over the views that have one, else
+    None. rejects: (key, stage, reason) of what was left out of it.
+    """
 
     name: str
     views: int
@@ -143,6 +147,9 @@ class ShardRecord:
     bytes: int
     sha256: str
     content_hash: str
+    fit_valid: int
+    fit_error_mm: float | None
+    reprojection_px: float | None
     rejects: list[list[str]]
 
 

@@ -21,6 +21,7 @@ from pipeline.shard_format import (
     IMAGE_BYTES,
     IMAGE_OFFSET,
     LATTICE_M,
+    REJECT_COLUMNS,
     SPLITS,
     VERSION,
     J,
@@ -70,10 +71,36 @@ def write_shard(
         ) from error
     finally:
         partial.unlink(missing_ok=True)
+    return _record(path.name, columns, image, content)
+
+
+def finished_record(path: Path, header: ShardHeader) -> ShardRecord | None:
+    """What a finished shard of this run is, once all of it is read and its content hash checked; None when there is
+    none, or it is damaged or was made otherwise."""
+    try:
+        data = path.read_bytes()
+        with h5py.File(BytesIO(data), "r") as file:
+            columns, found = read_columns(file), dict(file.attrs)
+            content = content_hash(columns)
+    except (OSError, KeyError, ValueError, RuntimeError):
+        return None
+    expected = attributes(header, content) | {"code_commit": found.get("code_commit")}
+    return _record(path.name, columns, data, content) if found == expected else None
+
+
+def _record(name: str, columns: Mapping[str, np.ndarray], data: bytes, content: str) -> ShardRecord:
+    rejects = [decode_text(columns[column]).tolist() for column in REJECT_COLUMNS]
     return ShardRecord(
-        path.name, len(views), len({view.instant_id for view in views}), len(image),
-        hashlib.sha256(image).hexdigest(), content, [[r.key, r.stage, r.reason] for r in rejects],
+        name, len(columns["views/id"]), len(np.unique(columns["views/instant_id"])), len(data),
+        hashlib.sha256(data).hexdigest(), content, int(columns["fits/fit_valid"].sum()),
+        *(_finite_mean(columns[f"fits/{column}"]) for column in ("fit_error_mm", "reprojection_px")),
+        [list(row) for row in zip(*rejects, strict=True)],
     )
+
+
+def _finite_mean(values: np.ndarray) -> float | None:
+    values = values[np.isfinite(values)]
+    return float(values.mean()) if len(values) else None
 
 
 def _compose(header: ShardHeader, columns: Mapping[str, np.ndarray], content: str) -> bytes:

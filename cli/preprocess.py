@@ -1,0 +1,61 @@
+"""`nvf-cli preprocess`: a dataset to shards."""
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("source")
+@click.argument("root", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--body", type=click.Path(path_type=Path), help="A licensed SMPLX_*.npz in place of the free body.")
+@click.option("--workers", type=int, default=None, show_default="number of cores", help="Processes; 0 works in this one.")
+@click.option("--scheduler", help="Address of a running Dask scheduler (tcp://...), or 'slurm' to submit --workers jobs.")
+@click.option("--offsets", type=click.Choice(["voters", "dense", "derive"]), default="voters", show_default=True,
+              help="Joint offsets to keep: of each joint's voters, of all points, or none (the reader computes them).")
+@click.option("--subjects", help="Only these, e.g. S1,S5; all by default.")
+@click.option("--limit", type=click.IntRange(1), help="So many instants, spread evenly over the plan.")
+@click.option("--every-test", type=click.IntRange(1), help="Keep every N-th test frame (human36m: 64; 5 for SPIN's protocol).")
+@click.option("--final", is_flag=True, help="The validation subject joins the training set.")
+@click.option("--focal", type=click.FloatRange(min=0, min_open=True), help="Focal length in pixels where the source has no camera.")
+@click.option("--fits-from", type=click.Path(path_type=Path), help="Take the fits of this `nvf-cli fit` run instead of fitting.")
+@click.option("--crop-px", type=int, default=256, show_default=True, help="Side of the nominal crop; stored with a margin of a quarter.")
+@click.option("--jpeg-quality", type=int, default=90, show_default=True, help="Of the stored crops.")
+@click.option("--pool", type=int, default=8192, show_default=True, help="Field points a view, about 4 times what a step draws.")
+@click.option("--shard-instants", type=int, default=64, show_default=True, help="Instants a shard.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the field points.")
+@click.option("--overwrite", is_flag=True, help="Remove the run that OUT holds.")
+@click.option("--append", is_flag=True, help="Add the subjects that the run in OUT lacks.")
+def command(source, root, out, body, workers, scheduler, offsets, subjects, limit, every_test, final, focal, fits_from,
+            crop_px, jpeg_quality, pool, shard_instants, seed, overwrite, append):
+    """Turn the dataset in ROOT into shards of training data in OUT.
+
+    SOURCE is human36m, threedpw, coco or openpose. The same command again continues an interrupted run. Exit code 1 when a shard
+    failed, 2 when the run was refused or cannot go on.
+    """
+    from pipeline.threads import cap_native_threads
+
+    cap_native_threads()
+    from rich.console import Console
+
+    from pipeline.plan import PreprocessSettings, Request
+    from pipeline.progress import RunProgress, summary
+    from pipeline.run import Workers, preprocess
+    from pipeline.sampling import SamplingSettings
+
+    settings = PreprocessSettings(
+        crop_px=crop_px, jpeg_quality=jpeg_quality, shard_instants=shard_instants, seed=seed, offsets=offsets,
+        sampling=SamplingSettings(pool=pool),
+    )
+    request = Request(
+        source, root, out, body, tuple(subjects.split(",")) if subjects else None,
+        {"every_test": every_test, "final": final, "focal": focal}, settings, limit, fits_from, overwrite, append,
+    )
+    count = len(os.sched_getaffinity(0)) if workers is None else workers
+    with RunProgress(Console(stderr=True)) as progress:
+        run = preprocess(request, Workers(count, scheduler), progress)
+    click.echo(summary(out, run, progress.seconds))
+    sys.exit(1 if run["failed"] else 0)

@@ -1,0 +1,357 @@
+"""Instants -> shard list and run.json: what a run will write, decided before the first worker starts.
+
+The plan is a function of the source, the settings and the seed alone. A run that is started again takes the layout from its own
+run.json, so that the same instants land in the same shards.
+"""
+
+import json
+import os
+import secrets
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.body.model import BodyModel, load_body
+from pipeline.errors import InputError
+from pipeline.fit import FitSettings, Fitter
+from pipeline.jobs import PLAN_FOLDER, Task, encode, write_job
+from pipeline.records import Instant
+from pipeline.sampling import SamplingSettings
+from pipeline.sdf import BACKEND, SIGN_RULE
+from pipeline.shard_format import FORMAT, OFFSETS, SPLITS, VERSION, J, ShardHeader
+from pipeline.shards import RUN_FILE, read_run, safe_name
+from pipeline.skeletons import FIELD_JOINTS
+from pipeline.sources import Source, open_source
+from pipeline.version import code_commit
+
+# Left free on the disk beside the shards.
+SPARE_BYTES = 1 << 30
+# Stored over raw bytes with gzip 1, measured by benchmarks/storage.py; JPEG bytes a pixel at quality 90.
+PACKED, JPEG_BYTES_A_PIXEL = 0.85, 0.45
+
+
+@dataclass(frozen=True)
+class PreprocessSettings:
+    """What decides the content of the shards, apart from the source and the body.
+
+    crop_px: side of the nominal crop, pixels. margin: stored side over crop_px, room for augmentation. jpeg_quality: of the
+    stored crops, 1..100. shard_instants: instants a shard. offsets: how joint offsets are kept, see docs/shard-format.md.
+    """
+
+    crop_px: int = 256
+    margin: float = 1.25
+    jpeg_quality: int = 90
+    shard_instants: int = 64
+    seed: int = 0
+    offsets: str = "voters"
+    sampling: SamplingSettings = field(default_factory=SamplingSettings)
+    fit: FitSettings = field(default_factory=FitSettings)
+
+    def __post_init__(self):
+        limits = {"crop_px": (16, 4096), "margin": (1, 4), "jpeg_quality": (1, 100), "shard_instants": (1, 4096)}
+        for name, (low, high) in limits.items():
+            if not low <= getattr(self, name) <= high:
+                raise InputError(f"{name} is {getattr(self, name)}; choose a value from {low} to {high}")
+        if self.offsets not in OFFSETS:
+            raise InputError(f"offsets is {self.offsets!r}; choose one of {', '.join(OFFSETS)}")
+
+    @property
+    def size(self) -> int:
+        """Side of the stored image; of crop_px's parity, so that the nominal crop's borders lie between pixels."""
+        return self.crop_px + 2 * round(self.crop_px * (self.margin - 1) / 2)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for. options: of the source. subjects: None for all. fits_from: folder of a `fit` run."""
+
+    source: str
+    root: Path
+    out: Path
+    body: Path | None = None
+    subjects: tuple[str, ...] | None = None
+    options: dict = field(default_factory=dict)
+    settings: PreprocessSettings = field(default_factory=PreprocessSettings)
+    limit: int | None = None
+    fits_from: Path | None = None
+    overwrite: bool = False
+    append: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """run: the content of run.json before any shard is finished. tasks: one a shard, in order. split_views: views by split."""
+
+    folder: Path
+    settings: PreprocessSettings
+    run: dict
+    tasks: list[Task]
+    split_views: dict[str, int]
+
+    @property
+    def views(self) -> int:
+        return sum(task.views for task in self.tasks)
+
+
+def make_plan(request: Request) -> Plan:
+    """Reads the source, decides the shards, writes the workers' files and run.json. Raises InputError before long work."""
+    previous = _previous(request)
+    source = open_source(request.source, request.root, **_source_options(request, previous))
+    body = load_body(request.body)
+    config = describe(request, body)
+    inputs = source.fingerprint()
+    if previous is not None:
+        _refuse_changes(request, previous, config, inputs)
+    everything = list(source.instants())
+    layout = lay_out(request, previous, everything)
+    if not layout:
+        raise InputError(_nothing(request, source))
+    by_id = {instant.id: instant for instant in everything}
+    _check_disk(request, sum(len(by_id[i].views) for ids in layout for i in ids), previous)
+    run = {
+        "format": FORMAT, "version": VERSION, "run_id": previous["run_id"] if previous else secrets.token_hex(8),
+        "joint_set": FIELD_JOINTS.name, "state": "running", "config": config, "inputs": inputs,
+        "source": request.source, "root": str(request.root.resolve()), "code_commit": code_commit(),
+        "body": {"name": body.name, "sha256": body.sha256, "path": str(request.body.resolve()) if request.body else None},
+        "subjects": _subjects(request, previous), "betas": _solve_betas(request, previous, body, everything, layout, by_id),
+        "layout": layout, "shards": previous["shards"] if previous else [], "failed": [],
+        "rejects": [[r.key, r.stage, r.reason] for r in source.rejects],
+    }
+    if request.overwrite:
+        remove_run(request.out)
+    tasks = _write_jobs(request, run, layout, by_id)
+    write_run(request.out, run)
+    return Plan(request.out, request.settings, run, tasks, split_counts([by_id[i] for ids in layout for i in ids]))
+
+
+def describe(request: Request, body: BodyModel) -> dict:
+    """Everything that decides the content but the annotations themselves: what must be equal to continue a run."""
+    settings = request.settings
+    return {
+        "source": request.source, "options": {k: v for k, v in sorted(request.options.items()) if v}, "limit": request.limit,
+        "body": {"name": body.name, "sha256": body.sha256}, "joint_set": FIELD_JOINTS.name,
+        "crop": {"crop_px": settings.crop_px, "size": settings.size, "jpeg_quality": settings.jpeg_quality},
+        "fit": plain(asdict(settings.fit)), "sampling": plain(asdict(settings.sampling)),
+        "fits_from": None, "seed": settings.seed, "shard_instants": settings.shard_instants,
+        "offsets": settings.offsets, "sdf": {"backend": BACKEND, "sign_rule": SIGN_RULE},
+    }
+
+
+def lay_out(request: Request, previous: dict | None, instants: Sequence[Instant]) -> list[list[str]]:
+    """Ids of the instants of each shard.
+
+    A run that continues keeps its shards; instants of subjects that it lacks follow in new ones. `limit` takes that many
+    spread evenly over what is planned, so that every subject and action stays in.
+    """
+    if previous is not None and not request.append:
+        return previous["layout"]
+    old = previous["layout"] if previous else []
+    known = {i for ids in old for i in ids}
+    lost = known - {instant.id for instant in instants}
+    subjects = {instant.subject for instant in instants if instant.id in known}
+    if lost:
+        raise InputError(
+            f"{request.out} holds {len(lost)} instants that {request.root} no longer has ({sorted(lost)[0]} is one); "
+            "give a new folder, or --overwrite"
+        )
+    new = [i.id for i in instants if i.id not in known and (i.subject is None or i.subject not in subjects)]
+    if request.limit is not None:
+        count = min(request.limit, len(new))
+        new = [new[k] for k in np.arange(count) * len(new) // max(1, count)]
+    size = request.settings.shard_instants
+    return old + [new[k:k + size] for k in range(0, len(new), size)]
+
+
+def _source_options(request: Request, previous: dict | None) -> dict:
+    subjects = _subjects(request, previous)
+    return request.options | ({"subjects": tuple(subjects)} if subjects else {})
+
+
+def _subjects(request: Request, previous: dict | None) -> list[str] | None:
+    """Subjects to read: those asked for and, when appending, those already there. None for all."""
+    if request.subjects is None or (request.append and previous and previous["subjects"] is None):
+        return None
+    old = previous["subjects"] if previous and request.append else []
+    return sorted({*old, *request.subjects})
+
+
+def _nothing(request: Request, source: Source) -> str:
+    reasons = Counter(reject.reason.rsplit(": ", 1)[-1] for reject in source.rejects) + Counter(source.skipped)
+    why = "; ".join(f"{count} times: {reason}" for reason, count in reasons.most_common(3)) or "its annotations are empty"
+    return (
+        f"{request.root} has no instant to preprocess as {request.source} ({why}). "
+        f"`nvf-cli check-data {request.source} {request.root}` says what is there"
+    )
+
+
+# --- continuing a run ------------------------------------------------------------------------------------------------
+
+
+def _previous(request: Request) -> dict | None:
+    """run.json of the run to continue; None for a new one."""
+    try:
+        request.out.mkdir(parents=True, exist_ok=True)
+        found = (request.out / RUN_FILE).exists()
+        strangers = [] if found else sorted(path.name for path in request.out.glob("shard-*.h5"))
+    except OSError as error:
+        raise InputError(f"{request.out} cannot be used as the output folder: {error.strerror}; choose another") from error
+    if strangers:
+        raise InputError(
+            f"{request.out} has shards ({strangers[0]}) but no {RUN_FILE} that lists them; choose another folder, or remove them"
+        )
+    if request.append and request.overwrite:
+        raise InputError("--append keeps what is there and --overwrite removes it; give one of them")
+    if request.append and not found:
+        raise InputError(f"{request.out} has no {RUN_FILE}, so there is nothing to append to; leave --append out")
+    return read_run(request.out) if found and not request.overwrite else None
+
+
+def _refuse_changes(request: Request, previous: dict, config: dict, inputs: dict) -> None:
+    """InputError that names every setting and file in which the run differs from the one it would continue."""
+    old, new = flatten(previous["config"]), flatten(config)
+    ignored = {"limit"} if request.append else set()
+    changes = [f"{key}: {old.get(key)} -> {new.get(key)}" for key in sorted({*old, *new} - ignored) if old.get(key) != new.get(key)]
+    files = {name for name in previous["inputs"] if inputs.get(name) != previous["inputs"][name]}
+    if not request.append:
+        files |= set(inputs) - set(previous["inputs"])
+        if previous["subjects"] != _subjects(request, previous):
+            changes.append(f"subjects: {previous['subjects'] or 'all'} -> {list(request.subjects or ()) or 'all'}")
+    changes += [f"annotation file {name}: {'changed' if name in inputs and name in previous['inputs'] else 'added or removed'}"
+                for name in sorted(files)]
+    if changes:
+        listed = "; ".join(changes[:6]) + ("" if len(changes) <= 6 else f"; and {len(changes) - 6} more")
+        raise InputError(
+            f"{request.out} holds a run that was made otherwise ({listed}). Give a new folder, repeat the command as it "
+            "was to continue it, or use --overwrite to remove it" + ("" if request.append else "; --append adds subjects")
+        )
+
+
+def plain(values: dict) -> dict:
+    """As JSON gives it back, so that a new configuration compares with a stored one."""
+    return json.loads(json.dumps(values, default=str))
+
+
+def flatten(config: dict, prefix: str = "") -> dict[str, object]:
+    """{"a": {"b": 1}} -> {"a.b": 1}."""
+    flat = {}
+    for key, value in config.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def remove_run(folder: Path) -> None:
+    """Removes what a run wrote, and nothing else."""
+    run = folder / RUN_FILE
+    if run.exists():
+        try:
+            names = [safe_name(shard_name(k), folder) for k in range(len(json.loads(run.read_text())["layout"]))]
+        except (ValueError, KeyError, TypeError):
+            names = [path.name for path in folder.glob("shard-*.h5")]
+        run.unlink()
+        for name in names:
+            (folder / name).unlink(missing_ok=True)
+    clear_leftovers(folder)
+
+
+def clear_leftovers(folder: Path) -> None:
+    """Removes what a killed run may have left: unfinished files and the workers' plan. Only under the folder's lock."""
+    for path in folder.glob("*.tmp"):
+        path.unlink(missing_ok=True)
+    shutil.rmtree(folder / PLAN_FOLDER, ignore_errors=True)
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+def shard_name(index: int) -> str:
+    return f"shard-{index:05d}.h5"
+
+
+def write_run(folder: Path, run: dict) -> None:
+    """Replaces run.json at once. InputError when the folder cannot be written."""
+    partial = folder / f"{RUN_FILE}.tmp"
+    try:
+        with open(partial, "w") as file:
+            json.dump(run, file, indent=1, allow_nan=False)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, folder / RUN_FILE)
+    except OSError as error:
+        raise InputError(f"cannot write {folder / RUN_FILE}: {error.strerror}; free space or choose another folder") from error
+
+
+def _write_jobs(request: Request, run: dict, layout: list[list[str]], by_id: dict[str, Instant]) -> list[Task]:
+    try:
+        clear_leftovers(request.out)
+        (request.out / PLAN_FOLDER).mkdir()
+        context = {
+            "root": run["root"], "body": run["body"]["path"],
+            "header": asdict(shard_header(run)), "settings": asdict(request.settings), "betas": run["betas"],
+            "fits_from": str(request.fits_from.resolve()) if request.fits_from else None,
+        }
+        (request.out / PLAN_FOLDER / "context.json").write_text(json.dumps(context, default=str))
+        return [write_job(request.out, shard_name(k), [by_id[i] for i in ids]) for k, ids in enumerate(layout)]
+    except OSError as error:
+        raise InputError(f"cannot write in {request.out}: {error.strerror}; free space or choose another folder") from error
+
+
+def shard_header(run: dict) -> ShardHeader:
+    """What every shard of a run says about itself."""
+    config, sampling = run["config"], run["config"]["sampling"]
+    return ShardHeader(
+        run_id=run["run_id"], config=config, code_commit=run["code_commit"], source=run["source"],
+        body_model=run["body"]["name"], body_sha256=run["body"]["sha256"], sdf_backend=config["sdf"]["backend"],
+        sdf_sign_rule=config["sdf"]["sign_rule"], offsets=config["offsets"], crop_px=config["crop"]["crop_px"],
+        size=config["crop"]["size"], pool=sampling["pool"], voters=sampling["voters"],
+    )
+
+
+# --- shapes and bytes ------------------------------------------------------------------------------------------------
+
+
+def _solve_betas(request, previous, body, everything, layout, by_id) -> dict[str, list[float]]:
+    """Betas of each subject of the plan, from all of its instants in the source, so that neither `limit` nor `append`
+    changes them. A subject that the run already knows keeps its betas."""
+    betas = dict(previous["betas"]) if previous else {}
+    if request.fits_from is not None:
+        return betas
+    subjects = sorted({by_id[i].subject for ids in layout for i in ids} - {None} - set(betas))
+    fitter = Fitter(body, request.settings.fit)
+    for subject in subjects:
+        solved = fitter.solve_shapes([instant for instant in everything if instant.subject == subject])
+        betas |= {name: [float(b) for b in values] for name, values in solved.items()}
+    return betas
+
+
+def bytes_a_view(settings: PreprocessSettings, offsets: str) -> int:
+    """What a view takes on disk, about."""
+    pool, voters = settings.sampling.pool, settings.sampling.voters
+    raw = 8 * pool + 2 * J * voters + {"voters": 6 * J * voters, "dense": 6 * J * pool, "derive": 0}[offsets]
+    return round(PACKED * raw + JPEG_BYTES_A_PIXEL * settings.size**2 + 3000)
+
+
+def expected_bytes(settings: PreprocessSettings, views: int) -> dict[str, int]:
+    """Bytes of the whole run for each way to keep offsets."""
+    return {offsets: views * bytes_a_view(settings, offsets) for offsets in OFFSETS}
+
+
+def _check_disk(request: Request, views: int, previous: dict | None) -> None:
+    needed = expected_bytes(request.settings, views)
+    there = sum(record["bytes"] for record in previous["shards"]) if previous else 0
+    free = shutil.disk_usage(request.out).free
+    missing = needed[request.settings.offsets] - there + SPARE_BYTES - free
+    if missing > 0:
+        choices = ", ".join(f"{name} {size / 1e9:.1f} GB" for name, size in needed.items())
+        raise InputError(
+            f"{request.out} has {free / 1e9:.1f} GB free; {views} views need about {choices} by --offsets (and 1 GB to "
+            f"spare). Free {missing / 1e9:.1f} GB, choose another disk, or keep less"
+        )
+
+
+def split_counts(instants: Sequence[Instant]) -> dict[str, int]:
+    """Views of each split."""
+    return {split: sum(len(i.views) for i in instants if i.split == split) for split in SPLITS}

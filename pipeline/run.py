@@ -1,0 +1,200 @@
+"""The Dask graph: one task a shard over local processes, a cluster that runs, or SLURM; or all of it in this process.
+
+    Request -> plan -> tasks -> make_shard on the workers -> run.json
+"""
+
+import fcntl
+import hashlib
+import importlib.util
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import dask
+from distributed import Client, LocalCluster, as_completed
+
+from pipeline.errors import InputError
+from pipeline.jobs import Task
+from pipeline.plan import Plan, Request, clear_leftovers, make_plan, write_run
+from pipeline.shard_format import ShardRecord
+from pipeline.stages import make_shard
+from pipeline.threads import ONE_THREAD
+
+# A shard is given up when it failed this often, by an error or by the death of its worker.
+ATTEMPTS = 3
+# A worker needs about 1 GB for the libraries, the body and one shard; above this Dask restarts it.
+WORKER_MEMORY = "4 GiB"
+DASK_SETTINGS = {
+    "distributed.scheduler.allowed-failures": ATTEMPTS - 1,
+    "distributed.scheduler.worker-saturation": 1.0,  # a dying worker takes one shard with it, not its queue
+    "distributed.nanny.pre-spawn-environ": {**ONE_THREAD, "MALLOC_TRIM_THRESHOLD_": 65536},
+    "distributed.worker.daemon": True,
+    "distributed.comm.timeouts.connect": "60s",
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a task ended: its record, or why it has none. fatal: no other task can do better (a full disk)."""
+
+    task: Task
+    record: ShardRecord | None = None
+    error: str = ""
+    fatal: bool = False
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Where shards are made. count: local processes, or SLURM jobs; 0 for this process. scheduler: address of a running
+    cluster, "slurm" to submit jobs, None for local processes."""
+
+    count: int
+    scheduler: str | None = None
+
+    def __post_init__(self):
+        if self.count < 0:
+            raise InputError(f"--workers is {self.count}; give 0 to work in this process, or how many processes to start")
+
+
+def preprocess(request: Request, workers: Workers, progress) -> dict:
+    """Plans, makes every shard and returns the final run.json. `progress` is told of the plan and of every outcome
+    (`pipeline.progress`). Raises InputError when the run is refused or cannot go on; finished shards stay."""
+    with run_lock(request.out):
+        plan = make_plan(request)
+        progress.start(plan)
+        outcomes = [progress.add(outcome) for outcome in make_shards(plan.tasks, workers, progress.note)]
+        return finish(plan, outcomes)
+
+
+def make_shards(tasks: list[Task], workers: Workers, note: Callable[[str], None]) -> Iterator[Outcome]:
+    """Outcomes in the order in which shards get done. Raises InputError at the first that is fatal."""
+    make = in_process if workers.count == 0 and workers.scheduler is None else on_cluster
+    for outcome in make(tasks, workers, note):
+        if outcome.fatal:
+            raise InputError(outcome.error)
+        yield outcome
+
+
+def attempt(task: Task) -> Outcome:
+    """One try, as a worker runs it. What the user can mend comes back as a fatal outcome, anything else is raised."""
+    try:
+        return Outcome(task, make_shard(task))
+    except InputError as error:
+        return Outcome(task, error=str(error), fatal=True)
+
+
+def in_process(tasks: list[Task], _workers: Workers, _note: Callable[[str], None]) -> Iterator[Outcome]:
+    """The same function without Dask, for debugging and for one core."""
+    for task in tasks:
+        for left in reversed(range(ATTEMPTS)):
+            try:
+                yield attempt(task)
+                break
+            except Exception as error:  # as on a worker: whatever it is, other shards go on
+                if not left:
+                    yield failure(task, error)
+
+
+def failure(task: Task, error: BaseException) -> Outcome:
+    return Outcome(task, error=f"{task.name} failed {ATTEMPTS} times: {type(error).__name__}: {error}")
+
+
+# --- Dask ------------------------------------------------------------------------------------------------------------
+
+
+def on_cluster(tasks: list[Task], workers: Workers, note: Callable[[str], None]) -> Iterator[Outcome]:
+    """One future a task; the graph carries file names, results are summaries."""
+    with dask.config.set(DASK_SETTINGS), cluster_of(workers) as cluster, Client(cluster) as client:
+        link = client.dashboard_link if importlib.util.find_spec("bokeh") else "needs bokeh (pip install bokeh)"
+        note(f"workers: {len(client.scheduler_info(n_workers=-1)['workers'])} at {client.scheduler.address}, dashboard: {link}")
+        run = secrets.token_hex(4)  # names no other run uses on a shared cluster
+        keys = [f"{Path(task.name).stem}-{run}" for task in tasks]
+        futures = client.map(attempt, tasks, key=keys, retries=ATTEMPTS - 1)
+        by_key = {future.key: task for future, task in zip(futures, tasks, strict=True)}
+        done = as_completed(futures)
+        del futures
+        for future in done:
+            if future.status == "finished":
+                yield replace(future.result(), task=by_key[future.key])
+            else:
+                yield failure(by_key[future.key], future.exception())
+            future.release()
+
+
+@contextmanager
+def cluster_of(workers: Workers) -> Iterator[LocalCluster | str]:
+    """What a Client connects to. InputError when it cannot be reached or its workers have several threads."""
+    if workers.scheduler is None:
+        with LocalCluster(
+            n_workers=workers.count, threads_per_worker=1, memory_limit=WORKER_MEMORY, dashboard_address="127.0.0.1:0",
+        ) as cluster:
+            yield cluster
+    elif workers.scheduler == "slurm":
+        with slurm_cluster() as cluster:
+            cluster.scale(jobs=max(1, workers.count))
+            yield cluster
+    else:
+        check_cluster(workers.scheduler)
+        yield workers.scheduler
+
+
+def check_cluster(address: str) -> None:
+    try:
+        with Client(address, timeout=20) as client:
+            threads = client.nthreads()
+    except (OSError, ValueError) as error:
+        raise InputError(f"no Dask scheduler answers at {address} ({error}); start one with `dask scheduler`") from error
+    several = {worker: n for worker, n in threads.items() if n > 1}
+    if several:
+        raise InputError(
+            f"worker {next(iter(several))} has {next(iter(several.values()))} threads; start workers with "
+            "`dask worker --nthreads 1 --nworkers CORES`, one shard each"
+        )
+
+
+def slurm_cluster():
+    """Jobs as ~/.config/dask/jobqueue.yaml describes them (docs/cluster.md has one)."""
+    try:
+        from dask_jobqueue import SLURMCluster
+    except ImportError as error:
+        raise InputError("--scheduler slurm needs dask-jobqueue: pip install 'neural-voting-field-body[slurm]'") from error
+    return SLURMCluster(job_script_prologue=[f"export {name}={value}" for name, value in ONE_THREAD.items()])
+
+
+# --- the folder ------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def run_lock(folder: Path) -> Iterator[None]:
+    """One run a folder. The kernel holds the lock on the folder itself and drops it when the process ends, however it ends."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise InputError(f"{folder} cannot be used as the output folder: {error.strerror}; choose another") from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(f"another run is writing {folder}; wait for it to end, or give another folder") from error
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def finish(plan: Plan, outcomes: list[Outcome]) -> dict:
+    """Writes the final run.json: finished shards in the plan's order, failures, and the hash of all content."""
+    records = sorted((outcome.record for outcome in outcomes if outcome.record), key=lambda record: record.name)
+    failed = sorted((outcome.task.name, outcome.error) for outcome in outcomes if not outcome.record)
+    everything = hashlib.sha256("".join(record.content_hash for record in records).encode()).hexdigest()
+    run = plan.run | {
+        "state": "failed" if failed else "complete", "shards": [asdict(record) for record in records],
+        "failed": [list(pair) for pair in failed], "views": sum(record.views for record in records),
+        "content_hash": everything,
+    }
+    write_run(plan.folder, run)
+    clear_leftovers(plan.folder)
+    return run
