@@ -131,7 +131,9 @@ class BodyMesh:
     """A posed body in the instant's frame.
 
     vertices: (V, 3) metres. faces: (F, 3) int64. joints: (55, 3) metres, SMPL-X's tree. field_joints: (J, 3) metres, the
-    joints of `skeletons.FIELD_JOINTS` on this mesh.
+    joints of `skeletons.FIELD_JOINTS` on this mesh. face_areas: (F,) square metres in the body's rest pose, the weights by which
+    surface points are drawn (a pose-independent weight keeps a seeded point on its face whatever the fit's last digits); None:
+    the areas of this mesh.
     """
 
     instant_id: str
@@ -139,6 +141,7 @@ class BodyMesh:
     faces: np.ndarray
     joints: np.ndarray
     field_joints: np.ndarray
+    face_areas: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,224 @@
+"""Signed distance to a closed triangle mesh: negative inside, positive outside, metres.
+
+A point is inside where its winding number is above 0.5, so a body that overlaps itself stays solid. Near the surface
+the distance is that to the nearest of all triangles (libigl's tree). Further off pysdf, which looks only at the
+triangles around the nearest vertex, is several times faster and, with triangles small enough, off by less than
+FAR_ERROR. docs/sampling.md has the measurements.
+"""
+
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+from pipeline.errors import InputError
+
+# libigl reads this at its first call; a worker has one thread, and results must not depend on the machine.
+os.environ.setdefault("IGL_NUM_THREADS", "1")
+import igl
+
+try:
+    import pysdf
+except ImportError:  # built from source where a compiler is at hand; libigl alone gives the same distances, more slowly
+    pysdf = None
+
+BACKENDS = ("pysdf+libigl", "libigl")
+BACKEND = "libigl" if pysdf is None else "pysdf+libigl"
+SIGN_RULE = "winding number > 0.5"
+# Distances below this are exact, metres; beyond it they may be off by the share FAR_ERROR.
+FAR = 0.15
+FAR_ERROR = 0.01
+# A triangle whose area is below this has no normal in single precision: square metres, sides of about a micrometre.
+SMALLEST_AREA = 1e-12
+# libigl's tree of dipoles: at this accuracy the winding number of a body is within 0.15 of the exact one (an integer,
+# the mesh is closed). What is further than DOUBT from an integer is asked again, and at last exactly.
+COARSE, FINE = 1.0, 3.0
+DOUBT = 0.3
+# Side of the cells along whose Morton order points are asked: neighbours in space become neighbours in the cache.
+CELL = 0.02
+
+
+def signed_distance(points: np.ndarray, vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """(N,) float32 metres, negative inside, of points (N, 3) to the closed mesh of vertices (V, 3) metres and faces
+    (F, 3).
+
+    Raises InputError for a mesh that is not the closed surface of a solid, see `SignedDistance`.
+    """
+    return SignedDistance(vertices, faces)(points)
+
+
+class SignedDistance:
+    """The signed distance to one mesh, built once and asked for many points.
+
+    vertices: (V, 3) metres, any frame. faces: (F, 3) integers, counter-clockwise seen from outside. backend: one of
+    BACKENDS; the answers agree to FAR_ERROR beyond FAR and to single precision nearer. Raises InputError for vertices
+    that are not finite, triangles without area, openings, and faces that are turned inside out.
+    """
+
+    def __init__(self, vertices: np.ndarray, faces: np.ndarray, backend: str = BACKEND):
+        self.backend = backend
+        assert self.backend in BACKENDS, self.backend
+        self.sign_rule = SIGN_RULE
+        faces = np.ascontiguousarray(faces, dtype=np.int64)
+        vertices = np.asarray(vertices, dtype=np.float64)
+        check_solid(vertices, faces)
+        self._centre = vertices.mean(0)  # single precision keeps its digits for the body, not for where the body stands
+        self._vertices = np.ascontiguousarray(vertices - self._centre)
+        self._faces = faces
+        self._tree = igl.AABB()
+        self._tree.init(self._vertices, faces)
+        self._winding = igl.FastWindingNumberBVH()
+        self._winding.init(self._vertices, faces, 2)
+        self._far, self._far_from = None, 0.0
+        if self.backend == "pysdf+libigl":
+            self._far, self._far_from = far_distance(self._vertices, faces)
+
+    def __call__(self, points: np.ndarray) -> np.ndarray:
+        """(N,) float32 metres for points (N, 3) metres, in the mesh's frame."""
+        points = np.asarray(points, dtype=np.float64)
+        assert points.ndim == 2 and points.shape[1] == 3, points.shape
+        if not np.isfinite(points).all():
+            raise InputError(f"point {int(np.argmin(np.isfinite(points).all(1)))} of {len(points)} has a coordinate that is not finite")
+        if not len(points):
+            return np.zeros(0, np.float32)
+        points = points - self._centre
+        order = morton_order(points)
+        points = points[order]
+        signed = np.where(self._inside(points), -1, 1) * self._distance(points)
+        result = np.empty(len(points), np.float32)
+        result[order] = signed
+        return result
+
+    def _distance(self, points: np.ndarray) -> np.ndarray:
+        if self._far is None:
+            return self._exact(points)
+        distance = np.abs(self._far((points * 1000).astype(np.float32), n_threads=1)).ravel() / 1000.0
+        near = distance < self._far_from
+        if near.any():
+            distance[near] = self._exact(points[near])
+        return distance
+
+    def _exact(self, points: np.ndarray) -> np.ndarray:
+        return np.sqrt(self._tree.squared_distance(self._vertices, self._faces, points)[0])
+
+    def _inside(self, points: np.ndarray) -> np.ndarray:
+        winding = self._winding.winding_number(points, COARSE)
+        for ask in (lambda doubtful: self._winding.winding_number(doubtful, FINE),
+                    lambda doubtful: igl.winding_number(self._vertices, self._faces, doubtful)):
+            doubt = ~(np.abs(winding - np.round(winding)) < DOUBT)
+            if not doubt.any():
+                break
+            winding[doubt] = ask(np.ascontiguousarray(points[doubt]))
+        return winding > 0.5
+
+
+def far_distance(vertices: np.ndarray, faces: np.ndarray) -> tuple["pysdf.SDF", float]:
+    """pysdf on the mesh with its long triangles quartered, in MILLIMETRES, and the distance (metres) from which it is
+    right to FAR_ERROR.
+
+    Millimetres because pysdf, without its ray casting, keeps the first of two triangles whose squared distances
+    differ by less than 1e-5 units: 3 mm near the surface in metres, nothing in millimetres. Its answer s is then at
+    most the distance to the nearest vertex. Every point of a triangle with longest edge L is within r = L / sqrt(3)
+    of a corner, so the true distance d is at least sqrt(s^2 - r^2), and s <= (1 + FAR_ERROR) d once s >= r / reach.
+    Triangles are cut until that holds from FAR on, or three times.
+    """
+    reach = np.sqrt(1 - (1 + FAR_ERROR) ** -2)
+    longest = FAR * reach * np.sqrt(3)
+    cut = vertices[faces]
+    cut = cut[longest_edges(cut) > longest]
+    for _ in range(3):
+        edges = longest_edges(cut)
+        cut = np.concatenate([cut[edges <= longest], quarter(cut[edges > longest])])
+    radius = longest_edges(cut).max(initial=longest) / np.sqrt(3)
+    # The long triangles stay too: pysdf has no answer at a vertex without triangles.
+    corners = np.concatenate([vertices, cut.reshape(-1, 3)])
+    triangles = np.concatenate([faces, len(vertices) + np.arange(3 * len(cut)).reshape(-1, 3)])
+    sdf = pysdf.SDF((corners * 1000).astype(np.float32), triangles.astype(np.uint32), robust=False)
+    return sdf, max(radius / reach, np.hypot(FAR, radius))
+
+
+def longest_edges(triangles: np.ndarray) -> np.ndarray:
+    """(F,) metres, of triangles (F, 3, 3)."""
+    sides = triangles - triangles[:, [1, 2, 0]]
+    return np.sqrt((sides**2).sum(-1).max(-1))
+
+
+def quarter(triangles: np.ndarray) -> np.ndarray:
+    """(4 F, 3, 3): each triangle cut at the middles of its edges."""
+    a, b, c = triangles.transpose(1, 0, 2)
+    ab, bc, ca = (a + b) / 2, (b + c) / 2, (c + a) / 2
+    return np.concatenate([np.stack(t, 1) for t in ((a, ab, ca), (ab, b, bc), (ca, bc, c), (ab, bc, ca))])
+
+
+def morton_order(points: np.ndarray) -> np.ndarray:
+    """(N,) indices that put points (N, 3) in the order of a Z curve through cells of side CELL."""
+    cells = ((points - points.min(0)) / CELL).clip(0, 1023).astype(np.int64)
+    code = np.zeros(len(points), np.int64)
+    for axis in range(3):
+        x = cells[:, axis]
+        for shift, mask in ((16, 0x030000FF), (8, 0x0300F00F), (4, 0x030C30C3), (2, 0x09249249)):
+            x = (x | x << shift) & mask
+        code |= x << axis
+    return np.argsort(code)
+
+
+@dataclass(frozen=True)
+class Topology:
+    """What a list of faces is, whatever the positions. part: (F,) which connected part each face is of; fault: why it
+    bounds no solid."""
+
+    part: np.ndarray
+    parts: int
+    fault: str | None
+
+
+@lru_cache(maxsize=8)  # a run has one list of faces, or a few: the check is made once a worker
+def topology(face_bytes: bytes, n_vertices: int) -> Topology:
+    faces = np.frombuffer(face_bytes, np.int64).reshape(-1, 3)
+    if len(faces) == 0:
+        return Topology(np.zeros(0, int), 0, "it has no faces")
+    if faces.min() < 0 or faces.max() >= n_vertices:
+        return Topology(np.zeros(0, int), 0, f"a face names vertex {faces.max()} of {n_vertices}")
+    start, end = faces.ravel(), faces[:, [1, 2, 0]].ravel()
+    balance = coo_matrix((np.ones(len(start)), (start, end)), (n_vertices, n_vertices)).tocsr()
+    unmatched = abs(balance - balance.T)
+    unmatched.eliminate_zeros()
+    _, part = connected_components(balance, directed=False)
+    _, part = np.unique(part[faces[:, 0]], return_inverse=True)
+    fault = None
+    if unmatched.nnz:
+        a, b = (int(i[0]) for i in unmatched.nonzero())
+        fault = (
+            f"{unmatched.nnz // 2} edges, the first from vertex {a} to {b}, are not run once each way by the faces beside them: "
+            "it has holes, or faces that are flipped"
+        )
+    return Topology(part, int(part.max()) + 1, fault)
+
+
+def check_solid(vertices: np.ndarray, faces: np.ndarray) -> None:
+    """Raises InputError unless vertices (V, 3) and faces (F, 3) are the closed surface of a solid, seen
+    counter-clockwise from outside."""
+    remedy = "give a closed mesh whose faces are counter-clockwise seen from outside"
+    if not np.isfinite(vertices).all():
+        first = int(np.argmin(np.isfinite(vertices).all(1)))
+        raise InputError(f"vertex {first} of the mesh is {vertices[first].tolist()}, not a position; {remedy}")
+    shape = topology(faces.tobytes(), len(vertices))
+    if shape.fault:
+        raise InputError(f"the mesh is not closed: {shape.fault}; {remedy}")
+    a, b, c = (vertices[faces[:, k]] - vertices[0] for k in range(3))
+    normal = np.cross(b - a, c - a)
+    area = np.sqrt((normal**2).sum(1)) / 2
+    if area.min() < SMALLEST_AREA:
+        raise InputError(
+            f"face {int(area.argmin())} of the mesh has an area of {area.min():.2g} m2, below {SMALLEST_AREA:g}: {remedy}, in metres, "
+            "without collapsed triangles"
+        )
+    volume = np.bincount(shape.part, (a * normal).sum(1) / 6, shape.parts)
+    if volume.min() <= 0:
+        raise InputError(
+            f"part {int(volume.argmin())} of {shape.parts} of the mesh has a volume of {volume.min():.2g} m3: its faces are turned inside "
+            f"out; {remedy}"
+        )
