@@ -71,11 +71,11 @@ def opening_caps(faces: np.ndarray) -> list[np.ndarray]:
             loop.append(vertex)
             vertex = following.pop(vertex, None)
             if vertex is None:
-                raise InputError(f"the body's faces leave an opening at vertex {loop[-1]} that is not a loop; use an unmodified body model")
+                raise InputError(f"the opening at vertex {loop[-1]} is not a loop; use an unmodified body model")
         if len(loop) > LARGEST_OPENING:
             raise InputError(
-                f"the body's faces leave an opening of {len(loop)} edges at vertex {start}, more than {LARGEST_OPENING}: part of the body "
-                "is missing; use a whole body model"
+                f"the body's faces leave an opening of {len(loop)} edges at vertex {start}, above {LARGEST_OPENING}: part "
+                "of the body is missing; use a whole body model"
             )
         # The loop runs along the faces' own edges; the cap runs against them.
         caps.append(np.array([(loop[0], loop[k + 1], loop[k]) for k in range(1, len(loop) - 1)]))
@@ -90,5 +90,7 @@ def boundary_edges(faces: np.ndarray) -> dict[int, int]:
     key, reverse = edges[:, 0] * n + edges[:, 1], edges[:, 1] * n + edges[:, 0]
     open_edges = edges[~np.isin(key, reverse)]
     if len(np.unique(open_edges[:, 0])) < len(open_edges):
-        raise InputError("two openings of the body's faces meet in one vertex, or faces are flipped; use an unmodified body model")
+        raise InputError(
+            "two openings of the body's faces meet in one vertex, or faces are flipped; use an unmodified body model"
+        )
     return dict(map(tuple, open_edges.tolist()))

@@ -20,8 +20,7 @@ from pipeline.skeletons import FIELD_JOINTS
 
 # What is nearer to the camera than this is not seen: metres.
 NEAREST = 0.1
-# Draws of a point before its view is given up: all but surely enough when a thirtieth of the body is in the stored
-# image.
+# Draws of a point before its view is given up: enough where a thirtieth of the body is in the stored image.
 ATTEMPTS = 256
 # Draws of a point whose side of the surface is prescribed (`inside_share`).
 SIDE_ATTEMPTS = 8
@@ -31,23 +30,21 @@ SIDE_ATTEMPTS = 8
 class SamplingSettings:
     """How many points a view gets, and from where.
 
-    pool: points of a view, about four times what a training step draws. Its parts, as shares of it; all points lie in
-    the stored image and at least NEAREST in front of the camera (points elsewhere are drawn again, so each density is
-    the one given here, cut to that region and scaled up):
-      near: one share a width: a place on the surface, with the body's rest-pose area as measure, plus a Gaussian of
-      that width
-        (metres, `widths`, each of three axes): a density of share * pool / area per square metre, spread by the width.
-      ball: uniform in volume in the smallest ball about the middle of the body's bounding box that holds its
-      vertices, enlarged by
-        ball_margin metres.
-      frustum: what is left; uniform in volume in the pyramid of the stored image, as far before and behind the root
-      as half of what
-        the image spans there (the field's query volume and its margin), at most `depth` metres.
-    inside_share: the share of the near points that is inside the body, by drawing points of the wrong side again;
-    None leaves it to
-      the widths (about 0.4).
-    voters: a joint's voters are this many near-surface points, those nearest to it: |distance| < voter_band metres.
-      64 of the 17 joints' are 1,088 of 8,192 points, four times the third of a 1,024-point draw that voters make up.
+    All points lie in the stored image and at least NEAREST in front of the camera; a point elsewhere is drawn again, so
+    each density below is cut to that region and scaled up.
+
+    pool: points of a view, about four times what a training step draws.
+    near: shares of the pool, one a width. A near point is a place on the surface, uniform in the body's rest-pose area,
+    plus a Gaussian of that width (`widths`, metres, on each of three axes): share * pool / area places a square metre.
+    ball: share of the pool, uniform in volume in a ball about the middle of the body's bounding box, of the radius that
+    holds all vertices and ball_margin metres more.
+    The rest is uniform in volume in the pyramid of the stored image, as far before and behind the root as half of what
+    the image spans there (so it is the field's query volume and a margin), at most `depth` metres.
+    inside_share: share of the near points that is inside the body; points of the wrong side are drawn again, up to
+    SIDE_ATTEMPTS times. None leaves it to the widths, about 0.4.
+    voters: each joint's voters are this many near-surface points, |distance| < voter_band metres, those nearest to it.
+    Of the 1,088 voters of 17 joints, a draw of 1,024 points with a third from voters takes about a third, as it takes an
+    eighth of the pool: every epoch sees others.
     """
 
     pool: int = 8192
@@ -65,13 +62,13 @@ class SamplingSettings:
         problems = [
             (not 1 <= self.pool <= 65535, f"pool {self.pool}: give 1 to 65535 points"),
             (not 1 <= self.voters <= self.pool, f"voters {self.voters}: give 1 to pool ({self.pool})"),
-            (len(self.near) != len(self.widths), f"near {self.near}: give one share for each of the widths {self.widths}"),
-            (min(shares) < 0 or sum(shares) > 1 + 1e-9, f"shares {shares}: give numbers from 0 that add up to 1 at most"),
+            (len(self.near) != len(self.widths), f"near {self.near}: give one share for each width of {self.widths}"),
+            (min(shares) < 0 or sum(shares) > 1 + 1e-9, f"shares {shares}: give numbers from 0, at most 1 in all"),
             (not all(0 < w <= 0.5 for w in self.widths), f"widths {self.widths}: give metres, above 0 and up to 0.5"),
-            (not 0 < self.depth <= 1.6, f"depth {self.depth}: give metres, above 0 and up to 1.6 (the lattice ends at 3.2767)"),
+            (not 0 < self.depth <= 1.6, f"depth {self.depth}: give metres, above 0 and up to 1.6"),
             (not 0 <= self.ball_margin <= 1, f"ball_margin {self.ball_margin}: give metres, 0 to 1"),
             (not 0 < self.voter_band <= 1, f"voter_band {self.voter_band}: give metres, above 0 and up to 1"),
-            (self.inside_share is not None and not 0 <= self.inside_share <= 1, f"inside_share {self.inside_share}: give 0 to 1"),
+            (not 0 <= (self.inside_share or 0) <= 1, f"inside_share {self.inside_share}: give 0 to 1"),
         ]
         for wrong, message in problems:
             if wrong:
@@ -85,7 +82,8 @@ class SamplingSettings:
 
 
 def sample_view(
-    mesh: BodyMesh, distance: SignedDistance, view: View, crop: Crop, joints: np.ndarray, settings: SamplingSettings, seed: int,
+    mesh: BodyMesh, distance: SignedDistance, view: View, crop: Crop, joints: np.ndarray, settings: SamplingSettings,
+    seed: int,
 ) -> FieldSamples:
     """The samples of one view; the same as `sample_instant` gives it among others.
 
@@ -98,8 +96,8 @@ def sample_view(
 
 
 def sample_instant(
-    mesh: BodyMesh, distance: SignedDistance, views: Sequence[tuple[View, Crop]], joints: np.ndarray, settings: SamplingSettings,
-    seed: int,
+    mesh: BodyMesh, distance: SignedDistance, views: Sequence[tuple[View, Crop]], joints: np.ndarray,
+    settings: SamplingSettings, seed: int,
 ) -> list[FieldSamples | Reject]:
     """The samples of an instant's views, in their order; a view that cannot be sampled gives a Reject.
 
@@ -167,7 +165,8 @@ class _Pool:
     """
 
     def __init__(
-        self, view: View, crop: Crop, surface: SurfaceSampler, joints: np.ndarray, settings: SamplingSettings, seed: np.random.SeedSequence
+        self, view: View, crop: Crop, surface: SurfaceSampler, joints: np.ndarray, settings: SamplingSettings,
+        seed: np.random.SeedSequence,
     ):
         self.view, self.crop, self.settings, self._surface, self._seed = view, crop, settings, surface, seed
         self.near = sum(settings.counts[:-2])
@@ -178,7 +177,7 @@ class _Pool:
             raise InputError(f"view {view.id}: joint {FIELD_JOINTS.names[int(bad.argmax())]} has no position")
         self.root = in_crop[FIELD_JOINTS.root_index]
         if self.root[2] < NEAREST:
-            raise InputError(f"view {view.id}: the pelvis is {self.root[2]:.2f} m before the camera, less than {NEAREST} m")
+            raise InputError(f"view {view.id}: the pelvis is {self.root[2]:.2f} m before the camera, under {NEAREST} m")
         self.joints = self._round(in_crop - self.root, "joint")
         self.order = self.generator().permutation(settings.pool)
         self.sdf = np.zeros(settings.pool)
@@ -208,8 +207,8 @@ class _Pool:
             self.lattice[start + slots] = lattice
             slots = slots[~self._seen(lattice)]
         raise InputError(
-            f"view {self.view.id}: {len(slots)} points found no place in the crop after {ATTEMPTS} draws each: the body is outside the "
-            "image; check the box and the camera"
+            f"view {self.view.id}: {len(slots)} points found no place in the crop in {ATTEMPTS} draws each: the body is "
+            "outside the image; check the box and the camera"
         )
 
     def world(self, slots: slice | np.ndarray = slice(None)) -> np.ndarray:
@@ -233,7 +232,7 @@ class _Pool:
         K, size, z = self.crop.K, self.crop.size, self.root[2]
         reach = min(z * size / (2 * K[0, 0]), self.settings.depth)
         near, far = max(z - reach, NEAREST), z + reach
-        depth = np.cbrt(near**3 + depth * (far**3 - near**3))  # the pyramid's cross section grows with the square of the depth
+        depth = np.cbrt(near**3 + depth * (far**3 - near**3))  # the cross section grows with the square of the depth
         x = (u * size - 0.5 - K[0, 2]) / K[0, 0]
         y = (v * size - 0.5 - K[1, 2]) / K[1, 1]
         return np.stack([x * depth, y * depth, depth], -1)
@@ -293,6 +292,6 @@ def nearest_voters(points: np.ndarray, sdf: np.ndarray, joints: np.ndarray, sett
     voters = np.empty((len(joints), settings.voters), np.uint16)
     candidates = points[near].astype(np.int64)
     for j, joint in enumerate(joints.astype(np.int64)):
-        key = ((candidates - joint) ** 2).sum(1) << 16 | near  # distance, then index: one order whatever the sorting method
+        key = ((candidates - joint) ** 2).sum(1) << 16 | near  # distance, then index: one order for any method
         voters[j] = np.sort(np.partition(key, settings.voters - 1)[:settings.voters]) & 0xFFFF
     return voters

@@ -81,7 +81,8 @@ class SignedDistance:
         points = np.asarray(points, dtype=np.float64)
         assert points.ndim == 2 and points.shape[1] == 3, points.shape
         if not np.isfinite(points).all():
-            raise InputError(f"point {int(np.argmin(np.isfinite(points).all(1)))} of {len(points)} has a coordinate that is not finite")
+            bad = int(np.argmin(np.isfinite(points).all(1)))
+            raise InputError(f"point {bad} of {len(points)} is {points[bad].tolist()}, not a position")
         if not len(points):
             return np.zeros(0, np.float32)
         points = points - self._centre
@@ -192,8 +193,8 @@ def topology(face_bytes: bytes, n_vertices: int) -> Topology:
     if unmatched.nnz:
         a, b = (int(i[0]) for i in unmatched.nonzero())
         fault = (
-            f"{unmatched.nnz // 2} edges, the first from vertex {a} to {b}, are not run once each way by the faces beside them: "
-            "it has holes, or faces that are flipped"
+            f"{unmatched.nnz // 2} edges, the first from vertex {a} to {b}, are not run as often one way as the other "
+            "by the faces beside them: it has holes, or faces that are flipped"
         )
     return Topology(part, int(part.max()) + 1, fault)
 
@@ -213,12 +214,12 @@ def check_solid(vertices: np.ndarray, faces: np.ndarray) -> None:
     area = np.sqrt((normal**2).sum(1)) / 2
     if area.min() < SMALLEST_AREA:
         raise InputError(
-            f"face {int(area.argmin())} of the mesh has an area of {area.min():.2g} m2, below {SMALLEST_AREA:g}: {remedy}, in metres, "
-            "without collapsed triangles"
+            f"face {int(area.argmin())} of the mesh has an area of {area.min():.2g} m2, below {SMALLEST_AREA:g}: "
+            f"{remedy}, in metres, without collapsed triangles"
         )
     volume = np.bincount(shape.part, (a * normal).sum(1) / 6, shape.parts)
     if volume.min() <= 0:
         raise InputError(
-            f"part {int(volume.argmin())} of {shape.parts} of the mesh has a volume of {volume.min():.2g} m3: its faces are turned inside "
-            f"out; {remedy}"
+            f"part {int(volume.argmin())} of {shape.parts} of the mesh has a volume of {volume.min():.2g} m3: its faces "
+            f"are turned inside out; {remedy}"
         )
