@@ -7,7 +7,6 @@ average), "optimizer.<parameter>.<moment>", "rng.torch".
 
 import json
 import os
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -128,16 +127,3 @@ def restore_optimizer(
                 key: value.clone() if key == "step" else value.to(parameter.device, copy=True)
                 for key, value in state.items()
             }
-
-
-def code_commit() -> str:
-    """The commit of this program, with "+" when files differ from it; "unknown" outside a checkout."""
-    home = Path(__file__).resolve().parent.parent
-    try:
-        commit = subprocess.run(["git", "-C", home, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
-        changed = subprocess.run(
-            ["git", "-C", home, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return commit.stdout.strip() + ("+" if changed.stdout.strip() else "")

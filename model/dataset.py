@@ -28,8 +28,7 @@ from model.augment import (
 )
 from pipeline.camera import in_image
 from pipeline.errors import InputError
-from pipeline.shard_format import LATTICE_M
-from pipeline.shards import ShardFolder, ShardReader
+from pipeline.shards import LATTICE_M, ShardFolder, ShardReader
 from pipeline.skeletons import JOINT_SETS, JointSet
 
 # Shards that one process keeps open: far below the usual limit of 1,024 file handles.

@@ -1,0 +1,271 @@
+"""Predictions for the views of a split, and what they are worth.
+
+Only the person's box enters: crops are the stored boxes, the scale of a prediction is the network's own unless a
+column says otherwise. Errors are taken after root alignment, in crop axes (a rotation changes no length); files hold
+source-camera axes.
+"""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from model import metrics, protocols
+from model.dataset import ViewDataset, Views, evaluation_batches, loader
+from model.protocols import DEFAULT, PROTOCOLS, Protocol
+from model.targets import reference_depth
+from pipeline.skeletons import JointSet
+
+ROOTS = ("predicted", "gt")
+GROUND_TRUTHS = ("dataset", "fit")
+DISTAL = ("left_wrist", "right_wrist", "left_ankle", "right_ankle")
+PROXIMAL = ("hip", "knee", "shoulder", "elbow")
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a network said of N views. Metres.
+
+    view: (N,) index into the `Views`. joints: (N, J, 3) root-relative crop axes, at the network's own scale. root: (N,
+    3) crop axes. scale: (N,) s_hat. scale_bones: (N,) of the mean bone lengths (s_hat where the network has no such
+    estimate). scale_true: (N,), NaN where nothing is known in 3D. confidence: (N, J). fallback: (N, J) bool, voters:
+    (N, J), queries: (N,) or None for networks without votes. seconds: of the network alone.
+    """
+
+    view: np.ndarray
+    joints: np.ndarray
+    root: np.ndarray
+    scale: np.ndarray
+    scale_bones: np.ndarray
+    scale_true: np.ndarray
+    confidence: np.ndarray
+    fallback: np.ndarray | None
+    voters: np.ndarray | None
+    queries: np.ndarray | None
+    seconds: float
+
+    def at_scale(self, scale: np.ndarray) -> "Predictions":
+        """The same votes, divided by another scale (N,)."""
+        ratio = self.scale / scale
+        changed = {"joints": self.joints * ratio[:, None, None], "root": self.root * ratio[:, None], "scale": scale}
+        return Predictions(**{**vars(self), **changed})
+
+
+def predict_views(
+    network: torch.nn.Module,
+    views: Views,
+    index: Sequence[int],
+    device: torch.device | str = "cpu",
+    batch_size: int = 16,
+    workers: int = 0,
+    bf16: bool = False,
+    advance=lambda count: None,
+) -> Predictions:
+    """Ask the network about some views. advance(n) is called after every n views."""
+    device = torch.device(device)
+    side = network.config.crop_px
+    dataset = ViewDataset(views, side, draw=None, augment=None)
+    rows: dict[str, list] = {}
+    seconds = 0.0
+    network.eval()
+    for batch in loader(dataset, evaluation_batches(index, batch_size), workers, pin=device.type == "cuda"):
+        batch = batch.to(device)
+        started = time.perf_counter()
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=bf16 and device.type == "cuda"):
+            found = network.predict(batch.image, batch.K)
+        known = batch.is_3d | batch.mesh_valid
+        true = torch.where(known, reference_depth(batch.K, side) / batch.root[:, 2].clamp(min=1e-3), torch.nan)
+        row = {
+            "view": batch.view,
+            "joints": found.joints,
+            "root": found.root,
+            "scale": found.scale,
+            "scale_true": true,
+            "scale_bones": found.diagnostics.get("scale_bones", found.scale),
+            "confidence": found.confidence,
+            **{
+                name: found.diagnostics[name] for name in ("fallback", "voters", "queries") if name in found.diagnostics
+            },
+        }
+        row = {name: value.float().cpu().numpy() for name, value in row.items()}
+        seconds += time.perf_counter() - started
+        for name, value in row.items():
+            rows.setdefault(name, []).append(value)
+        advance(len(batch))
+    columns = {name: np.concatenate(parts) for name, parts in rows.items()}
+    columns["view"] = columns["view"].astype(int)
+    if "fallback" in columns:
+        columns["fallback"] = columns["fallback"] > 0
+    return Predictions(**({"fallback": None, "voters": None, "queries": None} | columns), seconds=seconds)
+
+
+def ground_truth(views: Views, index: np.ndarray, kind: str) -> tuple[np.ndarray, np.ndarray]:
+    """(N, J, 3) m root-relative crop axes, and which joints are known (N, J) bool.
+
+    kind: "dataset" takes measured joints, "fit" those of the fitted mesh where the fit is valid.
+    """
+    if kind == "dataset":
+        return views["joints"][index], views["joints_valid"][index].astype(bool) & views["is_3d"][index].astype(bool)[
+            :, None
+        ]
+    joints = views["fit_joints"][index]
+    return joints, np.broadcast_to(views["fit_valid"][index].astype(bool)[:, None], joints.shape[:2])
+
+
+def view_errors(
+    predicted: Predictions, truth: np.ndarray, valid: np.ndarray, joint_set: JointSet
+) -> dict[str, np.ndarray]:
+    """Per view, metres, over all joints: mpjpe, pa_mpjpe (N,), joints (N, J); NaN where the truth is not known."""
+    aligned, true = (metrics.root_align(points, joint_set.root_index) for points in (predicted.joints, truth))
+    valid = valid & valid[:, joint_set.root_index, None]
+    return {
+        "mpjpe": metrics.mpjpe(aligned, true, valid),
+        "pa_mpjpe": metrics.pa_mpjpe(aligned, true, valid),
+        "joints": np.where(valid, metrics.joint_errors(aligned, true), np.nan),
+    }
+
+
+def facing_flips(prediction: np.ndarray, truth: np.ndarray, joint_set: JointSet) -> np.ndarray:
+    """(N,) bool: the predicted body faces away from where it should: its right-to-left axis, over hips and shoulders,
+    points more than 90 degrees off.
+    """
+    left, right = (joint_set.indices((f"{side}_hip", f"{side}_shoulder")) for side in ("left", "right"))
+    axes = [(joints[:, left] - joints[:, right]).sum(1) for joints in (prediction, truth)]
+    return np.einsum("nk,nk->n", *axes) < 0
+
+
+def distal_ratio(per_joint: dict[str, float]) -> float | None:
+    """Mean error of wrists and ankles over that of hips, knees, shoulders and elbows."""
+    near = [v for name, v in per_joint.items() if name.split("_")[-1] in PROXIMAL]
+    far = [v for name, v in per_joint.items() if name in DISTAL]
+    return round(float(np.mean(far) / np.mean(near)), 4) if near and far else None
+
+
+def score(
+    predicted: Predictions,
+    views: Views,
+    mean_pose: np.ndarray,
+    root: str = "predicted",
+    truth_kind: str = "dataset",
+    protocol: Protocol = PROTOCOLS[DEFAULT],
+    allow_partial: bool = False,
+) -> dict:
+    """The evaluation of some predictions, JSON-able.
+
+    mean_pose: (J, 3) m of the training split. root: whose scale the headline takes, "predicted" or "gt"; all are
+    reported. Raises InputError when no view can be used, or a recorded dataset has another number of views than the
+    protocol.
+    """
+    index = predicted.view
+    truth, valid = ground_truth(views, index, truth_kind)
+    # what a scale of its own asks for: nothing, mean bone lengths, or the truth
+    columns = {
+        "head": predicted,
+        "bones": predicted.at_scale(predicted.scale_bones),
+        "gt": predicted.at_scale(np.where(np.isfinite(predicted.scale_true), predicted.scale_true, predicted.scale)),
+    }
+    table = {name: views[name][index] for name in ("subject", "action")}
+    real = all(folder.run.get("real", True) for folder in views.folders)
+
+    def judge(joints: np.ndarray) -> dict:
+        return protocols.score(protocol, joints, truth, table, valid, real, allow_partial)
+
+    reports = {name: judge(column.joints) for name, column in columns.items()}
+    main = reports["gt" if root == "gt" else "head"]
+    baseline = judge(np.broadcast_to(mean_pose, truth.shape))
+    per_joint = {name: row["mpjpe_mm"] for name, row in main["per_joint"].items()}
+    known = valid.all(1)
+    return {
+        **main,
+        "split": views.split,
+        "root": "ground truth" if root == "gt" else "predicted",
+        "box": "the dataset's",
+        "ground_truth": truth_kind,
+        "n_skipped": len(index) - main["n_views"],
+        "mrpe_mm": root_error_mm(columns["gt" if root == "gt" else "head"], views),
+        "mean_pose": {name: baseline[name] for name in ("mpjpe_mm", "pa_mpjpe_mm")},
+        "scale": {
+            name: {key: report[key] for key in ("mpjpe_mm", "pa_mpjpe_mm", "pck_150mm", "auc")}
+            | {
+                "mrpe_mm": root_error_mm(columns[name], views),
+                "median_error": scale_error(columns[name].scale, predicted),
+            }
+            for name, report in reports.items()
+        },
+        "distal_ratio": distal_ratio(per_joint),
+        "facing_flips": round(float(facing_flips(predicted.joints, truth, views.joint_set)[known].mean()), 5)
+        if known.any()
+        else None,
+        **voting_report(predicted, views.joint_set.names),
+        "seconds": round(predicted.seconds, 3),
+        "images_per_second": round(len(index) / max(predicted.seconds, 1e-9), 2),
+    }
+
+
+def root_error_mm(predicted: Predictions, views: Views) -> float | None:
+    """MRPE: mean distance of the absolute root, over views whose joints were measured."""
+    measured = views["is_3d"][predicted.view].astype(bool)
+    if not measured.any():
+        return None
+    error = np.linalg.norm(predicted.root - views["root"][predicted.view], axis=1)[measured]
+    return round(float(error.mean()) * 1000, 3)
+
+
+def scale_error(scale: np.ndarray, predicted: Predictions) -> float | None:
+    """Median |s / s_true - 1| over views whose scale is known."""
+    known = np.isfinite(predicted.scale_true)
+    return round(float(np.median(np.abs(scale / predicted.scale_true - 1)[known])), 5) if known.any() else None
+
+
+def voting_report(predicted: Predictions, names: Sequence[str]) -> dict:
+    """How the votes went: points asked a view, effective voters of each joint, joints without voters. {} without
+    votes.
+    """
+    if predicted.voters is None:
+        return {}
+    return {
+        "queries": round(float(predicted.queries.mean()), 1),
+        "voters": {name: round(float(v), 2) for name, v in zip(names, predicted.voters.mean(0), strict=True)},
+        "fallback": {
+            "joints": int(predicted.fallback.sum()),
+            "views": int(predicted.fallback.any(1).sum()),
+            "share": round(float(predicted.fallback.mean()), 6),
+        },
+    }
+
+
+def to_source_axes(views: Views, index: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """(N, ..., 3) crop axes -> axes of the source camera: R_crop^T of each view."""
+    return np.einsum("n...k,nkl->n...l", points, np.asarray(views["R_crop"][index], np.float64))
+
+
+def save_predictions(path: Path, predicted: Predictions, views: Views, errors: dict[str, np.ndarray]) -> None:
+    """An .npz of plain arrays: what each view's prediction was, in metres and source-camera axes, and how far off."""
+    index = predicted.view
+    np.savez_compressed(
+        path,
+        id=views["id"][index],
+        subject=views["subject"][index],
+        action=views["action"][index],
+        joint_names=np.array(views.joint_set.names),
+        joints=to_source_axes(views, index, predicted.joints).astype(np.float32),
+        root=to_source_axes(views, index, predicted.root).astype(np.float32),
+        scale=predicted.scale,
+        confidence=predicted.confidence,
+        mpjpe=errors["mpjpe"],
+        pa_mpjpe=errors["pa_mpjpe"],
+        joint_errors=errors["joints"],
+    )
+
+
+def write_json(path: Path, value: dict) -> None:
+    path.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def spread(n: int, count: int) -> np.ndarray:
+    """At most `count` of n indices, evenly spread."""
+    return np.unique(np.linspace(0, n - 1, min(n, count)).round().astype(int))
