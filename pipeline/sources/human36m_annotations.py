@@ -18,7 +18,7 @@ import numpy as np
 
 from pipeline.errors import InputError
 from pipeline.images import resolve
-from pipeline.records import BodyParameters, Camera
+from pipeline.records import BodyParameters, Camera, Instant
 from pipeline.skeletons import HUMAN36M
 from pipeline.sources.base import MISSING_IMAGE, array, load_json, member, neural_annot
 from pipeline.sources.human36m import (
@@ -50,6 +50,10 @@ class AnnotatedHuman36m(Human36m):
         return self.root / "annotations" / f"Human36M_subject{subject}_{part}.json"
 
     def available_subjects(self) -> list[int]:
+        if not (self.root / "images").is_dir():
+            raise InputError(
+                f"{self.root} has no folder images. Put the images of the annotations there (a link will do)."
+            )
         found = sorted(int(m[1]) for m in map(_DATA_FILE.match, os.listdir(self.root / "annotations")) if m)
         if not found:
             raise InputError(
@@ -67,6 +71,13 @@ class AnnotatedHuman36m(Human36m):
         parts = ("camera", "data", "joint_3d", "SMPLX_NeuralAnnot")
         files = [self.path(subject, part) for subject in self.subjects for part in parts]
         return sorted(path for path in [*files, self.root / SYNTHETIC_MARK] if path.exists())
+
+    def instants(self) -> Iterator[Instant]:
+        self.notices = [
+            f"{path.name} holds parameters of SMPL, not of SMPL-X: they are not read, bodies are fitted anew."
+            for path in (self.path(subject, "smpl_param") for subject in self.subjects) if path.exists()
+        ]
+        return super().instants()
 
     def sequences(self, subject: int) -> Iterator[Sequence]:
         cameras = read_cameras(self.path(subject, "camera"))

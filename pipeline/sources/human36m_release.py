@@ -105,12 +105,13 @@ def read_metadata(path: Path) -> Metadata:
 def _read_mapping(mapping: ElementTree.Element, path: Path) -> dict[int, dict[tuple[int, int], str]]:
     rows = [[(cell.text or "").strip() for cell in row] for row in mapping]
     subjects = rows[0][2:] if rows else []
+    known = {f"S{subject}" for subject in SUBJECTS}
     sequences: dict[int, dict[tuple[int, int], str]] = {}
     for row in rows[1:]:
         if len(row) < 3 or not (row[0].isdigit() and row[1].isdigit()) or int(row[0]) not in ACTIONS:
             continue  # action 1 is _ALL; further rows are no sequences
         for subject, name in zip(subjects, row[2:], strict=False):
-            if subject[1:].isdigit() and int(subject[1:]) in SUBJECTS and name:
+            if subject in known and name:
                 sequences.setdefault(int(subject[1:]), {})[int(row[0]), int(row[1])] = name
     if not sequences:
         raise InputError(f"{path}: mapping names no sequence of {', '.join(f'S{s}' for s in SUBJECTS)}.")

@@ -8,7 +8,7 @@ import pickle
 from pathlib import Path
 
 import numpy as np
-from numpy._core import multiarray
+from numpy._core import multiarray, numeric
 
 from pipeline.errors import InputError
 
@@ -43,6 +43,8 @@ _ARRAYS = {
 } | {
     (module, name): getattr(multiarray, name)
     for module in ("numpy.core.multiarray", "numpy._core.multiarray") for name in ("_reconstruct", "scalar")
+} | {
+    (module, "_frombuffer"): numeric._frombuffer for module in ("numpy.core.numeric", "numpy._core.numeric")
 }
 _SPARSE = {
     (module, "csc_matrix"): SparseMatrix for module in ("scipy.sparse.csc", "scipy.sparse._csc")

@@ -167,7 +167,7 @@ def write_video(path: Path, size: tuple[int, int], levels) -> None:
 
 
 def write_release(root: Path, capture: Capture, subjects=None) -> Path:
-    """The official layout. Videos run 2 frames longer than the poses, and frame k has the level 40 + 3 k."""
+    """The official layout. Videos run 2 frames longer than the poses, and frame k has the level 40 + 15 k."""
     write_metadata(root / "metadata.xml", capture)
     for (subject, action, subaction), joints in capture.joints.items():
         if subject not in (subjects or PLAN):
@@ -178,7 +178,7 @@ def write_release(root: Path, capture: Capture, subjects=None) -> Path:
         name = released_name(subject, action, subaction)
         write_cdf(poses / f"{name}.cdf", joints.reshape(1, len(joints), 96))
         for c, serial in CAMERA_NAMES.items():
-            levels = [min(40 + 3 * k, 255) for k in range(len(joints) + 2)]
+            levels = [min(40 + 15 * k, 255) for k in range(len(joints) + 2)]
             write_video(videos / f"{name}.{serial}.mp4", capture.size(c), levels)
     return root
 
@@ -202,3 +202,41 @@ def write_cdf(path: Path, values: np.ndarray, variable: str = "Pose") -> None:
 def released_root(tmp_path_factory, capture) -> Path:
     """Read only."""
     return write_release(tmp_path_factory.mktemp("release"), capture)
+
+
+@pytest.fixture(scope="session")
+def make_annotations(capture):
+    """make(root, joints): 3DMPPE's layout of other joints, with the same cameras (those of S1 where a subject has
+    none)."""
+
+    def make(root: Path, joints: dict) -> Path:
+        other = Capture(joints, dict(capture.euler), dict(capture.centre))
+        for subject, _, _ in joints:
+            for c in CAMERA_NAMES:
+                other.euler.setdefault((subject, c), capture.euler[1, c])
+                other.centre.setdefault((subject, c), capture.centre[1, c])
+        return write_annotations(root, other, subjects=sorted({subject for subject, _, _ in joints}))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_metadata():
+    """make(path, euler, centre): the reader's view of a metadata.xml with those cameras."""
+    from pipeline.sources.human36m_release import read_metadata
+
+    def make(path: Path, euler: dict, centre: dict):
+        write_metadata(path, Capture({}, euler, centre))
+        return read_metadata(path)
+
+    return make
+
+
+@pytest.fixture(name="write_cdf", scope="session")
+def _write_cdf():
+    return write_cdf
+
+
+@pytest.fixture(name="write_video", scope="session")
+def _write_video():
+    return write_video

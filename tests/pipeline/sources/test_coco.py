@@ -1,0 +1,169 @@
+"""MSCOCO: filters, the assumed camera, supplied fits, and damaged files."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from pipeline.errors import InputError
+from pipeline.skeletons import COCO
+from pipeline.sources import open_source
+
+
+def person(identity, image_id, visibility=None, **changes):
+    rng = np.random.default_rng(identity)
+    v = [2] * 17 if visibility is None else visibility
+    keypoints = np.stack([rng.integers(10, 90, 17), rng.integers(10, 60, 17), v], 1)
+    keypoints[keypoints[:, 2] == 0] = 0
+    return {
+        "id": identity, "image_id": image_id, "category_id": 1, "iscrowd": 0, "area": 900.0,
+        "bbox": [8.0, 9.0, 50.5, 40.25],
+        "num_keypoints": int((keypoints[:, 2] > 0).sum()), "keypoints": keypoints.ravel().tolist(), "segmentation": [],
+    } | changes
+
+
+def dataset(root, people, part="val2017", images=(785, 99)):
+    """MSCOCO's layout with 100 x 75 images."""
+    (root / "annotations").mkdir(exist_ok=True)
+    (root / part).mkdir(exist_ok=True)
+    entries = []
+    for identity in images:
+        name = f"{identity:012d}.jpg"
+        cv2.imwrite(str(root / part / name), np.full((75, 100, 3), 128, np.uint8))
+        entries.append({"id": identity, "file_name": name, "width": 100, "height": 75})
+    path = root / "annotations" / f"person_keypoints_{part}.json"
+    content = {"info": {}, "licenses": [], "images": entries, "annotations": people, "categories": []}
+    path.write_text(json.dumps(content))
+    return path
+
+
+def read(root, **options):
+    source = open_source("coco", root, **options)
+    return list(source.instants()), source
+
+
+def test_one_person_is_one_instant(tmp_path):
+    dataset(tmp_path, [person(7, 785, [0, 1, 2] + [2] * 14), person(12, 99), person(3, 785)])
+    instants, source = read(tmp_path)
+    assert [i.id for i in instants] == ["val2017/000000000099/12", "val2017/000000000785/3", "val2017/000000000785/7"]
+    assert not source.rejects and {i.split for i in instants} == {"validation"}
+    found, (view,) = instants[2], instants[2].views
+    assert found.joints_3d is None and not found.has_world and found.subject is None and view.id == f"{found.id}/0"
+    assert view.image_path == "val2017/000000000785.jpg" and view.box.tolist() == [8.0, 9.0, 50.5, 40.25]
+    assert view.confidence.tolist() == [0] + [1] * 16 and view.joints_2d[0].tolist() == [0, 0]
+
+
+def test_keypoint_order_is_the_datasets(tmp_path):
+    parts = ("eye", "ear", "sho", "elb", "wri", "hip", "knee", "ank")
+    names = ["nose"] + [side + part for part in parts for side in "lr"]
+    long = {"l": "left_", "r": "right_"}
+    short = {"sho": "shoulder", "elb": "elbow", "wri": "wrist", "ank": "ankle"}
+    expected = ["nose"] + [long[n[0]] + short.get(n[1:], n[1:]) for n in names[1:]]
+    assert list(COCO.names) == expected
+
+
+def test_the_camera_is_assumed_unless_a_focal_length_is_given(tmp_path):
+    dataset(tmp_path, [person(1, 785)])
+    camera = read(tmp_path)[0][0].views[0].camera
+    assert camera.assumed and camera.K.tolist() == [[125, 0, 49.5], [0, 125, 37], [0, 0, 1]]
+    camera = read(tmp_path, focal=500.0)[0][0].views[0].camera
+    assert not camera.assumed and camera.K[0, 0] == camera.K[1, 1] == 500
+    with pytest.raises(InputError, match="focal is -2"):
+        read(tmp_path, focal=-2)
+
+
+def test_crowds_and_people_without_keypoints_are_skipped_not_rejected(tmp_path):
+    twelve = [0] * 5 + [2] * 12
+    people = [
+        person(1, 785), person(2, 785, iscrowd=1), person(3, 785, [0] * 17), person(4, 785, [2] * 11 + [0] * 6),
+        person(5, 785, twelve),
+    ]
+    dataset(tmp_path, people)
+    instants, source = read(tmp_path)
+    assert [i.id.split("/")[-1] for i in instants] == ["1", "4", "5"] and not source.rejects
+    assert source.skipped == {"crowd": 1, "no labelled keypoint": 1} and source.annotated == {"val2017": (5, 5)}
+    instants, source = read(tmp_path, people="complete")  # SPIN's filter
+    assert [i.id.split("/")[-1] for i in instants] == ["1", "5"]
+    assert source.skipped["not all twelve body joints labelled"] == 1
+    with pytest.raises(InputError, match="people is 'tall'; choose one of labelled, complete"):
+        read(tmp_path, people="tall")
+
+
+def test_train_and_val_are_the_training_and_validation_splits(tmp_path):
+    dataset(tmp_path, [person(1, 785)])
+    dataset(tmp_path, [person(1, 785)], part="train2017")
+    instants, source = read(tmp_path)
+    assert [(i.id, i.split) for i in instants] == [
+        ("train2017/000000000785/1", "train"), ("val2017/000000000785/1", "validation"),
+    ]
+    parts = ("train2017", "val2017")
+    assert sorted(source.fingerprint()) == [f"annotations/person_keypoints_{part}.json" for part in parts]
+
+
+def test_neural_annot_fits_come_with_their_camera(tmp_path):
+    """Their parameters are in camera coordinates: with another camera they would project elsewhere."""
+    dataset(tmp_path, [person(1, 785), person(2, 785)], part="train2017")
+    parameters = {
+        "root_pose": [0.1, 0.2, 0.3], "body_pose": [0.4] * 63, "shape": [0.5] * 10, "trans": [0.6, 0.7, 8.0],
+        "lhand_pose": [9.0] * 45, "rhand_pose": [9.0] * 45, "jaw_pose": [0.1] * 3, "expr": [0.2] * 10,
+        "lhand_valid": True, "rhand_valid": True, "face_valid": True,
+    }
+    fits = {"1": {"smplx_param": parameters, "cam_param": {"focal": [700.0, 710.0], "princpt": [50.0, 37.5]}}}
+    path = tmp_path / "annotations" / "MSCOCO_train_SMPLX_all_NeuralAnnot.json"
+    path.write_text(json.dumps(fits))
+    (with_fit, without), source = read(tmp_path)
+    assert with_fit.views[0].camera.K.tolist() == [[700, 0, 50], [0, 710, 37.5], [0, 0, 1]]
+    assert with_fit.supplied.transl.tolist() == [0.6, 0.7, 8] and with_fit.supplied.expression.tolist() == [0.2] * 10
+    assert not with_fit.supplied.left_hand_pose.any()  # relative to a mean hand that only the model file knows
+    assert without.supplied is None and without.views[0].camera.K[0, 0] == 125
+    assert path.name in " ".join(source.fingerprint())
+    fits["1"]["smplx_param"]["body_pose"].pop()
+    path.write_text(json.dumps(fits))
+    with pytest.raises(InputError, match="body_pose has 62 numbers, expected 63"):
+        read(tmp_path)
+
+
+def test_smplifyx_fits_are_smpl_despite_their_name(tmp_path):
+    dataset(tmp_path, [person(1, 785)], part="train2017")
+    (tmp_path / "annotations" / "coco_smplifyx_train.json").write_text("{}")
+    instants, source = read(tmp_path)
+    assert instants[0].supplied is None and "SMPL (despite its name)" in source.notices[0]
+
+
+def test_bad_people_are_rejected_and_the_run_goes_on(tmp_path):
+    nan = person(2, 785)
+    nan["keypoints"][0] = float("nan")
+    people = [
+        person(1, 785), nan, person(3, 785, bbox=[1, 2, 0, 9]), person(4, 785, bbox=[1, float("nan"), 3, 9]),
+        person(5, 785, [0] * 17, num_keypoints=3), person(6, 99),
+    ]
+    dataset(tmp_path, people)
+    (tmp_path / "val2017" / f"{99:012d}.jpg").unlink()
+    instants, source = read(tmp_path)
+    assert [i.id for i in instants] == ["val2017/000000000785/1"]
+    reasons = {r.key.split("/")[-1]: r.reason.split(": ")[-1] for r in source.rejects}
+    assert reasons == {
+        "2": "a keypoint is not finite", "3": "the box has no area", "4": "the box is not finite",
+        "5": "no visible joint", "6": "the image does not exist",
+    }
+
+
+def test_damaged_files_are_refused(tmp_path):
+    with pytest.raises(InputError, match="has no annotations/person_keypoints_train2017.json"):
+        read(tmp_path)
+    path = dataset(tmp_path, [person(1, 785), person(1, 99)])
+    with pytest.raises(InputError, match="id occurs twice"):
+        read(tmp_path)
+    dataset(tmp_path, [person(1, 785, keypoints=[1, 2, 2] * 16)])
+    with pytest.raises(InputError, match="annotations/1/keypoints has 48 numbers, expected 51"):
+        read(tmp_path)
+    dataset(tmp_path, [person(1, 4)])
+    with pytest.raises(InputError, match="has no key images/4"):
+        read(tmp_path)
+    dataset(tmp_path, [{"id": 1}])
+    with pytest.raises(InputError, match="no usable id \\('image_id'\\)"):
+        read(tmp_path)
+    path.write_text(path.read_text()[:-40])
+    with pytest.raises(InputError, match="is not complete JSON"):
+        read(tmp_path)

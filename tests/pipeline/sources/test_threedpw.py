@@ -1,0 +1,223 @@
+"""3DPW: people, cameras, 60 Hz indices, gendered SMPL ground truth, and damaged files."""
+
+import pickle
+
+import cv2
+import numpy as np
+import pytest
+import scipy.sparse
+from scipy.spatial.transform import Rotation
+
+from pipeline.camera import world_to_camera
+from pipeline.errors import InputError
+from pipeline.sources import open_source
+from pipeline.sources.threedpw import read_track
+
+N = 5  # images of a sequence
+
+
+def track(people=2, seed=0, **changes):
+    """A sequence as its file holds it: a camera that moves, people 4 m in front of it."""
+    rng = np.random.default_rng(seed)
+    extrinsics = np.tile(np.eye(4), (N, 1, 1))
+    extrinsics[:, :3, :3] = Rotation.from_euler("y", np.linspace(0, 0.3, N)[:, None]).as_matrix()
+    extrinsics[:, :3, 3] = [[0.1 * k, 0, 0.2] for k in range(N)]
+    inverse = np.linalg.inv(extrinsics)
+    joints = []
+    for p in range(people):
+        local = rng.normal(0, 0.3, (N, 24, 3)) + [1.6 * p - 0.5, 0, 4]
+        joints.append((local @ np.swapaxes(inverse[:, :3, :3], 1, 2) + inverse[:, None, :3, 3]).reshape(N, 72))
+    data = {
+        "sequence": "walk", "cam_poses": extrinsics,
+        "cam_intrinsics": np.array([[200.0, 0, 60], [0, 200, 45], [0, 0, 1]]),
+        "poses": [rng.normal(0, 0.2, (N, 72)) for _ in range(people)],
+        "trans": [rng.normal(0, 1, (N, 3)) for _ in range(people)],
+        "betas": [rng.normal(0, 1, 300 if p else 10) for p in range(people)],  # some files have 300
+        "jointPositions": joints, "genders": ["m", "f"][:people], "campose_valid": [np.ones(N) for _ in range(people)],
+        "poses2d": [np.zeros((N, 3, 18)) for _ in range(people)], "img_frame_ids": 2 * np.arange(N),
+        "poses_60Hz": [np.zeros((2 * N, 72))] * people, "trans_60Hz": [np.zeros((2 * N, 3))] * people,
+    }
+    return data | changes
+
+
+def dataset(root, sequences, images=True):
+    for (split, name), data in sequences.items():
+        folder = root / "sequenceFiles" / split
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.pkl").write_bytes(pickle.dumps(data, 2))
+        (root / "imageFiles" / name).mkdir(parents=True, exist_ok=True)
+        for k in range(N if images else 0):
+            cv2.imwrite(str(root / "imageFiles" / name / f"image_{k:05d}.jpg"), np.full((90, 120, 3), 10 * k, np.uint8))
+    return root
+
+
+def read(root, **options):
+    source = open_source("threedpw", root, **options)
+    return list(source.instants()), source
+
+
+def test_each_person_in_each_image_is_an_instant(tmp_path):
+    data = track()
+    dataset(tmp_path, {("test", "walk"): data, ("train", "walk_b"): track(1), ("validation", "arm"): track(1)})
+    instants, source = read(tmp_path)
+    ids = [i.id for i in instants]
+    assert ids == sorted(ids) and len(set(ids)) == 4 * N and not source.rejects
+    assert {i.action: i.split for i in instants} == {"walk": "test", "walk_b": "train", "arm": "validation"}
+    chosen = instants[ids.index("walk/1/00003")]
+    assert (chosen.subject, chosen.frame, chosen.joint_set, chosen.has_world) == ("walk/1", 3, "smpl_24", True)
+    X = data["jointPositions"][1][3].reshape(24, 3)
+    assert np.allclose(chosen.joints_3d, X)
+    (view,) = chosen.views
+    local = X @ data["cam_poses"][3, :3, :3].T + data["cam_poses"][3, :3, 3]  # cam_poses is world -> camera
+    assert np.allclose(world_to_camera(view.camera, X), local) and 3 < local[:, 2].mean() < 5
+    pixels = local[:, :2] / local[:, 2:] * 200 + [60, 45]
+    inside = view.confidence > 0
+    assert 5 < inside.sum() < 24 and np.allclose(view.joints_2d[inside], pixels[inside])
+    assert ((pixels[~inside] < -0.5) | (pixels[~inside] > [119.5, 89.5])).any(1).all()
+    assert not view.camera.distortion.any() and (view.camera.width, view.camera.height) == (120, 90)
+
+
+def test_box_is_of_the_joints_in_the_image_times_one_point_two_without_the_minus_one(tmp_path):
+    dataset(tmp_path, {("test", "walk"): track(1)})
+    for instant in read(tmp_path)[0]:
+        (view,) = instant.views
+        seen = view.joints_2d[view.confidence > 0]
+        low, high = seen.min(0), seen.max(0)
+        assert np.allclose(view.box[2:], 1.2 * (high - low))
+        assert np.allclose(view.box[:2] + view.box[2:] / 2, (low + high) / 2)
+
+
+def test_image_numbers_are_rows_and_not_img_frame_ids(tmp_path):
+    """img_frame_ids (0, 2, 4, ...) point into the 60 Hz arrays."""
+    dataset(tmp_path, {("test", "walk"): track(1)})
+    paths = [i.views[0].image_path for i in read(tmp_path)[0]]
+    assert paths == [f"imageFiles/walk/image_{k:05d}.jpg" for k in range(N)]
+
+
+def test_campose_valid_is_per_person_and_frame(tmp_path):
+    dataset(tmp_path, {("test", "walk"): track(campose_valid=[np.array([1, 0, 1, 1, 0]), np.ones(N)])})
+    instants, source = read(tmp_path)
+    assert [i.frame for i in instants if i.subject == "walk/0"] == [0, 2, 3] and len(instants) == 8
+    assert source.skipped == {"camera pose not valid (campose_valid)": 2} and not source.rejects
+    assert source.annotated == {"walk/0": (5, 5), "walk/1": (5, 5)}
+
+
+def test_people_outside_the_image_are_skipped(tmp_path):
+    data = track(1)
+    data["jointPositions"][0][2] += 100
+    dataset(tmp_path, {("test", "walk"): data})
+    instants, source = read(tmp_path)
+    assert [i.frame for i in instants] == [0, 1, 3, 4] and source.skipped == {"no joint in the image": 1}
+
+
+def test_sampling(tmp_path):
+    dataset(tmp_path, {("test", "walk"): track(1), ("train", "run"): track(1)})
+    instants, _ = read(tmp_path, every_train=2, every_test=3)
+    assert [i.id for i in instants] == ["run/0/00000", "run/0/00002", "run/0/00004", "walk/0/00000", "walk/0/00003"]
+    with pytest.raises(InputError, match="every_test -1"):
+        read(tmp_path, every_test=-1)
+
+
+@pytest.fixture(scope="module")
+def smpl(tmp_path_factory):
+    """A made-up SMPL pair, the female twice as large, and a regressor that reads off 17 vertices."""
+    folder = tmp_path_factory.mktemp("smpl")
+    rng = np.random.default_rng(0)
+    template = rng.normal(0, 0.5, (6890, 3))
+    J_regressor = np.zeros((24, 6890))
+    J_regressor[np.arange(24), np.arange(24)] = 1
+    shapedirs = np.zeros((6890, 3, 10))
+    shapedirs[:, 1, 0] = 0.01
+    parents = np.array([-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21])
+    weights = np.zeros((6890, 24))
+    weights[:, 0] = 1  # all of the body hangs on the pelvis
+    for name, size in (("MALE", 1), ("FEMALE", 2)):
+        model = {
+            "v_template": size * template, "shapedirs": shapedirs, "posedirs": np.zeros((6890, 3, 207)),
+            "weights": weights, "J_regressor": scipy.sparse.csc_matrix(J_regressor),
+            "kintree_table": np.stack([parents, np.arange(24)]),
+            "f": np.array([[0, 1, 2]], np.uint32),
+        }
+        (folder / f"SMPL_{name}.pkl").write_bytes(pickle.dumps(model, 2))
+    regressor = np.zeros((17, 6890))
+    regressor[np.arange(17), 100 + np.arange(17)] = 1
+    np.save(folder / "J_regressor_h36m_correct.npy", regressor)
+    return folder, template
+
+
+def test_ground_truth_joints_are_regressed_from_the_gendered_mesh(tmp_path, smpl):
+    folder, template = smpl
+    data = track()
+    dataset(tmp_path, {("test", "walk"): data})
+    instants, source = read(tmp_path, smpl=folder, regressor=folder / "J_regressor_h36m_correct.npy")
+    assert source.joint_set == "human36m_17" and not source.notices
+    for instant in instants:
+        p, k = int(instant.subject[-1]), instant.frame
+        rest = (1 + p) * template[[0, *range(100, 117)]] + [0, 0.01 * data["betas"][p][0], 0]
+        R = Rotation.from_rotvec(data["poses"][p][k, :3]).as_matrix()
+        expected = (rest - rest[0]) @ R.T + rest[0] + data["trans"][p][k]  # SMPL turns about its own pelvis
+        assert np.abs(instant.joints_3d - expected[1:]).max() < 1e-5
+
+
+def test_without_smpl_files_a_notice_says_what_the_joints_are(tmp_path):
+    dataset(tmp_path, {("test", "walk"): track(1)})
+    assert "jointPositions" in read(tmp_path)[1].notices[0]
+
+
+def test_smpl_files_of_the_wrong_kind(tmp_path, smpl):
+    folder, _ = smpl
+    dataset(tmp_path, {("test", "walk"): track(1)})
+    with pytest.raises(InputError, match="both smpl .* and regressor"):
+        read(tmp_path, smpl=folder)
+    with pytest.raises(InputError, match="SMPL_MALE.pkl does not exist"):
+        read(tmp_path, smpl=tmp_path, regressor=folder / "J_regressor_h36m_correct.npy")
+    np.save(tmp_path / "r.npy", np.zeros((17, 500)))
+    with pytest.raises(InputError, match="6890 vertices, the regressor is for 500"):
+        read(tmp_path, smpl=folder, regressor=tmp_path / "r.npy")
+    np.save(tmp_path / "r.npy", np.zeros((24, 6890)))
+    with pytest.raises(InputError, match="has the shape \\(24, 6890\\)"):
+        read(tmp_path, smpl=folder, regressor=tmp_path / "r.npy")
+
+
+def test_bad_frames_are_rejected_and_the_run_goes_on(tmp_path):
+    data = track(1)
+    data["jointPositions"][0][1, 5] = np.nan
+    data["cam_poses"][2, 0, 0] = np.inf
+    dataset(tmp_path, {("test", "walk"): data})
+    (tmp_path / "imageFiles" / "walk" / "image_00003.jpg").unlink()
+    instants, source = read(tmp_path)
+    assert [i.frame for i in instants] == [0, 4]
+    assert {r.key: r.reason.split(": ")[-1] for r in source.rejects} == {
+        "walk/0/00001": "joints or camera pose are not finite", "walk/0/00002": "joints or camera pose are not finite",
+        "walk/0/00003": "the image does not exist",
+    }
+
+
+@pytest.mark.parametrize(
+    "changes, pattern",
+    [
+        ({"cam_poses": None}, "walk.pkl has no key cam_poses"),
+        ({"cam_poses": np.zeros((N, 3, 4))}, "cam_poses has 5 x 3 x 4 numbers, expected 5 x 4 x 4"),
+        ({"jointPositions": [np.zeros((N - 1, 72))]}, "jointPositions/0 has 4 x 72 numbers, expected 5 x 72"),
+        ({"jointPositions": []}, "no key jointPositions/0"),
+        ({"genders": ["x"]}, "genders holds 'x'"),
+        ({"betas": [np.zeros(4)]}, "betas has 4 numbers, expected 10"),
+    ],
+)
+def test_files_of_another_layout_are_refused(tmp_path, changes, pattern):
+    data = {key: value for key, value in track(1, **changes).items() if value is not None}
+    dataset(tmp_path, {("test", "walk"): data}, images=False)
+    with pytest.raises(InputError, match=pattern):
+        read_track(tmp_path / "sequenceFiles" / "test" / "walk.pkl", "walk")
+
+
+def test_wrong_folders(tmp_path):
+    with pytest.raises(InputError, match="has no sequenceFiles"):
+        read(tmp_path)
+    dataset(tmp_path, {("test", "walk"): track(1)}, images=False)
+    (tmp_path / "imageFiles" / "walk").rmdir()
+    instants, source = read(tmp_path)  # a sequence without any image: every frame is listed
+    assert not instants and len(source.rejects) == N
+    (tmp_path / "imageFiles").rmdir()
+    with pytest.raises(InputError, match="has no imageFiles"):
+        read(tmp_path)
