@@ -20,6 +20,7 @@ COMMANDS = {
     "predict": "cli.predict",
     "report": "cli.report",
     "export": "cli.export",
+    "demo": "cli.demo",
 }
 
 

@@ -1,0 +1,105 @@
+"""`nvf-cli demo OUT`: the whole chain on the free body and capture; each stage is the command that a user would type."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+
+# Seconds of every finished stage. An interrupted demo goes on with the first stage that is not in it.
+SECONDS_FILE = "seconds.json"
+
+
+def stage_arguments(out: Path, instants: int, minutes: float, workers: int, config: str, seed: int) -> dict[str, list[str]]:
+    """nvf-cli's arguments for every stage, in order."""
+    capture, shards = str(out / "capture"), str(out / "shards")
+    return {
+        "synthesize": ["synthesize", capture, "--instants", str(instants), "--seed", str(seed), "--workers", str(workers)],
+        "preprocess": ["preprocess", "human36m", capture, shards, "--crop-px", "128", "--workers", str(workers)],
+        "train": ["train", shards, str(out), "--config", config, "--minutes", f"{minutes:g}"],
+        "evaluate": ["evaluate", str(out), shards],
+        "report": ["report", str(out)],
+    }
+
+
+def run_stage(name: str, arguments: list[str], out: Path) -> float:
+    """Runs one command, its output shown as it comes. Returns wall seconds; exits with the command's code when it fails."""
+    if name == "train" and (out / "last.safetensors").exists():
+        arguments = [*arguments, "--resume"]
+    click.secho(f"\n$ nvf-cli {' '.join(arguments)}", bold=True)
+    started = time.perf_counter()
+    code = subprocess.run([sys.executable, "-m", "cli.main", *arguments]).returncode
+    if code:
+        click.echo(f"The stage '{name}' ended with exit code {code}; the same command goes on from here.", err=True)
+        sys.exit(code)
+    return round(time.perf_counter() - started, 1)
+
+
+def read_seconds(path: Path) -> dict[str, float]:
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def write_json(path: Path, value: dict) -> None:
+    """All or nothing: a reader never meets half a file."""
+    partial = path.with_name(path.name + ".tmp")
+    partial.write_text(json.dumps(value, indent=2))
+    os.replace(partial, path)
+
+
+def summarise(out: Path, seconds: dict[str, float]) -> dict:
+    """What scripts read from a demo: the evaluation's headline, the fits against the true bodies, and the time of each stage."""
+    from pipeline.body.model import load_body
+    from pipeline.fit_truth import fit_truth_errors
+
+    evaluation = json.loads((out / "evaluation.json").read_text())
+    keys = ("mpjpe_mm", "pa_mpjpe_mm", "mean_pose", "n_views", "root", "box", "ground_truth", "split")
+    return {
+        **{key: evaluation[key] for key in keys if key in evaluation},
+        "seconds": seconds,
+        "fit": fit_truth_errors(out / "shards", out / "capture", load_body()),
+    }
+
+
+def print_table(report: dict, out: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    mean, fit = report["mean_pose"], report["fit"]
+    table = Table(title="Neural Voting Field on subjects never trained on", title_justify="left")
+    for column in ("", "MPJPE mm", "PA-MPJPE mm"):
+        table.add_column(column, justify="left" if not column else "right")
+    table.add_row("voting field", f"{report['mpjpe_mm']:.1f}", f"{report['pa_mpjpe_mm']:.1f}")
+    table.add_row("mean training pose", f"{mean['mpjpe_mm']:.1f}", f"{mean['pa_mpjpe_mm']:.1f}")
+    table.add_row("ratio", f"{report['mpjpe_mm'] / mean['mpjpe_mm']:.2f}", f"{report['pa_mpjpe_mm'] / mean['pa_mpjpe_mm']:.2f}")
+    console = Console()
+    console.print(table)
+    console.print(f"{report['n_views']} test views; root: {report['root']}; only the person's box enters at test time")
+    console.print(f"fits: vertices {fit['vertex_error_mm']:.1f} mm from the true bodies, joints' fit error {fit['fit_error_mm']:.1f} mm")
+    console.print("seconds: " + ", ".join(f"{name} {value:.0f}" for name, value in report["seconds"].items()))
+    console.print(f"report with pictures: {out / 'report.html'}", soft_wrap=True)
+
+
+@click.command()
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--instants", default=1500, show_default=True, help="Moments of the capture; each gives four images.")
+@click.option("--minutes", default=12.0, show_default=True, help="Of training.")
+@click.option("--config", default="small", show_default=True, help="Named configuration or TOML file.")
+@click.option("--workers", default=os.cpu_count(), show_default="number of cores", help="Processes of the capture and pipeline.")
+@click.option("--seed", default=0, show_default=True, help="Of the capture.")
+def command(out: Path, instants: int, minutes: float, config: str, workers: int, seed: int):
+    """Free body -> capture -> shards -> trained and evaluated field, in OUT.
+
+    Ends with a table, OUT/report.json and OUT/report.html. The same command goes on with an interrupted demo.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    seconds = read_seconds(out / SECONDS_FILE)
+    for name, arguments in stage_arguments(out, instants, minutes, workers, config, seed).items():
+        if name not in seconds:
+            seconds[name] = run_stage(name, arguments, out)
+            write_json(out / SECONDS_FILE, seconds)
+    report = summarise(out, seconds)
+    write_json(out / "report.json", report)
+    print_table(report, out)
