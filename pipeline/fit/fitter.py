@@ -11,7 +11,7 @@ from pipeline.body.keypoints import keypoint_map
 from pipeline.body.model import BodyModel
 from pipeline.fit import rotations, starts
 from pipeline.fit.evidence import build_evidence, refusal
-from pipeline.fit.kinematics import BODY_JOINTS, N_BETAS, Chain, State
+from pipeline.fit.kinematics import BODY_JOINTS, COARSE_JOINTS, N_BETAS, Chain, State
 from pipeline.fit.objective import Evidence, Objective, Weights
 from pipeline.fit.priors import anatomical_prior, make_prior
 from pipeline.fit.quality import measure, unseen_names
@@ -52,7 +52,9 @@ class Fitter:
     def __init__(self, body: BodyModel, settings: FitSettings):
         self.body, self.settings = body, settings
         self.dtype = torch.float64
-        self.prior = make_prior(settings, self.dtype).to(torch.device(settings.device))
+        device = torch.device(settings.device)
+        self.likely = anatomical_prior(self.dtype).to(device)
+        self.prior = make_prior(settings, self.dtype).to(device)
         self._chains: dict[tuple, tuple[Chain, np.ndarray, np.ndarray]] = {}
 
     @torch.no_grad()
@@ -102,20 +104,15 @@ class Fitter:
             valid = len(instant.joints_3d) if instant.joints_3d_valid is None else int(np.sum(instant.joints_3d_valid))
         return Kind(instant.joint_set, (), len(instant.views), valid >= ENOUGH_3D, instant.subject in betas)
 
-    def chain(self, kind: Kind) -> tuple[Chain, np.ndarray, np.ndarray]:
+    def chain(self, kind: Kind, joints: tuple[int, ...] = BODY_JOINTS) -> tuple[Chain, np.ndarray, np.ndarray]:
         """The chain of a kind of instants, its points in the T-pose (N, 3), and which points the body has (N,)."""
-        key = (kind.joint_set, kind.extra_sets)
+        key = (kind.joint_set, kind.extra_sets, joints)
         if key not in self._chains:
             maps = [keypoint_map(self.body, name) for name in (kind.joint_set, *kind.extra_sets)]
-            chain = Chain(self.body, maps, BODY_JOINTS, expression=False, device=self.settings.device, dtype=self.dtype)
-            template = chain.points(self._rest(chain, 1))[0].cpu().numpy()
+            chain = Chain(self.body, maps, joints, expression=False, device=self.settings.device, dtype=self.dtype)
+            template = chain.points(chain.rest(1))[0].cpu().numpy()
             self._chains[key] = chain, template, np.concatenate([m.defined for m in maps])
         return self._chains[key]
-
-    def _rest(self, chain: Chain, rows: int) -> State:
-        zeros = torch.zeros(rows, 3, dtype=self.dtype, device=chain.device)
-        eye = torch.eye(3, dtype=self.dtype, device=chain.device)
-        return State(eye.expand(rows, len(chain.joints), 3, 3).clone(), zeros.new_zeros(rows, chain.n_shape), zeros)
 
     def _fit_batch(self, kind: Kind, instants: list[Instant], betas: dict[str, np.ndarray]) -> list[BodyFit | Reject]:
         return self._results(instants, *self._search(kind, instants, betas))
@@ -135,55 +132,55 @@ class Fitter:
             points, known = starts.triangulate(evidence)
         in_space = known.sum(1) >= ENOUGH_3D
         parts = []
-        for rows, search in ((in_space, self._from_3d), (~in_space, self._from_2d)):
-            rows = rows.nonzero()[:, 0]
-            if len(rows):
-                parts.append((rows, search(objective.take(rows), points[rows], known[rows], shape[rows], joint_set)))
+        rows = in_space.nonzero()[:, 0]
+        if len(rows):
+            parts.append((rows, self._from_3d(objective.take(rows), points[rows], known[rows], shape[rows], joint_set)))
+        rows = (~in_space).nonzero()[:, 0]
+        if len(rows):
+            coarse = self.chain(kind, COARSE_JOINTS)[0]
+            parts.append((rows, self._from_2d(objective.take(rows), coarse, shape[rows], joint_set)))
         return objective, parts[0][1] if len(parts) == 1 else _merge(parts)
 
     def likely_pose(self, chain: Chain) -> torch.Tensor:
         """(A, 3, 3) rotations of the likeliest pose, whatever the prior: what starts begin with."""
-        mean = anatomical_prior(self.dtype).back.transpose(1, 2).to(chain.device)
-        R = self._rest(chain, 1).R[0]
-        R[1 : 1 + len(mean)] = mean
+        mean = self.likely.mean.to(chain.device)
+        R = chain.rest(1).R[0]
+        for k, joint in enumerate(chain.joints):
+            if 1 <= joint <= len(mean):
+                R[k] = rotations.exp(mean[joint - 1])
         return R
 
     def _from_3d(self, objective: Objective, points, known, shape: torch.Tensor, joint_set: JointSet) -> Found:
         """One start by Procrustes is enough where most joints are known in space: points (B, N, 3), known (B, N)."""
         chain = objective.chain
-        start = starts.procrustes_start(chain, starts.limbs_of(chain), self.likely_pose(chain), points, known, shape, joint_set)
+        likely = self.likely_pose(chain)
+        start = starts.procrustes_start(chain, starts.limbs_of(chain, likely), likely, points, known, shape, joint_set)
         solution = minimise(objective, start, iterations=30, tolerance=1e-4)
         B = len(shape)
         return Found(solution, np.zeros(B, int), np.full(B, np.inf), ("procrustes",))
 
-    def _from_2d(self, objective: Objective, _points, _known, shape: torch.Tensor, joint_set: JointSet) -> Found:
-        """Orientations, then depth twins, each a few steps; the best to the end."""
-        chain = objective.chain
-        limbs, likely = starts.limbs_of(chain), self.likely_pose(chain)
-        named = starts.orientation_starts(chain, likely, objective.evidence, joint_set)
-        names, states = zip(*named, strict=True)
-        B = len(shape)
-        rigid = Objective(chain, self.prior, objective.evidence, Weights(100.0), free_shape=False)
+    def _from_2d(self, objective: Objective, coarse: Chain, shape: torch.Tensor, joint_set: JointSet) -> Found:
+        """Orientations and depth twins raced on the large joints only; the best of them to the end with all."""
+        likely = self.likely_pose(coarse)
+        limbs = starts.limbs_of(coarse, likely)
+        prior = self.likely.given_rest([joint - 1 for joint in coarse.joints[1:]])
+        far = Objective(coarse, prior, objective.evidence, Weights(100.0), free_shape=False)
+        names, states = zip(*starts.orientation_starts(coarse, likely, objective.evidence, joint_set), strict=True)
         states = [State(s.R, shape, s.transl) for s in states]
-        solutions, _ = _race(rigid, states, iterations=6, tolerance=1e-3)
-        order = solutions[1].argsort(dim=0, stable=True)
-        best = [_pick(solutions[0], order[k]) for k in range(2)]
-        rows = [order[k] for k in range(2)]
-        medium = rigid.with_weights(Weights(30.0))
-        candidates = best + [starts.reversed_torso(chain, limbs, likely, s, objective.evidence) for s in best]
-        candidates = [starts.mirrored_limbs(medium, limbs, likely, s) for s in candidates]
-        solutions, _ = _race(medium, candidates, iterations=8, tolerance=1e-3)
-        order = solutions[1].argsort(dim=0, stable=True)
-        best = [_pick(solutions[0], order[k]) for k in range(2)]
-        fine = rigid.with_weights(objective.weights)
-        candidates = best + [starts.mirrored_limbs(fine, limbs, likely, s) for s in best]
-        solutions, _ = _race(fine, candidates, iterations=8, tolerance=1e-3)
-        order2 = solutions[1].argsort(dim=0, stable=True)
-        winner = _pick(solutions[0], order2[0])
-        costs = solutions[1].sort(0).values
-        final = minimise(objective, winner, iterations=30, tolerance=1e-5)
-        start = torch.stack(rows)[order.gather(0, order2 % 2)[0] % 2, torch.arange(B, device=shape.device)]
-        return Found(final, start.cpu().numpy(), (costs[1] / costs[0] - 1).cpu().numpy(), names)
+        field = _race(far, states, keep=2, iterations=6)
+        near = far.with_weights(Weights(30.0))
+        twins = [starts.reversed_torso(coarse, limbs, s, far.evidence) for s in field.states]
+        twins = [starts.mirrored_limbs(near, limbs, s) for s in [*field.states, *twins]]
+        field = _race(near, twins, keep=2, iterations=8, starts=torch.cat([field.starts, field.starts]))
+        near = far.with_weights(objective.weights)
+        twins = [starts.mirrored_limbs(near, limbs, s) for s in field.states]
+        field = _race(near, [*field.states, *twins], keep=2, iterations=6, starts=torch.cat([field.starts, field.starts]))
+        fixed = Objective(objective.chain, self.prior, objective.evidence, objective.weights, free_shape=False)
+        states = [objective.chain.spread(s, coarse) for s in field.states]
+        field = _race(fixed, states, keep=2, iterations=6, starts=field.starts)
+        final = minimise(objective, field.states[0], iterations=30, tolerance=1e-5)
+        margin = field.costs[1] / field.costs[0] - 1
+        return Found(final, field.starts[0].cpu().numpy(), margin.cpu().numpy(), names)
 
     def _results(self, instants: list[Instant], objective: Objective, found: Found) -> list[BodyFit | Reject]:
         solution, settings = found.solution, self.settings
@@ -218,22 +215,26 @@ def _merge(parts: list[tuple[torch.Tensor, Found]]) -> Found:
     return Found(Solution(State.cat([s.state for s in solutions]).take(order), **cat), start, margin, names)
 
 
-def _race(objective: Objective, candidates: list[State], iterations: int, tolerance: float):
-    """Runs every candidate of every row for a few steps: states, costs (K, B)."""
-    B = len(candidates[0].transl)
-    rows = torch.arange(B, device=candidates[0].transl.device).repeat(len(candidates))
-    solution = minimise(objective.take(rows), State.cat(candidates), iterations, tolerance)
-    costs = solution.cost.view(len(candidates), B)
-    states = [solution.state.take(torch.arange(k * B, (k + 1) * B, device=rows.device)) for k in range(len(candidates))]
-    return (states, costs), solution.iterations
+@dataclass(frozen=True)
+class Field:
+    """The best candidates of every row after a race, best first: states, costs (K, B), and the starts (K, B) that they came from."""
+
+    states: list[State]
+    costs: torch.Tensor
+    starts: torch.Tensor
 
 
-def _pick(states: list[State], choice: torch.Tensor) -> State:
-    """Row b of states[choice[b]]."""
-    result = states[0]
-    for k, state in enumerate(states[1:], start=1):
-        result = state.where(choice == k, result)
-    return result
+def _race(objective: Objective, candidates: list[State], keep: int, iterations: int, starts: torch.Tensor | None = None) -> Field:
+    """Runs every candidate of every row for a few steps, as rows of one batch, and keeps the cheapest of each row."""
+    K, B = len(candidates), len(candidates[0].transl)
+    device = candidates[0].transl.device
+    rows = torch.arange(B, device=device)
+    solution = minimise(objective.take(rows.repeat(K)), State.cat(candidates), iterations, tolerance=1e-3)
+    costs, order = solution.cost.view(K, B).sort(dim=0, stable=True)
+    if starts is None:
+        starts = torch.arange(K, device=device)[:, None].expand(K, B)
+    states = [solution.state.take(order[k] * B + rows) for k in range(keep)]
+    return Field(states, costs[:keep], starts.gather(0, order[:keep]))
 
 
 def export_parameters(chain: Chain, state: State) -> list[BodyParameters]:

@@ -14,6 +14,8 @@ from pipeline.body.model import BodyModel
 from pipeline.fit import rotations
 
 BODY_JOINTS = tuple(range(22))
+# Pelvis, hips, knees, spine2, neck, shoulders, elbows: enough to tell poses apart while several are raced.
+COARSE_JOINTS = (0, 1, 2, 4, 5, 6, 12, 16, 17, 18, 19)
 JAW = 22
 LEFT_HAND = tuple(range(25, 40))
 RIGHT_HAND = tuple(range(40, 55))
@@ -63,7 +65,8 @@ class Posed:
 class Chain:
     """The kinematic tree of the active joints and the points to be explained.
 
-    joints: indices into the 55 joints of SMPL-X; parents: (A,) indices into `joints`, -1 for the pelvis. Evidence points:
+    joints: indices into the 55 joints of SMPL-X; parents: (A,) indices into `joints`, -1 for the pelvis. rest_joints: (55, 3) metres,
+    all joints at zero betas in the T-pose; J0 (A, 3), JS (A, 3, S): the active ones and their shape directions. Evidence points:
     `weights` (N, A) is A_nk, `offsets` (N, A, 3) and `offset_dirs` (N, A, 3, S) are M_nk(shape). All of `device` and `dtype`.
     """
 
@@ -74,7 +77,8 @@ class Chain:
         self.n_shape = N_BETAS + (10 if expression else 0)
         arrays = _BodyArrays(body, self.n_shape, dtype)
         weights, offsets, dirs, pose_dirs = arrays.fold(*arrays.collapse(maps), joints)
-        self.parents = [joints.index(int(body.parents[j])) if j else -1 for j in joints]
+        self.parents = [_active_parent(body.parents, joints, j) for j in joints]
+        self.rest_joints = arrays.J0.to(device)
         self.J0 = arrays.J0[list(joints)].to(device)
         self.JS = arrays.JS[list(joints)].to(device)
         self.weights = weights.to(device)
@@ -116,6 +120,18 @@ class Chain:
     def n_parameters(self) -> int:
         """Rotations (3 A, ordered axis-major: x of every joint, then y, then z), shape (S), translation (3)."""
         return 3 * len(self.joints) + self.n_shape + 3
+
+    def rest(self, rows: int) -> State:
+        """Bodies in the T-pose at the origin with zero shape."""
+        zeros = torch.zeros(rows, 3, dtype=self.dtype, device=self.device)
+        eye = torch.eye(3, dtype=self.dtype, device=self.device)
+        return State(eye.expand(rows, len(self.joints), 3, 3).clone(), zeros.new_zeros(rows, self.n_shape), zeros)
+
+    def spread(self, state: State, other: "Chain") -> State:
+        """A state of another chain with fewer joints as one of this; joints that it lacks stay as in the T-pose."""
+        R = self.rest(len(state.transl)).R
+        R[:, [self.joints.index(joint) for joint in other.joints]] = state.R
+        return State(R, state.shape, state.transl)
 
     def pose(self, state: State) -> Posed:
         G = [state.R[:, 0]]
@@ -187,6 +203,15 @@ class Chain:
         local = (self.parent_rotations(posed.G).transpose(2, 3) @ turn[..., None])[..., 0]
         R = torch.matmul(rotations.exp(local), state.R)
         return State(R, state.shape + shape, state.transl + step[:, -3:])
+
+
+def _active_parent(parents, joints: tuple[int, ...], joint: int) -> int:
+    """Index into `joints` of the nearest joint above that is active; -1 for the pelvis."""
+    while joint > 0:
+        joint = int(parents[joint])
+        if joint in joints:
+            return joints.index(joint)
+    return -1
 
 
 class _BodyArrays:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 import torch
 
 from pipeline.fit.kinematics import Chain, Posed, State
-from pipeline.fit.priors import N_POSED, PriorTerms
+from pipeline.fit.priors import PriorTerms
 
 # A point nearer to the camera's plane than this (metres) is treated as if it were here: steps behind the camera are refused
 # because they cost too much, not because something divides by zero.
@@ -102,10 +102,11 @@ class Objective:
 
     def prior_cost(self, state: State) -> torch.Tensor:
         """(B,) how unlikely the body is before anything was seen."""
-        body = state.R[:, 1 : 1 + N_POSED]
+        n = 1 + self.prior.n_joints
+        body = state.R[:, 1:n]
         cost = self.weights.prior * self.prior.cost(body) + self.weights.shape * state.shape.square().sum(1)
         if self.extras is not None:
-            cost = cost + self.weights.prior * self.extras.cost(state.R[:, 1 + N_POSED :])
+            cost = cost + self.weights.prior * self.extras.cost(state.R[:, n:])
         return cost
 
     def linearise(self, state: State) -> Normal:
@@ -149,16 +150,17 @@ class Objective:
     def _add_priors(self, state: State, posed: Posed, gradient: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
         """Adds the priors to the normal equations in place; returns their cost (B,)."""
         w, A = self.weights, len(self.chain.joints)
-        terms = self.prior.linearise(state.R[:, 1 : 1 + N_POSED])
-        cost = w.prior * terms.cost
         parents = self.chain.parent_rotations(posed.G)
         turns = gradient[:, : 3 * A].unflatten(1, (3, A))
         square = matrix[:, : 3 * A, : 3 * A].unflatten(1, (3, A)).unflatten(3, (3, A))
-        _add_rotated(turns, square, terms, parents, 1, w.prior)
+        n = 1 + self.prior.n_joints
+        terms = self.prior.linearise(state.R[:, 1:n], parents[:, 1:n])
+        cost = w.prior * terms.cost
+        _add_terms(turns, square, terms, 1, w.prior)
         if self.extras is not None:
-            terms = self.extras.linearise(state.R[:, 1 + N_POSED :])
+            terms = self.extras.linearise(state.R[:, n:], parents[:, n:])
             cost = cost + w.prior * terms.cost
-            _add_rotated(turns, square, terms, parents, 1 + N_POSED, w.prior)
+            _add_terms(turns, square, terms, n, w.prior)
         cost = cost + w.shape * state.shape.square().sum(1)
         if self.free_shape:
             S = self.chain.n_shape
@@ -171,18 +173,13 @@ def _geman_mcclure(s: torch.Tensor, c: float) -> torch.Tensor:
     return c * c * s / (c * c + s)
 
 
-def _add_rotated(turns, square, terms: PriorTerms, parents, first: int, weight: float) -> None:
-    """Priors speak of turns in the parent's axes, steps of turns in the instant's: `d = Gp^T w`. Adds a prior about the joints
-    from `first` on to the gradient (B, 3, A) and the matrix (B, 3, A, 3, A)."""
+def _add_terms(turns: torch.Tensor, square: torch.Tensor, terms: PriorTerms, first: int, weight: float) -> None:
+    """Adds a prior about the joints from `first` on to the gradient (B, 3, A) and the matrix (B, 3, A, 3, A)."""
     n = terms.gradient.shape[1]
-    Gp = parents[:, first : first + n]
-    turns[:, :, first : first + n] += weight * (Gp @ terms.gradient[..., None])[..., 0].transpose(1, 2)
+    turns[:, :, first : first + n] += weight * terms.gradient.transpose(1, 2)
     if terms.dense is not None:
-        left = torch.einsum("biac,bicjd->biajd", Gp, terms.dense)
-        both = torch.einsum("biajd,bjed->baiej", left, Gp)
-        square[:, :, first : first + n, :, first : first + n] += weight * both
+        square[:, :, first : first + n, :, first : first + n] += weight * terms.dense.permute(0, 2, 1, 4, 3)
         return
-    blocks = Gp @ terms.blocks @ Gp.transpose(2, 3)
-    square.diagonal(dim1=2, dim2=4)[..., first : first + n] += weight * blocks.permute(0, 2, 3, 1)
-    for (i, j), block in terms.couplings.items():
-        square[:, :, first + i, :, first + j] += weight * (Gp[:, i] @ block @ Gp[:, j].transpose(1, 2))
+    square.diagonal(dim1=2, dim2=4)[..., first : first + n] += weight * terms.blocks.permute(0, 2, 3, 1)
+    if len(terms.pairs[0]):
+        square[:, :, first + terms.pairs[0], :, first + terms.pairs[1]] += weight * terms.coupled.transpose(0, 1)

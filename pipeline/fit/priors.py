@@ -1,7 +1,8 @@
 """Priors on the body's pose: what a joint angle is likely to be before anything was seen.
 
-Every prior speaks of the 21 body joints' rotations relative to their parents, `R` (B, 21, 3, 3), and of small turns d (B, 21, 3)
-on their left, `R <- exp(d) R`. `cost` is a sum of squares; `linearise` adds its half gradient and its Gauss-Newton matrix in d.
+Every prior speaks of the first n joints after the pelvis (n = 21: the body) by their rotations relative to their parents, `R` (B, n, 3, 3).
+`cost` is a sum of squares; `linearise` also takes the parents' world rotations (B, n, 3, 3) and gives derivatives for turns w of the
+joints about the instant's axes, which act on R as `R <- exp(Gp^T w) R`.
 """
 
 from dataclasses import dataclass
@@ -17,13 +18,17 @@ N_POSED = 21
 
 @dataclass(frozen=True)
 class PriorTerms:
-    """A prior about a pose. cost: (B,). gradient: (B, 21, 3), half of the cost's. blocks: (B, 21, 3, 3), Gauss-Newton matrix
-    of each joint. couplings: pairs of joints (i, j) -> (B, 3, 3), or dense: (B, 21, 3, 21, 3) in place of both."""
+    """A prior about n joints, for turns about the instant's axes. cost: (B,). gradient: (B, n, 3), half of the cost's.
+
+    Gauss-Newton's matrix is either `blocks` (B, n, 3, 3), one a joint, with `coupled` (B, C, 3, 3) between the joints pairs[0] and
+    pairs[1] (C,), or `dense` (B, n, 3, n, 3).
+    """
 
     cost: torch.Tensor
     gradient: torch.Tensor
-    blocks: torch.Tensor | None
-    couplings: dict[tuple[int, int], torch.Tensor]
+    blocks: torch.Tensor | None = None
+    coupled: torch.Tensor | None = None
+    pairs: tuple[torch.Tensor, torch.Tensor] | None = None
     dense: torch.Tensor | None = None
 
 
@@ -72,32 +77,34 @@ def _row(name: str) -> int:
 class GaussianPrior:
     """`|W log(R Rmu^T)|^2`, joints coupled where told, plus one-sided walls at joint limits.
 
-    mean: (21, 3) axis-angle. covariance: (63, 63). walls: (row, axis, lowest, highest) of the turn from the mean.
+    mean: (n, 3) axis-angle. precision: (3 n, 3 n). lowest, highest: (n, 3) walls, as turns from the mean; infinite where there is none.
     """
 
-    def __init__(self, mean: torch.Tensor, covariance: torch.Tensor, walls: list[tuple[int, int, float, float]]):
+    def __init__(self, mean: torch.Tensor, precision: torch.Tensor, lowest: torch.Tensor, highest: torch.Tensor):
+        n = len(mean)
+        self.mean, self.precision, self.lowest, self.highest = mean, precision, lowest, highest
         self.back = rotations.exp(mean).transpose(-1, -2).contiguous()
-        precision = torch.linalg.inv(covariance).reshape(N_POSED, 3, N_POSED, 3)
-        self.blocks = torch.stack([precision[i, :, i] for i in range(N_POSED)])
-        self.couplings = {
-            (i, j): precision[i, :, j].contiguous()
-            for i in range(N_POSED) for j in range(N_POSED) if i != j and precision[i, :, j].abs().max() > 1e-9
-        }
-        # the couplings once more as one matrix for the products with vectors
-        self.precision = precision.reshape(3 * N_POSED, 3 * N_POSED)
-        infinity = torch.full((N_POSED, 3), torch.inf, dtype=mean.dtype)
-        self.lowest, self.highest = -infinity, infinity.clone()
-        for row, axis, low, high in walls:
-            self.lowest[row, axis], self.highest[row, axis] = low, high
+        four = precision.reshape(n, 3, n, 3).permute(0, 2, 1, 3)
+        coupled = (four.abs().amax((2, 3)) > 1e-9) & ~torch.eye(n, dtype=torch.bool, device=mean.device)
+        self.pairs = coupled.nonzero(as_tuple=True)
+        self.blocks = torch.stack([four[i, i] for i in range(n)])
+        self.couplings = four[self.pairs]
+
+    @property
+    def n_joints(self) -> int:
+        return len(self.mean)
 
     def to(self, device: torch.device) -> "GaussianPrior":
-        for name in ("back", "blocks", "precision", "lowest", "highest"):
-            setattr(self, name, getattr(self, name).to(device))
-        self.couplings = {pair: block.to(device) for pair, block in self.couplings.items()}
-        return self
+        return GaussianPrior(*(a.to(device) for a in (self.mean, self.precision, self.lowest, self.highest)))
+
+    def given_rest(self, rows: list[int]) -> "GaussianPrior":
+        """The prior about some joints when the others are at their mean."""
+        n = self.n_joints
+        precision = self.precision.reshape(n, 3, n, 3)[rows][:, :, rows].reshape(3 * len(rows), -1)
+        return GaussianPrior(self.mean[rows], precision, self.lowest[rows], self.highest[rows])
 
     def _beyond(self, y: torch.Tensor) -> torch.Tensor:
-        """How far (B, 21, 3) a turn lies beyond its walls, signed; zero between them."""
+        """How far (B, n, 3) a turn lies beyond its walls, signed; zero between them."""
         return (y - self.highest).clamp_min(0) + (y - self.lowest).clamp_max(0)
 
     def cost(self, R: torch.Tensor) -> torch.Tensor:
@@ -105,20 +112,18 @@ class GaussianPrior:
         flat = y.flatten(1)
         return ((flat @ self.precision) * flat).sum(1) + self._beyond(y).square().sum((1, 2)) / LIMIT_SIGMA**2
 
-    def linearise(self, R: torch.Tensor) -> PriorTerms:
+    def linearise(self, R: torch.Tensor, parents: torch.Tensor) -> PriorTerms:
         y = rotations.log(R @ self.back)
-        T = rotations.left_jacobian_inverse(y)
+        # y moves by T w when a joint is turned by w about the instant's axes, which its parent sees as Gp^T w
+        T = rotations.left_jacobian_inverse(y) @ parents.transpose(2, 3)
         beyond = self._beyond(y)
         pull = (y.flatten(1) @ self.precision).view_as(y)
         cost = (pull * y).sum((1, 2)) + beyond.square().sum((1, 2)) / LIMIT_SIGMA**2
         pull = pull + beyond / LIMIT_SIGMA**2
-        gradient = (T.transpose(2, 3) @ pull[..., None])[..., 0]
+        Tt = T.transpose(2, 3)
         walls = torch.diag_embed((beyond != 0).to(y.dtype) / LIMIT_SIGMA**2)
-        blocks = T.transpose(2, 3) @ (self.blocks + walls) @ T
-        couplings = {
-            (i, j): T[:, i].transpose(1, 2) @ block @ T[:, j] for (i, j), block in self.couplings.items()
-        }
-        return PriorTerms(cost, gradient, blocks, couplings)
+        coupled = Tt[:, self.pairs[0]] @ (self.couplings @ T[:, self.pairs[1]])
+        return PriorTerms(cost, (Tt @ pull[..., None])[..., 0], Tt @ ((self.blocks + walls) @ T), coupled, self.pairs)
 
 
 def anatomical_prior(dtype: torch.dtype) -> GaussianPrior:
@@ -135,22 +140,26 @@ def anatomical_prior(dtype: torch.dtype) -> GaussianPrior:
         i, j = 3 * _row(a) + axis_a, 3 * _row(b) + axis_b
         correlation[i, j] = correlation[j, i] = value
     deviations = sigma.flatten()
-    walls = []
+    lowest, highest = _walls(mean)
+    return GaussianPrior(mean, torch.linalg.inv(deviations[:, None] * correlation * deviations), lowest, highest)
+
+
+def _walls(mean: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Joint limits of both sides as turns from the mean: two (21, 3)."""
+    lowest = torch.full_like(mean, -torch.inf)
+    highest = torch.full_like(mean, torch.inf)
     for name, axis, low, high in _LIMITS:
-        shift = float(mean[_row(name), axis])
-        walls.append((_row(name), axis, low - shift, high - shift))
-        other = mirror_name(name)
-        if axis == 0:
-            walls.append((_row(other), axis, low - shift, high - shift))
-        else:
-            walls.append((_row(other), axis, -high + shift, -low + shift))
-    return GaussianPrior(mean, deviations[:, None] * correlation * deviations, walls)
+        row, other = _row(name), _row(mirror_name(name))
+        lowest[row, axis], highest[row, axis] = low, high
+        lowest[other, axis], highest[other, axis] = (low, high) if axis == 0 else (-high, -low)
+    return lowest - mean, highest - mean
 
 
 def l2_prior(dtype: torch.dtype, sigma: float = 0.3) -> GaussianPrior:
     """SMPLify-X's plain prior: squared axis-angle. sigma: radians, one standard deviation of every angle."""
     mean = torch.zeros(N_POSED, 3, dtype=dtype)
-    return GaussianPrior(mean, sigma**2 * torch.eye(3 * N_POSED, dtype=dtype), [])
+    open_ended = torch.full_like(mean, torch.inf)
+    return GaussianPrior(mean, torch.eye(3 * N_POSED, dtype=dtype) / sigma**2, -open_ended, open_ended)
 
 
 def make_prior(settings: FitSettings, dtype: torch.dtype):

@@ -30,33 +30,36 @@ PITCHES = (0.0, math.radians(50), math.radians(-50))
 
 @dataclass(frozen=True)
 class Limb:
-    """A two-bone limb. upper, hinge, end: joint indices. rest: (2, 3) unit directions of its bones in the T-pose. axis: (3,)."""
+    """A two-bone limb. upper, hinge: indices into the chain's joints. rest: (2, 3) unit directions of its bones in the T-pose, length:
+    metres of the lower one. axis: (3,) about which the hinge bends. likely: (3, 3) likely rotation of the upper joint."""
 
     upper: int
     hinge: int
-    end: int
+    length: float
+    likely: torch.Tensor
     rest: torch.Tensor
     axis: torch.Tensor
 
 
-def limbs_of(chain: Chain) -> list[Limb]:
+def limbs_of(chain: Chain, likely: torch.Tensor) -> list[Limb]:
+    """likely: (A, 3, 3) rotations of the likely pose."""
     limbs = []
     for upper, hinge, end, axis in _LIMB_NAMES:
-        i, j, k = (SMPLX_22.index(name) for name in (upper, hinge, end))
-        rest = torch.stack([chain.bones[j], chain.bones[k]])
-        limbs.append(Limb(i, j, k, rest / rest.norm(dim=1, keepdim=True), chain.bones.new_tensor(axis)))
+        joints = chain.rest_joints[[SMPLX_22.index(name) for name in (upper, hinge, end)]]
+        rest = joints[1:] - joints[:-1]
+        i, j = (chain.joints.index(SMPLX_22.index(name)) for name in (upper, hinge))
+        limbs.append(Limb(i, j, float(rest[1].norm()), likely[i], _unit(rest), rest.new_tensor(axis)))
     return limbs
 
 
-def place_limb(limb: Limb, parent: torch.Tensor, mean: torch.Tensor, upper: torch.Tensor,
-               lower: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def place_limb(limb: Limb, parent: torch.Tensor, upper: torch.Tensor, lower: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Rotations (B, 3, 3) of the upper and the hinge joint that point the bones along `upper` and `lower`, (B, 3) unit.
 
     The hinge only bends about its own axis; the twist of the upper bone follows from the plane of the two, and in a straight limb
-    from the likely pose `mean` (3, 3) of the upper joint. parent: (B, 3, 3) world rotation of the upper joint's parent.
+    from the likely pose. parent: (B, 3, 3) world rotation of the upper joint's parent.
     """
     bend = torch.acos((upper * lower).sum(-1).clamp(-1, 1)).clamp_max(MOST_BEND)
-    likely = parent @ mean
+    likely = parent @ limb.likely
     likely = rotations.smallest((likely @ limb.rest[0]), upper) @ likely
     normal = torch.linalg.cross(upper, lower) + LIKELY_PLANE * (likely @ limb.axis)
     world = _frame(upper, normal) @ _frame(limb.rest[0], limb.axis).transpose(-1, -2)
@@ -201,7 +204,7 @@ def procrustes_start(chain: Chain, limbs: list[Limb], prior_mean: torch.Tensor, 
         a, b, c = (joint_set.index(name) for name in names[3 * k : 3 * k + 3])
         use = known[:, a] & known[:, b] & known[:, c]
         upper, lower = _unit(targets[:, b] - targets[:, a]), _unit(targets[:, c] - targets[:, b])
-        placed = place_limb(limb, posed.G[:, chain.parents[limb.upper]], prior_mean[limb.upper], upper, lower)
+        placed = place_limb(limb, posed.G[:, chain.parents[limb.upper]], upper, lower)
         for joint, rotation in zip((limb.upper, limb.hinge), placed, strict=True):
             R[:, joint] = torch.where(use[:, None, None], rotation, R[:, joint])
     return State(R, shape, transl)
@@ -222,7 +225,7 @@ def _rigid(source: torch.Tensor, target: torch.Tensor, w: torch.Tensor):
     return (U * sign[:, None]) @ Vt, b, a
 
 
-def mirrored_limbs(objective: Objective, limbs: list[Limb], prior_mean: torch.Tensor, state: State) -> State:
+def mirrored_limbs(objective: Objective, limbs: list[Limb], state: State) -> State:
     """The state with every limb replaced by whichever of its depth twins costs least, each limb on its own.
 
     Needs one view only to matter; rays are those of the first view.
@@ -233,7 +236,7 @@ def mirrored_limbs(objective: Objective, limbs: list[Limb], prior_mean: torch.Te
     best = state.R.clone()
     base = objective.cost(state)
     for limb in limbs:
-        options = _twins(chain, limb, prior_mean, state, posed, eye)
+        options = _twins(chain, limb, state, posed, eye)
         costs = torch.stack([base] + [objective.cost(State(R, state.shape, state.transl)) for R in options])
         choice = costs.argmin(0)
         for k, R in enumerate(options):
@@ -242,18 +245,18 @@ def mirrored_limbs(objective: Objective, limbs: list[Limb], prior_mean: torch.Te
     return State(best, state.shape, state.transl)
 
 
-def _twins(chain: Chain, limb: Limb, prior_mean: torch.Tensor, state: State, posed: Posed, eye: torch.Tensor) -> list[torch.Tensor]:
+def _twins(chain: Chain, limb: Limb, state: State, posed: Posed, eye: torch.Tensor) -> list[torch.Tensor]:
     """Rotations (B, A, 3, 3) with this limb's upper, lower or both bones mirrored in depth, and with neither but placed anew."""
-    p = posed.p
-    upper, lower = p[:, limb.hinge] - p[:, limb.upper], p[:, limb.end] - p[:, limb.hinge]
-    flipped_upper = _unit(_mirror(upper, p[:, limb.upper] + upper - eye))
-    flipped_lower = _unit(_mirror(lower, p[:, limb.end] - eye))
-    upper, lower = _unit(upper), _unit(lower)
+    hinge = posed.p[:, limb.hinge]
+    upper, lower = hinge - posed.p[:, limb.upper], posed.G[:, limb.hinge] @ limb.rest[1]
+    flipped_upper = _unit(_mirror(upper, hinge - eye))
+    flipped_lower = _mirror(lower, hinge + limb.length * lower - eye)
+    upper = _unit(upper)
+    parent = posed.G[:, chain.parents[limb.upper]]
     options = []
-    for u, l in ((upper, lower), (flipped_upper, lower), (upper, flipped_lower), (flipped_upper, flipped_lower)):
+    for first, second in ((upper, lower), (flipped_upper, lower), (upper, flipped_lower), (flipped_upper, flipped_lower)):
         R = state.R.clone()
-        parent = posed.G[:, chain.parents[limb.upper]]
-        R[:, limb.upper], R[:, limb.hinge] = place_limb(limb, parent, prior_mean[limb.upper], u, l)
+        R[:, limb.upper], R[:, limb.hinge] = place_limb(limb, parent, first, second)
         options.append(R)
     return options
 
@@ -263,20 +266,20 @@ def _mirror(bone: torch.Tensor, ray: torch.Tensor) -> torch.Tensor:
     return bone - 2 * (bone * ray).sum(-1, keepdim=True) * ray
 
 
-def reversed_torso(chain: Chain, limbs: list[Limb], prior_mean: torch.Tensor, state: State, evidence: Evidence) -> State:
-    """The depth twin of the whole body: a flat torso has the same picture when mirrored in depth, chest and back exchanged so
-    that it stays a rotation; limbs keep their mirrored directions."""
+def reversed_torso(chain: Chain, limbs: list[Limb], state: State, evidence: Evidence) -> State:
+    """The depth twin of the whole body, limbs with their mirrored directions.
+
+    A flat torso has the same picture when mirrored in depth; chest and back are exchanged with it, so that it stays a rotation.
+    """
     posed = chain.pose(state)
     eye = -(evidence.R[:, 0].transpose(1, 2) @ evidence.t[:, 0, :, None])[..., 0]
     ray = _unit(posed.p[:, 0] - eye)
     M = torch.eye(3, dtype=ray.dtype, device=ray.device) - 2 * ray[:, :, None] * ray[:, None]
-    swap = torch.diag(ray.new_tensor([1.0, 1.0, -1.0]))
     R = state.R.clone()
-    R[:, 0] = M @ posed.G[:, 0] @ swap
-    posed_there = chain.pose(State(R, state.shape, state.transl))
+    R[:, 0] = M @ posed.G[:, 0] @ torch.diag(ray.new_tensor([1.0, 1.0, -1.0]))
+    there = chain.pose(State(R, state.shape, state.transl))
     for limb in limbs:
         upper = _unit(_mirror(posed.p[:, limb.hinge] - posed.p[:, limb.upper], ray))
-        lower = _unit(_mirror(posed.p[:, limb.end] - posed.p[:, limb.hinge], ray))
-        parent = posed_there.G[:, chain.parents[limb.upper]]
-        R[:, limb.upper], R[:, limb.hinge] = place_limb(limb, parent, prior_mean[limb.upper], upper, lower)
+        lower = _mirror(posed.G[:, limb.hinge] @ limb.rest[1], ray)
+        R[:, limb.upper], R[:, limb.hinge] = place_limb(limb, there.G[:, chain.parents[limb.upper]], upper, lower)
     return State(R, state.shape, state.transl)
