@@ -22,9 +22,9 @@ def draw_cameras(rng: np.random.Generator, image_px: int, held_out: bool) -> tup
         angle = start + k * np.pi / 2 + rng.uniform(-0.45, 0.45)
         height = rng.uniform(*HEIGHT["held_out" if held_out and k == 3 else "train"])
         distance = rng.uniform(3.6, 5.8)
-        zoom = distance / rng.uniform(2.9, 3.6)
+        zoom = distance / rng.uniform(2.9, 3.7)
         centre = np.array([distance * np.cos(angle), distance * np.sin(angle), height])
-        aim = np.array([*rng.normal(0, 0.12, 2), rng.uniform(0.7, 1.0)])
+        aim = np.array([*rng.normal(0, 0.2, 2), rng.uniform(0.65, 1.05)])
         R = look_from(centre, aim, rng.normal(0, 0.03))
         scale = image_px / SOURCE_PX
         fx, fy, cx, cy = intrinsics[:4]

@@ -23,11 +23,10 @@ UPRIGHT = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
 class Motion:
     """A motion at 50 Hz in the capture's world (metres, z up, the floor at z = 0).
 
-    poses: (N, P) angles of `poses.NAMES`. rotations: (N, 55, 3, 3) local rotations of SMPL-X, the pelvis' in the world.
+    rotations: (N, 55, 3, 3) local rotations of SMPL-X, the pelvis' in the world.
     translations: (N, 3) metres, SMPL-X's transl. turned, places: what `people.chain` makes of them.
     """
 
-    poses: np.ndarray
     rotations: np.ndarray
     translations: np.ndarray
     turned: np.ndarray
@@ -37,7 +36,15 @@ class Motion:
 def make_motion(
     rig: Rig, person: Person, bank: ArmBank, rng: np.random.Generator, action: str, frames: int, held_out: bool, penetration_m: float
 ) -> Motion:
-    """`frames` moments of an action at 50 Hz. Keys whose surroundings put a limb deep into the body are drawn again."""
+    """`frames` moments of an action at 50 Hz."""
+    poses = draw_angles(rig, person, bank, rng, action, frames, held_out, penetration_m)
+    return _place(rig, person, rng, poses, REPERTOIRES[action].walks)
+
+
+def draw_angles(
+    rig: Rig, person: Person, bank: ArmBank, rng: np.random.Generator, action: str, frames: int, held_out: bool, penetration_m: float
+) -> np.ndarray:
+    """(N, P) angles of `poses.NAMES` at 50 Hz. Keys whose surroundings put a limb deep into the body are drawn again."""
     times, keys = _draw_keys(rng, bank, action, frames, held_out)
     moments = np.arange(frames) / RATE_HZ
     gait = _draw_gait(rng, moments) if REPERTOIRES[action].walks else None
@@ -55,12 +62,11 @@ def make_motion(
                 keys[key] = sample_pose(rng, bank, action, held_out)
             else:  # give in: move towards standing with free arms
                 keys[key] = 0.6 * keys[key] + 0.4 * neutral_pose()
-    poses = _interpolate(times, keys, moments, gait)
-    return _place(rig, person, rng, poses, gait is not None)
+    return _interpolate(times, keys, moments, gait)
 
 
 def _draw_keys(rng, bank, action, frames, held_out) -> tuple[np.ndarray, np.ndarray]:
-    """Key times (s), half a second to 1.1 s apart and reaching past both ends, and poses (K, P). Legs keep their mode for a while."""
+    """Key times (s), half a second to 1.1 s apart and reaching past both ends, and poses (K, P)."""
     duration = frames / RATE_HZ
     gaps = rng.uniform(0.5, 1.1, int(duration / 0.5) + 4)
     times = np.cumsum(gaps) - gaps[0] - rng.uniform(0.6, 1.1)
@@ -88,7 +94,7 @@ def _walk(poses: np.ndarray, gait) -> np.ndarray:
     walking = poses.copy()
     for side, phase in (("left", gait["phase"]), ("right", gait["phase"] + np.pi)):
         wave = np.sin(phase)
-        walking[:, INDEX[f"{side}_flexion"]] = 0.12 + gait["stride"] * wave + 0.5 * poses[:, INDEX[f"{side}_flexion"]]
+        walking[:, INDEX[f"{side}_flexion"]] = 0.08 + gait["stride"] * wave + poses[:, INDEX["tilt"]]
         swing_leg = np.maximum(0, np.sin(phase + 0.9)) ** 2
         walking[:, INDEX[f"{side}_knee"]] = 0.12 + gait["lift"] * swing_leg
         walking[:, INDEX[f"{side}_ankle"]] = -0.05 + 0.25 * np.maximum(0, -np.sin(phase - 0.5)) ** 2
@@ -109,7 +115,7 @@ def _place(rig: Rig, person: Person, rng: np.random.Generator, poses: np.ndarray
     height = gaussian_filter1d(lowest, 4, mode="nearest") if n > 1 else lowest
     pelvis = places[:, 0]
     translations = np.column_stack([path - pelvis[:, :2], -height])
-    return Motion(poses, rotations, translations, turned, places + translations[:, None])
+    return Motion(rotations, translations, turned, places + translations[:, None])
 
 
 def _path(rng: np.random.Generator, n: int, walks: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -117,16 +123,16 @@ def _path(rng: np.random.Generator, n: int, walks: bool) -> tuple[np.ndarray, np
     duration = n / RATE_HZ
     knots = np.arange(-1.0, duration + 2.0, 1.0)
     if walks:
-        radius, speed = rng.uniform(0.4, 0.8), rng.uniform(0.7, 1.3) * rng.choice([-1, 1])
-        centre = rng.uniform(-0.35, 0.35, 2)
+        radius, speed = rng.uniform(0.35, 0.75), rng.uniform(0.7, 1.3) * rng.choice([-1, 1])
+        centre = rng.uniform(-0.25, 0.25, 2)
         angle = rng.uniform(0, 2 * np.pi) + speed / radius * np.arange(n) / RATE_HZ
         wobble = PchipInterpolator(knots, rng.normal(0, 0.12, (len(knots), 2)))(np.arange(n) / RATE_HZ)
         path = centre + radius * np.column_stack([np.cos(angle), np.sin(angle)]) + wobble
         return path, angle + (np.pi if speed > 0 else 0.0) + wobble[:, 0]
-    steps = rng.normal(0, 0.22, (len(knots), 2))
+    steps = rng.normal(0, 0.15, (len(knots), 2))
     turns = np.cumsum(rng.normal(0, 0.7, len(knots))) + rng.uniform(0, 2 * np.pi)
     moments = np.arange(n) / RATE_HZ
-    return (rng.uniform(-0.5, 0.5, 2) + PchipInterpolator(knots, steps)(moments)), PchipInterpolator(knots, turns)(moments)
+    return (rng.uniform(-0.35, 0.35, 2) + PchipInterpolator(knots, steps)(moments)), PchipInterpolator(knots, turns)(moments)
 
 
 def parameters(motion: Motion, person: Person, frames: np.ndarray) -> dict[str, np.ndarray]:

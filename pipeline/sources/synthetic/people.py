@@ -106,30 +106,37 @@ def chain(rig: Rig, person: Person, rotations: np.ndarray, translations: np.ndar
     return turned, places
 
 
-def skin(rig: Rig, person: Person, rest: np.ndarray, turned: np.ndarray, places: np.ndarray, rotations: np.ndarray,
-         rows: np.ndarray | None = None) -> np.ndarray:
-    """Linear blend skinning of one moment: (R, 3) zero-pose vertices (of `rows`, or all) -> (R, 3) metres in the world.
+def skin(rig: Rig, person: Person, rest: np.ndarray, motion, frame: int) -> np.ndarray:
+    """Linear blend skinning of one moment of a `motion.Motion`: (V, 3) zero-pose vertices -> (V, 3) metres in the world.
 
-    turned, places: the moment's (55, 3, 3) and (55, 3) from `chain`. `rest` may be a clothed version of the person's own.
+    `rest` is the person's own body or a clothed version of it.
     """
-    weights = rig.weights if rows is None else rig.weights[rows]
     if rig.posedirs is not None:
-        feature = (rotations[1:] - np.eye(3)).reshape(-1).astype(np.float32)
-        offsets = (feature @ rig.posedirs).reshape(-1, 3)
-        rest = rest + (offsets if rows is None else offsets[rows])
-    moves = np.concatenate([turned.reshape(55, 9), places - np.einsum("jab,jb->ja", turned, person.rest_joints)], 1)
-    blended = weights @ moves
+        feature = (motion.rotations[frame, 1:] - np.eye(3)).reshape(-1).astype(np.float32)
+        rest = rest + (feature @ rig.posedirs).reshape(-1, 3)
+    blended = rig.weights @ _moves(person, motion.turned[frame], motion.places[frame])
     return np.einsum("vab,vb->va", blended[:, :9].reshape(-1, 3, 3), rest) + blended[:, 9:]
 
 
-def field_joints(rig: Rig, person: Person, rotations: np.ndarray, turned: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """(N, J, 3) metres: the joints of FIELD_JOINTS on the naked body, for every moment of a motion."""
+def _moves(person: Person, turned: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """(..., 55, 12): each joint's rotation and translation that take the zero pose to the posed body."""
+    shifts = places - np.einsum("...jab,jb->...ja", turned, person.rest_joints)
+    return np.concatenate([turned.reshape(*turned.shape[:-2], 9), shifts], -1)
+
+
+def field_joints(rig: Rig, person: Person, motion) -> np.ndarray:
+    """(N, J, 3) metres: the joints of FIELD_JOINTS on the naked body, at every moment of a `motion.Motion`."""
+    joints = rig.key_joints @ motion.places
     rows = np.unique(rig.key_vertices.indices)
-    joints = rig.key_joints @ places
     if len(rows):
-        weights = rig.key_vertices[:, rows]
-        for k in range(len(joints)):
-            joints[k] += weights @ skin(rig, person, person.rest[rows], turned[k], places[k], rotations[k], rows)
+        rest = person.rest[rows]
+        if rig.posedirs is not None:
+            columns = (3 * rows[:, None] + np.arange(3)).ravel()
+            features = (motion.rotations[:, 1:] - np.eye(3)).reshape(len(joints), -1)
+            rest = rest + (features @ rig.posedirs[:, columns]).reshape(len(joints), -1, 3)
+        blended = rig.weights[rows].toarray() @ _moves(person, motion.turned, motion.places)
+        placed = (blended[..., :9].reshape(*blended.shape[:2], 3, 3) @ rest[..., None])[..., 0]
+        joints += rig.key_vertices[:, rows].toarray() @ (placed + blended[..., 9:])
     return joints
 
 
@@ -142,6 +149,7 @@ _CAPSULES = {
     "left_forearm": ("left_elbow", "left_wrist", 0.0, 1.0, 0.033), "right_forearm": ("right_elbow", "right_wrist", 0.0, 1.0, 0.033),
     "left_hand": ("left_wrist", "left_middle1", 0.3, 1.3, 0.030), "right_hand": ("right_wrist", "right_middle1", 0.3, 1.3, 0.030),
     "left_thigh": ("left_hip", "left_knee", 0.35, 1.0, 0.068), "right_thigh": ("right_hip", "right_knee", 0.35, 1.0, 0.068),
+    "left_lap": ("left_hip", "left_knee", 0.6, 1.0, 0.060), "right_lap": ("right_hip", "right_knee", 0.6, 1.0, 0.060),
     "left_shin": ("left_knee", "left_ankle", 0.1, 1.0, 0.048), "right_shin": ("right_knee", "right_ankle", 0.1, 1.0, 0.048),
     "left_sole": ("left_ankle", "left_foot", 0.0, 1.2, 0.040), "right_sole": ("right_ankle", "right_foot", 0.0, 1.2, 0.040),
 }
@@ -156,9 +164,9 @@ def _pairs() -> np.ndarray:
         for second in _NAMES[i + 1:]:
             side = first.split("_")[0] == second.split("_")[0] and first not in trunk
             arm = all(name.split("_", 1)[-1] in ("upper_arm", "forearm", "hand") for name in (first, second))
-            leg = all(name.split("_", 1)[-1] in ("thigh", "shin", "sole") for name in (first, second))
+            leg = all(name.split("_", 1)[-1] in ("thigh", "lap", "shin", "sole") for name in (first, second))
             attached = first in trunk and second in (*trunk, "head", "left_thigh", "right_thigh")
-            touching = {first, second} in ({"left_thigh", "right_thigh"},)
+            touching = all(name.endswith(("_thigh", "_lap")) for name in (first, second))
             if not (side and (arm or leg)) and not attached and not touching:
                 pairs.append((i, _NAMES.index(second)))
     return np.array(pairs)

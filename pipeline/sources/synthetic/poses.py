@@ -25,7 +25,7 @@ _SIDED = {
     "spread": (0.15, 2.0), "swing": (-2.3, 2.0), "arm_twist": (-1.5, 1.3),
     "elbow": (0.0, 2.45), "pronation": (-0.9, 0.9), "wrist": (-0.7, 0.7), "wrist_side": (-0.3, 0.3),
     "grip": (0.0, 1.3),
-    "flexion": (-0.45, 2.05), "abduction": (-0.2, 0.95), "leg_twist": (-0.5, 0.85),
+    "flexion": (-0.45, 1.9), "abduction": (-0.2, 0.95), "leg_twist": (-0.5, 0.85),
     "knee": (0.0, 2.35), "ankle": (-0.4, 0.75), "ankle_side": (-0.25, 0.25),
 }
 # Name -> (least, greatest) angle in radians.
@@ -174,13 +174,13 @@ LEG_MODES = {
     "wide": {"abduction": (0.42, 0.15), "knee": (0.2, 0.2), "flexion": (0.2, 0.15), "leg_twist": (0.3, 0.2)},
     "step": {"a_flexion": (0.6, 0.2), "a_knee": (0.4, 0.2), "b_flexion": (-0.3, 0.12), "b_knee": (0.3, 0.2)},
     "sit": {"flexion": (1.45, 0.18), "abduction": (0.2, 0.16), "knee": (1.35, 0.35), "tilt": (-0.1, 0.12)},
-    "sit_crossed": {"a_flexion": (1.75, 0.1), "a_abduction": (0.45, 0.15), "a_leg_twist": (0.5, 0.15), "a_knee": (1.55, 0.2),
+    "sit_crossed": {"a_flexion": (1.6, 0.1), "a_abduction": (0.45, 0.15), "a_leg_twist": (0.5, 0.15), "a_knee": (1.55, 0.2),
                     "b_flexion": (1.4, 0.12), "b_knee": (1.5, 0.2), "b_abduction": (0.1, 0.1), "tilt": (-0.1, 0.1)},
     "floor": {"flexion": (1.5, 0.2), "abduction": (0.65, 0.15), "leg_twist": (0.5, 0.2), "knee": (1.85, 0.25),
               "tilt": (-0.2, 0.2)},
     "floor_straight": {"a_flexion": (1.4, 0.2), "a_knee": (0.25, 0.2), "b_flexion": (1.6, 0.25), "b_knee": (0.9, 0.6),
                        "abduction": (0.3, 0.2), "tilt": (-0.45, 0.25)},
-    "crouch": {"flexion": (1.75, 0.15), "abduction": (0.45, 0.2), "knee": (2.05, 0.18), "tilt": (0.3, 0.15), "ankle": (-0.3, 0.1)},
+    "crouch": {"flexion": (1.6, 0.15), "abduction": (0.45, 0.2), "knee": (2.05, 0.18), "tilt": (0.3, 0.15), "ankle": (-0.3, 0.1)},
     "half_crouch": {"flexion": (1.0, 0.25), "abduction": (0.25, 0.15), "knee": (1.1, 0.3), "tilt": (0.25, 0.15)},
     "kneel": {"a_flexion": (1.45, 0.15), "a_knee": (1.55, 0.15), "b_flexion": (0.05, 0.12), "b_knee": (1.6, 0.15),
               "abduction": (0.15, 0.1)},
@@ -277,17 +277,20 @@ def sample_arm(rng: np.random.Generator, bank: ArmBank, mode: str, side: str, po
         pose[f"{side}_{name}"] = rng.normal(mean, spread)
 
 
-def sample_pose(rng: np.random.Generator, bank: ArmBank, action: str, held_out: bool, legs: str | None = None) -> np.ndarray:
+def sample_pose(rng: np.random.Generator, bank: ArmBank, action: str, held_out: bool) -> np.ndarray:
     """(P,) a pose of an action within the limits. held_out: may use the arms and legs that only test subjects show."""
     repertoire = REPERTOIRES[action]
     pose = {name: 0.0 for name in NAMES}
-    leg_mode = legs or (_choose(rng, repertoire.legs) if repertoire.legs else "stand")
+    leg_mode = _choose(rng, repertoire.legs) if repertoire.legs else "stand"
     if held_out and not repertoire.walks and rng.random() < 0.15:
         leg_mode = HELD_OUT_LEGS[rng.integers(len(HELD_OUT_LEGS))]
     sample_legs(rng, leg_mode, pose)
     seated = leg_mode in ("sit", "sit_crossed", "floor", "floor_straight")
     trunk = TRUNK_MODES[_choose(rng, repertoire.trunk)]
+    of_legs = pose["tilt"]
     _draw(rng, {k: v for k, v in trunk.items() if not (seated and k == "tilt")}, pose)
+    for side in ("left", "right"):  # the thighs stay where they were when the pelvis tips over them
+        pose[f"{side}_flexion"] += pose["tilt"] - of_legs
     pose["neck_side"], pose["jaw"] = rng.normal(0, 0.1), max(0.0, rng.normal(-0.05, 0.12))
     if repertoire.both_arms and rng.random() < 0.35:
         modes = [_choose(rng, repertoire.both_arms)] * 2

@@ -17,6 +17,9 @@ from pipeline.sources.synthetic.scenery import Backdrop, Light
 
 # Side of the blocks (pixels) that are skipped when no vertex projects into them or beside them.
 BLOCK = 6
+# How much of the sun a shadow takes away, and the standard deviation of the sensor's noise (1 is white).
+SHADOW = 0.85
+SENSOR_NOISE = 0.012
 
 
 @dataclass(frozen=True)
@@ -65,8 +68,10 @@ def candidate_pixels(scene: Scene, camera: Camera) -> np.ndarray:
     return np.stack([columns, rows], 1)
 
 
-def draw_view(scene: Scene, camera: Camera, outfit: Outfit, marks: Landmarks, light: Light, backdrop: Backdrop, supersampling: int,
-              rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def draw_view(
+    scene: Scene, camera: Camera, outfit: Outfit, marks: Landmarks, light: Light, backdrop: Backdrop, supersampling: int,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
     """-> (H, W, 3) uint8 RGB and (H, W) float32 cover of the person (before anything stands in front of it)."""
     image = backdrop.image.copy()
     _floor_shadow(scene, light, backdrop, image)
@@ -79,64 +84,83 @@ def draw_view(scene: Scene, camera: Camera, outfit: Outfit, marks: Landmarks, li
         image[row, column] = image[row, column] * (1 - hit[:, None]) + colour
     if backdrop.occluder is not None:
         image += (backdrop.occluder_image - image) * backdrop.occluder[..., None]
-    image = image * backdrop.gain + rng.normal(0, 0.012, image.shape)
-    return np.clip(image * 255 + 0.5, 0, 255).astype(np.uint8), cover
+    image *= 255 * backdrop.gain
+    image += rng.standard_normal(image.shape, np.float32) * np.float32(255 * SENSOR_NOISE)
+    return np.clip(image + 0.5, 0, 255).astype(np.uint8), cover
 
 
-def _trace(scene: Scene, camera: Camera, outfit, marks, light: Light, pixels: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+def _trace(
+    scene: Scene, camera: Camera, outfit: Outfit, marks: Landmarks, light: Light, pixels: np.ndarray, n: int
+) -> tuple[np.ndarray, np.ndarray]:
     """(M, 2) pixels -> (M, 3) colour times cover and (M,) cover, each the mean of n x n rays."""
     steps = (np.arange(n) + 0.5) / n - 0.5
     offsets = np.stack(np.meshgrid(steps, steps), -1).reshape(-1, 2)
-    samples = (pixels[:, None] + offsets).reshape(-1, 2)
-    centre = -camera.R.T @ camera.t
+    samples = (pixels[None] + offsets[:, None]).reshape(-1, 2)
     plane = (samples - camera.K[:2, 2]) / [camera.K[0, 0], camera.K[1, 1]]
-    directions = plane @ camera.R[:2] + camera.R[2]
-    directions = (directions / np.linalg.norm(directions, axis=1, keepdims=True)).astype(np.float32)
-    origins = np.broadcast_to(centre.astype(np.float32), directions.shape).copy()
+    directions = (plane @ camera.R[:2] + camera.R[2]).astype(np.float32)
+    origins = np.tile((-camera.R.T @ camera.t).astype(np.float32), (len(samples), 1))
     found = scene.rays.run(origins, directions, output=1)
     hit = np.flatnonzero(found["primID"] >= 0)
     colour = np.zeros((len(samples), 3), np.float32)
     cover = np.zeros(len(samples), np.float32)
     if len(hit):
-        colour[hit] = _shade(scene, outfit, marks, light, {k: found[k][hit] for k in ("primID", "u", "v")}, directions[hit])
+        colour[hit] = _shade(
+            scene, outfit, marks, light, found["primID"][hit], found["u"][hit, None], found["v"][hit, None], directions[hit]
+        )
         cover[hit] = 1
-    return colour.reshape(-1, n * n, 3).mean(1), cover.reshape(-1, n * n).mean(1)
+    return colour.reshape(n * n, -1, 3).mean(0), cover.reshape(n * n, -1).mean(0)
 
 
-def _shade(scene: Scene, outfit, marks, light: Light, found: dict[str, np.ndarray], directions: np.ndarray) -> np.ndarray:
-    """(M, 3) colours of hits: albedo under sun (with cast shadows), sky and ground, and a little gloss."""
-    corners = scene.faces[found["primID"]]
-    u, v = found["u"], found["v"]
-    parts = np.stack([1 - u - v, u, v], 1)[..., None]
-    normals = (scene.normals[corners] * parts).sum(1)
-    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
-    points = (scene.vertices[corners] * parts).sum(1)
-    albedo = paint(outfit, marks, (scene.template[corners] * parts).sum(1))
+def _shade(
+    scene: Scene, outfit: Outfit, marks: Landmarks, light: Light, faces: np.ndarray, u: np.ndarray, v: np.ndarray, rays: np.ndarray
+) -> np.ndarray:
+    """(M, 3) colours of hits: albedo under sun (with cast shadows), sky and ground, and a little gloss.
+
+    faces: (M,) the faces hit, at the barycentric u, v: (M, 1). rays: (M, 3) their directions.
+    """
+    first, second, third = (scene.faces[faces, k] for k in range(3))
+    rest = 1 - u - v
+
+    def at(values: np.ndarray) -> np.ndarray:
+        return values[first] * rest + values[second] * u + values[third] * v
+
+    normals = unit(at(scene.normals))
+    albedo = paint(outfit, marks, at(scene.template))
     sun = np.float32(light.direction)
     facing = normals @ sun
     lit = np.maximum(facing, 0)
     towards = np.flatnonzero(facing > 0)
     if len(towards):
-        lit[towards] *= 1 - 0.85 * shadowed(scene, points[towards] + 0.012 * normals[towards], sun)
+        lit[towards] *= 1 - SHADOW * shadowed(scene, (at(scene.vertices) + 0.012 * normals)[towards], sun)
     up = 0.5 + 0.5 * normals[:, 2:]
-    half = sun - directions
-    gloss = 0.10 * np.maximum((normals * half).sum(1) / np.linalg.norm(half, axis=1), 0) ** 20 * lit
+    gloss = 0.10 * np.maximum((normals * unit(sun - unit(rays))).sum(1), 0) ** 20 * lit
     shade = light.sky * up + light.ground * (1 - up) + light.sun * lit[:, None]
-    return (albedo * shade + gloss[:, None]).astype(np.float32)
+    return albedo * shade + gloss[:, None]
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """(M, 3) vectors at length one."""
+    return vectors / np.sqrt(np.maximum(np.einsum("mk,mk->m", vectors, vectors), 1e-20))[:, None]
 
 
 def shadowed(scene: Scene, points: np.ndarray, sun: np.ndarray) -> np.ndarray:
-    """(M,) 1 where the person stands between a point (M, 3) and the sun, else 0."""
-    directions = np.broadcast_to(sun.astype(np.float32), points.shape).copy()
+    """(M,) 1 where the person stands between a point (M, 3) and the sun (3,), else 0."""
+    directions = np.tile(sun, (len(points), 1))
     return (scene.rays.run(np.ascontiguousarray(points, np.float32), directions, query="OCCLUDED") == 0).astype(np.float32)
 
 
 def _floor_shadow(scene: Scene, light: Light, backdrop: Backdrop, image: np.ndarray) -> None:
-    """Darken the floor where the person keeps the sun away, and a little around the feet."""
-    if not len(backdrop.floor_pixels):
+    """Darken the floor where the person keeps the sun away."""
+    sun = np.float32(light.direction)
+    low, high = scene.vertices.min(0), scene.vertices.max(0)
+    # The shadow of the person's bounding box on the floor, along the sun's direction.
+    drop = sun[:2] * (high[2] / sun[2])
+    near, far = np.minimum(low[:2], low[:2] - drop), np.maximum(high[:2], high[:2] - drop)
+    inside = ((backdrop.floor_points[:, :2] > near) & (backdrop.floor_points[:, :2] < far)).all(1)
+    if not inside.any():
         return
     dark = np.zeros(image.shape[:2], np.float32)
-    dark.flat[backdrop.floor_pixels] = shadowed(scene, backdrop.floor_points, np.float32(light.direction))
+    dark.flat[backdrop.floor_pixels[inside]] = shadowed(scene, backdrop.floor_points[inside], sun)
     dark = cv2.GaussianBlur(dark, (0, 0), 0.8)
-    sun = light.sun.mean() * max(light.direction[2], 0.2)
-    image *= (1 - dark * 0.85 * sun / (sun + light.sky.mean()))[..., None].astype(np.float32)
+    strength = float(light.sun.mean()) * max(float(sun[2]), 0.2)
+    image *= (1 - dark * np.float32(SHADOW * strength / (strength + float(light.sky.mean()))))[..., None]

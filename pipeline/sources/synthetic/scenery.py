@@ -50,7 +50,8 @@ def draw_light(rng: np.random.Generator) -> Light:
     direction = np.array([np.cos(height) * np.cos(azimuth), np.cos(height) * np.sin(azimuth), np.sin(height)])
     warm = 1 + np.array([1, 0, -1]) * rng.normal(0, 0.07)
     sun, sky = rng.uniform(0.25, 0.85), rng.uniform(0.35, 0.7)
-    return Light(direction, sun * warm, sky * (2 - warm), sky * rng.uniform(0.3, 0.7) * warm)
+    colours = sun * warm, sky * (2 - warm), sky * rng.uniform(0.3, 0.7) * warm
+    return Light(direction, *(colour.astype(np.float32) for colour in colours))
 
 
 def pool_generator(seed: int, split: str, index: int) -> np.random.Generator:
@@ -68,9 +69,9 @@ def make_texture(rng: np.random.Generator, size: int = 256) -> np.ndarray:
     """(size, size, 3) float32 0..1: a wall or a floor, a square of TILE_M metres."""
     jj, ii = np.meshgrid(np.arange(size), np.arange(size))
     base, second = rng.uniform(0.1, 0.95, 3), rng.uniform(0.1, 0.95, 3)
-    if rng.random() < 0.6:  # most rooms are muted
-        base = base.mean() + 0.25 * (base - base.mean())
-        second = base * rng.uniform(0.5, 1.4) + rng.normal(0, 0.03, 3)
+    colourful = 0.15 if rng.random() < 0.75 else 0.6  # most rooms are muted
+    base = base.mean() + colourful * (base - base.mean())
+    second = base * rng.uniform(0.5, 1.4) + 0.5 * colourful * (second - second.mean())
     kind, period = rng.integers(7), int(rng.integers(12, 80))
     if kind == 0:
         cover = _noise(rng, size, int(rng.integers(2, 8)))
@@ -104,7 +105,8 @@ def _posters(rng: np.random.Generator, texture: np.ndarray) -> None:
     size = len(texture)
     canvas = texture.astype(np.float32)
     for _ in range(int(rng.integers(2, 9))):
-        colour = tuple(float(c) for c in rng.random(3))
+        grey = rng.random()
+        colour = tuple(float(c) for c in grey + rng.uniform(0.1, 0.8) * (rng.random(3) - grey))
         centre = tuple(int(c) for c in rng.integers(0, size, 2))
         axes = tuple(int(a) for a in rng.integers(4, 36, 2))
         if rng.random() < 0.5:
@@ -156,7 +158,9 @@ def draw_backdrop(room: Room, camera: Camera, light: Light, rng: np.random.Gener
     close = (points[..., 2] < 1e-6) & (np.hypot(points[..., 0], points[..., 1]) < FLOOR_REACH)
     cover, cover_image = (None, None) if occlude_at is None else _occluder(rng, h, w, occlude_at)
     gain = rng.uniform(0.85, 1.15) * (1 + rng.normal(0, 0.03, 3))
-    return Backdrop(image.astype(np.float32), np.flatnonzero(close), points[close].astype(np.float32), cover, cover_image, gain)
+    return Backdrop(
+        image, np.flatnonzero(close), points[close].astype(np.float32), cover, cover_image, gain.astype(np.float32)
+    )
 
 
 def _occluder(rng: np.random.Generator, h: int, w: int, box: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

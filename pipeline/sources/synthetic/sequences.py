@@ -130,7 +130,7 @@ def film(studio: Studio, plan: SequencePlan, images: Path) -> SequenceResult:
         rig, person, studio.bank, np.random.default_rng([settings.seed, _MOTION, *key]), plan.action, plan.frames,
         split == "test", settings.penetration_m,
     )
-    joints_mm = (1000 * people.field_joints(rig, person, moving.rotations, moving.turned, moving.places)).round(3)
+    joints_mm = (1000 * people.field_joints(rig, person, moving)).round(3)
     kept = np.arange(plan.kept) * plan.stride
     seen = [see(camera, joints_mm[kept] / 1000) for camera in cameras]
     look = _draw_look(studio, np.random.default_rng([settings.seed, _LOOK, *key]), split, cameras, [boxes for boxes, _ in seen])
@@ -139,7 +139,7 @@ def film(studio: Studio, plan: SequencePlan, images: Path) -> SequenceResult:
     jitter = np.random.default_rng([settings.seed, _BOX, *key])
     thumbs = []
     for k, frame in enumerate(kept):
-        vertices = people.skin(rig, person, clothed, moving.turned[frame], moving.places[frame], moving.rotations[frame])
+        vertices = people.skin(rig, person, clothed, moving, frame)
         scene = render.make_scene(vertices, rig.faces, studio.incidence, studio.template)
         for number, camera, backdrop, (boxes, _) in zip(CAMERAS, cameras, look.backdrops, seen, strict=True):
             image, _ = render.draw_view(scene, camera, look.outfit, studio.marks, look.light, backdrop, settings.supersampling, pixels)

@@ -44,7 +44,7 @@ class CaptureSettings:
     shape_spread: float = 1.0
     shape_warp_m: float = 0.008
     garment_m: tuple[float, float] = (0.010, 0.040)
-    penetration_m: float = 0.025
+    penetration_m: float = 0.02
     supersampling: int = 2
     jpeg_quality: int = 92
     subjects: tuple[int, ...] = tuple(SPLIT_OF)

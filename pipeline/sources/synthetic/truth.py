@@ -13,6 +13,7 @@ from scipy.spatial.transform import Rotation
 
 from pipeline.errors import InputError
 from pipeline.records import PARAMETER_SIZES, BodyParameters
+from pipeline.sources.synthetic.motion import Motion
 from pipeline.sources.synthetic.people import Rig, chain, make_rig, shape_person, skin
 
 TRUTH_FILE = "truth.h5"
@@ -50,8 +51,9 @@ class TrueBodies:
         person = shape_person(self.rig, self.arrays["betas"][row], self.warps[int(self.subjects[row])])
         vectors = np.concatenate([self.arrays[name][row] for name in POSE_PARTS]).reshape(55, 3)
         rotations = Rotation.from_rotvec(vectors).as_matrix()[None]
-        turned, places = chain(self.rig, person, rotations, self.arrays["transl"][row][None])
-        return skin(self.rig, person, person.rest, turned[0], places[0], rotations[0]), places[0]
+        translations = self.arrays["transl"][row][None]
+        moment = Motion(rotations, translations, *chain(self.rig, person, rotations, translations))
+        return skin(self.rig, person, person.rest, moment, 0), moment.places[0]
 
 
 def read_truth(root: Path, body) -> TrueBodies:

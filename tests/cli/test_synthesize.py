@@ -1,0 +1,24 @@
+"""`nvf-cli synthesize` parses and calls `write_capture` once."""
+
+from click.testing import CliRunner
+
+from cli.main import nvf
+
+
+def test_synthesize_hands_its_options_on(tmp_path, monkeypatch):
+    calls = []
+
+    def record(out, body, settings, workers, progress):
+        calls.append((out, body, settings, workers))
+        progress(3, 9)
+        return {"instants": 9, "views": 36}
+
+    monkeypatch.setattr("pipeline.sources.synthetic.write_capture", record)
+    monkeypatch.setattr("pipeline.body.model.load_body", lambda path: ("body", path))
+    arguments = ["synthesize", str(tmp_path / "out"), "--seed", "5", "--instants", "9", "--image-px", "128", "--workers", "0"]
+    result = CliRunner().invoke(nvf, arguments)
+    assert result.exit_code == 0, result.output
+    (out, body, settings, workers), = calls
+    assert (out, body, workers) == (tmp_path / "out", ("body", None), 0)
+    assert (settings.seed, settings.instants, settings.image_px) == (5, 9, 128)
+    assert "9 instants, 36 images" in result.output
