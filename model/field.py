@@ -100,8 +100,8 @@ class VotingField(nn.Module):
             total = total + F.interpolate(small, size=side, mode="bilinear", align_corners=False)
         return total + self.given(given)[:, :, None, None]
 
-    def forward(self, prepared: Tensor, q: Tensor) -> FieldOutput:
-        """prepared: of `prepare`. q: (B, N, 3) crop coordinates."""
+    def hidden(self, prepared: Tensor, q: Tensor) -> Tensor:
+        """Input of the last layer at (B, N, 3) crop coordinates. prepared: of `prepare`."""
         feature = read_pixels(prepared, q[..., :2])
         code = position_code(q, self.config.octaves)
         if self.config.film:
@@ -109,9 +109,17 @@ class VotingField(nn.Module):
             x = feature * (1 + scale) + shift
         else:
             x = feature + self.code(code)
-        code = code.to(feature.dtype)
+        code = code.to(x.dtype)
         skip = torch.cat([code, feature], -1) if self.config.skip == "all" else code
-        for layer in (*self.layers, self.out):
+        for layer in self.layers:
             x = layer(torch.cat([F.leaky_relu(x, 0.1), skip], -1))
-        x = x.float()
+        return torch.cat([F.leaky_relu(x, 0.1), skip], -1)
+
+    def forward(self, prepared: Tensor, q: Tensor) -> FieldOutput:
+        """Distance and votes at (B, N, 3) crop coordinates."""
+        x = self.out(self.hidden(prepared, q)).float()
         return FieldOutput(x[..., 0].tanh(), x[..., 1:].unflatten(-1, (self.joints, 4)))
+
+    def distance(self, prepared: Tensor, q: Tensor) -> Tensor:
+        """(B, N) distance only, for the search of the surface."""
+        return F.linear(self.hidden(prepared, q), self.out.weight[:1], self.out.bias[:1])[..., 0].float().tanh()

@@ -183,7 +183,9 @@ class NeuralVotingField(PoseNetwork):
     def decode(self, features: Features, depth: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         head = self.fields[-1]
         prepared = head.prepare(features.pyramids[-1], with_depth(features.context, depth))
-        votes = voting.vote(lambda q: head(prepared, q), depth, self.config.targets, self.config.voting)
+        votes = voting.vote(
+            lambda q: head.distance(prepared, q), lambda q: head(prepared, q).votes, depth, self.config.targets, self.config.voting
+        )
         found = {"spread": votes.spread, "voters": votes.voters, "fallback": votes.fallback, "queries": votes.queries}
         return votes.joints, votes.spread, found
 

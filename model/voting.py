@@ -11,13 +11,20 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from model.field import FieldOutput
 from model.targets import CANONICAL_SIDE, HALF, TargetConfig, to_canonical, to_crop
+
+
+# Points that pass through the MLP together.
+POINTS_AT_ONCE = 4096
+
+# A question to the field: points (B, N, 3) in crop coordinates -> values (B, N, ...).
+Ask = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class VotingConfig:
     """cells: coarse cells a side of the canonical volume. levels: grids, each halving the cells of the one before.
+    most: cells that are refined at most, those of smallest |distance|, which bounds work and memory.
     margin: metres added to a cell's half diagonal before it is dropped. gate: metres of predicted |distance| within which a
     point votes. nearest: points of smallest |distance| that vote in any case, so that an uncertain limb never goes unheard.
     best: points that vote for each joint, those of largest weight; a count above 1, or a part of the points up to 1.
@@ -27,6 +34,7 @@ class VotingConfig:
 
     cells: int = 32
     levels: int = 2
+    most: int = 8192
     margin: float = 0.016
     gate: float = 0.02
     nearest: int = 256
@@ -39,8 +47,8 @@ class VotingConfig:
             raise ValueError(f"{self.cells} cells and {self.levels} levels: at least 4 cells and 1 level")
         if self.gate <= 0 or self.margin < 0 or self.temperature <= 0:
             raise ValueError(f"gate {self.gate} and temperature {self.temperature} must be above 0, margin {self.margin} not below")
-        if self.nearest < 1 or self.best <= 0:
-            raise ValueError(f"nearest {self.nearest} must be at least 1 and best {self.best} above 0")
+        if not 1 <= self.nearest <= self.most or self.best <= 0:
+            raise ValueError(f"nearest {self.nearest} must be 1 to most ({self.most}), and best {self.best} above 0")
 
 
 class Votes(NamedTuple):
@@ -94,23 +102,21 @@ def best_of(score: Tensor, selected: Tensor, best: float) -> Tensor:
     return (score >= lowest) & selected[..., None]
 
 
-def decode(q: Tensor, output: FieldOutput, selected: Tensor, depth: Tensor, targets: TargetConfig,
+def decode(q: Tensor, raw: Tensor, selected: Tensor, depth: Tensor, targets: TargetConfig,
            config: VotingConfig, queries: Tensor) -> Votes:
-    """Joints from the selected points of `output`. q: (B, N, 3), selected: (B, N) bool."""
-    positions, score = vote_positions(q, output.votes, depth, targets)
-    dropped = ~selected[..., None]
+    """Joints from the votes (B, N, J, 4) of the selected points. q: (B, N, 3), selected: (B, N) bool."""
+    positions, score = vote_positions(q, raw, depth, targets)
     if config.best != 1:
         kept = best_of(score, selected, config.best)
         score = score.masked_fill(~kept, -torch.inf if targets.vote == "direct" else 0.0)
     joints, weights = combine(positions, score, selected, targets, config)
-    distance = ((positions - joints[:, None]) * HALF).square().sum(-1)
-    spread = (weights * distance).sum(1).sqrt()
-    if targets.vote == "direct":
-        fallback = torch.zeros_like(spread, dtype=torch.bool)
-    else:
-        fallback = score.masked_fill(dropped, 0.0).sum(1) <= 1e-6
+    spread = (weights * ((positions - joints[:, None]) * HALF).square().sum(-1)).sum(1).sqrt()
     # Effective number of equal votes: 1 / sum w^2.
-    voters = torch.where(fallback, 0.0, 1 / weights.square().sum(1))
+    voters = 1 / weights.square().sum(1)
+    fallback = torch.zeros_like(spread, dtype=torch.bool)
+    if targets.vote == "published":
+        fallback = score.masked_fill(~selected[..., None], 0.0).sum(1) <= 1e-6
+        voters = voters.masked_fill(fallback, 0.0)
     return Votes(joints, spread, voters, fallback, queries)
 
 
@@ -125,56 +131,67 @@ def half_diagonal(cells: int) -> float:
     return math.sqrt(3) / 2 * CANONICAL_SIDE / cells
 
 
-def select_near(distance: Tensor, valid: Tensor, gate: float, nearest: int) -> Tensor:
-    """(B, N) bool: points with |distance| within the gate, and the `nearest` smallest in any case. distance: (B, N) m."""
+def nearest_points(distance: Tensor, valid: Tensor, gate: float, nearest: int, most: int) -> tuple[Tensor, Tensor]:
+    """Points with |distance| within the gate, the `nearest` smallest in any case, and never more than `most`.
+
+    distance: (B, N) m. Returns indices (B, M) padded to the longest view, nearest first, and which are real (B, M).
+    """
     size = torch.where(valid, distance.abs(), torch.inf)
-    last = size.topk(min(nearest, size.shape[1]), dim=1, largest=False).values[:, -1:]
-    return (size <= last.clamp(min=gate)) & valid
+    found = int(((size <= gate).sum(1)).max())
+    count = min(max(found, nearest), most, size.shape[1])
+    ranked = size.topk(count, dim=1, largest=False)
+    real = (ranked.values <= gate) | (torch.arange(count, device=size.device) < nearest)
+    return ranked.indices, real & ranked.values.isfinite()
 
 
-def pack(q: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
-    """Kept points of (B, N, 3), moved to the front and padded to the longest: (B, M, 3) and which are real (B, M)."""
-    longest = int(keep.sum(1).max())
-    order = keep.to(torch.int8).sort(dim=1, descending=True, stable=True).indices[:, :longest]
-    return q.gather(1, order[..., None].expand(-1, -1, 3)), keep.gather(1, order)
+def rows(values: Tensor, index: Tensor) -> Tensor:
+    """(B, N, ...) at (B, M) -> (B, M, ...)."""
+    return values[torch.arange(len(values), device=values.device)[:, None], index]
 
 
-def refine_grid(distance_at: Callable[[Tensor], Tensor], batch: int, config: VotingConfig,
+def in_slices(ask: Ask, q: Tensor) -> Tensor:
+    """`ask` at any number of points, POINTS_AT_ONCE at a time, which bounds the memory of the hidden layers."""
+    return torch.cat([ask(part) for part in q.split(max(1, POINTS_AT_ONCE // len(q)), dim=1)], 1)
+
+
+def refine_grid(distance_at: Ask, batch: int, config: VotingConfig,
                 device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Coarse to fine: the finest cells near the surface. distance_at: (B, N, 3) -> (B, N) predicted distance, metres.
+    """Coarse to fine: the points that vote. distance_at: (B, N, 3) -> (B, N) predicted distance, metres.
 
-    Returns points (B, M, 3), which are real (B, M), and queries asked so far (B,). A cell is dropped only when its |distance|
-    is above its half diagonal plus the gate and the margin: no point of it could pass the gate; but at least `nearest` stay.
+    Returns points (B, M, 3), which are real (B, M), and queries asked (B,). A cell is dropped only when its |distance| is above
+    its half diagonal plus the gate and the margin: no point of it could pass the gate; but `nearest` to `most` stay.
     """
     q = cell_centres(config.cells, device).expand(batch, -1, -1)
     valid = torch.ones(q.shape[:2], dtype=torch.bool, device=device)
-    queries = torch.zeros(batch, dtype=torch.long, device=device)
-    for level in range(config.levels - 1):
+    queries = valid.sum(1)
+    for level in range(config.levels):
+        last = level == config.levels - 1
         cells = config.cells * 2**level
-        queries = queries + valid.sum(1)
-        reach = half_diagonal(cells) + config.gate + config.margin
-        q, valid = pack(q, select_near(distance_at(q), valid, reach, config.nearest))
-        children = cell_centres(2, device) / cells
-        q = (q[:, :, None] + children).flatten(1, 2)
-        valid = valid[..., None].expand(-1, -1, 8).flatten(1)
+        reach = config.gate if last else half_diagonal(cells) + config.gate + config.margin
+        index, valid = nearest_points(distance_at(q), valid, reach, config.nearest, config.most)
+        q = rows(q, index)
+        if not last:
+            q = (q[:, :, None] + cell_centres(2, device) / cells).flatten(1, 2)
+            valid = valid[..., None].expand(-1, -1, 8).flatten(1)
+            queries = queries + valid.sum(1)
     return q, valid, queries
 
 
-def vote(field: Callable[[Tensor], FieldOutput], depth: Tensor, targets: TargetConfig, config: VotingConfig) -> Votes:
-    """Ask the field coarse to fine and combine the votes. field: (B, N, 3) crop coordinates -> FieldOutput; depth: (B,) D0."""
+def vote(distance: Ask, votes: Ask, depth: Tensor, targets: TargetConfig, config: VotingConfig) -> Votes:
+    """Ask the field coarse to fine and combine the votes of the points near the surface.
+
+    distance: (B, N, 3) crop coordinates -> (B, N) in truncations. votes: (B, N, 3) -> (B, N, J, 4). depth: (B,) D0.
+    """
     device = depth.device
-    if not config.use_distance:
+    if config.use_distance:
+        q, voting, queries = refine_grid(
+            lambda p: in_slices(distance, p) * targets.truncation, len(depth), config, device
+        )
+    else:
         q = cell_centres(config.cells, device).expand(len(depth), -1, -1)
-        everywhere = torch.ones(q.shape[:2], dtype=torch.bool, device=device)
-        return decode(q, field(q), everywhere, depth, targets, config, everywhere.sum(1))
-    q, valid, queries = refine_grid(lambda p: field(p).distance * targets.truncation, len(depth), config, device)
-    output = field(q)
-    near = select_near(output.distance * targets.truncation, valid, config.gate, config.nearest)
-    order = near.to(torch.int8).sort(dim=1, descending=True, stable=True).indices[:, : int(near.sum(1).max())]
-    raw = output.votes.gather(1, order[..., None, None].expand(-1, -1, *output.votes.shape[2:]))
-    chosen = FieldOutput(output.distance.gather(1, order), raw)
-    q = q.gather(1, order[..., None].expand(-1, -1, 3))
-    return decode(q, chosen, near.gather(1, order), depth, targets, config, queries + valid.sum(1))
+        voting = torch.ones(q.shape[:2], dtype=torch.bool, device=device)
+        queries = voting.sum(1)
+    return decode(q, in_slices(votes, q), voting, depth, targets, config, queries)
 
 
 def confidence(spread: Tensor) -> Tensor:
