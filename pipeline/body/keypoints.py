@@ -27,14 +27,20 @@ LANDMARK_VERTICES = {
     for side in ("left", "right") for finger in ("thumb", "index", "middle", "ring", "pinky")
 }
 
-# Human3.6M's skeleton in terms of SMPL-X's joints: (weight, joint) sums; "crown" is the top of the head.
-# Its hips are wider and higher than the thigh bones' heads, its "nose" is the Head marker joint at the face.
+# Human3.6M's joints as (weight, SMPL-X joint or feature) sums. Their skeleton (bone lengths in its metadata: hips 133 mm to each side,
+# thigh 443, shank 454, pelvis to spine 233, to neck 257, to head 121, to its top 115, neck to shoulder 151) differs from a body
+# model's: hips above and outside the thigh bones' heads, shoulders inside the arm's. These sums give its proportions on the free
+# body and nearly so on SMPL-X. For published numbers use the field's usual regressor file instead.
 HUMAN36M_JOINTS = {
-    "pelvis": ((0.5, "left_hip"), (0.5, "right_hip")),
-    "spine": ((0.35, "spine2"), (0.65, "spine3")),
-    "neck": ((0.5, "left_shoulder"), (0.5, "right_shoulder")),
+    "pelvis": ((0.3, "left_hip"), (0.3, "right_hip"), (0.4, "spine1")),
+    "spine": ((0.5, "spine2"), (0.5, "spine3")),
+    "neck": ((0.85, "neck"), (0.075, "left_shoulder"), (0.075, "right_shoulder")),
+    "nose": ((0.65, "head"), (0.35, "nose")),
     "head_top": ((1.0, "crown"),),
+    "left_shoulder": ((0.85, "left_shoulder"), (0.15, "neck")),
+    "right_shoulder": ((0.85, "right_shoulder"), (0.15, "neck")),
 }
+HUMAN36M_HIP_WIDTH = 2 * 0.133 / 1.70  # distance between its hips over stature
 
 
 @dataclass(frozen=True)
@@ -99,14 +105,27 @@ def compose(joint_set: JointSet, rows: list[dict[str | int, float]]) -> Keypoint
 
 def joint_row(body: BodyModel, joint_set: JointSet, name: str) -> dict[str | int, float]:
     """Weights of one joint of a set."""
-    if joint_set is HUMAN36M and name in HUMAN36M_JOINTS:
-        return {crown_vertex(body) if key == "crown" else key: weight for weight, key in HUMAN36M_JOINTS[name]}
+    if joint_set is HUMAN36M and name in HUMAN36M_JOINTS | {"left_hip": (), "right_hip": ()}:
+        return human36m_row(body, name)
     if name in ("left_hand", "right_hand"):
         return {f"{name.removesuffix('hand')}middle1": 1.0}  # SMPL ends there
     # In SMPL-X, left_eye is an eyeball's joint; in image sets it is a point of the face.
     if name in LANDMARK_VERTICES and joint_set is not SMPLX_55:
         return {vertex_ids["smplx"][LANDMARK_VERTICES[name]]: 1.0}
     return {name: 1.0} if name in SMPLX_55.names else {}
+
+
+def human36m_row(body: BodyModel, name: str) -> dict[str | int, float]:
+    """Weights of a Human3.6M joint. Its hips lie beside its pelvis, along the line of the model's hips, at its own width."""
+    if name in ("left_hip", "right_hip"):
+        left, right = (body.joint_template[SMPLX_55.index(f"{side}_hip")] for side in ("left", "right"))
+        y = body.v_template[:, 1]
+        spread = 0.5 * HUMAN36M_HIP_WIDTH * float(y.max() - y.min()) / float((left - right).norm())
+        other = "right_hip" if name == "left_hip" else "left_hip"
+        row = human36m_row(body, "pelvis")
+        return row | {name: row[name] + spread, other: row[other] - spread}
+    vertices = {"crown": crown_vertex(body), "nose": vertex_ids["smplx"]["nose"]}
+    return {vertices.get(key, key): weight for weight, key in HUMAN36M_JOINTS[name]}
 
 
 def crown_vertex(body: BodyModel) -> int:

@@ -5,6 +5,7 @@ z forward, in the pose with arms stretched sideways when every parameter is zero
 """
 
 import contextlib
+import copy
 import hashlib
 import io
 import tempfile
@@ -116,6 +117,16 @@ class BodyModel:
         """(3,) float64 metres: where the root joint of this shape lies before posing. global_orient turns about it."""
         shape = np.concatenate([parameters.betas, parameters.expression]).astype(np.float64)
         return self.joint_template[0].numpy().astype(np.float64) + self.joint_shapedirs[0].numpy().astype(np.float64) @ shape
+
+
+def with_template(body: BodyModel, name: str, v_template: torch.Tensor) -> BodyModel:
+    """The same body with another mean shape. v_template: (V, 3) metres; its bytes are what sha256 then stands for."""
+    layer = copy.deepcopy(body.layer)
+    layer.v_template = v_template
+    return replace(
+        body, name=name, sha256=hashlib.sha256(v_template.numpy().tobytes()).hexdigest(), layer=layer, v_template=v_template,
+        joint_template=body.J_regressor @ v_template,
+    )
 
 
 def as_tensors(bodies: list[BodyParameters]) -> dict[str, torch.Tensor]:
