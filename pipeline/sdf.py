@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from scipy.ndimage import maximum_filter
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
@@ -33,12 +34,15 @@ FAR = 0.15
 FAR_ERROR = 0.01
 # A triangle whose area is below this has no normal in single precision: square metres, sides of about a micrometre.
 SMALLEST_AREA = 1e-12
-# libigl's tree of dipoles: at this accuracy the winding number of a body is within 0.15 of the exact one (an integer,
-# the mesh is closed). What is further than DOUBT from an integer is asked again, and at last exactly.
-COARSE, FINE = 1.0, 3.0
+# libigl's tree of Taylor expansions: at order 1 and accuracy 1 a body's winding number is within 0.25 of the exact one,
+# which is an integer (the mesh is closed). What is further than DOUBT from an integer is asked again, and at last
+# exactly.
+ORDER, COARSE, FINE = 1, 1.0, 3.0
 DOUBT = 0.3
 # Side of the cells along whose Morton order points are asked: neighbours in space become neighbours in the cache.
-CELL = 0.02
+MORTON_CELL = 0.02
+# Side of the cells that tell what is near the surface, metres.
+CELL = 0.05
 
 
 def signed_distance(points: np.ndarray, vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
@@ -71,10 +75,11 @@ class SignedDistance:
         self._tree = igl.AABB()
         self._tree.init(self._vertices, faces)
         self._winding = igl.FastWindingNumberBVH()
-        self._winding.init(self._vertices, faces, 2)
-        self._far, self._far_from = None, 0.0
+        self._winding.init(self._vertices, faces, ORDER)
+        self._far = None
         if self.backend == "pysdf+libigl":
             self._far, self._far_from = far_distance(self._vertices, faces)
+            self._surroundings = Surroundings(self._vertices)
 
     def __call__(self, points: np.ndarray) -> np.ndarray:
         """(N,) float32 metres for points (N, 3) metres, in the mesh's frame."""
@@ -96,7 +101,10 @@ class SignedDistance:
     def _distance(self, points: np.ndarray) -> np.ndarray:
         if self._far is None:
             return self._exact(points)
-        distance = np.abs(self._far((points * 1000).astype(np.float32), n_threads=1)).ravel() / 1000.0
+        distance = np.zeros(len(points))
+        maybe = np.flatnonzero(~self._surroundings(points))
+        if len(maybe):
+            distance[maybe] = np.abs(self._far((points[maybe] * 1000).astype(np.float32), n_threads=1)).ravel() / 1000.0
         near = distance < self._far_from
         if near.any():
             distance[near] = self._exact(points[near])
@@ -141,6 +149,24 @@ def far_distance(vertices: np.ndarray, faces: np.ndarray) -> tuple["pysdf.SDF", 
     return sdf, max(radius / reach, np.hypot(FAR, radius))
 
 
+class Surroundings:
+    """The cells of side CELL beside those that hold a vertex: what lies in one is too near to be worth asking pysdf."""
+
+    def __init__(self, vertices: np.ndarray):
+        self._low = vertices.min(0) - 2 * CELL
+        cells = self._cells(vertices)
+        self._near = np.zeros(cells.max(0) + 4, bool)
+        self._near[tuple(cells.T)] = True
+        self._near = maximum_filter(self._near, size=3)
+
+    def _cells(self, points: np.ndarray) -> np.ndarray:
+        return np.floor((points - self._low) / CELL).astype(np.int64)
+
+    def __call__(self, points: np.ndarray) -> np.ndarray:
+        """(N,) bool for points (N, 3). The outermost cells are never near, so what lies outside is looked up there."""
+        return self._near[tuple(self._cells(points).clip(0, np.array(self._near.shape) - 1).T)]
+
+
 def longest_edges(triangles: np.ndarray) -> np.ndarray:
     """(F,) metres, of triangles (F, 3, 3)."""
     sides = triangles - triangles[:, [1, 2, 0]]
@@ -155,8 +181,8 @@ def quarter(triangles: np.ndarray) -> np.ndarray:
 
 
 def morton_order(points: np.ndarray) -> np.ndarray:
-    """(N,) indices that put points (N, 3) in the order of a Z curve through cells of side CELL."""
-    cells = ((points - points.min(0)) / CELL).clip(0, 1023).astype(np.int64)
+    """(N,) indices that put points (N, 3) in the order of a Z curve through cells of side MORTON_CELL."""
+    cells = ((points - points.min(0)) / MORTON_CELL).clip(0, 1023).astype(np.int64)
     code = np.zeros(len(points), np.int64)
     for axis in range(3):
         x = cells[:, axis]
