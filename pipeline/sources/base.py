@@ -58,6 +58,10 @@ class Source:
         """Sampled instants with their split, sorted by id. Faulty items go to `rejects`."""
         raise NotImplementedError
 
+    def group(self, instant: Instant) -> str:
+        """The name under which `annotated` counts an instant: its subject where the source knows subjects."""
+        return instant.subject or ""
+
     def fingerprint(self) -> dict:
         """{relative name: {"size": bytes, "sha256": hex}} of the annotation files."""
         return {

@@ -55,6 +55,9 @@ class Coco(Source):
             files.append(self.root / SMPLX_FITS)
         return sorted(path for path in files if path.exists())
 
+    def group(self, instant: Instant) -> str:
+        return instant.id.split("/")[0]
+
     def instants(self) -> Iterator[Instant]:
         self.skipped.clear()
         self.notices.clear()

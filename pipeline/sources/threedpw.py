@@ -19,7 +19,6 @@ from pipeline.records import Camera, Instant, View
 from pipeline.skeletons import HUMAN36M, SMPL_24
 from pipeline.sources.base import MISSING_IMAGE, SPLITS, Source, array, member, tight_box
 from pipeline.sources.plain_pickle import load_plain_pickle
-from pipeline.sources.smpl import SmplJoints
 
 GENDERS = {"m": "male", "f": "female"}
 
@@ -64,7 +63,10 @@ class ThreeDPW(Source):
                 f"every_train is {every_train} and every_test {every_test}; every how many images to keep is 1 or more."
             )
         self.every = {"train": every_train, "validation": every_train, "test": every_test}
-        self.smpl = SmplJoints(smpl, regressor) if smpl is not None else None
+        self.smpl = None
+        if smpl is not None:
+            from pipeline.sources.smpl import SmplJoints  # loads torch, which a mere look at the dataset does not need
+            self.smpl = SmplJoints(smpl, regressor)
         self.joint_set = (HUMAN36M if self.smpl else SMPL_24).name
         self.files = {
             path.stem: (split, path)

@@ -1,0 +1,136 @@
+"""`nvf-cli check-data`: counts, gaps, signs of data that do not belong together, exit codes and JSON."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from cli.check_data import command
+from pipeline.check import HUMAN36M_TEST, HUMAN36M_TEST_CAMERA_4, HUMAN36M_TRAIN, check_source, view_problems
+from pipeline.errors import InputError
+from pipeline.sources import open_source, parse_options
+
+
+@pytest.fixture
+def captured(annotated_root, tmp_path):
+    """The small recording under the mark of a synthetic capture, which no known count applies to."""
+    shutil.copytree(annotated_root / "annotations", tmp_path / "annotations")
+    shutil.copytree(annotated_root / "images", tmp_path / "images")
+    (tmp_path / "synthetic.json").write_text("{}")
+    return tmp_path
+
+
+def run(*arguments):
+    """Exit code, and the JSON that standard output holds (and nothing else)."""
+    result = CliRunner().invoke(command, [*map(str, arguments), "--json"])
+    code = 2 if isinstance(result.exception, InputError) else result.exit_code
+    return code, json.loads(result.stdout)
+
+
+def test_all_is_well(captured, tmp_path):
+    picture = tmp_path / "look" / "sheet.png"
+    code, report = run("human36m", captured, "--picture", picture)
+    assert code == 0 and report["problems"] == [] and report["missing_images"] == 0
+    assert (report["instants"], report["views"]) == (34, 133)
+    assert report["by_subject"] == {"S1": 72, "S11": 17, "S8": 24, "S9": 20}
+    assert report["by_split"] == {"train": 20, "validation": 8, "test": 15} and report["sampled"] == 43
+    assert report["subjects"]["S1"] == {"instants": 18, "views": 72, "sampled": 20}
+    sheet = cv2.imread(str(picture))
+    assert sheet.shape[1] == 1280 and sheet.std() > 5
+    result = CliRunner().invoke(command, ["human36m", str(captured)])
+    assert result.exit_code == 0 and "no problems" in result.output and "S11" in result.output
+
+
+def test_missing_and_damaged_images_are_listed(captured):
+    views = [v for i in open_source("human36m", captured).instants() for v in i.views]
+    (captured / views[0].image_path).unlink()
+    for view in views[4:8]:
+        (captured / view.image_path).write_bytes(b"broken")
+    code, report = run("human36m", captured)
+    assert code == 1 and report["missing_images"] == 1 and report["sampled"] == 42
+    assert any("1 left out: the image does not exist (first: S1/Directions-1/000000/1" in p for p in report["problems"])
+    assert any("cannot be decoded" in p for p in report["problems"])
+
+
+def test_a_recorded_set_is_compared_with_the_known_counts(annotated_root):
+    code, report = run("human36m", annotated_root)
+    assert code == 1 and report["recorded"]
+    assert any("test, 4 cameras: 15 views, Human3.6M has 8695" in p for p in report["problems"])
+    assert any("S5, S6, S7 are not there" in notice for notice in report["notices"])
+    assert (HUMAN36M_TRAIN[5], HUMAN36M_TEST[64], HUMAN36M_TEST_CAMERA_4[64], HUMAN36M_TEST_CAMERA_4[5]) == (
+        312188, 8695, 2181, 27558
+    )
+    code, report = run("human36m", annotated_root, "--subjects", "S1")
+    assert code == 0 and list(report["by_subject"]) == ["S1"]
+
+
+def test_what_cannot_be_read_at_all(tmp_path):
+    code, report = run("human36m", tmp_path)
+    assert code == 2 and "neither annotations/" in report["problems"][0] and report["views"] == report["instants"] == 0
+    code, report = run("imagenet", tmp_path)
+    assert code == 2 and "no source 'imagenet'" in report["problems"][0]
+
+
+def test_people_that_the_filters_leave_out_are_no_problem(tmp_path):
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "val2017").mkdir()
+    rng = np.random.default_rng(0)
+    keypoints = np.stack([rng.integers(10, 90, 17), rng.integers(10, 60, 17), np.full(17, 2)], 1).ravel().tolist()
+    person = {"iscrowd": 0, "num_keypoints": 17, "keypoints": keypoints, "bbox": [8, 8, 84, 54], "image_id": 1}
+    people = [person | {"id": 1}, person | {"id": 2, "iscrowd": 1}]
+    images = [{"id": 1, "file_name": "1.png", "width": 100, "height": 75}]
+    path = tmp_path / "annotations" / "person_keypoints_val2017.json"
+    path.write_text(json.dumps({"images": images, "annotations": people}))
+    cv2.imwrite(str(tmp_path / "val2017" / "1.png"), np.zeros((75, 100, 3), np.uint8))
+    code, report = run("coco", tmp_path)
+    assert code == 0 and report["skipped"] == {"crowd": 1} and report["by_subject"] == {"val2017": 2}
+    assert report["by_split"] == {"validation": 1}
+    cv2.imwrite(str(tmp_path / "val2017" / "1.png"), np.zeros((100, 75, 3), np.uint8))
+    code, report = run("coco", tmp_path)
+    assert code == 1 and "has 75 x 100 pixels, its annotation says 100 x 75" in report["problems"][0]
+    path.write_text(json.dumps({"images": images, "annotations": people[1:]}))
+    code, report = run("coco", tmp_path)
+    assert code == 1 and report["problems"] == ["nothing is left to use"]
+
+
+def test_data_that_do_not_belong_together(annotated_root):
+    instant = next(open_source("human36m", annotated_root).instants())
+    view = instant.views[0]
+    camera = view.camera
+    assert view_problems(instant, view) == []
+
+    def found(instant=instant, view=view, **changes):
+        return " | ".join(view_problems(instant, replace(view, camera=replace(camera, **changes))))
+
+    transposed = camera.R.T
+    assert "are R and t world -> camera?" in found(R=transposed, t=-transposed @ camera.t)
+    assert "not a rotation" in found(R=camera.R * [[1], [1], [-1]])
+    assert "far from the image size" in found(K=camera.K * [[0.01], [0.01], [1]])
+    assert "principal point outside" in found(K=camera.K + [[0, 0, 900], [0, 0, 0], [0, 0, 0]])
+    assert "joints lie outside the person's box" in found(view=replace(view, box=np.array([5.0, 5, 30, 30])))
+    assert "more than 3 m: are the units" in found(instant=replace(instant, joints_3d=instant.joints_3d * 1000))
+    assert "less than 0.3 m" in found(instant=replace(instant, joints_3d=instant.joints_3d / 1000))
+
+
+def test_a_picture_that_cannot_be_written(captured):
+    source = open_source("human36m", captured)
+    with pytest.raises(InputError, match="unknown kind"):
+        check_source(source, captured / "sheet.tiff7")
+    with pytest.raises(InputError, match="cannot be written"):
+        check_source(source, captured / "synthetic.json" / "sheet.png")
+
+
+def test_options_are_written_as_key_value(tmp_path):
+    assert parse_options("human36m", ["every_test=5", "final=true", "subjects=S1,S9"]) == {
+        "every_test": 5, "final": True, "subjects": ("S1", "S9"),
+    }
+    assert parse_options("threedpw", [f"smpl={tmp_path}"]) == {"smpl": tmp_path}
+    assert parse_options("openpose", ["confidence=0.3", "split=train"]) == {"confidence": 0.3, "split": "train"}
+    for pair, pattern in (("colour=red", "no option colour"), ("final", "write key=value"), ("every_test=five", "takes a number"),
+                          ("final=maybe", "takes true or false")):
+        with pytest.raises(InputError, match=pattern):
+            parse_options("human36m", [pair])
