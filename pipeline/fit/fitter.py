@@ -167,7 +167,8 @@ class Fitter:
         far = Objective(coarse, prior, objective.evidence, Weights(100.0), free_shape=False)
         names, states = zip(*starts.orientation_starts(coarse, likely, objective.evidence, joint_set), strict=True)
         states = [State(s.R, shape, s.transl) for s in states]
-        field = _race(far, states, keep=2, iterations=6)
+        field = _race(far, states, keep=5, iterations=2)
+        field = _race(far, field.states, keep=2, iterations=5, starts=field.starts)
         near = far.with_weights(Weights(30.0))
         twins = [starts.reversed_torso(coarse, limbs, s, far.evidence) for s in field.states]
         twins = [starts.mirrored_limbs(near, limbs, s) for s in [*field.states, *twins]]
@@ -175,10 +176,7 @@ class Fitter:
         near = far.with_weights(objective.weights)
         twins = [starts.mirrored_limbs(near, limbs, s) for s in field.states]
         field = _race(near, [*field.states, *twins], keep=2, iterations=6, starts=torch.cat([field.starts, field.starts]))
-        fixed = Objective(objective.chain, self.prior, objective.evidence, objective.weights, free_shape=False)
-        states = [objective.chain.spread(s, coarse) for s in field.states]
-        field = _race(fixed, states, keep=2, iterations=6, starts=field.starts)
-        final = minimise(objective, field.states[0], iterations=30, tolerance=1e-5)
+        final = minimise(objective, objective.chain.spread(field.states[0], coarse), iterations=30, tolerance=1e-4)
         margin = field.costs[1] / field.costs[0] - 1
         return Found(final, field.starts[0].cpu().numpy(), margin.cpu().numpy(), names)
 
