@@ -154,7 +154,7 @@ def report(result: dict) -> str:
     exact, rows = result["accuracy"], result["speed"]
     plain = next((row["million_points_per_s"] for row in rows if row["method"] == "pysdf"), np.nan)
     lines = [
-        f"{exact['points']:,} points over {exact['poses']} poses ({exact['folded_poses']} of them with more than {FOLDED_SHARE:.0%} of "
+        f"{exact['points']:,} points over {exact['poses']} poses ({exact['folded_poses']} with more than {FOLDED_SHARE:.0%} of "
         f"what is inside covered twice): {exact['wrong_signs']} wrong signs, error at most {exact['near_error_mm']:.4f} mm "
         f"below 0.15 m and {exact['far_error_percent']:.2f} % beyond", "",
         "| method | Mpoint/s | of pysdf | wrong signs | mean error mm | max below 0.15 m, mm | max beyond, % |",
