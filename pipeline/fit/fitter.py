@@ -9,17 +9,17 @@ import torch
 
 from pipeline.body.keypoints import keypoint_map
 from pipeline.body.model import BodyModel
-from pipeline.fit import rotations, starts
+from pipeline.fit import parts, rotations, starts
 from pipeline.fit.evidence import build_evidence, refusal
-from pipeline.fit.kinematics import BODY_JOINTS, COARSE_JOINTS, N_BETAS, Chain, State
+from pipeline.fit.kinematics import COARSE_JOINTS, N_BETAS, Chain, State
 from pipeline.fit.objective import Evidence, Objective, Weights
-from pipeline.fit.priors import anatomical_prior, make_prior
+from pipeline.fit.priors import GaussianPrior, anatomical_prior, make_prior
 from pipeline.fit.quality import measure, unseen_names
 from pipeline.fit.settings import FitSettings
 from pipeline.fit.shapes import shared_shape
 from pipeline.fit.solver import Solution, minimise
 from pipeline.records import PARAMETER_SIZES, BodyFit, BodyParameters, Instant, Reject
-from pipeline.skeletons import JOINT_SETS, JointSet
+from pipeline.skeletons import JOINT_SETS, OPENPOSE_FACE, JointSet
 
 # Instants with at least so many joints in 3D start from those, others from their images.
 ENOUGH_3D = 6
@@ -55,6 +55,7 @@ class Fitter:
         device = torch.device(settings.device)
         self.likely = anatomical_prior(self.dtype).to(device)
         self.prior = make_prior(settings, self.dtype).to(device)
+        self._has_hands = parts.has_hands(body)
         self._chains: dict[tuple, tuple[Chain, np.ndarray, np.ndarray]] = {}
 
     @torch.no_grad()
@@ -64,7 +65,7 @@ class Fitter:
         results: list[BodyFit | Reject | None] = [None] * len(instants)
         groups = defaultdict(list)
         for i, instant in enumerate(instants):
-            reason = refusal(instant, self.settings)
+            reason = self._refusal(instant)
             if reason is None:
                 groups[self._kind(instant, betas)].append(i)
             else:
@@ -84,7 +85,7 @@ class Fitter:
         """
         by_subject = defaultdict(list)
         for instant in instants:
-            if instant.subject is not None and refusal(instant, self.settings) is None:
+            if instant.subject is not None and self._refusal(instant) is None:
                 by_subject[instant.subject].append(instant)
         shapes = {}
         for subject in sorted(by_subject):
@@ -98,18 +99,27 @@ class Fitter:
             shapes[subject] = state.shape[0, :N_BETAS].cpu().numpy()
         return shapes
 
+    def _refusal(self, instant: Instant) -> str | None:
+        if self.settings.hands and not self._has_hands:
+            return f"hands were asked for, but the body model {self.body.name} has none"
+        return refusal(instant, self.settings)
+
     def _kind(self, instant: Instant, betas: dict[str, np.ndarray]) -> Kind:
         valid = 0
         if instant.joints_3d is not None:
             valid = len(instant.joints_3d) if instant.joints_3d_valid is None else int(np.sum(instant.joints_3d_valid))
-        return Kind(instant.joint_set, (), len(instant.views), valid >= ENOUGH_3D, instant.subject in betas)
+        return Kind(instant.joint_set, parts.extra_sets(instant, self.settings), len(instant.views), valid >= ENOUGH_3D, instant.subject in betas)
 
-    def chain(self, kind: Kind, joints: tuple[int, ...] = BODY_JOINTS) -> tuple[Chain, np.ndarray, np.ndarray]:
-        """The chain of a kind of instants, its points in the T-pose (N, 3), and which points the body has (N,)."""
+    def chain(self, kind: Kind, joints: tuple[int, ...] | None = None) -> tuple[Chain, np.ndarray, np.ndarray]:
+        """The chain of a kind of instants, its points in the T-pose (N, 3), and which points the body has (N,).
+
+        joints: those that turn; all that the evidence speaks of, if not given.
+        """
+        joints = joints or parts.fitted_joints(kind.extra_sets)
         key = (kind.joint_set, kind.extra_sets, joints)
         if key not in self._chains:
             maps = [keypoint_map(self.body, name) for name in (kind.joint_set, *kind.extra_sets)]
-            chain = Chain(self.body, maps, joints, expression=False, device=self.settings.device, dtype=self.dtype)
+            chain = Chain(self.body, maps, joints, OPENPOSE_FACE.name in kind.extra_sets, device=self.settings.device, dtype=self.dtype)
             template = chain.points(chain.rest(1))[0].cpu().numpy()
             self._chains[key] = chain, template, np.concatenate([m.defined for m in maps])
         return self._chains[key]
@@ -125,21 +135,26 @@ class Fitter:
         if kind.shape_known:
             known = np.stack([betas[instant.subject] for instant in instants])
             shape[:, :N_BETAS] = torch.as_tensor(known, dtype=self.dtype)
-        objective = Objective(chain, self.prior, evidence, Weights(self.settings.robust), not kind.shape_known)
+        objective = Objective(chain, self.prior, evidence, Weights(self.settings.robust), not kind.shape_known, self._extras(chain))
         joint_set = JOINT_SETS[kind.joint_set]
         points, known = evidence.points, evidence.points_weight > 0
         if not kind.from_3d and kind.n_views > 1:
             points, known = starts.triangulate(evidence)
         in_space = known.sum(1) >= ENOUGH_3D
-        parts = []
+        found = []
         rows = in_space.nonzero()[:, 0]
         if len(rows):
-            parts.append((rows, self._from_3d(objective.take(rows), points[rows], known[rows], shape[rows], joint_set)))
+            found.append((rows, self._from_3d(objective.take(rows), points[rows], known[rows], shape[rows], joint_set)))
         rows = (~in_space).nonzero()[:, 0]
         if len(rows):
             coarse = self.chain(kind, COARSE_JOINTS)[0]
-            parts.append((rows, self._from_2d(objective.take(rows), coarse, shape[rows], joint_set)))
-        return objective, parts[0][1] if len(parts) == 1 else _merge(parts)
+            found.append((rows, self._from_2d(objective.take(rows), coarse, shape[rows], joint_set)))
+        return objective, found[0][1] if len(found) == 1 else _merge(found)
+
+    def _extras(self, chain: Chain) -> GaussianPrior | None:
+        """The prior on hands and jaw, None where the chain has neither."""
+        prior = parts.extra_prior(tuple(joint for joint in chain.joints if joint >= parts.JAW), self.dtype)
+        return prior if prior is None else prior.to(chain.device)
 
     def likely_pose(self, chain: Chain) -> torch.Tensor:
         """(A, 3, 3) rotations of the likeliest pose, whatever the prior: what starts begin with."""
@@ -164,8 +179,9 @@ class Fitter:
         likely = self.likely_pose(coarse)
         limbs = starts.limbs_of(coarse, likely)
         prior = self.likely.given_rest([joint - 1 for joint in coarse.joints[1:]])
-        far = Objective(coarse, prior, objective.evidence, Weights(100.0), free_shape=False)
-        names, states = zip(*starts.orientation_starts(coarse, likely, objective.evidence, joint_set), strict=True)
+        evidence = objective.evidence.first_points(len(joint_set))  # fingers and faces come last
+        far = Objective(coarse, prior, evidence, Weights(100.0), free_shape=False)
+        names, states = zip(*starts.orientation_starts(coarse, likely, evidence, joint_set), strict=True)
         states = [State(s.R, shape, s.transl) for s in states]
         field = _race(far, states, keep=5, iterations=2)
         field = _race(far, field.states, keep=2, iterations=5, starts=field.starts)
@@ -200,16 +216,16 @@ class Fitter:
         return results
 
 
-def _merge(parts: list[tuple[torch.Tensor, Found]]) -> Found:
+def _merge(pieces: list[tuple[torch.Tensor, Found]]) -> Found:
     """Results of searches over parts of a batch, in the batch's order."""
-    order = torch.cat([rows for rows, _ in parts]).argsort()
-    solutions = [found.solution for _, found in parts]
+    order = torch.cat([rows for rows, _ in pieces]).argsort()
+    solutions = [found.solution for _, found in pieces]
     cat = {name: torch.cat([getattr(s, name) for s in solutions])[order] for name in ("cost", "iterations", "converged")}
-    names = tuple(name for _, found in parts for name in found.names)
-    shifts = np.cumsum([0] + [len(found.names) for _, found in parts])
+    names = tuple(name for _, found in pieces for name in found.names)
+    shifts = np.cumsum([0] + [len(found.names) for _, found in pieces])
     there = order.cpu().numpy()
-    start = np.concatenate([found.start + shift for (_, found), shift in zip(parts, shifts[:-1], strict=True)])[there]
-    margin = np.concatenate([found.margin for _, found in parts])[there]
+    start = np.concatenate([found.start + shift for (_, found), shift in zip(pieces, shifts[:-1], strict=True)])[there]
+    margin = np.concatenate([found.margin for _, found in pieces])[there]
     return Found(Solution(State.cat([s.state for s in solutions]).take(order), **cat), start, margin, names)
 
 

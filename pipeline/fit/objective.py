@@ -6,7 +6,7 @@
 expected deviation, so the weights have a meaning and the cost is twice a negative log-likelihood where rho is s.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 
@@ -38,8 +38,11 @@ class Evidence:
     def take(self, rows: torch.Tensor) -> "Evidence":
         return Evidence(*(getattr(self, f.name)[rows] for f in fields(self)))
 
-    def __len__(self) -> int:
-        return len(self.points)
+    def first_points(self, n: int) -> "Evidence":
+        """The evidence of the first n points only."""
+        weight = self.pixels_weight.clone()
+        weight[..., n:] = 0
+        return replace(self, pixels_weight=weight)
 
 
 @dataclass(frozen=True)
