@@ -13,7 +13,10 @@ from pipeline.body.model import FREE_BODY, BodyModel, with_template
 
 @dataclass(frozen=True)
 class CaptureShapes:
-    """Shapes of N people. betas: (N, 10), their best betas. coefficients: (N, K) along directions: (V, 3, K) metres, beyond the betas."""
+    """Shapes of N people.
+
+    betas: (N, 10), their best betas. coefficients: (N, K) along directions: (V, 3, K) metres, beyond the betas.
+    """
 
     betas: np.ndarray
     coefficients: np.ndarray

@@ -174,5 +174,7 @@ def read_regressor(path: Path) -> np.ndarray:
     except (OSError, ValueError, EOFError) as error:
         raise InputError(f"The joint regressor {path} cannot be read as a plain .npy array ({error}).") from error
     if regressor.dtype.kind not in "fiu" or regressor.ndim != 2:
-        raise InputError(f"The joint regressor {path} is {regressor.dtype} {regressor.shape}; it must be a (joints, vertices) array of numbers.")
+        raise InputError(
+            f"The joint regressor {path} is {regressor.dtype} {regressor.shape}; it must be a (joints, vertices) array of numbers."
+        )
     return regressor.astype(np.float64)

@@ -1,4 +1,4 @@
-"""Which vertices belong to which part of the body, for painting skin, hair and clothes. Computed from the rest pose and the weights."""
+"""Which vertices belong to which part of the body, for painting skin, hair and clothes: from the rest pose and the weights."""
 
 import numpy as np
 
@@ -22,8 +22,10 @@ BROW_HALF_WIDTH = 0.0045  # metres
 
 
 def painting_masks(body: BodyModel) -> dict[str, np.ndarray]:
-    """(V,) bool by name: the parts of PARTS, which together cover each vertex once, and within the head face, scalp (where hair grows),
-    ears, eyes (the balls), brows and lips."""
+    """(V,) bool by name: PARTS, which together cover each vertex once, and within the head face, scalp, ears, eyes, brows and lips.
+
+    scalp is where hair grows; eyes are the balls.
+    """
     weights = body.weights.numpy()
     dominant = weights.argmax(1)
     masks = {part: np.isin(dominant, SMPLX_55.indices(joints)) for part, joints in PARTS.items()}

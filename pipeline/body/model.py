@@ -1,7 +1,7 @@
 """The body model: SMPL-X parameters in, vertices and joints out.
 
-Without a path this is the free body of `assets/`; a licensed SMPL-X file takes its place. SMPL-X's own axes: x to the body's left, y up,
-z forward, in the pose with arms stretched sideways when every parameter is zero.
+Without a path this is the free body of `assets/`; a licensed SMPL-X file takes its place. SMPL-X's own axes: x to the body's left,
+y up, z forward; arms stretched sideways when every parameter is zero.
 """
 
 import contextlib
@@ -158,7 +158,9 @@ def load_body(path: Path | None = None, gender: str = "neutral") -> BodyModel:
         raise InputError(f"Unknown gender '{gender}' of a body model; choose one of {', '.join(GENDERS)}.")
     if path is None:
         if gender != "neutral":
-            raise InputError(f"The free body is gender-neutral; a {gender} body needs a licensed SMPLX_{gender.upper()}.npz (give its path).")
+            raise InputError(
+                f"The free body is gender-neutral; a {gender} body needs a licensed SMPLX_{gender.upper()}.npz: give its path."
+            )
         return build_body("free body", FREE_BODY, open_layer(FREE_BODY))
     path = find_model(Path(path), gender)
     arrays = read_smplx(path)

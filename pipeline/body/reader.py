@@ -13,7 +13,10 @@ from smplx.vertex_ids import vertex_ids
 from pipeline.errors import InputError
 from pipeline.skeletons import SMPLX_55
 
-DOWNLOAD = "Download the SMPL-X model in .npz form (SMPLX_NEUTRAL.npz, SMPLX_MALE.npz or SMPLX_FEMALE.npz) from smpl-x.is.tue.mpg.de, or leave the option out to use the free body."  # noqa: E501
+DOWNLOAD = (
+    "Download the SMPL-X model in .npz form (SMPLX_NEUTRAL.npz, SMPLX_MALE.npz or SMPLX_FEMALE.npz) from smpl-x.is.tue.mpg.de, "
+    "or leave the option out to use the free body."
+)
 
 # What smplx needs of a file, and the number of dimensions of each array.
 DIMENSIONS = {
@@ -58,7 +61,8 @@ def refuse_other_models(path: Path, archive: np.lib.npyio.NpzFile) -> None:
         return
     n_joints = archive["weights"].shape[-1]
     if n_joints in OTHER_MODELS:
-        raise InputError(f"{path} is {OTHER_MODELS[n_joints]} model ({n_joints} joints); this program needs SMPL-X (55 joints). {DOWNLOAD}")
+        kind = OTHER_MODELS[n_joints]
+        raise InputError(f"{path} is {kind} model ({n_joints} joints); this program needs SMPL-X (55 joints). {DOWNLOAD}")
 
 
 def read_smplx(path: Path) -> dict[str, np.ndarray]:
