@@ -1,13 +1,14 @@
 """A folder of a user's own pictures with keypoints as OpenPose writes them."""
 
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
 from pipeline.errors import InputError
-from pipeline.skeletons import OPENPOSE_25
+from pipeline.skeletons import COCO, OPENPOSE_25, match_joints
 from pipeline.sources import open_source
 
 
@@ -149,3 +150,23 @@ def test_folders_and_files_of_another_layout_are_refused(tmp_path):
     for option, value in (("confidence", 2), ("split", "dev"), ("focal", -3)):
         with pytest.raises(InputError, match=f"{option} is '?{value}"):
             read(tmp_path, **{option: value})
+
+
+def test_the_script_of_the_own_data_page_writes_what_the_reader_reads(tmp_path, monkeypatch):
+    """docs/own-data.md turns MSCOCO's 17 keypoints into BODY_25; joints keep their names on the way."""
+    page = (Path(__file__).parents[3] / "docs" / "own-data.md").read_text()
+    script = page.split("```python\n")[1].split("```")[0]
+    monkeypatch.chdir(tmp_path)
+    namespace = {}
+    exec(script, namespace)
+    picture(tmp_path / "mydata", "0001", [])  # image, and a keypoint file that the script writes anew
+    coco = keypoints(17, 5)
+    coco[COCO.index("left_wrist")] = 0
+    namespace["write_keypoints"](tmp_path / "mydata" / "keypoints", "0001", [coco])
+    (instant,), source = read(tmp_path / "mydata")
+    theirs, ours = match_joints(COCO, OPENPOSE_25)
+    (view,) = instant.views
+    assert len(theirs) == 17 and np.allclose(view.joints_2d[ours], coco[theirs, :2])
+    hips = coco[[COCO.index("left_hip"), COCO.index("right_hip")], :2]
+    assert np.allclose(view.joints_2d[OPENPOSE_25.index("pelvis")], hips.mean(0))
+    assert view.confidence[OPENPOSE_25.index("left_wrist")] == 0 and (view.confidence > 0).sum() == 18
