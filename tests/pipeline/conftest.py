@@ -15,11 +15,14 @@ FOLDED = {
 }
 
 
-def make_fit(instant_id="S1/walk/000001", **values):
-    """A fit of zeros but for these parameters."""
-    return BodyFit(instant_id, BodyParameters(**{
-        name: np.asarray(values.get(name, np.zeros(size)), np.float64) for name, size in PARAMETER_SIZES.items()
-    }), None)
+@pytest.fixture(scope="session")
+def make_fit():
+    """make_fit(body_pose=...) -> a fit of zeros but for these parameters."""
+    def make(instant_id="S1/walk/000001", **values):
+        return BodyFit(instant_id, BodyParameters(**{
+            name: np.asarray(values.get(name, np.zeros(size)), np.float64) for name, size in PARAMETER_SIZES.items()
+        }), None)
+    return make
 
 
 @pytest.fixture(scope="session")
@@ -33,7 +36,7 @@ def free_surface(free_body):
 
 
 @pytest.fixture(scope="session")
-def folded_body(free_body):
+def folded_body(free_body, make_fit):
     """(vertices (V, 3), faces (F, 3)) of a body deep inside itself."""
     pose = np.zeros((21, 3))
     for name, angles in FOLDED.items():
