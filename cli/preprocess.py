@@ -12,29 +12,29 @@ import click
 @click.argument("root", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--body", type=click.Path(path_type=Path), help="A licensed SMPLX_*.npz in place of the free body.")
-@click.option("--workers", type=int, default=None, show_default="number of cores", help="Processes; 0 works in this one.")
-@click.option("--scheduler", help="Address of a running Dask scheduler (tcp://...), or 'slurm' to submit --workers jobs.")
+@click.option("--workers", type=int, show_default="number of cores", help="Processes; 0 works in this one.")
+@click.option("--scheduler", help="Address of a Dask scheduler (tcp://...), or 'slurm' to submit --workers jobs.")
 @click.option("--offsets", type=click.Choice(["voters", "dense", "derive"]), default="voters", show_default=True,
               help="Joint offsets to keep: of each joint's voters, of all points, or none (the reader computes them).")
 @click.option("--subjects", help="Only these, e.g. S1,S5; all by default.")
 @click.option("--limit", type=click.IntRange(1), help="So many instants, spread evenly over the plan.")
-@click.option("--every-test", type=click.IntRange(1), help="Keep every N-th test frame (human36m: 64; 5 for SPIN's protocol).")
+@click.option("--every-test", type=click.IntRange(1), help="Keep every N-th test frame (human36m: 64; SPIN: 5).")
 @click.option("--final", is_flag=True, help="The validation subject joins the training set.")
-@click.option("--focal", type=click.FloatRange(min=0, min_open=True), help="Focal length in pixels where the source has no camera.")
-@click.option("--fits-from", type=click.Path(path_type=Path), help="Take the fits of this `nvf-cli fit` run instead of fitting.")
-@click.option("--crop-px", type=int, default=256, show_default=True, help="Side of the nominal crop; stored with a margin of a quarter.")
-@click.option("--jpeg-quality", type=int, default=90, show_default=True, help="Of the stored crops.")
-@click.option("--pool", type=int, default=8192, show_default=True, help="Field points a view, about 4 times what a step draws.")
-@click.option("--shard-instants", type=int, default=64, show_default=True, help="Instants a shard.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the field points.")
+@click.option("--focal", type=float, help="Focal length in pixels where the source has no camera.")
+@click.option("--fits-from", type=click.Path(path_type=Path), help="Take the fits of an `nvf-cli fit` run.")
+@click.option("--crop-px", default=256, show_default=True, help="Side of the nominal crop; a quarter more is stored.")
+@click.option("--jpeg-quality", default=90, show_default=True, help="Of the stored crops.")
+@click.option("--pool", default=8192, show_default=True, help="Field points a view, about 4 times what a step draws.")
+@click.option("--shard-instants", default=64, show_default=True, help="Instants a shard.")
+@click.option("--seed", default=0, show_default=True, help="Of the field points.")
 @click.option("--overwrite", is_flag=True, help="Remove the run that OUT holds.")
 @click.option("--append", is_flag=True, help="Add the subjects that the run in OUT lacks.")
 def command(source, root, out, body, workers, scheduler, offsets, subjects, limit, every_test, final, focal, fits_from,
             crop_px, jpeg_quality, pool, shard_instants, seed, overwrite, append):
     """Turn the dataset in ROOT into shards of training data in OUT.
 
-    SOURCE is human36m, threedpw, coco or openpose. The same command again continues an interrupted run. Exit code 1 when a shard
-    failed, 2 when the run was refused or cannot go on.
+    SOURCE is human36m, threedpw, coco or openpose. The same command again continues an interrupted run. Exit code 1
+    when a shard failed, 2 when the run was refused or cannot go on.
     """
     from pipeline.threads import cap_native_threads
 

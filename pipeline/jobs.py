@@ -1,7 +1,7 @@
 """What a worker is handed: two small JSON files on the shared disk, so that the task graph carries only their names.
 
-`.plan/context.json` holds what is the same for every shard, `.plan/shard-00042.json` the instants of one. Arrays are kept bit
-for bit. Both are written by the run that reads them and are removed when it is done.
+`.plan/context.json` holds what is the same for every shard, `.plan/shard-00042.json` the instants of one. Arrays are
+kept bit for bit. Both are written by the run that reads them and are removed when it is done.
 """
 
 import base64
@@ -13,10 +13,10 @@ from typing import get_args, get_type_hints
 
 import numpy as np
 
-from pipeline.records import BodyParameters, Camera, Instant, View
+from pipeline.records import BodyFit, BodyParameters, Camera, FitQuality, Instant, Reject, View
 
 PLAN_FOLDER = ".plan"
-_RECORDS = {record.__name__: record for record in (Instant, View, Camera, BodyParameters)}
+_RECORDS = {record.__name__: record for record in (Instant, View, Camera, BodyParameters, BodyFit, FitQuality, Reject)}
 
 
 def encode(value: object) -> object:
@@ -63,15 +63,17 @@ class Task:
         return self.job.parent.parent / self.name
 
 
-def write_job(folder: Path, name: str, instants: Sequence[Instant]) -> Task:
-    """Stores the instants of a shard under `folder`/.plan; `name` is the shard's file name."""
+def write_job(folder: Path, name: str, instants: Sequence[Instant], fits: Sequence[BodyFit | Reject] | None) -> Task:
+    """Stores what a worker needs for a shard under `folder`/.plan; `name` is the shard's file name. fits: None to
+    fit."""
     job = folder / PLAN_FOLDER / Path(name).with_suffix(".json").name
-    job.write_text(json.dumps(encode(list(instants))))
+    job.write_text(json.dumps(encode({"instants": list(instants), "fits": fits})))
     return Task(name, job, sum(len(instant.views) for instant in instants))
 
 
-def read_job(task: Task) -> tuple[Instant, ...]:
-    return decode(json.loads(task.job.read_text()))
+def read_job(task: Task) -> tuple[tuple[Instant, ...], tuple[BodyFit | Reject, ...] | None]:
+    job = decode(json.loads(task.job.read_text()))
+    return job["instants"], job["fits"]
 
 
 def settings_from(cls: type, values: dict):

@@ -1,11 +1,10 @@
 """Instants -> shard list and run.json: what a run will write, decided before the first worker starts.
 
-The plan is a function of the source, the settings and the seed alone. A run that is started again takes the layout from its own
-run.json, so that the same instants land in the same shards.
+The plan is a function of the source, the settings and the seed alone. A run that is started again takes the layout
+from its own run.json, so that the same instants land in the same shards.
 """
 
 import json
-import os
 import secrets
 import shutil
 from collections import Counter
@@ -17,15 +16,17 @@ import numpy as np
 
 from pipeline.body.model import BodyModel, load_body
 from pipeline.errors import InputError
-from pipeline.fit import FitSettings, Fitter
-from pipeline.jobs import PLAN_FOLDER, Task, encode, write_job
-from pipeline.records import Instant
+from pipeline.fit import FitSettings, Fitter, fits_file
+from pipeline.fit.fits_file import read_fits
+from pipeline.jobs import PLAN_FOLDER, Task, write_job
+from pipeline.records import BodyFit, Instant, Reject
+from pipeline.run_file import clear_leftovers, plain, previous_run, refuse_changes, remove_run, shard_name, write_run
 from pipeline.sampling import SamplingSettings
 from pipeline.sdf import BACKEND, SIGN_RULE
 from pipeline.shard_format import FORMAT, OFFSETS, SPLITS, VERSION, J, ShardHeader
-from pipeline.shards import RUN_FILE, read_run, safe_name
 from pipeline.skeletons import FIELD_JOINTS
 from pipeline.sources import Source, open_source
+from pipeline.sources.base import file_print
 from pipeline.version import code_commit
 
 # Left free on the disk beside the shards.
@@ -38,8 +39,9 @@ PACKED, JPEG_BYTES_A_PIXEL = 0.85, 0.45
 class PreprocessSettings:
     """What decides the content of the shards, apart from the source and the body.
 
-    crop_px: side of the nominal crop, pixels. margin: stored side over crop_px, room for augmentation. jpeg_quality: of the
-    stored crops, 1..100. shard_instants: instants a shard. offsets: how joint offsets are kept, see docs/shard-format.md.
+    crop_px: side of the nominal crop, pixels. margin: stored side over crop_px, room for augmentation. jpeg_quality:
+    of the stored crops, 1..100. shard_instants: instants a shard. offsets: how joint offsets are kept, see
+    docs/shard-format.md.
     """
 
     crop_px: int = 256
@@ -84,7 +86,8 @@ class Request:
 
 @dataclass(frozen=True)
 class Plan:
-    """run: the content of run.json before any shard is finished. tasks: one a shard, in order. split_views: views by split."""
+    """run: the content of run.json before any shard is finished. tasks: one a shard, in order. split_views: views by
+    split."""
 
     folder: Path
     settings: PreprocessSettings
@@ -98,32 +101,34 @@ class Plan:
 
 
 def make_plan(request: Request) -> Plan:
-    """Reads the source, decides the shards, writes the workers' files and run.json. Raises InputError before long work."""
-    previous = _previous(request)
+    """Reads the source, decides the shards, writes the workers' files and run.json. Raises InputError before long
+    work."""
+    previous = previous_run(request.out, request.append, request.overwrite)
     source = open_source(request.source, request.root, **_source_options(request, previous))
     body = load_body(request.body)
-    config = describe(request, body)
-    inputs = source.fingerprint()
+    fits = read_fits(request.fits_from, body) if request.fits_from else None
+    plan = {
+        "config": describe(request, body), "inputs": source.fingerprint(), "subjects": _subjects(request, previous),
+    }
     if previous is not None:
-        _refuse_changes(request, previous, config, inputs)
+        refuse_changes(request.out, previous, plan, request.append)
     everything = list(source.instants())
     layout = lay_out(request, previous, everything)
     if not layout:
         raise InputError(_nothing(request, source))
     by_id = {instant.id: instant for instant in everything}
     _check_disk(request, sum(len(by_id[i].views) for ids in layout for i in ids), previous)
-    run = {
+    run = plan | {
         "format": FORMAT, "version": VERSION, "run_id": previous["run_id"] if previous else secrets.token_hex(8),
-        "joint_set": FIELD_JOINTS.name, "state": "running", "config": config, "inputs": inputs,
-        "source": request.source, "root": str(request.root.resolve()), "code_commit": code_commit(),
-        "body": {"name": body.name, "sha256": body.sha256, "path": str(request.body.resolve()) if request.body else None},
-        "subjects": _subjects(request, previous), "betas": _solve_betas(request, previous, body, everything, layout, by_id),
-        "layout": layout, "shards": previous["shards"] if previous else [], "failed": [],
+        "state": "running", "source": request.source, "root": str(request.root.resolve()), "code_commit": code_commit(),
+        "joint_set": FIELD_JOINTS.name, "body_path": str(request.body.resolve()) if request.body else None,
+        "betas": _solve_betas(request, previous, body, everything, layout, by_id), "layout": layout,
+        "shards": previous["shards"] if previous else [], "failed": [],
         "rejects": [[r.key, r.stage, r.reason] for r in source.rejects],
     }
     if request.overwrite:
         remove_run(request.out)
-    tasks = _write_jobs(request, run, layout, by_id)
+    tasks = _write_jobs(request, run, layout, by_id, fits)
     write_run(request.out, run)
     return Plan(request.out, request.settings, run, tasks, split_counts([by_id[i] for ids in layout for i in ids]))
 
@@ -132,11 +137,11 @@ def describe(request: Request, body: BodyModel) -> dict:
     """Everything that decides the content but the annotations themselves: what must be equal to continue a run."""
     settings = request.settings
     return {
-        "source": request.source, "options": {k: v for k, v in sorted(request.options.items()) if v}, "limit": request.limit,
-        "body": {"name": body.name, "sha256": body.sha256}, "joint_set": FIELD_JOINTS.name,
+        "source": request.source, "options": {k: v for k, v in sorted(request.options.items()) if v},
+        "limit": request.limit, "body": {"name": body.name, "sha256": body.sha256}, "joint_set": FIELD_JOINTS.name,
         "crop": {"crop_px": settings.crop_px, "size": settings.size, "jpeg_quality": settings.jpeg_quality},
         "fit": plain(asdict(settings.fit)), "sampling": plain(asdict(settings.sampling)),
-        "fits_from": None, "seed": settings.seed, "shard_instants": settings.shard_instants,
+        "fits_from": fits_print(request.fits_from), "seed": settings.seed, "shard_instants": settings.shard_instants,
         "offsets": settings.offsets, "sdf": {"backend": BACKEND, "sign_rule": SIGN_RULE},
     }
 
@@ -144,8 +149,8 @@ def describe(request: Request, body: BodyModel) -> dict:
 def lay_out(request: Request, previous: dict | None, instants: Sequence[Instant]) -> list[list[str]]:
     """Ids of the instants of each shard.
 
-    A run that continues keeps its shards; instants of subjects that it lacks follow in new ones. `limit` takes that many
-    spread evenly over what is planned, so that every subject and action stays in.
+    A run that continues keeps its shards; instants of subjects that it lacks follow in new ones. `limit` takes that
+    many spread evenly over what is planned, so that every subject and action stays in.
     """
     if previous is not None and not request.append:
         return previous["layout"]
@@ -181,122 +186,40 @@ def _subjects(request: Request, previous: dict | None) -> list[str] | None:
 
 def _nothing(request: Request, source: Source) -> str:
     reasons = Counter(reject.reason.rsplit(": ", 1)[-1] for reject in source.rejects) + Counter(source.skipped)
-    why = "; ".join(f"{count} times: {reason}" for reason, count in reasons.most_common(3)) or "its annotations are empty"
+    listed = "; ".join(f"{count} times: {reason}" for reason, count in reasons.most_common(3))
+    why = listed or "its annotations are empty"
     return (
         f"{request.root} has no instant to preprocess as {request.source} ({why}). "
         f"`nvf-cli check-data {request.source} {request.root}` says what is there"
     )
 
 
-# --- continuing a run ------------------------------------------------------------------------------------------------
-
-
-def _previous(request: Request) -> dict | None:
-    """run.json of the run to continue; None for a new one."""
-    try:
-        request.out.mkdir(parents=True, exist_ok=True)
-        found = (request.out / RUN_FILE).exists()
-        strangers = [] if found else sorted(path.name for path in request.out.glob("shard-*.h5"))
-    except OSError as error:
-        raise InputError(f"{request.out} cannot be used as the output folder: {error.strerror}; choose another") from error
-    if strangers:
-        raise InputError(
-            f"{request.out} has shards ({strangers[0]}) but no {RUN_FILE} that lists them; choose another folder, or remove them"
-        )
-    if request.append and request.overwrite:
-        raise InputError("--append keeps what is there and --overwrite removes it; give one of them")
-    if request.append and not found:
-        raise InputError(f"{request.out} has no {RUN_FILE}, so there is nothing to append to; leave --append out")
-    return read_run(request.out) if found and not request.overwrite else None
-
-
-def _refuse_changes(request: Request, previous: dict, config: dict, inputs: dict) -> None:
-    """InputError that names every setting and file in which the run differs from the one it would continue."""
-    old, new = flatten(previous["config"]), flatten(config)
-    ignored = {"limit"} if request.append else set()
-    changes = [f"{key}: {old.get(key)} -> {new.get(key)}" for key in sorted({*old, *new} - ignored) if old.get(key) != new.get(key)]
-    files = {name for name in previous["inputs"] if inputs.get(name) != previous["inputs"][name]}
-    if not request.append:
-        files |= set(inputs) - set(previous["inputs"])
-        if previous["subjects"] != _subjects(request, previous):
-            changes.append(f"subjects: {previous['subjects'] or 'all'} -> {list(request.subjects or ()) or 'all'}")
-    changes += [f"annotation file {name}: {'changed' if name in inputs and name in previous['inputs'] else 'added or removed'}"
-                for name in sorted(files)]
-    if changes:
-        listed = "; ".join(changes[:6]) + ("" if len(changes) <= 6 else f"; and {len(changes) - 6} more")
-        raise InputError(
-            f"{request.out} holds a run that was made otherwise ({listed}). Give a new folder, repeat the command as it "
-            "was to continue it, or use --overwrite to remove it" + ("" if request.append else "; --append adds subjects")
-        )
-
-
-def plain(values: dict) -> dict:
-    """As JSON gives it back, so that a new configuration compares with a stored one."""
-    return json.loads(json.dumps(values, default=str))
-
-
-def flatten(config: dict, prefix: str = "") -> dict[str, object]:
-    """{"a": {"b": 1}} -> {"a.b": 1}."""
-    flat = {}
-    for key, value in config.items():
-        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
-
-
-def remove_run(folder: Path) -> None:
-    """Removes what a run wrote, and nothing else."""
-    run = folder / RUN_FILE
-    if run.exists():
-        try:
-            names = [safe_name(shard_name(k), folder) for k in range(len(json.loads(run.read_text())["layout"]))]
-        except (ValueError, KeyError, TypeError):
-            names = [path.name for path in folder.glob("shard-*.h5")]
-        run.unlink()
-        for name in names:
-            (folder / name).unlink(missing_ok=True)
-    clear_leftovers(folder)
-
-
-def clear_leftovers(folder: Path) -> None:
-    """Removes what a killed run may have left: unfinished files and the workers' plan. Only under the folder's lock."""
-    for path in folder.glob("*.tmp"):
-        path.unlink(missing_ok=True)
-    shutil.rmtree(folder / PLAN_FOLDER, ignore_errors=True)
-
-
-# --- files -----------------------------------------------------------------------------------------------------------
-
-
-def shard_name(index: int) -> str:
-    return f"shard-{index:05d}.h5"
-
-
-def write_run(folder: Path, run: dict) -> None:
-    """Replaces run.json at once. InputError when the folder cannot be written."""
-    partial = folder / f"{RUN_FILE}.tmp"
-    try:
-        with open(partial, "w") as file:
-            json.dump(run, file, indent=1, allow_nan=False)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, folder / RUN_FILE)
-    except OSError as error:
-        raise InputError(f"cannot write {folder / RUN_FILE}: {error.strerror}; free space or choose another folder") from error
-
-
-def _write_jobs(request: Request, run: dict, layout: list[list[str]], by_id: dict[str, Instant]) -> list[Task]:
+def _write_jobs(request: Request, run: dict, layout: list[list[str]], by_id: dict[str, Instant], fits) -> list[Task]:
     try:
         clear_leftovers(request.out)
         (request.out / PLAN_FOLDER).mkdir()
         context = {
-            "root": run["root"], "body": run["body"]["path"],
+            "root": run["root"], "body": run["body_path"],
             "header": asdict(shard_header(run)), "settings": asdict(request.settings), "betas": run["betas"],
-            "fits_from": str(request.fits_from.resolve()) if request.fits_from else None,
         }
         (request.out / PLAN_FOLDER / "context.json").write_text(json.dumps(context, default=str))
-        return [write_job(request.out, shard_name(k), [by_id[i] for i in ids]) for k, ids in enumerate(layout)]
+        return [
+            write_job(request.out, shard_name(k), [by_id[i] for i in ids], fits and [given_fit(fits, i) for i in ids])
+            for k, ids in enumerate(layout)
+        ]
     except OSError as error:
-        raise InputError(f"cannot write in {request.out}: {error.strerror}; free space or choose another folder") from error
+        raise InputError(
+            f"cannot write in {request.out}: {error.strerror}; free space or choose another folder"
+        ) from error
+
+
+def given_fit(fits: dict[str, BodyFit], instant_id: str) -> BodyFit | Reject:
+    return fits.get(instant_id) or Reject(instant_id, "fit", "the given fits have none for this instant")
+
+
+def fits_print(path: Path | None) -> dict | None:
+    """Size and sha256 of the file of fits that a run takes in place of its own."""
+    return file_print(path / fits_file.NAME if path.is_dir() else path) if path else None
 
 
 def shard_header(run: dict) -> ShardHeader:
@@ -304,7 +227,7 @@ def shard_header(run: dict) -> ShardHeader:
     config, sampling = run["config"], run["config"]["sampling"]
     return ShardHeader(
         run_id=run["run_id"], config=config, code_commit=run["code_commit"], source=run["source"],
-        body_model=run["body"]["name"], body_sha256=run["body"]["sha256"], sdf_backend=config["sdf"]["backend"],
+        body_model=config["body"]["name"], body_sha256=config["body"]["sha256"], sdf_backend=config["sdf"]["backend"],
         sdf_sign_rule=config["sdf"]["sign_rule"], offsets=config["offsets"], crop_px=config["crop"]["crop_px"],
         size=config["crop"]["size"], pool=sampling["pool"], voters=sampling["voters"],
     )

@@ -1,5 +1,6 @@
 """What a run tells while it works: a bar on a terminal, plain lines elsewhere, the same numbers in both."""
 
+import re
 import time
 from collections import Counter, deque
 from pathlib import Path
@@ -36,9 +37,12 @@ class Rate:
 
 
 def reason_of(reject: list[str]) -> str:
-    """"read: the image does not exist": what rejects are counted by. A reason's text before the last ": " says which."""
+    """"read: the image does not exist": what rejects are counted by.
+
+    The key and the reason's text before its last ": " say which item; numbers are masked.
+    """
     _, stage, reason = reject
-    return f"{stage}: {reason.rsplit(': ', 1)[-1]}"
+    return f"{stage}: {re.sub(r'-?[0-9][0-9.,]*', 'N', reason.rsplit(': ', 1)[-1].split(';')[0])}"
 
 
 class RunProgress:
@@ -84,7 +88,8 @@ class RunProgress:
             self.note(outcome.error)
         else:
             self.rejects.update(reason_of(reject) for reject in outcome.record.rejects)
-        if self.live is None and (self.clock() - self.printed >= PLAIN_EVERY_S or self.done_shards == self.total_shards):
+        due = self.clock() - self.printed >= PLAIN_EVERY_S or self.done_shards == self.total_shards
+        if self.live is None and due:
             self.printed = self.clock()
             self.note(self.line())
         return outcome
@@ -92,14 +97,16 @@ class RunProgress:
     def line(self) -> str:
         rate, left = self.rate(), self.total_views - self.done_views
         eta = clock_text(left / rate) if rate else "unknown"
-        text = f"{self.done_views}/{self.total_views} views, {self.done_shards}/{self.total_shards} shards, {rate:.1f} views/s, ETA {eta}"
+        text = f"{self.done_views}/{self.total_views} views, {self.done_shards}/{self.total_shards} shards, "
+        text += f"{rate:.1f} views/s, ETA {eta}"
         if self.failed:
             text += f", {self.failed} shards failed"
         return text + (f", rejects: {count_text(self.rejects)}" if self.rejects else "")
 
     def bar(self) -> Table:
         grid = Table.grid(padding=(0, 1))
-        grid.add_row(ProgressBar(total=max(1, self.total_views), completed=self.done_views, width=30), Text(self.line()))
+        bar = ProgressBar(total=max(1, self.total_views), completed=self.done_views, width=30)
+        grid.add_row(bar, Text(self.line()))
         return grid
 
 
@@ -109,17 +116,25 @@ def describe_plan(plan: Plan) -> str:
     listed = ", ".join(f"{name} {size / 1e9:.2f} GB" for name, size in sizes.items())
     splits = ", ".join(f"{views} {split}" for split, views in plan.split_views.items())
     return (
-        f"plan: {sum(map(len, plan.run['layout']))} instants, {plan.views} views ({splits}) in {len(plan.tasks)} shards; "
-        f"about {sizes[config['offsets']] / 1e9:.2f} GB with --offsets {config['offsets']} (of {'|'.join(OFFSETS)}: {listed})"
+        f"plan: {sum(map(len, plan.run['layout']))} instants, {plan.views} views ({splits}) in {len(plan.tasks)} "
+        f"shards; about {sizes[config['offsets']] / 1e9:.2f} GB with --offsets {config['offsets']} (of "
+        f"{'|'.join(OFFSETS)}: {listed})"
     )
+
+
+def count_rejects(run: dict) -> Counter[str]:
+    """How often each reason occurs in a run, its source's and its shards' rejects together."""
+    rejects = [*run["rejects"], *(reject for record in run["shards"] for reject in record["rejects"])]
+    return Counter(reason_of(reject) for reject in rejects)
 
 
 def summary(folder: Path, run: dict, seconds: float) -> str:
     """The closing lines of a run."""
     records = run["shards"]
-    rejects = Counter(reason_of(reject) for reject in [*run["rejects"], *(r for record in records for r in record["rejects"])])
+    rejects = count_rejects(run)
     lines = [
-        f"{folder}: {run['views']} views in {len(records)} shards, {sum(record['bytes'] for record in records) / 1e9:.3f} GB, "
+        f"{folder}: {run['views']} views in {len(records)} shards, "
+        f"{sum(record['bytes'] for record in records) / 1e9:.3f} GB, "
         f"{clock_text(seconds)} ({run['views'] / max(seconds, 1e-9):.1f} views/s)",
         f"fits: {sum(record['fit_valid'] for record in records)} of {run['views']} views valid, mean 3D error "
         f"{_mean(records, 'fit_error_mm', 'mm')}, mean reprojection {_mean(records, 'reprojection_px', 'px')}",
@@ -136,7 +151,8 @@ def _mean(records: list[dict], name: str, unit: str) -> str:
 
 
 def count_text(counts: Counter[str]) -> str:
-    return "; ".join(f"{count} x {reason}" for reason, count in counts.most_common(4)) + ("; ..." if len(counts) > 4 else "")
+    listed = [f"{count} x {reason}" for reason, count in counts.most_common(4)]
+    return "; ".join(listed + ["..."] * (len(counts) > 4))
 
 
 def clock_text(seconds: float) -> str:

@@ -6,6 +6,7 @@
 import fcntl
 import hashlib
 import importlib.util
+import logging
 import os
 import secrets
 from collections.abc import Callable, Iterator
@@ -18,7 +19,8 @@ from distributed import Client, LocalCluster, as_completed
 
 from pipeline.errors import InputError
 from pipeline.jobs import Task
-from pipeline.plan import Plan, Request, clear_leftovers, make_plan, write_run
+from pipeline.plan import Plan, Request, make_plan
+from pipeline.run_file import clear_leftovers, write_run
 from pipeline.shard_format import ShardRecord
 from pipeline.stages import make_shard
 from pipeline.threads import ONE_THREAD
@@ -56,7 +58,9 @@ class Workers:
 
     def __post_init__(self):
         if self.count < 0:
-            raise InputError(f"--workers is {self.count}; give 0 to work in this process, or how many processes to start")
+            raise InputError(
+                f"--workers is {self.count}; give 0 to work in this process, or how many processes to start"
+            )
 
 
 def preprocess(request: Request, workers: Workers, progress) -> dict:
@@ -109,7 +113,7 @@ def on_cluster(tasks: list[Task], workers: Workers, note: Callable[[str], None])
     """One future a task; the graph carries file names, results are summaries."""
     with dask.config.set(DASK_SETTINGS), cluster_of(workers) as cluster, Client(cluster) as client:
         link = client.dashboard_link if importlib.util.find_spec("bokeh") else "needs bokeh (pip install bokeh)"
-        note(f"workers: {len(client.scheduler_info(n_workers=-1)['workers'])} at {client.scheduler.address}, dashboard: {link}")
+        note(f"workers: {len(client.nthreads())} at {client.scheduler.address}, dashboard: {link}")
         run = secrets.token_hex(4)  # names no other run uses on a shared cluster
         keys = [f"{Path(task.name).stem}-{run}" for task in tasks]
         futures = client.map(attempt, tasks, key=keys, retries=ATTEMPTS - 1)
@@ -130,6 +134,7 @@ def cluster_of(workers: Workers) -> Iterator[LocalCluster | str]:
     if workers.scheduler is None:
         with LocalCluster(
             n_workers=workers.count, threads_per_worker=1, memory_limit=WORKER_MEMORY, dashboard_address="127.0.0.1:0",
+            silence_logs=logging.ERROR,
         ) as cluster:
             yield cluster
     elif workers.scheduler == "slurm":
@@ -146,7 +151,9 @@ def check_cluster(address: str) -> None:
         with Client(address, timeout=20) as client:
             threads = client.nthreads()
     except (OSError, ValueError) as error:
-        raise InputError(f"no Dask scheduler answers at {address} ({error}); start one with `dask scheduler`") from error
+        raise InputError(
+            f"no Dask scheduler answers at {address} ({error}); start one with `dask scheduler`"
+        ) from error
     several = {worker: n for worker, n in threads.items() if n > 1}
     if several:
         raise InputError(
@@ -160,7 +167,9 @@ def slurm_cluster():
     try:
         from dask_jobqueue import SLURMCluster
     except ImportError as error:
-        raise InputError("--scheduler slurm needs dask-jobqueue: pip install 'neural-voting-field-body[slurm]'") from error
+        raise InputError(
+            "--scheduler slurm needs dask-jobqueue: pip install 'neural-voting-field-body[slurm]'"
+        ) from error
     return SLURMCluster(job_script_prologue=[f"export {name}={value}" for name, value in ONE_THREAD.items()])
 
 
@@ -169,7 +178,8 @@ def slurm_cluster():
 
 @contextmanager
 def run_lock(folder: Path) -> Iterator[None]:
-    """One run a folder. The kernel holds the lock on the folder itself and drops it when the process ends, however it ends."""
+    """One run a folder. The kernel holds the lock on the folder itself and drops it when the process ends, however it
+    ends."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

@@ -137,8 +137,8 @@ class ShardView:
 class ShardRecord:
     """What run.json says about a shard.
 
-    fit_valid: views whose fit may be supervised. fit_error_mm, reprojection_px: means over the views that have one, else
-    None. rejects: (key, stage, reason) of what was left out of it.
+    fit_valid: views whose fit may be supervised. fit_error_mm, reprojection_px: means over the views that have one,
+    else None. rejects: (key, stage, reason) of what was left out of it.
     """
 
     name: str

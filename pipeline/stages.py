@@ -58,9 +58,11 @@ def make_shard(task: Task) -> ShardRecord:
     kept = finished_record(task.shard, worker.header)
     if kept is not None:
         return kept
-    instants = read_job(task)
+    instants, fits = read_job(task)
+    if fits is None:
+        fits = worker.fitter.fit(instants, worker.betas)
     views, rejects = [], []
-    for instant, fit in zip(instants, worker.fitter.fit(instants, worker.betas), strict=True):
+    for instant, fit in zip(instants, fits, strict=True):
         for row in shard_views(worker, instant, fit):
             (rejects if isinstance(row, Reject) else views).append(row)
     return write_shard(task.shard, worker.header, views, rejects)
@@ -85,7 +87,9 @@ def _worker(context: str) -> Worker:
     settings = settings_from(PreprocessSettings, values["settings"])
     body = load_body(Path(values["body"]) if values["body"] else None)
     if body.sha256 != header.body_sha256:
-        raise InputError(f"the body model {values['body']} changed since the run was planned; use --overwrite or restore it")
+        raise InputError(
+            f"the body model {values['body']} changed since the run was planned; use --overwrite or restore it"
+        )
     betas = {name: np.array(values) for name, values in values["betas"].items()}
     return Worker(Path(values["root"]), header, settings, body, body_surface(body), Fitter(body, settings.fit), betas)
 
@@ -94,8 +98,8 @@ def _worker(context: str) -> Worker:
 class Body:
     """The body of an instant as far as it is known, in the instant's frame.
 
-    fit, mesh, distance: None where the fit or its mesh failed, `failure` then says why. joints: (J, 3) metres; source: (J,) where
-    each is from. valid: (J,) which may be supervised or scored.
+    fit, mesh, distance: None where the fit or its mesh failed, `failure` then says why. joints: (J, 3) metres;
+    source: (J,) where each is from. valid: (J,) which may be supervised or scored.
     """
 
     fit: BodyFit | None
@@ -114,8 +118,8 @@ class Body:
 def shard_views(worker: Worker, instant: Instant, fit: BodyFit | Reject) -> Iterator[ShardView | Reject]:
     """The rows of one instant, and what was left out of it.
 
-    An instant with 3D joints of its own stays when its fit or mesh fails: `fit_valid` is then False, its samples are zeros and
-    the reject says so.
+    An instant with 3D joints of its own stays when its fit or mesh fails: `fit_valid` is then False, its samples are
+    zeros and the reject says so.
     """
     body = solve_body(worker, instant, fit)
     root = FIELD_JOINTS.root_index
@@ -154,7 +158,9 @@ def solve_body(worker: Worker, instant: Instant, fit: BodyFit | Reject) -> Body:
     return Body(None if failure else fit, mesh, distance, failure, joints, source, valid)
 
 
-def sample_crops(worker: Worker, body: Body, crops: list[tuple[View, Crop, bytes]]) -> list[FieldSamples | Reject | None]:
+def sample_crops(
+    worker: Worker, body: Body, crops: list[tuple[View, Crop, bytes]]
+) -> list[FieldSamples | Reject | None]:
     """Samples of every view; None where there is no mesh."""
     if body.mesh is None:
         return [None] * len(crops)
@@ -180,21 +186,22 @@ def shard_view(
         samples = replace(samples, joints=lattice, joint_offsets=offsets, root=root)
     joints_2d, joints_2d_valid = crop_joints_2d(view, instant.joint_set, crop)
     quality = body.fit and body.fit.quality
+    number = [v.id for v in instant.views].index(view.id)
     return ShardView(
         id=view.id, instant_id=instant.id, split=instant.split, subject=instant.subject or "", action=instant.action,
-        camera=view.camera_id, frame=instant.frame, image_path=view.image_path, K=crop.K, R_crop=crop.R, K_source=camera.K,
-        distortion=camera.distortion, box=view.box, root=root, joints=joints, joints_valid=body.valid,
+        camera=view.camera_id, frame=instant.frame, image_path=view.image_path, K=crop.K, R_crop=crop.R,
+        K_source=camera.K, distortion=camera.distortion, box=view.box, root=root, joints=joints, joints_valid=body.valid,
         joints_source=body.source, joints_2d=joints_2d, joints_2d_valid=joints_2d_valid,
         is_3d=instant.joints_3d is not None, has_world=instant.has_world, camera_assumed=camera.assumed, image=image,
         fit=parameters, fit_joints=fit_joints, fit_error_mm=quality.fit_error_mm if quality else float("nan"),
-        reprojection_px=quality.reprojection_px[[v.id for v in instant.views].index(view.id)] if quality else float("nan"),
+        reprojection_px=quality.reprojection_px[number] if quality else float("nan"),
         fit_valid=body.fit_valid, samples=samples,
     )
 
 
 def field_joints(instant: Instant, mesh: BodyMesh | None) -> tuple[np.ndarray, np.ndarray]:
-    """(J, 3) metres in the instant's frame, and (J,) where each is from: the dataset where it has that joint in 3D, else the
-    mesh."""
+    """(J, 3) metres in the instant's frame, and (J,) where each is from: the dataset where it has that joint in 3D,
+    else the mesh."""
     joints = np.zeros((J, 3)) if mesh is None else np.array(mesh.field_joints, np.float64)
     source = np.full(J, NO_JOINT if mesh is None else FIT_JOINT, np.uint8)
     if instant.joints_3d is not None:
@@ -207,8 +214,8 @@ def field_joints(instant: Instant, mesh: BodyMesh | None) -> tuple[np.ndarray, n
 def crop_joints_2d(view: View, joint_set: str, crop: Crop) -> tuple[np.ndarray, np.ndarray]:
     """The dataset's 2D joints in pixels of the crop, (J, 2) float32, and which it has, (J,) bool.
 
-    Each goes the way of the image: undistorted, turned to the crop's axes, projected. One that ends behind the crop's camera, or
-    so far out of the image that its distortion has no inverse, is not valid.
+    Each goes the way of the image: undistorted, turned to the crop's axes, projected. One that ends behind the crop's
+    camera, or so far out of the image that its distortion has no inverse, is not valid.
     """
     theirs, ours = match_joints(JOINT_SETS[joint_set], FIELD_JOINTS)
     pixels, valid = np.zeros((J, 2), np.float32), np.zeros(J, bool)
