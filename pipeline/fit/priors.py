@@ -70,7 +70,7 @@ _LIMITS = [
 LIMIT_SIGMA = 0.1
 
 
-def _row(name: str) -> int:
+def row_of(name: str) -> int:
     return SMPLX_22.index(name) - 1
 
 
@@ -133,11 +133,11 @@ def anatomical_prior(dtype: torch.dtype) -> GaussianPrior:
     for name, (mu, deviation) in _ANATOMY.items():
         # a mirror across x = 0 keeps turns about x and flips those about y and z; joints in the middle have only turns about x
         for joint, sign in ((mirror_name(name), -1.0), (name, 1.0)):
-            mean[_row(joint)] = torch.tensor([mu[0], sign * mu[1], sign * mu[2]], dtype=dtype)
-            sigma[_row(joint)] = torch.tensor(deviation, dtype=dtype)
+            mean[row_of(joint)] = torch.tensor([mu[0], sign * mu[1], sign * mu[2]], dtype=dtype)
+            sigma[row_of(joint)] = torch.tensor(deviation, dtype=dtype)
     correlation = torch.eye(3 * N_POSED, dtype=dtype)
     for a, axis_a, b, axis_b, value in _CORRELATIONS:
-        i, j = 3 * _row(a) + axis_a, 3 * _row(b) + axis_b
+        i, j = 3 * row_of(a) + axis_a, 3 * row_of(b) + axis_b
         correlation[i, j] = correlation[j, i] = value
     deviations = sigma.flatten()
     lowest, highest = _walls(mean)
@@ -149,13 +149,13 @@ def _walls(mean: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     lowest = torch.full_like(mean, -torch.inf)
     highest = torch.full_like(mean, torch.inf)
     for name, axis, low, high in _LIMITS:
-        row, other = _row(name), _row(mirror_name(name))
+        row, other = row_of(name), row_of(mirror_name(name))
         lowest[row, axis], highest[row, axis] = low, high
         lowest[other, axis], highest[other, axis] = (low, high) if axis == 0 else (-high, -low)
     return lowest - mean, highest - mean
 
 
-def l2_prior(dtype: torch.dtype, sigma: float = 0.3) -> GaussianPrior:
+def l2_prior(dtype: torch.dtype, sigma: float) -> GaussianPrior:
     """SMPLify-X's plain prior: squared axis-angle. sigma: radians, one standard deviation of every angle."""
     mean = torch.zeros(N_POSED, 3, dtype=dtype)
     open_ended = torch.full_like(mean, torch.inf)
@@ -163,7 +163,15 @@ def l2_prior(dtype: torch.dtype, sigma: float = 0.3) -> GaussianPrior:
 
 
 def make_prior(settings: FitSettings, dtype: torch.dtype):
-    """The prior that the settings name."""
-    if settings.prior == "l2":
-        return l2_prior(dtype)
-    return anatomical_prior(dtype)
+    """The prior that the settings name. All but the default have SMPLify-X's bending term with them, as there."""
+    from pipeline.fit import learned_priors
+
+    if settings.prior == "anatomical":
+        return anatomical_prior(dtype)
+    pose = {
+        "l2": lambda: l2_prior(dtype, 0.3),
+        "angle": lambda: l2_prior(dtype, 1.0),
+        "gmm": lambda: learned_priors.read_mixture(settings.prior_file, dtype),
+        "vposer": lambda: learned_priors.read_vposer(settings.prior_file, dtype),
+    }[settings.prior]()
+    return learned_priors.SumPrior(pose, learned_priors.BendingPrior(dtype))
