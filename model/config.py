@@ -1,7 +1,7 @@
 """A run's configuration: named ones, a TOML file on top of one, and back from a checkpoint's record."""
 
 import tomllib
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import get_type_hints
 
@@ -113,6 +113,11 @@ def merge(low: dict, high: dict) -> dict:
             merge(low.get(key, {}), value) if isinstance(value, dict) and isinstance(low.get(key, {}), dict) else value
         )
     return merged
+
+
+def with_train(config: Config, **changes) -> Config:
+    """The configuration with some train settings changed; None leaves one as it is."""
+    return replace(config, train=replace(config.train, **{k: v for k, v in changes.items() if v is not None}))
 
 
 def config_from_dict(tables: dict, origin: str = "configuration") -> Config:

@@ -347,13 +347,9 @@ class StepSampler(Sampler):
 def loader(dataset: ViewDataset, batches: Sampler | list, workers: int, pin: bool = False) -> DataLoader:
     """A DataLoader of `Batch`es; 0 workers makes them in this process, by the same code."""
     return DataLoader(
-        dataset,
-        batch_sampler=batches,
-        num_workers=workers,
-        collate_fn=_as_is,
-        worker_init_fn=_one_thread,
-        pin_memory=pin,
+        dataset, batch_sampler=batches, num_workers=workers, collate_fn=_as_is, worker_init_fn=_one_thread, pin_memory=pin,
         prefetch_factor=4 if workers else None,
+        generator=torch.Generator(),  # a loader takes a seed for its workers: not from the run's own generator
     )
 
 

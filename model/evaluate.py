@@ -7,17 +7,22 @@ source-camera axes.
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from rich.console import Console
+from rich.progress import Progress
 
 from model import metrics, protocols
-from model.dataset import ViewDataset, Views, evaluation_batches, loader
+from model.dataset import ViewDataset, Views, evaluation_batches, loader, need_views, read_views
 from model.protocols import DEFAULT, PROTOCOLS, Protocol
+from model.published import published
 from model.targets import reference_depth
+from pipeline.errors import InputError
 from pipeline.skeletons import JointSet
 
 ROOTS = ("predicted", "gt")
@@ -269,3 +274,67 @@ def write_json(path: Path, value: dict) -> None:
 def spread(n: int, count: int) -> np.ndarray:
     """At most `count` of n indices, evenly spread."""
     return np.unique(np.linspace(0, n - 1, min(n, count)).round().astype(int))
+
+
+def evaluate_run(
+    run: Path,
+    shards: Path,
+    split: str = "test",
+    protocol_name: str = DEFAULT,
+    root: str = "predicted",
+    truth_kind: str = "dataset",
+    allow_partial: bool = False,
+    device: str | None = None,
+) -> dict:
+    """Evaluate a run's best weights; leaves evaluation.json, predictions.npz and figures/ in it, and returns the
+    report.
+
+    Raises InputError for a missing run, an empty split, another joint set, or a protocol that does not fit the shards.
+    """
+    from model import figures
+    from model.runs import load_run
+    from model.train import choose_device
+
+    protocol = protocols.protocol(protocol_name)
+    device = choose_device(device)
+    network, config, record = load_run(run, device)
+    views = need_views(read_views([shards]), split, [shards])
+    if views.joint_set.name != config.network.joint_set:
+        raise InputError(
+            f"{run} predicts the joints {config.network.joint_set}, {shards} holds {views.joint_set.name}. Evaluate on shards of "
+            "the same joint set."
+        )
+    index, left_out = protocols.select(protocol, views.table, views.folders[0].run["source"])
+    with counting(len(index)) as advance:
+        predicted = predict_views(network, views, index, device, bf16=config.train.bf16, advance=advance)
+    mean_pose = network.mean_pose.cpu().numpy()
+    report = {
+        "model": config.network.model,
+        "run": str(run),
+        "shards": str(shards),
+        "shards_run_id": views.folders[0].run["run_id"],
+        "seed": config.train.seed,
+        "step": record["step"],
+        "parameters": record["parameters"],
+        "training_seconds": record["seconds"],
+        "commit": record["commit"],
+        "left_out": left_out,
+        **score(predicted, views, mean_pose, root, truth_kind, protocol, allow_partial),
+        "quoted": published(protocol.name),
+    }
+    truth, valid = ground_truth(views, predicted.view, truth_kind)
+    shown = predicted.at_scale(predicted.scale_true) if root == "gt" else predicted
+    errors = view_errors(shown, truth, valid, views.joint_set)
+    save_predictions(run / "predictions.npz", shown, views, errors)
+    write_json(run / "evaluation.json", report)
+    figures.evaluation_figures(run / "figures", run, report, shown, errors["mpjpe"], views, network)
+    return report
+
+
+@contextmanager
+def counting(total: int) -> Iterator[Callable[[int], None]]:
+    """A progress bar on a terminal, nothing elsewhere."""
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
+        task = progress.add_task("predicting", total=total)
+        yield lambda count: progress.advance(task, count)

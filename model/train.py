@@ -237,7 +237,9 @@ def evaluate_now(run: Run, job: Job, log: Logbook) -> None:
         save(run, job.folder / BEST, weights_only=True)
     errors = {name: row["mpjpe_mm"] for name, row in found["per_joint"].items()}
     log.validation(run.step, values, best, errors, found.get("voters", {}))
-    picture = figures.prediction_grid(predicted, validation, job.config.network.crop_px, PICTURES)
+    picture = figures.prediction_grid(
+        predicted, validation, job.config.network.crop_px, spread(len(index), PICTURES), side=160
+    )
     log.picture("validation", picture, run.step)
 
 

@@ -185,3 +185,32 @@ def make_folder(path: Path, train: int = 32, validation: int = 6, test: int = 8)
     views += [make_view(1000 + n, "validation", "S8") for n in range(validation)]
     views += [make_view(2000 + n, "test", "S9", "Sitting" if n % 2 else "Walking") for n in range(test)]
     return write_folder(path, views)
+
+
+def tiny_config(model: str = "nvf", **train):
+    """A network of a few thousand weights that takes these crops."""
+    from model.config import config_from_dict, load_config, merge
+
+    settings = {
+        "steps": 12,
+        "batch_size": 4,
+        "evaluations": 2,
+        "evaluate_views": 3,
+        "log_every": 2,
+        "save_every": 4,
+        "warmup": 2,
+        "workers": 0,
+        "average": 0.9,
+    }
+    changes = {
+        "network": {
+            "crop_px": CROP,
+            "encoder": {"channels": 8, "context": 16},
+            "field": {"hidden": (32, 32)},
+            "voting": {"cells": 8, "most": 64, "nearest": 16},
+            "slices": 8,
+        },
+        "train": settings | train,
+        "draw": {"points": 96},
+    }
+    return config_from_dict(merge(load_config("small", model).to_dict(), changes))

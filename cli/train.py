@@ -1,0 +1,66 @@
+"""`nvf-cli train`: learn a voting field, or a network that it is compared with, from shards."""
+
+from pathlib import Path
+
+import click
+
+from pipeline.errors import InputError
+
+
+@click.command("train")
+@click.argument("shards", type=click.Path(path_type=Path))
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--config", default=None, help="small (default), base, or a TOML file (docs/training.md).")
+@click.option(
+    "--model", default=None, help="nvf (default), nvf-published, nosdf, holistic, heatmap25d, volumetric or mean_pose."
+)
+@click.option(
+    "--also", multiple=True, metavar="SHARDS:WEIGHT", help="More shards; WEIGHT is how often relative to the first."
+)
+@click.option(
+    "--minutes", type=click.FloatRange(min=0, min_open=True), help="Steps for this long, from a short timing."
+)
+@click.option("--seed", type=click.IntRange(min=0), default=None, help="Overrides the configuration's.")
+@click.option(
+    "--workers", type=click.IntRange(min=0), default=None, help="Loader processes; overrides the configuration's."
+)
+@click.option("--device", default=None, help="cpu, cuda, cuda:1 ...; default: a GPU if there is one.")
+@click.option("--resume", is_flag=True, help="Go on from RUN's last checkpoint.")
+def command(shards, run, config, model, also, minutes, seed, workers, device, resume):
+    """Train on SHARDS (the output of preprocess) and write checkpoints, curves and records into RUN.
+
+    The same command under `torchrun --nproc-per-node N $(which nvf-cli) train ...` uses N GPUs.
+    """
+    from model.config import load_config, with_train
+    from model.train import train
+
+    if resume and (model or minutes or seed is not None or workers is not None):
+        raise InputError(
+            "--resume goes on with the run's own settings; leave out --model, --minutes, --seed and --workers."
+        )
+    settings = None
+    if config is not None or not resume:
+        settings = with_train(load_config(config or "small", model), seed=seed, workers=workers)
+    record = train(shards, run, settings, [folder_and_weight(text) for text in also], resume, device, minutes)
+    best = record["best"]
+    if best is None:
+        click.echo(
+            f"{run}: {record['step']} steps in {record['seconds']:.0f} s. No validation views: the last weights are kept."
+        )
+    else:
+        click.echo(
+            f"{run}: {record['step']} steps in {record['seconds']:.0f} s. Best on validation: MPJPE {best['mpjpe_mm']:.1f} mm "
+            f"at step {best['step']} (mean pose {best['mean_pose_mpjpe_mm']:.1f} mm)."
+        )
+
+
+def folder_and_weight(text: str) -> tuple[Path, float]:
+    """ "shards:0.5" -> (shards, 0.5)."""
+    path, colon, weight = text.rpartition(":")
+    try:
+        value = float(weight)
+    except ValueError:
+        value = -1.0
+    if not colon or not path or not 0 < value < float("inf"):
+        raise InputError(f"--also {text}: write SHARDS:WEIGHT with a weight above 0, for example shards-coco:0.5.")
+    return Path(path), value

@@ -1,0 +1,214 @@
+import json
+import math
+import multiprocessing
+import os
+import signal
+import socket
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from model import train as loop
+from model.checkpoint import load_checkpoint
+from model.dataset import ViewDataset, read_views
+from model.logbook import read_history
+from model.nvf import MODELS
+from model.optimise import TrainConfig, learning_rate
+from model.runs import LAST, load_run, training_statistics
+from model.train import train
+from pipeline.errors import InputError
+from tests.model.capsules import make_folder, make_view, tiny_config, write_folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory):
+    return make_folder(tmp_path_factory.mktemp("train") / "shards", 24, 4, 4)
+
+
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory, shards):
+    folder = tmp_path_factory.mktemp("train") / "run"
+    return folder, train(shards, folder, tiny_config(), device="cpu")
+
+
+def losses(folder):
+    return [(row["step"], row["total"]) for row in read_history(folder) if row["kind"] == "train"]
+
+
+def test_a_run_leaves_what_is_needed_to_go_on_and_to_predict(whole_run, shards):
+    folder, record = whole_run
+    assert [step for step, _ in losses(folder)] == [2, 4, 6, 8, 10, 12]
+    assert [row["step"] for row in read_history(folder) if row["kind"] == "validation"] == [6, 12]
+    assert record["step"] == 12 and record["best"]["mpjpe_mm"] > 0
+    assert record["data"][0]["train_views"] == 24 and len(record["commit"]) >= 5
+    assert json.loads((folder / "last.json").read_text())["config"]["train"]["steps"] == 12
+    network, config, _ = load_run(folder)
+    assert config == tiny_config()
+    mean = read_views([shards])["train"]["joints"].mean(0)
+    np.testing.assert_allclose(network.mean_pose.numpy(), mean, atol=1e-6)
+    assert list((folder / "tensorboard").iterdir())
+
+
+def test_a_killed_run_resumes_with_the_same_losses_to_the_bit(tmp_path, shards, whole_run):
+    folder = tmp_path / "killed"
+    child = multiprocessing.get_context("fork").Process(
+        target=lambda: train(shards, folder, tiny_config(workers=1), device="cpu")
+    )
+    child.start()
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not (folder / "history.jsonl").exists() or len(read_history(folder)) < 3:
+        time.sleep(0.005)
+    os.kill(child.pid, signal.SIGKILL)
+    child.join()
+    stopped = load_checkpoint(folder / LAST).record["step"]
+    assert stopped < 12
+    train(shards, folder, None, resume=True, device="cpu")
+    assert losses(folder) == losses(whole_run[0])
+    for name in ("last", "best"):
+        a, b = (load_checkpoint(f / f"{name}.safetensors").tensors for f in (folder, whole_run[0]))
+        assert a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+@pytest.mark.parametrize("model", [name for name in MODELS if name != "nvf"])
+def test_every_network_goes_through_the_same_loop(tmp_path, shards, model):
+    record = train(shards, tmp_path / model, tiny_config(model, steps=4, evaluations=1), device="cpu")
+    assert record["step"] == (0 if model == "mean_pose" else 4)
+    if model == "mean_pose":
+        assert record["best"]["mpjpe_mm"] == pytest.approx(record["best"]["mean_pose_mpjpe_mm"], abs=0.01)
+
+
+def test_a_loss_that_is_not_a_number_names_view_and_shard_before_the_weights_are_spoilt(tmp_path, shards, monkeypatch):
+    plain = ViewDataset.view
+
+    def poisoned(self, epoch, index):
+        row = plain(self, epoch, index)
+        if self.views["id"][index] == "S1/Walking/000005/1":
+            row["joints"] = row["joints"] * np.float32("nan")
+        return row
+
+    monkeypatch.setattr(ViewDataset, "view", poisoned)
+    with pytest.raises(InputError, match=r"view S1/Walking/000005/1 of .*shard-00000\.h5 \(total, .*vote.*\)"):
+        train(shards, tmp_path / "run", tiny_config(), device="cpu")
+    tensors = load_checkpoint(tmp_path / "run" / LAST).tensors
+    assert all(torch.isfinite(t).all() for t in tensors.values() if t.is_floating_point())
+
+
+def test_views_without_any_label_change_nothing(tmp_path):
+    blank = {"is_3d": False, "fit_valid": False, "joints_2d_valid": np.zeros(17, bool)}
+    views = [make_view(0, "train", "S1")] + [make_view(n, "train", "S1", **blank) for n in range(1, 4)]
+    shards = write_folder(tmp_path / "mixed", views)
+    train(shards, tmp_path / "run", tiny_config(steps=8, batch_size=1, log_every=1, save_every=4), device="cpu")
+    totals = [total for _, total in losses(tmp_path / "run")]
+    assert sorted(total > 0 for total in totals) == [False] * 6 + [True] * 2 and min(totals) == 0
+
+    nothing = write_folder(tmp_path / "nothing", views[1:])
+    with pytest.raises(InputError, match="none of the 3 training views has a valid label"):
+        train(nothing, tmp_path / "run2", tiny_config(), device="cpu")
+
+
+def test_minutes_become_steps(tmp_path, shards):
+    record = train(shards, tmp_path / "run", tiny_config(evaluations=1), device="cpu", minutes=0.01)
+    timing = record["timing"]
+    assert record["config"]["train"]["steps"] == timing["steps"] == record["step"]
+    assert timing["steps"] == max(1, int(0.6 / timing["step_seconds"]))
+
+
+def test_folders_are_mixed_by_weight(tmp_path, shards):
+    other = write_folder(tmp_path / "other", [make_view(n, "train", "S5") for n in range(60, 66)])
+    record = train(shards, tmp_path / "run", tiny_config(steps=4), also=[(other, 0.5)], device="cpu")
+    assert [row["weight"] for row in record["data"]] == [1.0, 0.5]
+    with pytest.raises(InputError, match="trained on other data"):
+        train(shards, tmp_path / "run", None, resume=True, device="cpu")
+
+
+def _rank(rank, port, shards, folder):
+    os.environ |= {
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": "2",
+        "MASTER_ADDR": "localhost",
+        "MASTER_PORT": str(port),
+    }
+    torch.set_num_threads(1)
+    train(shards, folder, tiny_config(steps=4, evaluations=1), device="cpu")
+
+
+def test_two_processes_train_one_network(tmp_path, shards):
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    context = multiprocessing.get_context("fork")
+    children = [context.Process(target=_rank, args=(rank, port, shards, tmp_path / "two")) for rank in range(2)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join(60)
+    assert [child.exitcode for child in children] == [0, 0]
+    alone = tmp_path / "one"
+    train(shards, alone, tiny_config(steps=4, evaluations=1), device="cpu")
+    two, one = (load_checkpoint(f / LAST) for f in (tmp_path / "two", alone))
+    assert two.record["processes"] == 2
+    # same global batches: gradients differ only in what each process averages over and draws
+    start = load_checkpoint_of_start(tmp_path, shards)
+    moved = [
+        torch.cat([(c.part("network")[k] - v).flatten() for k, v in start.items() if v.is_floating_point()])
+        for c in (one, two)
+    ]
+    assert torch.nn.functional.cosine_similarity(*moved, dim=0) > 0.8
+
+
+def load_checkpoint_of_start(tmp_path, shards):
+    """The weights of step 0."""
+    from model.nvf import build_network
+
+    torch.manual_seed(0)
+    config = tiny_config()
+    return build_network(config.network, training_statistics(read_views([shards])["train"], config)).state_dict()
+
+
+def test_refusals(tmp_path, shards, whole_run):
+    folder = whole_run[0]
+    with pytest.raises(InputError, match="holds a run already"):
+        train(shards, folder, tiny_config(), device="cpu")
+    with pytest.raises(InputError, match="no such checkpoint"):
+        train(shards, tmp_path / "none", None, resume=True)
+    with pytest.raises(InputError, match="another configuration: network.model"):
+        train(shards, folder, tiny_config("heatmap25d"), resume=True, device="cpu")
+    with pytest.raises(InputError, match="--device cuda:7: this machine cannot"):
+        train(shards, tmp_path / "x", tiny_config(), device="cuda:7")
+    only_test = write_folder(tmp_path / "only", [make_view(0, "test", "S9")])
+    with pytest.raises(InputError, match="no view of the split 'train'"):
+        train(only_test, tmp_path / "y", tiny_config(), device="cpu")
+
+
+def test_the_rate_rises_and_falls():
+    config = TrainConfig(steps=1000, warmup=100, learning_rate=1.0)
+    rates = [learning_rate(config, step) for step in range(1000)]
+    assert rates[0] < 0.01 and 0.97 < max(rates) <= 1 and rates.index(max(rates)) in range(99, 102)
+    assert rates[-1] < 1e-4 and rates[500] == pytest.approx(0.5, abs=1e-3)
+    steps = TrainConfig(steps=100, warmup=0, learning_rate=1.0, schedule="steps", milestones=(0.5, 0.75))
+    assert [round(math.log10(learning_rate(steps, k))) for k in (0, 49, 50, 74, 75, 99)] == [0, 0, -1, -1, -2, -2]
+
+
+def test_looks_at_validation_are_spread_and_end_with_the_last_step():
+    for steps, times in ((12, 2), (100, 7), (5, 9)):
+        due = [step for step in range(1, steps + 1) if loop.evaluation_due(step, steps, times)]
+        assert len(due) == min(steps, times) and due[-1] == steps
+
+
+@pytest.mark.parametrize(
+    "change", [{"steps": 0}, {"optimizer": "sgd"}, {"save_every": 7, "log_every": 2}, {"average": 1.0}]
+)
+def test_settings_out_of_range_are_refused(change):
+    with pytest.raises(ValueError, match=next(iter(change))):
+        TrainConfig(**change)
