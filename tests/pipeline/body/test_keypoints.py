@@ -93,4 +93,5 @@ def test_unknown_joint_set_lists_the_known(body):
 def test_face_set_is_openposes_inner_face():
     names = OPENPOSE_FACE.names  # OpenPose's keypoint 17 + index
     assert len(names) == 51
-    assert (names[0], names[13], names[31], names[50]) == ("right_brow1", "nose_ridge4", "right_mouth_corner", "right_inner_lip_bottom")
+    ends = [names[k] for k in (0, 13, 31, 50)]
+    assert ends == ["right_brow1", "nose_ridge4", "right_mouth_corner", "right_inner_lip_bottom"]
