@@ -174,7 +174,7 @@ def score(
         "gt": predicted.at_scale(np.where(np.isfinite(predicted.scale_true), predicted.scale_true, predicted.scale)),
     }
     table = {name: views[name][index] for name in ("subject", "action")}
-    real = all(folder.run.get("real", True) for folder in views.folders)
+    real = all(protocols.is_recorded(folder.run) for folder in views.folders)
 
     def judge(joints: np.ndarray) -> dict:
         return protocols.score(protocol, joints, truth, table, valid, real, allow_partial)
