@@ -68,7 +68,9 @@ def measure(root: Path, bodies: int) -> dict[str, float]:
     mean, truth = view_poses(train).mean(0), view_poses(test)
     guess = np.broadcast_to(mean, truth.shape)
     nearest = nearest_pa(*(np.stack([i.joints_3d for i in instants]) for instants in (test, train)))
-    inside = np.stack([in_image(view.joints_2d, view.camera.width, view.camera.height) & (view.confidence > 0) for view in views])
+    inside = np.stack(
+        [in_image(view.joints_2d, view.camera.width, view.camera.height) & (view.confidence > 0) for view in views]
+    )
     true_bodies = read_truth(root, load_body())
     ids = list(true_bodies.index)
     shares, depths = buried(true_bodies, ids[:: max(1, len(ids) // bodies)])

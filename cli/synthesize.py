@@ -11,8 +11,12 @@ import click
 @click.option("--seed", default=0, show_default=True, help="Same seed, same bytes.")
 @click.option("--instants", default=1500, show_default=True, help="Rendered moments in total; each gives four images.")
 @click.option("--image-px", default=256, show_default=True, help="Side of the images.")
-@click.option("--workers", default=os.cpu_count(), show_default="number of cores", help="Processes; 0 works in this one.")
-@click.option("--body", "body_file", type=click.Path(path_type=Path), help="A licensed SMPLX_*.npz in place of the free body.")
+@click.option(
+    "--workers", default=os.cpu_count(), show_default="number of cores", help="Processes; 0 works in this one."
+)
+@click.option(
+    "--body", "body_file", type=click.Path(path_type=Path), help="A licensed SMPLX_*.npz in place of the free body."
+)
 def command(out: Path, seed: int, instants: int, image_px: int, workers: int, body_file: Path | None):
     """Write a synthetic capture to the new folder OUT: people in motion, four cameras, true joints.
 
@@ -20,17 +24,37 @@ def command(out: Path, seed: int, instants: int, image_px: int, workers: int, bo
     OUT/contact_sheet.png.
     """
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     from pipeline.body.model import load_body
     from pipeline.sources.synthetic import CaptureSettings, write_capture
 
     settings = CaptureSettings(seed=seed, instants=instants, image_px=image_px)
-    columns = (TextColumn("filming"), BarColumn(), MofNCompleteColumn(), TextColumn("instants"), TimeElapsedColumn(),
-               TextColumn("ETA"), TimeRemainingColumn())
+    columns = (
+        TextColumn("filming"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("instants"),
+        TimeElapsedColumn(),
+        TextColumn("ETA"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task("filming", total=instants)
         mark = write_capture(
-            out, load_body(body_file), settings, workers, lambda done, total: bar.update(task, completed=done, total=total)
+            out,
+            load_body(body_file),
+            settings,
+            workers,
+            lambda done, total: bar.update(task, completed=done, total=total),
         )
-    click.echo(f"{out}: {mark['instants']} instants, {mark['views']} images, seed {seed}. Look at {out / 'contact_sheet.png'}.")
+    click.echo(
+        f"{out}: {mark['instants']} instants, {mark['views']} images, seed {seed}. Look at {out / 'contact_sheet.png'}."
+    )

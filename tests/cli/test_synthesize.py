@@ -15,10 +15,21 @@ def test_synthesize_hands_its_options_on(tmp_path, monkeypatch):
 
     monkeypatch.setattr("pipeline.sources.synthetic.write_capture", record)
     monkeypatch.setattr("pipeline.body.model.load_body", lambda path: ("body", path))
-    arguments = ["synthesize", str(tmp_path / "out"), "--seed", "5", "--instants", "9", "--image-px", "128", "--workers", "0"]
+    arguments = [
+        "synthesize",
+        str(tmp_path / "out"),
+        "--seed",
+        "5",
+        "--instants",
+        "9",
+        "--image-px",
+        "128",
+        "--workers",
+        "0",
+    ]
     result = CliRunner().invoke(nvf, arguments)
     assert result.exit_code == 0, result.output
-    (out, body, settings, workers), = calls
+    ((out, body, settings, workers),) = calls
     assert (out, body, workers) == (tmp_path / "out", ("body", None), 0)
     assert (settings.seed, settings.instants, settings.image_px) == (5, 9, 128)
     assert "9 instants, 36 images" in result.output

@@ -15,7 +15,9 @@ _JOINT = {name: k for k, name in enumerate(SMPLX_55.names)}
 PATTERNS = ("plain", "plain", "stripes_y", "stripes_x", "stripes_diagonal", "checks", "dots", "blotches", "halves")
 # Linear mixes of these two cover people's skin; hair comes from the list. sRGB 0..255.
 _SKIN = np.array([[255, 219, 190], [232, 186, 148], [198, 140, 98], [141, 91, 60], [82, 51, 36]], float)
-_HAIR = np.array([[25, 20, 18], [60, 40, 28], [105, 70, 40], [165, 120, 65], [205, 170, 110], [140, 60, 30], [150, 148, 145]], float)
+_HAIR = np.array(
+    [[25, 20, 18], [60, 40, 28], [105, 70, 40], [165, 120, 65], [205, 170, 110], [140, 60, 30], [150, 148, 145]], float
+)
 
 
 @dataclass(frozen=True)
@@ -43,9 +45,18 @@ def make_landmarks(template: np.ndarray, joints: np.ndarray, nose: int) -> Landm
     skull = template[template[:, 1] > eyes[:, 1].mean() + 0.01]
     head = np.array([0.0, eyes[:, 1].mean(), 0.5 * (skull[:, 2].min() + skull[:, 2].max())])
     return Landmarks(
-        ankle=at["left_ankle"][1], knee=at["left_knee"][1], crotch=at["left_hip"][1] - 0.07, waist=at["spine1"][1] + 0.06,
-        shoulder=at["left_shoulder"][1], neck=at["neck"][1], shoulder_x=at["left_shoulder"][0], wrist_x=at["left_wrist"][0],
-        eyes=eyes, nose=template[nose], head=head, chest_z=at["spine3"][2],
+        ankle=at["left_ankle"][1],
+        knee=at["left_knee"][1],
+        crotch=at["left_hip"][1] - 0.07,
+        waist=at["spine1"][1] + 0.06,
+        shoulder=at["left_shoulder"][1],
+        neck=at["neck"][1],
+        shoulder_x=at["left_shoulder"][0],
+        wrist_x=at["left_wrist"][0],
+        eyes=eyes,
+        nose=template[nose],
+        head=head,
+        chest_z=at["spine3"][2],
     )
 
 
@@ -93,7 +104,10 @@ def _colour(rng: np.random.Generator) -> np.ndarray:
 
 def _cloth(rng: np.random.Generator) -> Cloth:
     return Cloth(
-        PATTERNS[rng.integers(len(PATTERNS))], np.stack([_colour(rng), _colour(rng)]), rng.uniform(0.04, 0.16), rng.random(),
+        PATTERNS[rng.integers(len(PATTERNS))],
+        np.stack([_colour(rng), _colour(rng)]),
+        rng.uniform(0.04, 0.16),
+        rng.random(),
         bool(rng.random() < 0.3),
     )
 
@@ -104,15 +118,29 @@ def draw_outfit(rng: np.random.Generator, marks: Landmarks) -> Outfit:
     low = int(min(tone, len(_SKIN) - 2))
     skin = _SKIN[low] + (tone - low) * (_SKIN[low + 1] - _SKIN[low])
     return Outfit(
-        skin=skin, lips=skin * [0.86, 0.55, 0.55], hair=_HAIR[rng.integers(len(_HAIR))] * rng.uniform(0.8, 1.15),
+        skin=skin,
+        lips=skin * [0.86, 0.55, 0.55],
+        hair=_HAIR[rng.integers(len(_HAIR))] * rng.uniform(0.8, 1.15),
         hair_style=str(rng.choice(["short", "long", "bun", "cap", "bald"], p=[0.38, 0.3, 0.1, 0.12, 0.1])),
-        hairline=(rng.uniform(0.035, 0.065), rng.uniform(-0.11, -0.05)), beard=bool(rng.random() < 0.15),
-        top=_cloth(rng), bottom=_cloth(rng), shoes=_cloth(rng),
-        hem=rng.uniform(marks.crotch - 0.12, marks.waist), sleeve=rng.uniform(marks.shoulder_x - 0.01, marks.wrist_x + 0.02),
-        neckline=marks.neck + rng.uniform(-0.10, 0.05), neck_v=rng.uniform(0.0, 1.2),
-        trouser_end=rng.uniform(marks.ankle - 0.02, marks.crotch - 0.05) if rng.random() < 0.6 else marks.ankle + rng.uniform(-0.03, 0.06),
-        shoe_end=marks.ankle + rng.uniform(-0.04, 0.16), zip=bool(rng.random() < 0.35),
-        badge=(rng.uniform(-0.1, 0.1), marks.shoulder - rng.uniform(0.08, 0.3), rng.uniform(0.03, 0.09) if rng.random() < 0.6 else 0.0),
+        hairline=(rng.uniform(0.035, 0.065), rng.uniform(-0.11, -0.05)),
+        beard=bool(rng.random() < 0.15),
+        top=_cloth(rng),
+        bottom=_cloth(rng),
+        shoes=_cloth(rng),
+        hem=rng.uniform(marks.crotch - 0.12, marks.waist),
+        sleeve=rng.uniform(marks.shoulder_x - 0.01, marks.wrist_x + 0.02),
+        neckline=marks.neck + rng.uniform(-0.10, 0.05),
+        neck_v=rng.uniform(0.0, 1.2),
+        trouser_end=rng.uniform(marks.ankle - 0.02, marks.crotch - 0.05)
+        if rng.random() < 0.6
+        else marks.ankle + rng.uniform(-0.03, 0.06),
+        shoe_end=marks.ankle + rng.uniform(-0.04, 0.16),
+        zip=bool(rng.random() < 0.35),
+        badge=(
+            rng.uniform(-0.1, 0.1),
+            marks.shoulder - rng.uniform(0.08, 0.3),
+            rng.uniform(0.03, 0.09) if rng.random() < 0.6 else 0.0,
+        ),
         slant=rng.normal(0, 0.12),
     )
 
@@ -122,8 +150,10 @@ def garment_masks(outfit: Outfit, marks: Landmarks, p: np.ndarray) -> dict[str, 
     x, y, z = p.T
     side = np.abs(x)
     front = np.clip((z - marks.chest_z) / 0.1, 0, 1)
-    top = np.minimum(np.minimum(y - outfit.hem - outfit.slant * x, outfit.sleeve - side),
-                     outfit.neckline - outfit.neck_v * front * np.maximum(0.10 - side, 0) + 0.6 * np.maximum(side - 0.07, 0) - y)
+    top = np.minimum(
+        np.minimum(y - outfit.hem - outfit.slant * x, outfit.sleeve - side),
+        outfit.neckline - outfit.neck_v * front * np.maximum(0.10 - side, 0) + 0.6 * np.maximum(side - 0.07, 0) - y,
+    )
     return {
         "top": top,
         "bottom": np.minimum(y - outfit.trouser_end, marks.waist + 0.02 - y),
@@ -149,8 +179,14 @@ def _hair(outfit: Outfit, marks: Landmarks, p: np.ndarray) -> np.ndarray:
     return np.where(p[:, 1] > marks.neck - 0.02, above, -1.0)
 
 
-def clothe(outfit: Outfit, marks: Landmarks, template: np.ndarray, normals: np.ndarray, rng: np.random.Generator,
-           garment_m: tuple[float, float]) -> np.ndarray:
+def clothe(
+    outfit: Outfit,
+    marks: Landmarks,
+    template: np.ndarray,
+    normals: np.ndarray,
+    rng: np.random.Generator,
+    garment_m: tuple[float, float],
+) -> np.ndarray:
     """(V, 3) metres to add to the zero-pose vertices: clothes and hair stand off the skin by smooth noise within `garment_m`."""
     masks = garment_masks(outfit, marks, template)
     low, high = garment_m

@@ -13,8 +13,8 @@ HEIGHT = {"train": (0.7, 2.1), "held_out": (2.4, 2.9)}
 def draw_cameras(rng: np.random.Generator, image_px: int, held_out: bool) -> tuple[Camera, ...]:
     """The four cameras of a subject. World metres, z up.
 
-    Distance and focal length vary together so that a standing person is roughly 0.55 to 0.7 of the image high. held_out: camera 4 stands higher than
-    any camera of the other subjects.
+    Distance and focal length vary together so that a standing person is roughly 0.5 to 0.7 of the image high.
+    held_out: camera 4 stands higher than any camera of the other subjects.
     """
     start = rng.uniform(0, 2 * np.pi)
     cameras = []
@@ -24,11 +24,17 @@ def draw_cameras(rng: np.random.Generator, image_px: int, held_out: bool) -> tup
         distance = rng.uniform(3.6, 5.8)
         zoom = distance / rng.uniform(2.9, 3.7)
         centre = np.array([distance * np.cos(angle), distance * np.sin(angle), height])
-        aim = np.array([*rng.normal(0, 0.2, 2), rng.uniform(0.65, 1.05)])
+        aim = np.array([*rng.normal(0, 0.3, 2), rng.uniform(0.65, 1.05)])
         R = look_from(centre, aim, rng.normal(0, 0.03))
         scale = image_px / SOURCE_PX
         fx, fy, cx, cy = intrinsics[:4]
-        K = np.array([[fx * scale * zoom, 0, (cx + 0.5) * scale - 0.5], [0, fy * scale * zoom, (cy + 0.5) * scale - 0.5], [0, 0, 1]])
+        K = np.array(
+            [
+                [fx * scale * zoom, 0, (cx + 0.5) * scale - 0.5],
+                [0, fy * scale * zoom, (cy + 0.5) * scale - 0.5],
+                [0, 0, 1],
+            ]
+        )
         cameras.append(Camera(K, R, -R @ centre, image_px, image_px))
     return tuple(cameras)
 

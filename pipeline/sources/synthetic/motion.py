@@ -9,12 +9,22 @@ from scipy.spatial.transform import Rotation
 
 from pipeline.skeletons import SMPLX_55
 from pipeline.sources.synthetic.people import Person, Rig, chain, penetration
-from pipeline.sources.synthetic.poses import HIGH, INDEX, LOW, REPERTOIRES, ArmBank, neutral_pose, pose_rotations, sample_pose
+from pipeline.sources.synthetic.poses import HIGH, INDEX, LOW, neutral_pose, pose_rotations
+from pipeline.sources.synthetic.repertoire import REPERTOIRES, ArmBank, sample_pose
 
 RATE_HZ = 50
 # Where the body can touch the floor, with the distance of the skin from the joint (metres).
-_FLOOR = {"left_ankle": 0.07, "right_ankle": 0.07, "left_foot": 0.025, "right_foot": 0.025, "left_knee": 0.055, "right_knee": 0.055,
-          "pelvis": 0.12, "left_wrist": 0.03, "right_wrist": 0.03}
+_FLOOR = {
+    "left_ankle": 0.07,
+    "right_ankle": 0.07,
+    "left_foot": 0.025,
+    "right_foot": 0.025,
+    "left_knee": 0.055,
+    "right_knee": 0.055,
+    "pelvis": 0.12,
+    "left_wrist": 0.03,
+    "right_wrist": 0.03,
+}
 # Body axes (y up, z forward) -> world axes (z up), facing -y at heading 0.
 UPRIGHT = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
 
@@ -34,7 +44,14 @@ class Motion:
 
 
 def make_motion(
-    rig: Rig, person: Person, bank: ArmBank, rng: np.random.Generator, action: str, frames: int, held_out: bool, penetration_m: float
+    rig: Rig,
+    person: Person,
+    bank: ArmBank,
+    rng: np.random.Generator,
+    action: str,
+    frames: int,
+    held_out: bool,
+    penetration_m: float,
 ) -> Motion:
     """`frames` moments of an action at 50 Hz."""
     poses = draw_angles(rig, person, bank, rng, action, frames, held_out, penetration_m)
@@ -42,7 +59,14 @@ def make_motion(
 
 
 def draw_angles(
-    rig: Rig, person: Person, bank: ArmBank, rng: np.random.Generator, action: str, frames: int, held_out: bool, penetration_m: float
+    rig: Rig,
+    person: Person,
+    bank: ArmBank,
+    rng: np.random.Generator,
+    action: str,
+    frames: int,
+    held_out: bool,
+    penetration_m: float,
 ) -> np.ndarray:
     """(N, P) angles of `poses.NAMES` at 50 Hz. Keys whose surroundings put a limb deep into the body are drawn again."""
     times, keys = _draw_keys(rng, bank, action, frames, held_out)
@@ -84,8 +108,11 @@ def _draw_gait(rng: np.random.Generator, moments: np.ndarray) -> dict[str, np.nd
     """Phase over time and sizes of a walk; the sizes stay where the sum with a key's angles keeps the limits."""
     rate = rng.uniform(0.7, 1.15)
     return {
-        "phase": 2 * np.pi * (rate * moments + rng.random()), "stride": rng.uniform(0.25, 0.6), "lift": rng.uniform(0.4, 1.0),
-        "arms": rng.uniform(0.1, 0.6), "turn": rng.uniform(0.02, 0.15),
+        "phase": 2 * np.pi * (rate * moments + rng.random()),
+        "stride": rng.uniform(0.25, 0.6),
+        "lift": rng.uniform(0.4, 1.0),
+        "arms": rng.uniform(0.1, 0.6),
+        "turn": rng.uniform(0.02, 0.15),
     }
 
 
@@ -109,7 +136,9 @@ def _place(rig: Rig, person: Person, rng: np.random.Generator, poses: np.ndarray
     n = len(poses)
     path, heading = _path(rng, n, walks)
     rotations = pose_rotations(poses)
-    rotations[:, 0] = Rotation.from_euler("z", heading[:, None]).as_matrix().reshape(n, 3, 3) @ UPRIGHT @ rotations[:, 0]
+    rotations[:, 0] = (
+        Rotation.from_euler("z", heading[:, None]).as_matrix().reshape(n, 3, 3) @ UPRIGHT @ rotations[:, 0]
+    )
     turned, places = chain(rig, person, rotations, np.zeros((n, 3)))
     lowest = (places[:, [SMPLX_55.index(name) for name in _FLOOR], 2] - np.array(list(_FLOOR.values()))).min(1)
     height = gaussian_filter1d(lowest, 4, mode="nearest") if n > 1 else lowest
@@ -132,17 +161,26 @@ def _path(rng: np.random.Generator, n: int, walks: bool) -> tuple[np.ndarray, np
     steps = rng.normal(0, 0.15, (len(knots), 2))
     turns = np.cumsum(rng.normal(0, 0.7, len(knots))) + rng.uniform(0, 2 * np.pi)
     moments = np.arange(n) / RATE_HZ
-    return (rng.uniform(-0.35, 0.35, 2) + PchipInterpolator(knots, steps)(moments)), PchipInterpolator(knots, turns)(moments)
+    return (rng.uniform(-0.35, 0.35, 2) + PchipInterpolator(knots, steps)(moments)), PchipInterpolator(knots, turns)(
+        moments
+    )
 
 
 def parameters(motion: Motion, person: Person, frames: np.ndarray) -> dict[str, np.ndarray]:
-    """SMPL-X parameters (K, k) by name at some frames: axis-angle in radians, metres. With the person's warp they are the true body."""
+    """SMPL-X parameters (K, k) by name at some frames: axis-angle, metres. With the person's warp they give the true body."""
     vectors = Rotation.from_matrix(motion.rotations[frames].reshape(-1, 3, 3)).as_rotvec().reshape(len(frames), 55, 3)
     parts = {
-        "global_orient": (0, 1), "body_pose": (1, 22), "jaw_pose": (22, 23), "leye_pose": (23, 24), "reye_pose": (24, 25),
-        "left_hand_pose": (25, 40), "right_hand_pose": (40, 55),
+        "global_orient": (0, 1),
+        "body_pose": (1, 22),
+        "jaw_pose": (22, 23),
+        "leye_pose": (23, 24),
+        "reye_pose": (24, 25),
+        "left_hand_pose": (25, 40),
+        "right_hand_pose": (40, 55),
     }
     found = {name: vectors[:, a:b].reshape(len(frames), -1) for name, (a, b) in parts.items()}
     return found | {
-        "betas": np.tile(person.betas, (len(frames), 1)), "expression": np.zeros((len(frames), 10)), "transl": motion.translations[frames],
+        "betas": np.tile(person.betas, (len(frames), 1)),
+        "expression": np.zeros((len(frames), 10)),
+        "transl": motion.translations[frames],
     }

@@ -49,12 +49,18 @@ def make_rig(body) -> Rig:
     key_vertices = sparse.csr_array((keys.vertex_weights.ravel().astype(float), (rows, columns)), shape=(n_joints, n))
     key_vertices.eliminate_zeros()
     return Rig(
-        template=body.v_template.numpy().astype(float), shapedirs=body.shapedirs.numpy().astype(float),
+        template=body.v_template.numpy().astype(float),
+        shapedirs=body.shapedirs.numpy().astype(float),
         posedirs=None if body.posedirs is None else body.posedirs.numpy(),
         regressor=sparse.csr_array(body.J_regressor.numpy().astype(float)),
         weights=sparse.csr_array(body.weights.numpy().astype(float)),
-        faces=body.faces.astype(np.int32), parents=body.parents.astype(int), key_joints=keys.joint_weights.astype(float),
-        key_vertices=key_vertices, nose=vertex_ids["smplx"]["nose"], name=body.name, sha256=body.sha256,
+        faces=body.faces.astype(np.int32),
+        parents=body.parents.astype(int),
+        key_joints=keys.joint_weights.astype(float),
+        key_vertices=key_vertices,
+        nose=vertex_ids["smplx"]["nose"],
+        name=body.name,
+        sha256=body.sha256,
     )
 
 
@@ -143,15 +149,24 @@ def field_joints(rig: Rig, person: Person, motion) -> np.ndarray:
 # Capsules of the body for the test of self-penetration: name -> (joint, joint, along, along, radius in metres for a body
 # 1.7 m tall). Ends are `along` the way from the first joint to the second.
 _CAPSULES = {
-    "trunk_left": ("left_hip", "left_collar", 0.0, 1.0, 0.095), "trunk_right": ("right_hip", "right_collar", 0.0, 1.0, 0.095),
-    "trunk": ("pelvis", "neck", 0.0, 0.95, 0.115), "head": ("head", "head_top", 0.45, 0.75, 0.090),
-    "left_upper_arm": ("left_shoulder", "left_elbow", 0.45, 1.0, 0.040), "right_upper_arm": ("right_shoulder", "right_elbow", 0.45, 1.0, 0.040),
-    "left_forearm": ("left_elbow", "left_wrist", 0.0, 1.0, 0.033), "right_forearm": ("right_elbow", "right_wrist", 0.0, 1.0, 0.033),
-    "left_hand": ("left_wrist", "left_middle1", 0.3, 1.3, 0.030), "right_hand": ("right_wrist", "right_middle1", 0.3, 1.3, 0.030),
-    "left_thigh": ("left_hip", "left_knee", 0.35, 1.0, 0.068), "right_thigh": ("right_hip", "right_knee", 0.35, 1.0, 0.068),
-    "left_lap": ("left_hip", "left_knee", 0.6, 1.0, 0.060), "right_lap": ("right_hip", "right_knee", 0.6, 1.0, 0.060),
-    "left_shin": ("left_knee", "left_ankle", 0.1, 1.0, 0.048), "right_shin": ("right_knee", "right_ankle", 0.1, 1.0, 0.048),
-    "left_sole": ("left_ankle", "left_foot", 0.0, 1.2, 0.040), "right_sole": ("right_ankle", "right_foot", 0.0, 1.2, 0.040),
+    "trunk_left": ("left_hip", "left_collar", 0.0, 1.0, 0.095),
+    "trunk_right": ("right_hip", "right_collar", 0.0, 1.0, 0.095),
+    "trunk": ("pelvis", "neck", 0.0, 0.95, 0.115),
+    "head": ("head", "head_top", 0.45, 0.75, 0.090),
+    "left_upper_arm": ("left_shoulder", "left_elbow", 0.45, 1.0, 0.040),
+    "right_upper_arm": ("right_shoulder", "right_elbow", 0.45, 1.0, 0.040),
+    "left_forearm": ("left_elbow", "left_wrist", 0.0, 1.0, 0.033),
+    "right_forearm": ("right_elbow", "right_wrist", 0.0, 1.0, 0.033),
+    "left_hand": ("left_wrist", "left_middle1", 0.3, 1.3, 0.030),
+    "right_hand": ("right_wrist", "right_middle1", 0.3, 1.3, 0.030),
+    "left_thigh": ("left_hip", "left_knee", 0.35, 1.0, 0.068),
+    "right_thigh": ("right_hip", "right_knee", 0.35, 1.0, 0.068),
+    "left_lap": ("left_hip", "left_knee", 0.6, 1.0, 0.060),
+    "right_lap": ("right_hip", "right_knee", 0.6, 1.0, 0.060),
+    "left_shin": ("left_knee", "left_ankle", 0.1, 1.0, 0.048),
+    "right_shin": ("right_knee", "right_ankle", 0.1, 1.0, 0.048),
+    "left_sole": ("left_ankle", "left_foot", 0.0, 1.2, 0.040),
+    "right_sole": ("right_ankle", "right_foot", 0.0, 1.2, 0.040),
 }
 _NAMES = tuple(_CAPSULES)
 
@@ -161,7 +176,7 @@ def _pairs() -> np.ndarray:
     trunk = ("trunk_left", "trunk_right", "trunk")
     pairs = []
     for i, first in enumerate(_NAMES):
-        for second in _NAMES[i + 1:]:
+        for second in _NAMES[i + 1 :]:
             side = first.split("_")[0] == second.split("_")[0] and first not in trunk
             arm = all(name.split("_", 1)[-1] in ("upper_arm", "forearm", "hand") for name in (first, second))
             leg = all(name.split("_", 1)[-1] in ("thigh", "lap", "shin", "sole") for name in (first, second))
@@ -181,7 +196,8 @@ def penetration(person: Person, places: np.ndarray, turned: np.ndarray) -> np.nd
     head_top = places[:, _JOINT["head"]] + turned[:, _JOINT["head"]] @ (0.125 * height * np.array([0, 1.0, 0.1]))
     get = {"head_top": head_top} | {name: places[:, k] for name, k in _JOINT.items()}
     starts, ends = (
-        np.stack([get[a] + (get[b] - get[a]) * (lo, hi)[k] for a, b, lo, hi, _ in _CAPSULES.values()], 1) for k in (0, 1)
+        np.stack([get[a] + (get[b] - get[a]) * (lo, hi)[k] for a, b, lo, hi, _ in _CAPSULES.values()], 1)
+        for k in (0, 1)
     )
     radii = np.array([c[-1] for c in _CAPSULES.values()]) * height / 1.7
     i, j = _PAIRS.T

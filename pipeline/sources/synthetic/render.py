@@ -15,8 +15,8 @@ from pipeline.records import Camera
 from pipeline.sources.synthetic.appearance import Landmarks, Outfit, paint
 from pipeline.sources.synthetic.scenery import Backdrop, Light
 
-# Side of the blocks (pixels) that are skipped when no vertex projects into them or beside them.
-BLOCK = 6
+# The image is this many blocks wide; those with no projected vertex in or beside them are skipped. A block is wider than a face.
+BLOCKS = 48
 # How much of the sun a shadow takes away, and the standard deviation of the sensor's noise (1 is white).
 SHADOW = 0.85
 SENSOR_NOISE = 0.012
@@ -57,19 +57,26 @@ def candidate_pixels(scene: Scene, camera: Camera) -> np.ndarray:
     """(M, 2) column and row of the pixels that may see the person: blocks near a projected vertex."""
     points = scene.vertices @ camera.R.T + camera.t
     uv = points[:, :2] / points[:, 2:] @ camera.K[:2, :2].T + camera.K[:2, 2]
-    blocks = -(-np.array([camera.height, camera.width]) // BLOCK)
-    cells = np.floor((uv[points[:, 2] > 0.1] + 0.5) / BLOCK).astype(int)[:, ::-1]
+    block = max(4, camera.width // BLOCKS)
+    blocks = -(-np.array([camera.height, camera.width]) // block)
+    cells = np.floor((uv[points[:, 2] > 0.1] + 0.5) / block).astype(int)[:, ::-1]
     cells = cells[((cells >= 0) & (cells < blocks)).all(1)]
     grid = np.zeros(blocks, np.uint8)
     grid[cells[:, 0], cells[:, 1]] = 1
     grid = cv2.dilate(grid, np.ones((3, 3), np.uint8))
-    mask = np.kron(grid, np.ones((BLOCK, BLOCK), np.uint8))[: camera.height, : camera.width]
+    mask = np.kron(grid, np.ones((block, block), np.uint8))[: camera.height, : camera.width]
     rows, columns = np.nonzero(mask)
     return np.stack([columns, rows], 1)
 
 
 def draw_view(
-    scene: Scene, camera: Camera, outfit: Outfit, marks: Landmarks, light: Light, backdrop: Backdrop, supersampling: int,
+    scene: Scene,
+    camera: Camera,
+    outfit: Outfit,
+    marks: Landmarks,
+    light: Light,
+    backdrop: Backdrop,
+    supersampling: int,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
     """-> (H, W, 3) uint8 RGB and (H, W) float32 cover of the person (before anything stands in front of it)."""
@@ -105,14 +112,28 @@ def _trace(
     cover = np.zeros(len(samples), np.float32)
     if len(hit):
         colour[hit] = _shade(
-            scene, outfit, marks, light, found["primID"][hit], found["u"][hit, None], found["v"][hit, None], directions[hit]
+            scene,
+            outfit,
+            marks,
+            light,
+            found["primID"][hit],
+            found["u"][hit, None],
+            found["v"][hit, None],
+            directions[hit],
         )
         cover[hit] = 1
     return colour.reshape(n * n, -1, 3).mean(0), cover.reshape(n * n, -1).mean(0)
 
 
 def _shade(
-    scene: Scene, outfit: Outfit, marks: Landmarks, light: Light, faces: np.ndarray, u: np.ndarray, v: np.ndarray, rays: np.ndarray
+    scene: Scene,
+    outfit: Outfit,
+    marks: Landmarks,
+    light: Light,
+    faces: np.ndarray,
+    u: np.ndarray,
+    v: np.ndarray,
+    rays: np.ndarray,
 ) -> np.ndarray:
     """(M, 3) colours of hits: albedo under sun (with cast shadows), sky and ground, and a little gloss.
 
@@ -146,7 +167,9 @@ def unit(vectors: np.ndarray) -> np.ndarray:
 def shadowed(scene: Scene, points: np.ndarray, sun: np.ndarray) -> np.ndarray:
     """(M,) 1 where the person stands between a point (M, 3) and the sun (3,), else 0."""
     directions = np.tile(sun, (len(points), 1))
-    return (scene.rays.run(np.ascontiguousarray(points, np.float32), directions, query="OCCLUDED") == 0).astype(np.float32)
+    return (scene.rays.run(np.ascontiguousarray(points, np.float32), directions, query="OCCLUDED") == 0).astype(
+        np.float32
+    )
 
 
 def _floor_shadow(scene: Scene, light: Light, backdrop: Backdrop, image: np.ndarray) -> None:

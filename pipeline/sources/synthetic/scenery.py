@@ -61,7 +61,10 @@ def pool_generator(seed: int, split: str, index: int) -> np.random.Generator:
 
 def _noise(rng: np.random.Generator, size: int, cells: int) -> np.ndarray:
     """(size, size) smooth noise 0..1 of two octaves."""
-    octaves = [cv2.resize(rng.random((n, n)).astype(np.float32), (size, size), interpolation=cv2.INTER_CUBIC) for n in (cells, 4 * cells)]
+    octaves = [
+        cv2.resize(rng.random((n, n)).astype(np.float32), (size, size), interpolation=cv2.INTER_CUBIC)
+        for n in (cells, 4 * cells)
+    ]
     return np.clip(0.7 * octaves[0] + 0.3 * octaves[1], 0, 1)
 
 
@@ -133,11 +136,16 @@ def make_room(rng: np.random.Generator) -> Room:
     return Room((make_texture(rng), *walls, ceiling), rng.uniform(6.0, 9.0, 2), rng.uniform(3.0, 4.5))
 
 
-def draw_backdrop(room: Room, camera: Camera, light: Light, rng: np.random.Generator, occlude_at: np.ndarray | None) -> Backdrop:
+def draw_backdrop(
+    room: Room, camera: Camera, light: Light, rng: np.random.Generator, occlude_at: np.ndarray | None
+) -> Backdrop:
     """The room as one camera sees it. occlude_at: (4,) box in pixels that something stands before, or None."""
     h, w = camera.height, camera.width
     jj, ii = np.meshgrid(np.arange(w), np.arange(h))
-    rays = np.stack([(jj - camera.K[0, 2]) / camera.K[0, 0], (ii - camera.K[1, 2]) / camera.K[1, 1], np.ones((h, w))], -1) @ camera.R
+    rays = (
+        np.stack([(jj - camera.K[0, 2]) / camera.K[0, 0], (ii - camera.K[1, 2]) / camera.K[1, 1], np.ones((h, w))], -1)
+        @ camera.R
+    )
     centre = -camera.R.T @ camera.t
     image = np.zeros((h, w, 3), np.float32)
     nearest = np.full((h, w), np.inf)

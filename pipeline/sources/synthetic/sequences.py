@@ -13,9 +13,16 @@ import numpy as np
 from pipeline.camera import in_image, project, world_to_camera
 from pipeline.records import Camera
 from pipeline.sources.base import tight_box
-from pipeline.sources.synthetic import appearance, motion, people, poses, render, scenery
+from pipeline.sources.synthetic import appearance, motion, people, render, repertoire, scenery
 from pipeline.sources.synthetic.cameras import draw_cameras
-from pipeline.sources.synthetic.settings import ACTIONS, CAMERAS, FIRST_ACTION_IDX, SPLIT_OF, SUBACTIONS, CaptureSettings
+from pipeline.sources.synthetic.settings import (
+    ACTIONS,
+    CAMERAS,
+    FIRST_ACTION_IDX,
+    SPLIT_OF,
+    SUBACTIONS,
+    CaptureSettings,
+)
 
 # First number of a generator's seed after the capture's: what it draws.
 _PERSON, _CAMERAS, _MOTION, _LOOK, _BANK, _PIXELS, _BOX = range(7)
@@ -78,7 +85,7 @@ class Studio:
 
     rig: people.Rig
     settings: CaptureSettings
-    bank: poses.ArmBank
+    bank: repertoire.ArmBank
     marks: appearance.Landmarks
     incidence: object
     normals: np.ndarray
@@ -91,9 +98,13 @@ def open_studio(rig: people.Rig, settings: CaptureSettings) -> Studio:
     """Bodies and cameras of every subject, and tables of the template."""
     incidence = render.face_incidence(rig.faces, len(rig.template))
     studio = Studio(
-        rig, settings, poses.make_arm_bank(np.random.default_rng([settings.seed, _BANK])),
-        appearance.make_landmarks(rig.template, rig.regressor @ rig.template, rig.nose), incidence,
-        render.vertex_normals(rig.template, rig.faces, incidence), rig.template.astype(np.float32),
+        rig,
+        settings,
+        repertoire.make_arm_bank(np.random.default_rng([settings.seed, _BANK])),
+        appearance.make_landmarks(rig.template, rig.regressor @ rig.template, rig.nose),
+        incidence,
+        render.vertex_normals(rig.template, rig.faces, incidence),
+        rig.template.astype(np.float32),
     )
     for subject in settings.subjects:
         generator = np.random.default_rng([settings.seed, _PERSON, subject])
@@ -108,7 +119,10 @@ def plan_sequences(settings: CaptureSettings) -> list[SequencePlan]:
     plans = []
     for split, instants in settings.shares().items():
         slots = [
-            (subject, action, subaction) for subaction in SUBACTIONS for action in settings.actions for subject in settings.subjects
+            (subject, action, subaction)
+            for subaction in SUBACTIONS
+            for action in settings.actions
+            for subject in settings.subjects
             if SPLIT_OF[subject] == split
         ]
         base, extra = divmod(instants, len(slots))
@@ -127,13 +141,21 @@ def film(studio: Studio, plan: SequencePlan, images: Path) -> SequenceResult:
     split = SPLIT_OF[plan.subject]
     key = (plan.subject, plan.action_idx, plan.subaction)
     moving = motion.make_motion(
-        rig, person, studio.bank, np.random.default_rng([settings.seed, _MOTION, *key]), plan.action, plan.frames,
-        split == "test", settings.penetration_m,
+        rig,
+        person,
+        studio.bank,
+        np.random.default_rng([settings.seed, _MOTION, *key]),
+        plan.action,
+        plan.frames,
+        split == "test",
+        settings.penetration_m,
     )
     joints_mm = (1000 * people.field_joints(rig, person, moving)).round(3)
     kept = np.arange(plan.kept) * plan.stride
     seen = [see(camera, joints_mm[kept] / 1000) for camera in cameras]
-    look = _draw_look(studio, np.random.default_rng([settings.seed, _LOOK, *key]), split, cameras, [boxes for boxes, _ in seen])
+    look = _draw_look(
+        studio, np.random.default_rng([settings.seed, _LOOK, *key]), split, cameras, [boxes for boxes, _ in seen]
+    )
     clothed = person.rest + look.offsets
     pixels = np.random.default_rng([settings.seed, _PIXELS, *key])
     jitter = np.random.default_rng([settings.seed, _BOX, *key])
@@ -142,13 +164,16 @@ def film(studio: Studio, plan: SequencePlan, images: Path) -> SequenceResult:
         vertices = people.skin(rig, person, clothed, moving, frame)
         scene = render.make_scene(vertices, rig.faces, studio.incidence, studio.template)
         for number, camera, backdrop, (boxes, _) in zip(CAMERAS, cameras, look.backdrops, seen, strict=True):
-            image, _ = render.draw_view(scene, camera, look.outfit, studio.marks, look.light, backdrop, settings.supersampling, pixels)
+            image, _ = render.draw_view(
+                scene, camera, look.outfit, studio.marks, look.light, backdrop, settings.supersampling, pixels
+            )
             write_image(images / plan.image_name(number, frame), image, settings.jpeg_quality)
             if k == 0:
                 thumbs.append(_thumb(image, boxes[0]))
     notes = [
         ImageNote(number, int(frame), disturb_box(boxes[k], settings, jitter), visible[k])
-        for number, (boxes, visible) in zip(CAMERAS, seen, strict=True) for k, frame in enumerate(kept)
+        for number, (boxes, visible) in zip(CAMERAS, seen, strict=True)
+        for k, frame in enumerate(kept)
     ]
     return SequenceResult(joints_mm, notes, motion.parameters(moving, person, kept), np.stack(thumbs))
 
@@ -185,7 +210,10 @@ def see(camera: Camera, joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def disturb_box(box: np.ndarray, settings: CaptureSettings, rng: np.random.Generator) -> np.ndarray:
     """(4,) the box moved and scaled by the settings' share of its size."""
-    shift, scale = np.clip(rng.normal(size=2), -2, 2) * settings.box_shift * box[2:].max(), np.clip(rng.normal(), -2, 2) * settings.box_scale
+    shift, scale = (
+        np.clip(rng.normal(size=2), -2, 2) * settings.box_shift * box[2:].max(),
+        np.clip(rng.normal(), -2, 2) * settings.box_scale,
+    )
     size = box[2:] * (1 + scale)
     return np.concatenate([box[:2] + shift - (size - box[2:]) / 2, size])
 

@@ -8,8 +8,21 @@ SUBJECTS = {"train": (1, 5, 6, 7), "validation": (8,), "test": (9, 11)}
 SPLIT_OF = {subject: split for split, subjects in SUBJECTS.items() for subject in subjects}
 # Human3.6M's actions in the order of its action_idx 2..16.
 ACTIONS = (
-    "Directions", "Discussion", "Eating", "Greeting", "Phoning", "Posing", "Purchases", "Sitting", "SittingDown", "Smoking",
-    "Photo", "Waiting", "Walking", "WalkDog", "WalkTogether",
+    "Directions",
+    "Discussion",
+    "Eating",
+    "Greeting",
+    "Phoning",
+    "Posing",
+    "Purchases",
+    "Sitting",
+    "SittingDown",
+    "Smoking",
+    "Photo",
+    "Waiting",
+    "Walking",
+    "WalkDog",
+    "WalkTogether",
 )
 FIRST_ACTION_IDX = 2
 SUBACTIONS = (1, 2)

@@ -20,7 +20,9 @@ TRUTH_FILE = "truth.h5"
 POSE_PARTS = ("global_orient", "body_pose", "jaw_pose", "leye_pose", "reye_pose", "left_hand_pose", "right_hand_pose")
 
 
-def write_truth(path: Path, ids: list[str], subjects: list[int], parameters: dict[str, np.ndarray], warps: dict[int, np.ndarray]) -> None:
+def write_truth(
+    path: Path, ids: list[str], subjects: list[int], parameters: dict[str, np.ndarray], warps: dict[int, np.ndarray]
+) -> None:
     with h5py.File(path, "w") as file:
         file.attrs["format"] = "synthetic truth 1"
         file["instant_id"] = ids
@@ -28,7 +30,9 @@ def write_truth(path: Path, ids: list[str], subjects: list[int], parameters: dic
         for name in PARAMETER_SIZES:
             file[name] = parameters[name]
         for subject, warp in warps.items():
-            file.create_dataset(f"subjects/{subject}/warp", data=warp.astype(np.float32), compression="gzip", shuffle=True)
+            file.create_dataset(
+                f"subjects/{subject}/warp", data=warp.astype(np.float32), compression="gzip", shuffle=True
+            )
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,15 @@ import numpy as np
 
 from pipeline.errors import InputError
 from pipeline.sources.synthetic.people import Rig, make_rig
-from pipeline.sources.synthetic.sequences import THUMB_PX, SequencePlan, SequenceResult, Studio, film, open_studio, plan_sequences
+from pipeline.sources.synthetic.sequences import (
+    THUMB_PX,
+    SequencePlan,
+    SequenceResult,
+    Studio,
+    film,
+    open_studio,
+    plan_sequences,
+)
 from pipeline.sources.synthetic.settings import CAMERAS, CaptureSettings
 from pipeline.sources.synthetic.truth import TRUTH_FILE, write_truth
 
@@ -34,7 +42,9 @@ def write_capture(
     """
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out} exists and is not an empty folder; name a new folder for the capture or remove this one first.")
+        raise InputError(
+            f"{out} exists and is not an empty folder; name a new folder for the capture or remove this one first."
+        )
     plans = plan_sequences(settings)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -69,9 +79,14 @@ def _write(out: Path, rig: Rig, settings: CaptureSettings, plans: list[SequenceP
     write_truth(out / TRUTH_FILE, ids, subjects, truth, {s: person.warp for s, person in studio.persons.items()})
     write_contact_sheet(out / SHEET_FILE, settings, plans, results)
     mark = {
-        "synthetic": True, "format": FORMAT, "note": "Rendered people, not a recording: written by nvf-cli synthesize.",
-        "seed": settings.seed, "settings": asdict(settings), "body": {"name": rig.name, "sha256": rig.sha256},
-        "instants": total, "views": total * len(CAMERAS),
+        "synthetic": True,
+        "format": FORMAT,
+        "note": "Rendered people, not a recording: written by nvf-cli synthesize.",
+        "seed": settings.seed,
+        "settings": asdict(settings),
+        "body": {"name": rig.name, "sha256": rig.sha256},
+        "instants": total,
+        "views": total * len(CAMERAS),
     }
     (out / MARK_FILE).write_text(json.dumps(mark, indent=1) + "\n")
     return mark
@@ -90,7 +105,9 @@ def _film_in_worker(plan: SequencePlan, images: Path) -> SequenceResult:
     return film(_studio, plan, images)
 
 
-def _film_all(studio: Studio, plans: list[SequencePlan], images: Path, workers: int) -> Iterator[tuple[int, SequenceResult]]:
+def _film_all(
+    studio: Studio, plans: list[SequencePlan], images: Path, workers: int
+) -> Iterator[tuple[int, SequenceResult]]:
     """(index, result) of every plan, in the order in which they are done."""
     if workers == 0:
         for k, plan in enumerate(plans):
@@ -120,37 +137,76 @@ def _write_annotations(folder: Path, studio: Studio, plans: list[SequencePlan], 
                 str(frame): pose for frame, pose in enumerate(result.joints_mm.tolist())
             }
             for note in result.images:
-                images.append({
-                    "id": number, "file_name": plan.image_name(note.camera, note.frame), "width": size, "height": size,
-                    "subject": subject, "action_name": plan.action, "action_idx": plan.action_idx, "subaction_idx": plan.subaction,
-                    "cam_idx": note.camera, "frame_idx": note.frame,
-                })
-                annotations.append({"id": number, "image_id": number, "keypoints_vis": note.visible.tolist(), "bbox": note.box.tolist()})
+                images.append(
+                    {
+                        "id": number,
+                        "file_name": plan.image_name(note.camera, note.frame),
+                        "width": size,
+                        "height": size,
+                        "subject": subject,
+                        "action_name": plan.action,
+                        "action_idx": plan.action_idx,
+                        "subaction_idx": plan.subaction,
+                        "cam_idx": note.camera,
+                        "frame_idx": note.frame,
+                    }
+                )
+                annotations.append(
+                    {
+                        "id": number,
+                        "image_id": number,
+                        "keypoints_vis": note.visible.tolist(),
+                        "bbox": note.box.tolist(),
+                    }
+                )
                 number += 1
         cameras = {
-            str(c): {"R": camera.R.tolist(), "t": (1000 * camera.t).tolist(), "f": np.diag(camera.K)[:2].tolist(),
-                     "c": camera.K[:2, 2].tolist()}
+            str(c): {
+                "R": camera.R.tolist(),
+                "t": (1000 * camera.t).tolist(),
+                "f": np.diag(camera.K)[:2].tolist(),
+                "c": camera.K[:2, 2].tolist(),
+            }
             for c, camera in zip(CAMERAS, studio.cameras[subject], strict=True)
         }
-        for part, content in (("data", {"images": images, "annotations": annotations}), ("camera", cameras), ("joint_3d", joints)):
+        for part, content in (
+            ("data", {"images": images, "annotations": annotations}),
+            ("camera", cameras),
+            ("joint_3d", joints),
+        ):
             path = folder / f"Human36M_subject{subject}_{part}.json"
             path.write_text(json.dumps(content, separators=(",", ":")))
 
 
-def write_contact_sheet(path: Path, settings: CaptureSettings, plans: list[SequencePlan], results: list[SequenceResult]) -> None:
+def write_contact_sheet(
+    path: Path, settings: CaptureSettings, plans: list[SequencePlan], results: list[SequenceResult]
+) -> None:
     """One row an action, two crops a subject (cameras 1 and 2 of the first subaction, or whichever there is)."""
     label = 90
-    sheet = np.full((24 + len(settings.actions) * THUMB_PX, label + 2 * len(settings.subjects) * THUMB_PX, 3), 255, np.uint8)
+    sheet = np.full(
+        (24 + len(settings.actions) * THUMB_PX, label + 2 * len(settings.subjects) * THUMB_PX, 3), 255, np.uint8
+    )
     for k, subject in enumerate(settings.subjects):
-        cv2.putText(sheet, f"S{subject}", (label + 2 * k * THUMB_PX + 4, 17), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
+        cv2.putText(
+            sheet,
+            f"S{subject}",
+            (label + 2 * k * THUMB_PX + 4, 17),
+            cv2.FONT_HERSHEY_SIMPLEX,
+            0.5,
+            (0, 0, 0),
+            1,
+            cv2.LINE_AA,
+        )
     for row, action in enumerate(settings.actions):
         top = 24 + row * THUMB_PX
         cv2.putText(sheet, action, (3, top + 20), cv2.FONT_HERSHEY_SIMPLEX, 0.38, (0, 0, 0), 1, cv2.LINE_AA)
         for k, subject in enumerate(settings.subjects):
-            found = [r for plan, r in zip(plans, results, strict=True) if (plan.subject, plan.action) == (subject, action)]
+            found = [
+                r for plan, r in zip(plans, results, strict=True) if (plan.subject, plan.action) == (subject, action)
+            ]
             if found:
                 left = label + 2 * k * THUMB_PX
-                sheet[top:top + THUMB_PX, left:left + 2 * THUMB_PX] = np.concatenate(list(found[0].thumbs[:2]), 1)
+                sheet[top : top + THUMB_PX, left : left + 2 * THUMB_PX] = np.concatenate(list(found[0].thumbs[:2]), 1)
     done, data = cv2.imencode(".png", sheet[..., ::-1])
     assert done
     path.write_bytes(data)

@@ -44,7 +44,11 @@ def instants(source):
 
 
 def tree_hashes(root):
-    return {str(p.relative_to(root)): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(root.rglob("*")) if p.is_file()}
+    return {
+        str(p.relative_to(root)): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in sorted(root.rglob("*"))
+        if p.is_file()
+    }
 
 
 def test_bytes_depend_on_the_seed_and_not_on_the_workers(capture, body, tmp_path):
@@ -156,9 +160,18 @@ def test_nothing_is_left_behind_when_filming_fails(body, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("wrong", [
-    {"subjects": (2,)}, {"actions": ("Flying",)}, {"instants": 1}, {"stride_train": 7}, {"stride_test": 32}, {"image_px": 20}, {"seed": -1},
-])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"subjects": (2,)},
+        {"actions": ("Flying",)},
+        {"instants": 1},
+        {"stride_train": 7},
+        {"stride_test": 32},
+        {"image_px": 20},
+        {"seed": -1},
+    ],
+)
 def test_settings_that_make_no_capture_are_refused(wrong):
     with pytest.raises(InputError):
         replace(SETTINGS, **wrong)

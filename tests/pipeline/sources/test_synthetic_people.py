@@ -7,8 +7,8 @@ from scipy.spatial.transform import Rotation
 from pipeline.body.model import load_body
 from pipeline.camera import project, world_to_camera
 from pipeline.records import BodyParameters
-from pipeline.sources.synthetic import appearance, motion, people, poses, render, scenery, sequences
-from pipeline.sources.synthetic.settings import ACTIONS, SPLIT_OF, CaptureSettings, SUBJECTS
+from pipeline.sources.synthetic import appearance, motion, people, poses, render, repertoire, scenery, sequences
+from pipeline.sources.synthetic.settings import ACTIONS, SPLIT_OF, SUBJECTS, CaptureSettings
 from pipeline.sources.synthetic.truth import POSE_PARTS
 
 SETTINGS = CaptureSettings(seed=1, instants=8, image_px=192)
@@ -26,7 +26,9 @@ def studio(body):
 
 def move(studio, action, frames, held_out=False, subject=1, seed=0):
     person = studio.persons[subject]
-    return motion.make_motion(studio.rig, person, studio.bank, np.random.default_rng(seed), action, frames, held_out, 0.02)
+    return motion.make_motion(
+        studio.rig, person, studio.bank, np.random.default_rng(seed), action, frames, held_out, 0.02
+    )
 
 
 def test_posing_equals_smplx(studio, body):
@@ -50,22 +52,30 @@ def test_every_action_keeps_the_limits_and_stays_out_of_itself(studio):
 
 
 def test_poses_of_an_action_differ(studio):
-    samples = np.stack([poses.sample_pose(np.random.default_rng(k), studio.bank, "Posing", False) for k in range(50)])
-    assert samples.std(0)[[poses.INDEX["left_elbow"], poses.INDEX["right_spread"], poses.INDEX["left_knee"]]].min() > 0.2
+    samples = np.stack([repertoire.sample_pose(np.random.default_rng(k), studio.bank, "Posing", False) for k in range(50)])
+    assert (
+        samples.std(0)[[poses.INDEX["left_elbow"], poses.INDEX["right_spread"], poses.INDEX["left_knee"]]].min() > 0.2
+    )
 
 
 def test_left_and_right_mean_the_same(studio):
     """A pose with its sides swapped is the mirror image: x changes its sign."""
-    pose = poses.sample_pose(np.random.default_rng(5), studio.bank, "Posing", False)
-    swapped = {name: name.replace("left", "RIGHT").replace("right", "left").replace("RIGHT", "right") for name in poses.NAMES}
+    pose = repertoire.sample_pose(np.random.default_rng(5), studio.bank, "Posing", False)
+    swapped = {
+        name: name.replace("left", "RIGHT").replace("right", "left").replace("RIGHT", "right") for name in poses.NAMES
+    }
     other = np.array([pose[poses.INDEX[swapped[name]]] for name in poses.NAMES])
     for name in ("roll", "side", "turn", "neck_side", "neck_turn"):
         other[poses.INDEX[name]] *= -1
     mirror = np.diag([-1.0, 1, 1])
     rotations, mirrored = poses.pose_rotations(np.stack([pose, other]))
     names = people.SMPLX_55.names
-    swap = [names.index(swapped_name) for swapped_name in (
-        name.replace("left", "RIGHT").replace("right", "left").replace("RIGHT", "right") for name in names)]
+    swap = [
+        names.index(swapped_name)
+        for swapped_name in (
+            name.replace("left", "RIGHT").replace("right", "left").replace("RIGHT", "right") for name in names
+        )
+    ]
     np.testing.assert_allclose(mirrored[swap], mirror @ rotations @ mirror, atol=1e-12)
 
 
@@ -73,7 +83,7 @@ def test_penetration_sees_a_hand_in_the_chest(studio):
     person = studio.persons[1]
     pose = poses.neutral_pose()
     inside = pose.copy()
-    inside[[poses.INDEX[f"left_{name}"] for name in poses.ARM_ANGLES]] = (1.4, -1.4, 1.3, 2.2)
+    inside[[poses.INDEX[f"left_{name}"] for name in repertoire.ARM_ANGLES]] = (1.4, -1.4, 1.3, 2.2)
     turned, places = people.chain(studio.rig, person, poses.pose_rotations(np.stack([pose, inside])), np.zeros((2, 3)))
     free, deep = people.penetration(person, places, turned)
     assert free < 0.01 and deep > 0.03
@@ -92,7 +102,10 @@ def test_segment_distance_equals_a_dense_search():
 
 def test_feet_stand_on_the_floor(studio):
     moving = move(studio, "Walking", 150)
-    lowest = [people.skin(studio.rig, studio.persons[1], studio.persons[1].rest, moving, k)[:, 2].min() for k in range(0, 150, 15)]
+    lowest = [
+        people.skin(studio.rig, studio.persons[1], studio.persons[1].rest, moving, k)[:, 2].min()
+        for k in range(0, 150, 15)
+    ]
     assert np.abs(lowest).max() < 0.08
 
 
@@ -112,11 +125,21 @@ def filmed(studio):
     for rest in (person.rest, person.rest + offsets):
         vertices = people.skin(studio.rig, person, rest, moving, 12)
         scene = render.make_scene(vertices, studio.rig.faces, studio.incidence, studio.template)
-        image, cover = render.draw_view(scene, camera, outfit, studio.marks, light, backdrop, 2, np.random.default_rng(7))
+        image, cover = render.draw_view(
+            scene, camera, outfit, studio.marks, light, backdrop, 2, np.random.default_rng(7)
+        )
         covers.append(cover)
     joints = people.field_joints(studio.rig, person, moving)[12]
-    return {"camera": camera, "joints": joints, "image": image, "naked": covers[0], "dressed": covers[1], "offsets": offsets,
-            "scene": scene, "outfit": outfit}
+    return {
+        "camera": camera,
+        "joints": joints,
+        "image": image,
+        "naked": covers[0],
+        "dressed": covers[1],
+        "offsets": offsets,
+        "scene": scene,
+        "outfit": outfit,
+    }
 
 
 def test_joints_fall_on_the_person(filmed):
@@ -137,7 +160,9 @@ def test_blocks_skip_no_pixel_of_the_person(filmed):
     """The slow twin: a ray through every pixel of the image."""
     scene, camera = filmed["scene"], filmed["camera"]
     jj, ii = np.meshgrid(np.arange(camera.width), np.arange(camera.height))
-    rays = np.stack([(jj - camera.K[0, 2]) / camera.K[0, 0], (ii - camera.K[1, 2]) / camera.K[1, 1], np.ones(jj.shape)], -1)
+    rays = np.stack(
+        [(jj - camera.K[0, 2]) / camera.K[0, 0], (ii - camera.K[1, 2]) / camera.K[1, 1], np.ones(jj.shape)], -1
+    )
     rays = (rays.reshape(-1, 3) @ camera.R).astype(np.float32)
     origins = np.tile((-camera.R.T @ camera.t).astype(np.float32), (len(rays), 1))
     hit = scene.rays.run(origins, rays).reshape(jj.shape) >= 0
@@ -159,7 +184,8 @@ def test_a_head_has_a_front(studio):
 
 def test_rooms_of_the_splits_are_different():
     firsts = {
-        split: {scenery.pool_generator(0, split, k).integers(2**62) for k in range(scenery.POOL_SIZE[split])} for split in SUBJECTS
+        split: {scenery.pool_generator(0, split, k).integers(2**62) for k in range(scenery.POOL_SIZE[split])}
+        for split in SUBJECTS
     }
     assert sum(map(len, firsts.values())) == sum(scenery.POOL_SIZE.values()) == len(set.union(*firsts.values()))
 
