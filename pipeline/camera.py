@@ -14,6 +14,8 @@ from pipeline.records import Camera
 
 # Crop side over the longer side of the person's box (3DMPPE's and I2L-MeshNet's margin).
 BOX_MARGIN = 1.25
+# Spacing of the crop pixels whose place in the source image is computed, the others' is interpolated.
+NODE_PX = 4
 
 
 @dataclass(frozen=True)
@@ -51,14 +53,25 @@ def distort(xy: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
     return np.stack([x * scale + p2 * r2, y * scale + p1 * r2], -1)
 
 
-def undistort(xy: np.ndarray, coefficients: np.ndarray, iterations: int = 30) -> np.ndarray:
-    """Inverse of `distort` by fixed-point iteration; exact to 1e-9 within Human3.6M's image."""
+def undistort(xy: np.ndarray, coefficients: np.ndarray, iterations: int = 20) -> np.ndarray:
+    """Inverse of `distort` by Newton's method, exact to 1e-9 also far outside Human3.6M's images; not finite where there is none."""
     if not np.any(coefficients):
         return xy
-    undistorted = xy.copy()
+    k1, k2, k3, p1, p2 = coefficients
+    found = np.array(xy, np.float64)
     for _ in range(iterations):
-        undistorted = undistorted + (xy - distort(undistorted, coefficients))
-    return undistorted
+        x, y = found[..., 0], found[..., 1]
+        r2 = x * x + y * y
+        scale = 1 + k1 * r2 + k2 * r2**2 + k3 * r2**3 + p1 * y + p2 * x
+        growth = 2 * (k1 + 2 * k2 * r2 + 3 * k3 * r2**2)  # d scale / dx = growth x + p2, d scale / dy = growth y + p1
+        xx, xy_ = scale + x * (growth * x + p2) + 2 * p2 * x, x * (growth * y + p1) + 2 * p2 * y
+        yx, yy = y * (growth * x + p2) + 2 * p1 * x, scale + y * (growth * y + p1) + 2 * p1 * y
+        ex, ey = np.moveaxis(distort(found, coefficients) - xy, -1, 0)
+        step = np.stack([yy * ex - xy_ * ey, xx * ey - yx * ex], -1) / (xx * yy - xy_ * yx)[..., None]
+        found = found - step
+        if np.abs(step).max(initial=0) < 1e-12:
+            break
+    return found
 
 
 def project(camera: Camera, points_cam: np.ndarray) -> np.ndarray:
@@ -113,9 +126,7 @@ def warp_to_crop(image: np.ndarray, camera: Camera, crop: Crop) -> np.ndarray:
 
     The image is first halved until a crop pixel covers less than two source pixels, which avoids aliasing.
     """
-    jj, ii = np.meshgrid(np.arange(crop.size), np.arange(crop.size))
-    directions = np.stack([(jj - crop.K[0, 2]) / crop.K[0, 0], (ii - crop.K[1, 2]) / crop.K[1, 1], np.ones(jj.shape)], -1)
-    source = project(camera, directions @ crop.R)
+    source = source_pixels(camera, crop)
     ratio = camera.K[0, 0] / crop.K[0, 0]
     while ratio >= 2:
         height, width = image.shape[:2]
@@ -126,6 +137,20 @@ def warp_to_crop(image: np.ndarray, camera: Camera, crop: Crop) -> np.ndarray:
         ratio /= 2
     source = source.astype(np.float32)
     return cv2.remap(image, source[..., 0], source[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+
+
+def source_pixels(camera: Camera, crop: Crop) -> np.ndarray:
+    """(size, size, 2) pixels of the source image under each crop pixel, row by row.
+
+    Exact on every NODE_PX-th pixel and bilinear between them: on the way, rays and distortion bend by less than 0.05 crop pixels.
+    """
+    nodes = np.linspace(0, crop.size - 1, -(-(crop.size - 1) // NODE_PX) + 1)
+    jj, ii = np.meshgrid(nodes, nodes)
+    directions = np.stack([(jj - crop.K[0, 2]) / crop.K[0, 0], (ii - crop.K[1, 2]) / crop.K[1, 1], np.ones(jj.shape)], -1)
+    exact = project(camera, directions @ crop.R)
+    # (size, nodes): row i holds the weights of the two nodes beside pixel i.
+    weights = np.maximum(0, 1 - np.abs(np.arange(crop.size)[:, None] - nodes) / (nodes[1] - nodes[0]))
+    return np.stack([weights @ exact[..., k] @ weights.T for k in range(2)], -1)
 
 
 def in_image(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
