@@ -12,6 +12,7 @@ import torch
 from model.augment import NO_AUGMENTATION
 from model.dataset import DrawConfig, ViewDataset
 from model.logbook import read_history
+from model.nvf import with_depth
 from model.targets import CANONICAL_SIDE, HALF, make_targets, reference_depth
 from pipeline.skeletons import JointSet
 
@@ -209,7 +210,7 @@ def field_slice(path: Path, network: torch.nn.Module, views, index: int, cells: 
     with torch.no_grad():
         features = network.encoder(batch.image)
         head = network.fields[-1]
-        prepared = head.prepare(features.pyramids[-1], features.context, reference_depth(batch.K, side))
+        prepared = head.prepare(features.pyramids[-1], with_depth(features.context, reference_depth(batch.K, side)))
         found = {
             n: head(prepared, q.view(1, -1, 3).to(device)).distance.view(cells, cells).cpu() for n, q in planes.items()
         }

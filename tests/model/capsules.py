@@ -172,6 +172,8 @@ def write_folder(path: Path, views: list[ShardView], per_shard: int = 12, **chan
         "version": VERSION,
         "run_id": "run-a",
         "joint_set": FIELD_JOINTS.name,
+        "source": "capsules",
+        "inputs": {"synthetic.json": {}},
         "config": {"crop": {"crop_px": CROP, "size": SIZE}},
         "shards": [asdict(record) for record in records],
     }

@@ -1,0 +1,78 @@
+"""A run as one file that needs nothing but torch: crop and intrinsics in, joints out.
+
+The program is written by torch.export, which keeps no Python of ours: `torch.export.load(FILE).module()(image, K)`.
+Shapes are fixed, also those of the coarse-to-fine query, which is padded to the most cells that the field may keep;
+the joints are the same.
+"""
+
+import json
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from model.runs import load_run
+from pipeline.errors import InputError
+
+
+class Predictor(nn.Module):
+    """image (B, 3, S, S) in [-1, 1] and K (B, 3, 3) px -> joints (B, J, 3) m root-relative, root (B, 3) m, confidence
+    (B, J); all in the crop's camera axes.
+    """
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor, K: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        found = self.network.predict(image, K)
+        return found.joints, found.root, found.confidence
+
+
+def export_run(run: Path, out: Path, batch: int = 1) -> dict:
+    """Write a run's best weights as a program for `batch` crops at a time; `out` ends in .pt2. Returns what the file
+    says.
+
+    The file is loaded again and compared with the network on random crops before it gets its name. Raises InputError
+    when the folder cannot be written.
+    """
+    network, config, record = load_run(run)
+    side = config.network.crop_px
+    example = example_input(batch, side)
+    program = torch.export.export(Predictor(network).eval(), example, strict=False)
+    said = {
+        "model": config.network.model,
+        "step": record["step"],
+        "commit": record["commit"],
+        "batch": batch,
+        "image": f"float32 ({batch}, 3, {side}, {side}), RGB from -1 to 1",
+        "K": f"float32 ({batch}, 3, 3), pixels, principal point at the crop's centre ({(side - 1) / 2})",
+        "outputs": "joints (B, J, 3) m root-relative, root (B, 3) m, confidence (B, J); axes x right, y down, z forward",
+        "joint_names": list(network.joint_set.names) if hasattr(network, "joint_set") else config.network.joint_set,
+    }
+    temporary = out.with_name(out.name + ".tmp.pt2")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        torch.export.save(program, temporary, extra_files={"record.json": json.dumps(said)})
+        said["largest_difference_mm"] = round(compare(temporary, network, batch, side), 5)
+        temporary.replace(out)
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written ({error.strerror}). Name a folder that can be written.") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return said
+
+
+def example_input(batch: int, side: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Random crops of a camera with an ordinary angle of view."""
+    generator = torch.Generator().manual_seed(seed)
+    K = torch.tensor([[2.0 * side, 0, (side - 1) / 2], [0, 2.0 * side, (side - 1) / 2], [0, 0, 1]])
+    return torch.rand(batch, 3, side, side, generator=generator) * 2 - 1, K.expand(batch, -1, -1).contiguous()
+
+
+def compare(path: Path, network: nn.Module, batch: int, side: int) -> float:
+    """Largest difference in mm between the file's joints and the network's, on crops that it was not exported with."""
+    program = torch.export.load(path).module()
+    given = example_input(batch, side, seed=1)
+    with torch.no_grad():
+        return 1000 * float((program(*given)[0] - network.predict(*given).joints).abs().max())
