@@ -13,7 +13,6 @@ from torch import Tensor
 
 from model.targets import CANONICAL_SIDE, HALF, TargetConfig, to_canonical, to_crop
 
-
 # Points that pass through the MLP together.
 POINTS_AT_ONCE = 4096
 
@@ -137,7 +136,8 @@ def nearest_points(distance: Tensor, valid: Tensor, gate: float, nearest: int, m
     distance: (B, N) m. Returns indices (B, M) padded to the longest view, nearest first, and which are real (B, M).
     """
     size = torch.where(valid, distance.abs(), torch.inf)
-    found = int(((size <= gate).sum(1)).max())
+    # An exported program has shapes that do not depend on the image: it pads to the most that there may be.
+    found = most if torch.compiler.is_exporting() else int(((size <= gate).sum(1)).max())
     count = min(max(found, nearest), most, size.shape[1])
     ranked = size.topk(count, dim=1, largest=False)
     real = (ranked.values <= gate) | (torch.arange(count, device=size.device) < nearest)
