@@ -34,6 +34,8 @@ FAR = 0.15
 FAR_ERROR = 0.01
 # A triangle whose area is below this has no normal in single precision: square metres, sides of about a micrometre.
 SMALLEST_AREA = 1e-12
+# Nobody is larger, metres; a mesh in millimetres is.
+LARGEST = 10.0
 # libigl's tree of Taylor expansions: at order 1 and accuracy 1 a body's winding number is within 0.25 of the exact one,
 # which is an integer (the mesh is closed). What is further than DOUBT from an integer is asked again, and at last
 # exactly.
@@ -78,7 +80,7 @@ class SignedDistance:
         self._winding.init(self._vertices, faces, ORDER)
         self._far = None
         if self.backend == "pysdf+libigl":
-            self._far, self._far_from = far_distance(self._vertices, faces)
+            self._far = FarDistance(self._vertices, faces)
             self._surroundings = Surroundings(self._vertices)
 
     def __call__(self, points: np.ndarray) -> np.ndarray:
@@ -104,8 +106,8 @@ class SignedDistance:
         distance = np.zeros(len(points))
         maybe = np.flatnonzero(~self._surroundings(points))
         if len(maybe):
-            distance[maybe] = np.abs(self._far((points[maybe] * 1000).astype(np.float32), n_threads=1)).ravel() / 1000.0
-        near = distance < self._far_from
+            distance[maybe] = self._far(points[maybe])
+        near = distance < self._far.right_from
         if near.any():
             distance[near] = self._exact(points[near])
         return distance
@@ -124,29 +126,41 @@ class SignedDistance:
         return winding > 0.5
 
 
-def far_distance(vertices: np.ndarray, faces: np.ndarray) -> tuple["pysdf.SDF", float]:
-    """pysdf on the mesh with its long triangles quartered, in MILLIMETRES, and the distance (metres) from which it is
-    right to FAR_ERROR.
+class FarDistance:
+    """pysdf's distance, right to FAR_ERROR from `right_from` metres on.
 
-    Millimetres because pysdf, without its ray casting, keeps the first of two triangles whose squared distances
-    differ by less than 1e-5 units: 3 mm near the surface in metres, nothing in millimetres. Its answer s is then at
-    most the distance to the nearest vertex. Every point of a triangle with longest edge L is within r = L / sqrt(3)
-    of a corner, so the true distance d is at least sqrt(s^2 - r^2), and s <= (1 + FAR_ERROR) d once s >= r / reach.
-    Triangles are cut until that holds from FAR on, or three times.
+    For any point, s = min(pysdf's answer, the distance to the nearest vertex) is at least the true distance d. Every
+    point of a triangle with longest edge L is within r = L / sqrt(3) of one of its corners, so d^2 >= s^2 - r^2, and
+    s <= (1 + FAR_ERROR) d once s >= r / sqrt(1 - (1 + FAR_ERROR)^-2). Long triangles are quartered until that holds
+    from FAR on, or three times.
+
+    pysdf alone gives no such bound: for a point beyond a corner of a triangle it may measure to the wrong edge. It works in
+    millimetres here, because without its ray casting it keeps the first of two triangles whose squared distances differ by
+    less than 1e-5 units: 3 mm near the surface in metres, nothing in millimetres.
     """
-    reach = np.sqrt(1 - (1 + FAR_ERROR) ** -2)
-    longest = FAR * reach * np.sqrt(3)
-    cut = vertices[faces]
-    cut = cut[longest_edges(cut) > longest]
-    for _ in range(3):
-        edges = longest_edges(cut)
-        cut = np.concatenate([cut[edges <= longest], quarter(cut[edges > longest])])
-    radius = longest_edges(cut).max(initial=longest) / np.sqrt(3)
-    # The long triangles stay too: pysdf has no answer at a vertex without triangles.
-    corners = np.concatenate([vertices, cut.reshape(-1, 3)])
-    triangles = np.concatenate([faces, len(vertices) + np.arange(3 * len(cut)).reshape(-1, 3)])
-    sdf = pysdf.SDF((corners * 1000).astype(np.float32), triangles.astype(np.uint32), robust=False)
-    return sdf, max(radius / reach, np.hypot(FAR, radius))
+
+    def __init__(self, vertices: np.ndarray, faces: np.ndarray):
+        reach = np.sqrt(1 - (1 + FAR_ERROR) ** -2)
+        longest = FAR * reach * np.sqrt(3)
+        cut = vertices[faces]
+        cut = cut[longest_edges(cut) > longest]
+        for _ in range(3):
+            edges = longest_edges(cut)
+            cut = np.concatenate([cut[edges <= longest], quarter(cut[edges > longest])])
+        radius = longest_edges(cut).max(initial=longest) / np.sqrt(3)
+        # A nearer point, d < FAR, has s below the second of these.
+        self.right_from = max(radius / reach, np.hypot(FAR, radius))
+        # The long triangles stay too: pysdf has no answer at a vertex without triangles.
+        triangles = np.concatenate([faces, len(vertices) + np.arange(3 * len(cut)).reshape(-1, 3)])
+        self._corners = (np.concatenate([vertices, cut.reshape(-1, 3)]) * 1000).astype(np.float32)
+        self._sdf = pysdf.SDF(self._corners, triangles.astype(np.uint32), robust=False)
+
+    def __call__(self, points: np.ndarray) -> np.ndarray:
+        """(N,) metres, not below the true distance, of points (N, 3)."""
+        points = (points * 1000).astype(np.float32)
+        to_vertex = points - self._corners[self._sdf.nn(points, n_threads=1)]
+        by_triangle = np.abs(self._sdf(points, n_threads=1)).ravel()
+        return np.minimum(by_triangle, np.sqrt(np.einsum("ni,ni->n", to_vertex, to_vertex))) / 1000.0
 
 
 class Surroundings:
@@ -232,6 +246,8 @@ def check_solid(vertices: np.ndarray, faces: np.ndarray) -> None:
     if not np.isfinite(vertices).all():
         first = int(np.argmin(np.isfinite(vertices).all(1)))
         raise InputError(f"vertex {first} of the mesh is {vertices[first].tolist()}, not a position; {remedy}")
+    if np.ptp(vertices, 0).max(initial=0) > LARGEST:
+        raise InputError(f"the mesh spans {np.ptp(vertices, 0).max():.4g} m, more than {LARGEST:g}: give a body, in metres")
     shape = topology(faces.tobytes(), len(vertices))
     if shape.fault:
         raise InputError(f"the mesh is not closed: {shape.fault}; {remedy}")
