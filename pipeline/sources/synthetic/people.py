@@ -10,7 +10,10 @@ import numpy as np
 from scipy import sparse
 
 from pipeline.skeletons import FIELD_JOINTS, SMPLX_55
+from pipeline.sources.synthetic.settings import SPLIT_OF
 
+# The name of the body that the people of `pipeline.body.capture` belong to.
+FREE_BODY = "free body"
 _JOINT = {name: k for k, name in enumerate(SMPLX_55.names)}
 
 
@@ -21,6 +24,8 @@ class Rig:
     template: (V, 3) metres, zero pose, y up. shapedirs: (V, 3, 10) metres. posedirs: (486, 3 V) or None where they are all
     zero. regressor: (55, V) and weights: (V, 55) sparse. faces: (F, 3). parents: (55,). key_joints: (J, 55),
     key_vertices: (J, V) sparse: where the joints of FIELD_JOINTS lie. nose: vertex at its tip.
+    people_betas: (N, 10), people_warps: (N, K) and warp_directions: (V, 3, K): people that come with the free body, whose shapes
+    ten betas express only roughly; None for another body.
     """
 
     template: np.ndarray
@@ -33,6 +38,9 @@ class Rig:
     key_joints: np.ndarray
     key_vertices: sparse.csr_array
     nose: int
+    people_betas: np.ndarray | None
+    people_warps: np.ndarray | None
+    warp_directions: np.ndarray | None
     name: str
     sha256: str
 
@@ -41,6 +49,7 @@ def make_rig(body) -> Rig:
     """The arrays of a `pipeline.body.model.BodyModel` with the field's joints on it."""
     from smplx.vertex_ids import vertex_ids
 
+    from pipeline.body.capture import capture_shapes
     from pipeline.body.keypoints import keypoint_map
 
     keys = keypoint_map(body, FIELD_JOINTS)
@@ -48,6 +57,7 @@ def make_rig(body) -> Rig:
     rows, columns = np.repeat(np.arange(n_joints), len(keys.vertex_ids)), np.tile(keys.vertex_ids, n_joints)
     key_vertices = sparse.csr_array((keys.vertex_weights.ravel().astype(float), (rows, columns)), shape=(n_joints, n))
     key_vertices.eliminate_zeros()
+    shapes = capture_shapes() if body.name == FREE_BODY else None
     return Rig(
         template=body.v_template.numpy().astype(float),
         shapedirs=body.shapedirs.numpy().astype(float),
@@ -59,6 +69,9 @@ def make_rig(body) -> Rig:
         key_joints=keys.joint_weights.astype(float),
         key_vertices=key_vertices,
         nose=vertex_ids["smplx"]["nose"],
+        people_betas=None if shapes is None else shapes.betas.astype(float),
+        people_warps=None if shapes is None else shapes.coefficients.astype(float),
+        warp_directions=None if shapes is None else shapes.directions,
         name=body.name,
         sha256=body.sha256,
     )
@@ -77,11 +90,25 @@ class Person:
     rest_joints: np.ndarray
 
 
-def make_person(rig: Rig, rng: np.random.Generator, spread: float, warp_m: float) -> Person:
-    """Draw a body: betas, and a smooth random warp of `warp_m` metres that ten betas cannot express."""
-    betas = np.clip(rng.normal(0, spread, 10), -2.0, 2.0).round(4)
-    warp = smooth_field(rig.template, rng, waves=12, wavelength=(0.35, 1.2), channels=3) * warp_m
-    return shape_person(rig, betas, warp)
+def make_people(rig: Rig, seed: tuple[int, int], spread: float, warp_m: float) -> dict[int, Person]:
+    """The body of each subject: people that come with the free body, in an order drawn from the seed.
+
+    For another body: betas of standard deviation `spread`, and a smooth random warp of `warp_m` metres that they cannot express.
+    """
+    subjects = list(SPLIT_OF)
+    rng = np.random.default_rng(seed)
+    if rig.people_betas is not None:
+        chosen = rng.permutation(len(rig.people_betas))[: len(subjects)]
+        shapes = [(rig.people_betas[k], rig.warp_directions @ rig.people_warps[k]) for k in chosen]
+    else:
+        shapes = [
+            (
+                np.clip(rng.normal(0, spread, 10), -2, 2),
+                warp_m * smooth_field(rig.template, rng, waves=12, wavelength=(0.35, 1.2), channels=3),
+            )
+            for _ in subjects
+        ]
+    return {subject: shape_person(rig, *shape) for subject, shape in zip(subjects, shapes, strict=True)}
 
 
 def shape_person(rig: Rig, betas: np.ndarray, warp: np.ndarray) -> Person:

@@ -36,14 +36,14 @@ SHARE = {"train": 0.76, "validation": 0.08, "test": 0.16}
 class CaptureSettings:
     """Settings of `write_capture`; all lengths in metres unless the name says otherwise.
 
-    instants: rendered moments in total (four images each), shared out over splits by SHARE and evenly over sequences.
-    image_px: side of the square images. stride: frames (at 50 Hz) between rendered frames, per split, multiples of KEPT.
-    box_shift, box_scale: standard deviations of the disturbance of the written boxes, as a fraction of the box's longer side
-    and of its size, cut at two of them; with both 0 the boxes follow 3DMPPE's convention exactly. occluder_rate: share of views
-    with something in front of the person. shape_spread: standard deviation of the betas. shape_warp_m: size of the smooth
-    change of the body's shape that ten betas cannot express. garment_m: least and greatest displacement of clothes.
-    penetration_m: how far two capsules of the body may overlap. supersampling: rays per pixel along each axis.
-    subjects, actions: what to make (tests make less).
+    instants: rendered moments in total (four images each), shared out over splits by SHARE and evenly over sequences. image_px:
+    side of the square images. stride: frames (at 50 Hz) between rendered frames, per split, multiples of KEPT. box_shift,
+    box_scale: standard deviations of the disturbance of the written boxes, as a fraction of the box's longer side and of its
+    size, cut at two of them; with both 0 the boxes follow 3DMPPE's convention exactly. occluder_rate: share of views with
+    something in front of the person. shape_spread, shape_warp_m: for a body that comes without people of its own, the standard
+    deviation of its betas, and the size of a smooth change of shape that they cannot express. garment_m: least and greatest
+    displacement of clothes. penetration_m: how far two capsules of the body may overlap. supersampling: rays per pixel along each
+    axis. subjects, actions: what to make (tests make less).
     """
 
     seed: int = 0

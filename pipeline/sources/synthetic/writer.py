@@ -76,7 +76,7 @@ def _write(out: Path, rig: Rig, settings: CaptureSettings, plans: list[SequenceP
     ids = [plan.instant_id(k * plan.stride) for plan in plans for k in range(plan.kept)]
     subjects = [plan.subject for plan in plans for _ in range(plan.kept)]
     truth = {name: np.concatenate([result.truth[name] for result in results]) for name in results[0].truth}
-    write_truth(out / TRUTH_FILE, ids, subjects, truth, {s: person.warp for s, person in studio.persons.items()})
+    write_truth(out / TRUTH_FILE, ids, subjects, truth, {s: studio.persons[s].warp for s in settings.subjects})
     write_contact_sheet(out / SHEET_FILE, settings, plans, results)
     mark = {
         "synthetic": True,

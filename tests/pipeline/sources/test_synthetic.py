@@ -53,9 +53,8 @@ def tree_hashes(root):
 
 def test_bytes_depend_on_the_seed_and_not_on_the_workers(capture, body, tmp_path):
     expected = tree_hashes(capture[0])
-    for workers in (1, 2):
-        write_capture(tmp_path / f"with_{workers}", body, SETTINGS, workers=workers)
-        assert tree_hashes(tmp_path / f"with_{workers}") == expected
+    write_capture(tmp_path / "with_2", body, SETTINGS, workers=2)
+    assert tree_hashes(tmp_path / "with_2") == expected
     tiny = replace(SETTINGS, instants=1, subjects=(1,), actions=("Sitting",))
     for seed in (3, 4):
         write_capture(tmp_path / f"seed_{seed}", body, replace(tiny, seed=seed))

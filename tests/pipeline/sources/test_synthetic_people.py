@@ -1,5 +1,7 @@
 """Parts of the capture: the posing of true bodies, joint limits, self-penetration, clothes and rays."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
@@ -39,6 +41,17 @@ def test_posing_equals_smplx(studio, body):
     np.testing.assert_allclose(people.skin(studio.rig, person, person.rest, moving, 17), vertices, atol=1e-5)
     np.testing.assert_allclose(moving.places[17], joints, atol=1e-5)
     assert set(POSE_PARTS) < set(vectors)
+
+
+def test_people_are_not_in_the_span_of_ten_betas(studio):
+    directions = studio.rig.shapedirs.reshape(-1, 10)
+    other = people.make_people(replace(studio.rig, people_betas=None), (1, 0), 1.0, 0.008)
+    assert set(other) == set(studio.persons) == set(SPLIT_OF)
+    for person in (*studio.persons.values(), *other.values()):
+        target = (person.rest - studio.rig.template).ravel()
+        best = directions @ np.linalg.lstsq(directions, target, rcond=None)[0]
+        assert 0.001 < np.linalg.norm((target - best).reshape(-1, 3), axis=1).mean() < 0.015
+    assert len({person.rest.tobytes() for person in studio.persons.values()}) == len(SPLIT_OF)
 
 
 def test_every_action_keeps_the_limits_and_stays_out_of_itself(studio):
