@@ -147,7 +147,7 @@ def distal_ratio(per_joint: dict[str, float]) -> float | None:
     """Mean error of wrists and ankles over that of hips, knees, shoulders and elbows."""
     near = [v for name, v in per_joint.items() if name.split("_")[-1] in PROXIMAL]
     far = [v for name, v in per_joint.items() if name in DISTAL]
-    return round(float(np.mean(far) / np.mean(near)), 4) if near and far else None
+    return round(float(np.mean(far) / np.mean(near)), 4) if far and any(near) else None
 
 
 def score(
