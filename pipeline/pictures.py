@@ -125,7 +125,7 @@ def draw_slice(axis, figure, reader: ShardReader, row: int, view: dict, body: Bo
     axis.contour(line, line, field, levels=[0], colors="black", linewidths=1.2)
     samples = reader.read_samples(row)
     points = samples.points * LATTICE_M
-    near = np.abs(points[:, 2]) < SLAB
+    near = (np.abs(points[:, 2]) < SLAB) & (np.abs(points[:, :2]).max(1) < SLICE)
     axis.scatter(*points[near, :2].T, c=samples.sdf[near] * (100 * LATTICE_M), s=16, ec="black", lw=0.35, **style)
     axis.set_xlabel("x, m", fontsize=8)
     axis.set_ylabel("y, m", fontsize=8)

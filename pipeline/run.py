@@ -29,6 +29,7 @@ from pipeline.threads import ONE_THREAD
 ATTEMPTS = 3
 # A worker needs about 1 GB for the libraries, the body and one shard; above this Dask restarts it.
 WORKER_MEMORY = "4 GiB"
+CONNECT_S = 20.0
 DASK_SETTINGS = {
     "distributed.scheduler.allowed-failures": ATTEMPTS - 1,
     "distributed.scheduler.worker-saturation": 1.0,  # a dying worker takes one shard with it, not its queue
@@ -148,7 +149,7 @@ def cluster_of(workers: Workers) -> Iterator[LocalCluster | str]:
 
 def check_cluster(address: str) -> None:
     try:
-        with Client(address, timeout=20) as client:
+        with Client(address, timeout=CONNECT_S) as client:
             threads = client.nthreads()
     except (OSError, ValueError) as error:
         raise InputError(

@@ -1,0 +1,230 @@
+"""The whole run on a small dataset: one content whatever the workers, resume, failures, one run a folder."""
+
+import json
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from distributed import LocalCluster
+from rich.console import Console
+
+from pipeline import plan as planning
+from pipeline import run as running
+from pipeline import stages
+from pipeline.errors import InputError
+from pipeline.plan import Request
+from pipeline.progress import Rate, RunProgress, count_rejects, reason_of, summary
+from pipeline.run import Workers, preprocess, run_lock
+from pipeline.shards import ShardFolder
+from tests.pipeline.run_fakes import SETTINGS, FakeSource, body_once, open_fake, write_source
+
+
+@pytest.fixture(autouse=True, scope="module")
+def fake_source():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(planning, "open_source", open_fake)
+        patch.setattr(planning, "load_body", lambda _: body_once())
+        patch.setattr(stages, "load_body", lambda _: body_once())
+        yield
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return write_source(tmp_path_factory.mktemp("run") / "data", {"S1": 4, "S8": 1, "S9": 2})
+
+
+@pytest.fixture
+def quiet():
+    with RunProgress(Console(file=open(os.devnull, "w"))) as progress:
+        yield progress
+
+
+def request(root, out, **changes) -> Request:
+    return Request("fake", root, out, settings=SETTINGS, **changes)
+
+
+@pytest.fixture(scope="module")
+def finished(root, tmp_path_factory):
+    """A run in this process: its folder and its run.json."""
+    out = tmp_path_factory.mktemp("run") / "out"
+    with RunProgress(Console(file=open(os.devnull, "w"))) as progress:
+        return out, preprocess(request(root, out), Workers(0), progress)
+
+
+def test_labels_agree_with_direct_computation(root, finished):
+    """The shards against the source: projection of stored joints, offsets, and distances to the posed mesh."""
+    from pipeline.verify import verify_path
+
+    out, run = finished
+    findings = verify_path(out, body_once())
+    assert findings.problems == [] and findings.counts["views"] == 14 == run["views"]
+    assert findings.counts["max_distance_error_mm"] < 0.06
+    table = ShardFolder(out).view_table()
+    instants = {view.id: (instant, view) for instant in FakeSource(root).instants() for view in instant.views}
+    assert set(table["id"]) == set(instants)
+    for k, view_id in enumerate(table["id"]):
+        instant, view = instants[view_id]
+        K, R, root_at = table["K"][k], table["R_crop"][k], table["root"][k]
+        source_axes = (table["joints"][k] + root_at) @ R
+        expected = instant.joints_3d @ view.camera.R.T + view.camera.t
+        np.testing.assert_allclose(source_axes, expected, atol=1e-6)
+        seen = (table["joints"][k] + root_at) @ K.T
+        np.testing.assert_allclose(table["joints_2d"][k], seen[:, :2] / seen[:, 2:], atol=1e-3)
+        assert table["split"][k] == instant.split and table["fit_valid"][k] and (table["joints_source"][k] == 1).all()
+        assert np.abs(table["fit_joints"][k] - table["joints"][k]).max() < 0.05
+
+
+def test_a_finished_run_is_kept_and_a_damaged_shard_made_again(root, finished, quiet):
+    out, run = finished
+    before = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
+    with open(out / "shard-00002.h5", "r+b") as file:
+        file.seek((out / "shard-00002.h5").stat().st_size // 2)
+        file.write(bytes(64))
+    (out / "shard-00001.h5.ab.tmp").write_text("left by a killed run")
+    again = preprocess(request(root, out), Workers(0), quiet)
+    assert again["content_hash"] == run["content_hash"] and again["shards"] == run["shards"]
+    after = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
+    assert {name for name in after if after[name] != before[name]} == {"shard-00002.h5", "run.json"}
+    assert after.keys() == before.keys()
+
+
+def test_two_processes_write_the_same_and_outlive_a_killed_worker(root, finished, tmp_path, monkeypatch):
+    """2 workers, one of them killed by SIGKILL as soon as the first shard is there."""
+    killed = []
+
+    class Killer(RunProgress):
+        def add(self, outcome):
+            if not killed:
+                for child in children():
+                    os.kill(child, signal.SIGKILL)
+                    killed.append(child)
+                    break
+            return super().add(outcome)
+
+    with Killer(Console(file=open(os.devnull, "w"))) as progress:
+        run = preprocess(request(root, tmp_path / "out"), Workers(2), progress)
+    assert killed and run["content_hash"] == finished[1]["content_hash"] and run["failed"] == []
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["run.json", *(f"shard-{k:05d}.h5" for k in range(4))]
+
+
+def children() -> list[int]:
+    """Worker processes of this process."""
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                parent = Path(f"/proc/{name}/stat").read_text().rsplit(")", 1)[1].split()[1]
+                command = Path(f"/proc/{name}/cmdline").read_text()
+            except OSError:
+                continue
+            if int(parent) == os.getpid() and "spawn_main" in command:
+                found.append(int(name))
+    return found
+
+
+def test_a_shard_that_fails_three_times_is_reported_and_the_rest_is_done(root, tmp_path, monkeypatch, quiet):
+    tries = []
+
+    def fail_one(task, make=stages.make_shard):
+        if task.name == "shard-00001.h5":
+            tries.append(task)
+            raise RuntimeError("no luck")
+        return make(task)
+
+    monkeypatch.setattr(running, "make_shard", fail_one)
+    with LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster:
+        run = preprocess(request(root, tmp_path / "a"), Workers(0, cluster.scheduler_address), quiet)
+    here = preprocess(request(root, tmp_path / "b"), Workers(0), quiet)
+    assert len(tries) == 6
+    for result in (run, here):
+        assert result["failed"] == [["shard-00001.h5", "shard-00001.h5 failed 3 times: RuntimeError: no luck"]]
+        assert [record["name"] for record in result["shards"]] == [f"shard-{k:05d}.h5" for k in (0, 2, 3)]
+        assert result["state"] == "failed"
+    assert "FAILED shard-00001.h5" in summary(tmp_path, run, 1.0)
+    monkeypatch.undo()
+    monkeypatch.setattr(planning, "open_source", open_fake)
+    assert preprocess(request(root, tmp_path / "b"), Workers(0), quiet)["state"] == "complete"
+
+
+def test_append_gives_the_content_of_a_run_with_all(root, finished, tmp_path, quiet):
+    out = tmp_path / "out"
+    preprocess(request(root, out, subjects=("S1", "S8")), Workers(0), quiet)
+    grown = preprocess(request(root, out, subjects=("S9",), append=True), Workers(0), quiet)
+    assert grown["views"] == finished[1]["views"]
+    whole, parts = ShardFolder(finished[0]), ShardFolder(out)
+    ours = {whole.readers[r].read_view(k)["id"]: whole.readers[r].read_samples(k) for r in range(4)
+            for k in range(len(whole.readers[r]))}
+    for reader, row in parts.rows():
+        samples = reader.read_samples(row)
+        other = ours[samples.view_id]
+        np.testing.assert_allclose(samples.points.astype(int), other.points, atol=1)
+        assert np.abs(samples.sdf.astype(int) - other.sdf).max() <= 1
+
+
+def test_a_missing_image_is_a_counted_reject(root, tmp_path, quiet):
+    data = write_source(tmp_path / "data", {"S1": 2})
+    (data / "S1_2.jpg").unlink()
+    run = preprocess(request(data, tmp_path / "out"), Workers(0), quiet)
+    assert run["views"] == 2 and [r[:2] for r in run["shards"][0]["rejects"]] == [
+        ["S1/walk/000000/2", "read"], ["S1/walk/000001/2", "read"]]
+    assert sum(count_rejects(run).values()) == 2
+    with h5py.File(tmp_path / "out" / "shard-00000.h5") as file:
+        assert b"S1_2.jpg" in file["rejects/reason"][0]
+
+
+def test_a_rejected_fit_keeps_real_joints_without_mesh(root, finished, tmp_path, monkeypatch):
+    worker = stages.Worker(root, None, SETTINGS, body_once(), stages.body_surface(body_once()), None, {})
+    [instant, *_] = FakeSource(root).instants()
+    failed = stages.Reject(instant.id, "fit", "the fit diverged")
+    reject, *views = list(stages.shard_views(worker, instant, failed))
+    assert reject.reason == "the fit diverged: kept for its 3D joints"
+    assert len(views) == 2 and not views[0].fit_valid and views[0].samples is None and views[0].joints_valid.all()
+    flat = replace(instant, joints_3d=None, joints_3d_valid=None)
+    assert list(stages.shard_views(worker, flat, failed)) == [failed], "without 3D nothing is left to be relative to"
+
+
+def test_one_run_a_folder_and_a_killed_one_does_not_block(tmp_path):
+    with run_lock(tmp_path), pytest.raises(InputError, match="another run is writing"), run_lock(tmp_path):
+        pass
+    child = os.fork()
+    if not child:
+        with run_lock(tmp_path):
+            (tmp_path / "locked").write_text("")
+            signal.pause()
+    while not (tmp_path / "locked").exists():
+        pass
+    with pytest.raises(InputError, match="another run is writing"), run_lock(tmp_path):
+        pass
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    with run_lock(tmp_path):
+        pass
+
+
+def test_workers_that_cannot_be_used(monkeypatch):
+    monkeypatch.setattr(running, "CONNECT_S", 0.2)
+    with pytest.raises(InputError, match="--workers is -1"):
+        Workers(-1)
+    with pytest.raises(InputError, match="no Dask scheduler answers at tcp://127.0.0.1:9"):
+        list(running.make_shards([], Workers(0, "tcp://127.0.0.1:9"), print))
+
+
+def test_progress_counts_rate_of_the_last_minute_and_rejects_by_reason():
+    now = [0.0]
+    rate = Rate(lambda: now[0])
+    for second in range(1, 201):
+        now[0] = second
+        rate.add(second if second <= 100 else 100 + 5 * (second - 100))
+    assert rate() == pytest.approx(5, rel=0.05)
+    assert reason_of(["S1/a", "sample", "view S1/a, a point: a coordinate of 3.295 m is out; mend it"]) == (
+        "sample: a coordinate of N m is out")
+
+
+def test_a_changed_run_exits_before_work(root, finished, quiet):
+    with pytest.raises(InputError, match="seed: 0 -> 1"):
+        preprocess(replace(request(root, finished[0]), settings=replace(SETTINGS, seed=1)), Workers(0), quiet)
+    assert json.loads((finished[0] / "run.json").read_text())["state"] == "complete"
