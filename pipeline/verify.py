@@ -84,11 +84,13 @@ def verify_shard(
         with open_shard(path) as file:
             columns, attributes = read_columns(file), dict(file.attrs)
         problems = [*_check_file(path, record, run_id, attributes, columns), *check_schema(columns, attributes)]
-        if not problems:  # further checks rely on the schema
+        # each check relies on what the one before found right
+        problems = problems or list(check_values(columns))
+        if not problems:
             findings.counts |= count(columns, attributes)
-            problems += [*check_values(columns), *check_geometry(columns, attributes), *check_images(columns, attributes)]
-            if body is not None:
-                findings.add(check_distances(path, body, seed))
+            problems += [*check_geometry(columns, attributes), *check_images(columns, attributes)]
+        if not problems and body is not None:
+            findings.add(check_distances(path, body, seed))
     except InputError as error:
         findings.problems.append(str(error))
         return findings
