@@ -5,7 +5,18 @@ import pytest
 from scipy.optimize import minimize
 from scipy.spatial.transform import Rotation
 
-from model.metrics import align, auc, joint_errors, mpjpe, pa_mpjpe, pck, procrustes, root_align
+from model.metrics import (
+    LEAST_DETERMINANT,
+    align,
+    auc,
+    joint_errors,
+    mpjpe,
+    nearest_rotation,
+    pa_mpjpe,
+    pck,
+    procrustes,
+    root_align,
+)
 
 
 def slow_alignment(source, target, scale):
@@ -139,3 +150,25 @@ def test_a_prediction_that_is_not_finite_spoils_only_itself(pairs):
     prediction[1, 4] = np.nan
     found = pa_mpjpe(prediction, truth)
     assert np.isnan(found[1]) and np.allclose(found[[0, 2]], pa_mpjpe(pairs[0][:3], truth)[[0, 2]])
+
+
+def test_nearest_rotation_equals_the_svd_for_every_kind_of_matrix():
+    """Newton's iteration down to the worst conditioned matrix it is given, and the SVD beyond it, mirrored and
+    singular."""
+    rng = np.random.default_rng(8)
+    U, V = (Rotation.random(3000, rng=k).as_matrix() for k in (9, 10))
+    middle = 10 ** rng.uniform(-3, 0, 3000)
+    small = middle * 10 ** rng.uniform(-5, 0, 3000) * rng.choice([-1, 1], 3000)
+    size = 10 ** rng.uniform(-9, 3, 3000)
+    M = (U * np.stack([np.ones(3000), middle, small], 1)[:, None]) @ V * size[:, None, None]
+    determinants = np.linalg.det(M / np.linalg.norm(M, axis=(1, 2), keepdims=True))
+    assert (determinants > LEAST_DETERMINANT).sum() > 300 and (determinants < 0).sum() > 1000
+    R = nearest_rotation(M)
+    # U V up to a turn that costs nothing: compare what is maximised, and where the answer is unique the rotation
+    # itself.
+    assert np.allclose(np.linalg.det(R), 1) and np.allclose(R @ np.swapaxes(R, 1, 2), np.eye(3), atol=1e-12)
+    best = (1 + middle + small) * size
+    assert np.abs(np.einsum("nab,nab->n", R, M) / best - 1).max() < 1e-12
+    unique = middle + small > 1e-2
+    assert np.abs((R - U @ V)[unique]).max() < 1e-9
+    assert np.linalg.det(nearest_rotation(np.zeros((1, 3, 3))))[0] == pytest.approx(1)
