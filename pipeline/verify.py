@@ -59,7 +59,18 @@ def verify_path(path: Path, body: BodyModel | None = None, seed: int = 0) -> Fin
         for record in run["shards"]:
             findings.add(verify_shard(path / safe_name(record["name"], path), record, run["run_id"], body, seed))
         return _compare_folder(path, run, findings)
-    return verify_shard(path, body=body, seed=seed)
+    record, run_id = _own_record(path)
+    return verify_shard(path, record, run_id, body, seed)
+
+
+def _own_record(path: Path) -> tuple[dict | None, str | None]:
+    """What the run.json beside a shard says about it, where there is one."""
+    try:
+        run = read_run(path.parent)
+    except InputError:
+        return None, None
+    records = {record["name"]: record for record in run["shards"]}
+    return (records[path.name], run["run_id"]) if path.name in records else (None, None)
 
 
 def _compare_folder(path: Path, run: dict, findings: Findings) -> Findings:
