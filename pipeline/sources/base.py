@@ -99,11 +99,11 @@ def _no_collection():
             gc.enable()
 
 
-def load_json(path: Path):
-    """The content of a JSON file; InputError naming the file when it is missing, cut or no JSON."""
+def load_json(path: Path) -> dict:
+    """The object in a JSON file; InputError naming the file when it is missing, cut, no JSON or no object."""
     try:
         with _no_collection():
-            return json.loads(path.read_bytes())
+            content = json.loads(path.read_bytes())
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; it belongs to the dataset's annotations. Fetch it again.") from None
     except OSError as error:
@@ -112,6 +112,27 @@ def load_json(path: Path):
         raise InputError(
             f"{path} is not complete JSON ({error}). The download may have been cut; fetch it again."
         ) from None
+    except RecursionError:
+        raise InputError(f"{path} is nested too deeply to be an annotation file. Fetch it again.") from None
+    return typed(content, dict, path, "the whole file")
+
+
+_TYPE_NAMES = {dict: "an object", list: "a list", int: "a whole number"}
+
+
+def typed(value, kind: type, path: Path, where: str):
+    """The value; InputError naming file and place when JSON has another type there."""
+    if type(value) is not kind:
+        raise InputError(f"{path}: {where} is {str(value)[:60]!r}, expected {_TYPE_NAMES[kind]}.")
+    return value
+
+
+def image_shape(image: dict, path: Path, where: str) -> tuple[int, int]:
+    """(width, height) of an entry of `images`."""
+    width, height = (typed(member(image, key, path, where), int, path, f"{where}/{key}") for key in ("width", "height"))
+    if width < 1 or height < 1:
+        raise InputError(f"{path}: {where} is {width} x {height} pixels large; the annotation is damaged.")
+    return width, height
 
 
 def member(mapping, key: str, path: Path, where: str = ""):

@@ -16,7 +16,17 @@ from pipeline.errors import InputError
 from pipeline.images import resolve
 from pipeline.records import BodyParameters, Camera, Instant, View
 from pipeline.skeletons import COCO
-from pipeline.sources.base import MISSING_IMAGE, Source, array, box_problem, load_json, member, neural_annot
+from pipeline.sources.base import (
+    MISSING_IMAGE,
+    Source,
+    array,
+    box_problem,
+    image_shape,
+    load_json,
+    member,
+    neural_annot,
+    typed,
+)
 
 FILES = {"train2017": "train", "val2017": "validation"}
 # SPIN's filter asks for all twelve joints from the shoulders down.
@@ -89,7 +99,8 @@ class Coco(Source):
             return "crowd"
         if member(person, "num_keypoints", path, where) == 0:
             return "no labelled keypoint"
-        if self.people == "complete" and 0 in member(person, "keypoints", path, where)[2::3][BODY_JOINTS]:
+        keypoints = typed(member(person, "keypoints", path, where), list, path, f"{where}/keypoints")
+        if self.people == "complete" and 0 in keypoints[2::3][BODY_JOINTS]:
             return "not all twelve body joints labelled"
         return None
 
@@ -100,7 +111,7 @@ class Coco(Source):
         keypoints = keypoints.reshape(-1, 3)
         box = array(member(person, "bbox", path, where), (4,), path, f"{where}/bbox")
         image_path = f"{part}/{member(image, 'file_name', path, 'images')}"
-        width, height = member(image, "width", path, "images"), member(image, "height", path, "images")
+        width, height = image_shape(image, path, f"images/{image['id']}")
         resolve(self.root, image_path)
         seen = keypoints[:, 2] > 0
         problem = box_problem(box)
@@ -139,8 +150,8 @@ def _read(path: Path) -> tuple[dict[int, dict], list[dict]]:
     """Images by id, and people sorted by (image id, id). Duplicate ids are an error."""
     data = load_json(path)
     try:
-        images = {image["id"]: image for image in member(data, "images", path)}
-        people = member(data, "annotations", path)
+        images = {image["id"]: image for image in typed(member(data, "images", path), list, path, "images")}
+        people = typed(member(data, "annotations", path), list, path, "annotations")
         people = sorted(people, key=lambda person: (f"{person['image_id']:012d}", str(person["id"])))
         ids = {person["id"] for person in people}
     except (KeyError, TypeError, ValueError) as error:

@@ -20,7 +20,7 @@ from pipeline.errors import InputError
 from pipeline.images import resolve
 from pipeline.records import BodyParameters, Camera, Instant
 from pipeline.skeletons import HUMAN36M
-from pipeline.sources.base import MISSING_IMAGE, array, load_json, member, neural_annot
+from pipeline.sources.base import MISSING_IMAGE, array, image_shape, load_json, member, neural_annot, typed
 from pipeline.sources.human36m import (
     ACTIONS,
     SUBJECTS,
@@ -107,7 +107,7 @@ class AnnotatedHuman36m(Human36m):
     def _read_images(self, subject: int, path) -> tuple[_Frames, dict[int, tuple[int, int]]]:
         """Sampled images of a subject, and each camera's image size (that of its first image)."""
         data = load_json(path)
-        images, annotations = member(data, "images", path), member(data, "annotations", path)
+        images, annotations = (typed(member(data, key, path), list, path, key) for key in ("images", "annotations"))
         by_image = _index_annotations(annotations, path)
         step = self.options.step(subject)
         frames: _Frames = defaultdict(dict)
@@ -156,7 +156,7 @@ def _index_annotations(annotations: list, path) -> dict[int, dict]:
     try:
         by_image = {annotation["image_id"]: annotation for annotation in annotations}
     except (KeyError, TypeError):
-        raise InputError(f"{path}: an entry of annotations has no image_id.") from None
+        raise InputError(f"{path}: an entry of annotations is no object with an image_id.") from None
     if len(by_image) != len(annotations):
         raise InputError(
             f"{path}: two annotations name the same image_id; Human3.6M has one person an image. Fetch the file again."
@@ -168,7 +168,7 @@ def _image_record(root, image: dict, annotation: dict | None, path) -> ImageReco
     where = f"images/{image['id']}"
     file_name = f"images/{member(image, 'file_name', path, where)}"
     resolve(root, file_name)
-    size = (member(image, "width", path, where), member(image, "height", path, where))
+    size = image_shape(image, path, where)
     if annotation is None:
         return ImageRecord(file_name, size, np.zeros(4), np.zeros(len(HUMAN36M), bool), "the image has no annotation")
     where = f"annotations/{annotation.get('id')}"
@@ -203,7 +203,8 @@ def _read_joints(path, frames: _Frames) -> dict[tuple[int, int], np.ndarray]:
     joints = {}
     shape = (len(HUMAN36M), 3)
     for (action, subaction), sampled in frames.items():
-        of_sequence = member(member(data, str(action), path), str(subaction), path, str(action))
+        where = f"{action}/{subaction}"
+        of_sequence = typed(member(member(data, str(action), path), str(subaction), path, str(action)), dict, path, where)
         found = np.full((len(sampled), *shape), np.nan)
         for k, frame in enumerate(sorted(sampled)):
             if str(frame) in of_sequence:
@@ -219,7 +220,8 @@ def _read_fits(path, frames: _Frames) -> dict[tuple[int, int], dict[int, BodyPar
     data = load_json(path)
     fits = {}
     for (action, subaction), sampled in frames.items():
-        of_sequence = data.get(str(action), {}).get(str(subaction), {})
+        of_action = typed(data.get(str(action), {}), dict, path, str(action))
+        of_sequence = typed(of_action.get(str(subaction), {}), dict, path, f"{action}/{subaction}")
         fits[action, subaction] = {
             frame: neural_annot(of_sequence[str(frame)], path, f"{action}/{subaction}/{frame}")
             for frame in sampled if str(frame) in of_sequence

@@ -20,7 +20,7 @@ from pipeline.errors import InputError
 from pipeline.images import image_size
 from pipeline.records import Camera, Instant, View
 from pipeline.skeletons import OPENPOSE_25, OPENPOSE_FACE, OPENPOSE_LEFT_HAND, OPENPOSE_RIGHT_HAND
-from pipeline.sources.base import SPLITS, Source, array, load_json, member, tight_box
+from pipeline.sources.base import SPLITS, Source, array, load_json, member, tight_box, typed
 from pipeline.sources.coco import assumed_camera, check_focal
 
 _KEYPOINTS = re.compile(r"^(.+)_keypoints\.json$")
@@ -109,10 +109,7 @@ class OpenPose(Source):
 
     def _people(self, name: str) -> list[dict]:
         path = self._path(name)
-        people = member(load_json(path), "people", path)
-        if not isinstance(people, list):
-            raise InputError(f"{path}: people is not a list. It is not in OpenPose's layout.")
-        return people
+        return typed(member(load_json(path), "people", path), list, path, "people")
 
     def _camera(self, name: str) -> Camera:
         """The camera of a picture; InputError when the picture cannot be used."""
@@ -160,7 +157,7 @@ class OpenPose(Source):
         """Hands and face that are there, (N, 3) x, y, confidence by joint-set name."""
         found = {}
         for key, (count, joint_set, part) in EXTRAS.items():
-            if person.get(key):
+            if typed(person, dict, path, where).get(key):
                 points = _keypoints(person[key], count, path, f"{where}/{key}")[part]
                 seen = np.isfinite(points).all(1) & (points[:, 2] > self.confidence)
                 points = np.where(seen[:, None], points, 0.0)

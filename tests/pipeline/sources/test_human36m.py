@@ -305,6 +305,33 @@ def test_broken_annotations_are_refused_with_file_and_key(editable, part, change
     refuses(root, pattern)
 
 
+def test_any_value_of_another_type_is_refused_or_rejected(editable):
+    """Values all over the files replaced by ones of other types: nothing but InputError or a counted reject may
+    follow."""
+    root, _ = editable
+    rng = np.random.default_rng(0)
+    refused = 0
+    for part in ("data", "camera", "joint_3d"):
+        path = root / "annotations" / f"Human36M_subject8_{part}.json"
+        text = path.read_text()
+        for _ in range(60):
+            data = json.loads(text)
+            holder, key = data, str(rng.choice(list(data)))
+            while isinstance(holder[key], (dict, list)) and len(holder[key]) and rng.random() < 0.8:
+                holder = holder[key]
+                keys = list(holder) if isinstance(holder, dict) else range(min(len(holder), 4))
+                key = keys[int(rng.integers(len(keys)))]
+            holder[key] = [None, "x", -1, 3.5, [], {}, [[1, 2]], True, {"a": 1}][int(rng.integers(9))]
+            path.write_text(json.dumps(data))
+            try:
+                list(open_source("human36m", root, subjects=[8]).instants())
+            except InputError as error:
+                assert path.name in str(error) or "leads out" in str(error)
+                refused += 1
+        path.write_text(text)
+    assert refused > 60
+
+
 @pytest.mark.parametrize(
     "part, change, reason",
     [
