@@ -1,6 +1,6 @@
 """Views a second that loader workers make from shards, against the views a second that a step takes.
 
-python benchmarks/loading.py SHARDS [--workers 0 1 2] [--crop-px 128] [--views 1000] [--json FILE]
+python -m benchmarks.loading SHARDS [--workers 0 1 2] [--crop-px 128] [--views 1000] [--json FILE]
 """
 
 import argparse
@@ -16,6 +16,7 @@ from model.augment import AugmentConfig
 from model.dataset import DrawConfig, StepSampler, ViewDataset, loader, need_views, read_views
 
 BATCH = 16
+DEMO = Path("runs/demo/shards")
 
 
 def stages(dataset: ViewDataset, count: int = 100) -> dict[str, float]:
@@ -47,13 +48,19 @@ def rate(dataset: ViewDataset, workers: int, count: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("shards", type=Path)
+    parser.add_argument("shards", type=Path, nargs="?", default=DEMO)
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--crop-px", type=int, default=128)
     parser.add_argument("--points", type=int, default=1024)
     parser.add_argument("--views", type=int, default=1000)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--quick", action="store_true", help="fewer views")
     arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.views = 200
+        if not arguments.shards.exists():
+            print(f"{arguments.shards} is not there yet: `make demo` writes it. Nothing to measure.")
+            return
     torch.set_num_threads(1)
     views = need_views(read_views([arguments.shards]), "train", [arguments.shards])
     dataset = ViewDataset(views, arguments.crop_px, DrawConfig(points=arguments.points), AugmentConfig())

@@ -18,7 +18,9 @@ from pipeline.errors import InputError
     "--also", multiple=True, metavar="SHARDS:WEIGHT", help="More shards; WEIGHT is how often relative to the first."
 )
 @click.option(
-    "--minutes", type=click.FloatRange(min=0, min_open=True), help="Steps for this long, from a short timing."
+    "--minutes",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Steps for this long, from a short timing; a resumed run keeps its own.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=None, help="Overrides the configuration's.")
 @click.option(
@@ -34,10 +36,8 @@ def command(shards, run, config, model, also, minutes, seed, workers, device, re
     from model.config import load_config, with_train
     from model.train import train
 
-    if resume and (model or minutes or seed is not None or workers is not None):
-        raise InputError(
-            "--resume goes on with the run's own settings; leave out --model, --minutes, --seed and --workers."
-        )
+    if resume and (model or seed is not None or workers is not None):
+        raise InputError("--resume goes on with the run's own settings; leave out --model, --seed and --workers.")
     settings = None
     if config is not None or not resume:
         settings = with_train(load_config(config or "small", model), seed=seed, workers=workers)

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from model import metrics, protocols
+from model.checkpoint import write_atomically
 from model.dataset import ViewDataset, Views, evaluation_batches, loader, need_views, read_views
 from model.protocols import DEFAULT, PROTOCOLS, Protocol
 from model.published import published
@@ -267,8 +268,9 @@ def save_predictions(path: Path, predicted: Predictions, views: Views, errors: d
     )
 
 
-def write_json(path: Path, value: dict) -> None:
-    path.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n")
+def write_json(path: Path, value: dict | list) -> None:
+    """All or nothing; NaN is an error of ours."""
+    write_atomically(path, (json.dumps(value, indent=1, allow_nan=False) + "\n").encode())
 
 
 def spread(n: int, count: int) -> np.ndarray:

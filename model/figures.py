@@ -12,7 +12,6 @@ import torch
 from model.augment import NO_AUGMENTATION
 from model.dataset import DrawConfig, ViewDataset
 from model.logbook import read_history
-from model.nvf import with_depth
 from model.targets import CANONICAL_SIDE, HALF, make_targets, reference_depth
 from pipeline.skeletons import JointSet
 
@@ -208,11 +207,12 @@ def field_slice(path: Path, network: torch.nn.Module, views, index: int, cells: 
         "side, along the optical axis": torch.stack([still, down, across], -1),
     }
     with torch.no_grad():
-        features = network.encoder(batch.image)
+        features, _, given = network.look(batch.image, reference_depth(batch.K, side))
         head = network.fields[-1]
-        prepared = head.prepare(features.pyramids[-1], with_depth(features.context, reference_depth(batch.K, side)))
+        prepared = head.prepare(features.pyramids[-1], given)
         found = {
-            n: head(prepared, q.view(1, -1, 3).to(device)).distance.view(cells, cells).cpu() for n, q in planes.items()
+            name: head.distance(prepared, q.view(1, -1, 3).to(device)).view(cells, cells).cpu()
+            for name, q in planes.items()
         }
     fig, axes = plt.subplots(1, 3, figsize=(11, 3.9), layout="constrained", width_ratios=[1, 1.12, 1.12])
     axes[0].imshow(crop)
@@ -256,3 +256,24 @@ def evaluation_figures(folder: Path, run: Path, report: dict, predicted, errors:
         index = int(predicted.view[order[len(order) // 2]])
         if views["fit_valid"][index]:
             field_slice(folder / "field.png", network, views, index)
+
+
+def comparison_plot(path: Path, table: list[dict]) -> None:
+    """MPJPE and PA-MPJPE of each model: the mean over seeds as a bar, every seed as a dot. table: rows of a
+    comparison.
+    """
+    names = list(dict.fromkeys(row["model"] for row in sorted(table, key=lambda row: row["mpjpe_mm"])))
+    fig, ax = plt.subplots(figsize=(max(5, 1.3 * len(names)), 3.8), layout="constrained")
+    for key, label, colour, shift in (
+        ("mpjpe_mm", "MPJPE", ACCENT, -0.2),
+        ("pa_mpjpe_mm", "PA-MPJPE", "#f08a3c", 0.2),
+    ):
+        for x, name in enumerate(names):
+            values = [row[key] for row in table if row["model"] == name]
+            ax.bar(x + shift, np.mean(values), 0.38, color=colour, alpha=0.85, label=label if x == 0 else None)
+            ax.plot(np.full(len(values), x + shift), values, "o", color=INK, ms=3)
+    ax.set_xticks(range(len(names)), names)
+    _style(ax, "test error, mm: mean over seeds, and every seed")
+    ax.legend(frameon=False, fontsize=8)
+    fig.savefig(path, dpi=110)
+    plt.close(fig)
