@@ -1,0 +1,118 @@
+"""`nvf-cli train` parses, and makes one call."""
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from cli.main import nvf
+from cli.train import folder_and_weight
+from model import train as training
+from model.config import NAMED, config_from_dict, load_config
+from model.nvf import MODELS
+from pipeline.errors import InputError
+
+RECORD = {"step": 10, "seconds": 3.0, "best": {"mpjpe_mm": 90.0, "step": 8, "mean_pose_mpjpe_mm": 200.0}}
+
+
+@pytest.fixture
+def called(monkeypatch):
+    calls = []
+    monkeypatch.setattr(training, "train", lambda *a: calls.append(a) or RECORD)
+    return calls
+
+
+def test_options_reach_the_trainer(called):
+    arguments = [
+        "train",
+        "shards",
+        "runs/x",
+        "--config",
+        "base",
+        "--model",
+        "volumetric",
+        "--also",
+        "coco:0.5",
+        "--minutes",
+        "2",
+        "--seed",
+        "7",
+        "--workers",
+        "3",
+        "--device",
+        "cpu",
+    ]
+    result = CliRunner().invoke(nvf, arguments, catch_exceptions=False)
+    ((shards, run, config, also, resume, device, minutes),) = called
+    assert (shards, run, also, resume, device, minutes) == (
+        Path("shards"),
+        Path("runs/x"),
+        [(Path("coco"), 0.5)],
+        False,
+        "cpu",
+        2.0,
+    )
+    assert config.network.model == "volumetric" and config.network.crop_px == 256
+    assert (config.train.seed, config.train.workers) == (7, 3)
+    assert "90.0 mm at step 8 (mean pose 200.0 mm)" in result.output
+
+
+def test_a_resumed_run_keeps_its_own_settings(called):
+    CliRunner().invoke(nvf, ["train", "shards", "runs/x", "--resume"], catch_exceptions=False)
+    assert called[0][2] is None and called[0][4] is True
+    with pytest.raises(InputError, match="--resume goes on with the run's own"):
+        CliRunner().invoke(nvf, ["train", "s", "r", "--resume", "--seed", "1"], catch_exceptions=False)
+
+
+@pytest.mark.parametrize("text", ["coco", "coco:", "coco:-1", ":2", "coco:much", "coco:inf"])
+def test_a_weight_is_needed(text):
+    with pytest.raises(InputError, match="SHARDS:WEIGHT"):
+        folder_and_weight(text)
+    assert folder_and_weight("/a:b:2") == (Path("/a:b"), 2.0)
+
+
+@pytest.mark.parametrize("name", NAMED)
+@pytest.mark.parametrize("model", MODELS)
+def test_named_configurations_survive_json(name, model):
+    config = load_config(name, model)
+    assert config.network.model == model and config_from_dict(config.to_dict()) == config
+
+
+def test_a_file_stands_on_a_named_configuration(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        'extends = "base"\n[network]\nmodel = "nvf-published"\n[network.targets]\nradius = 0.3\n[train]\nsteps = 50\n'
+    )
+    config = load_config(str(path))
+    assert config.network.encoder.stacks == 4 and config.network.targets.radius == 0.3
+    assert (
+        config.network.targets.vote == "published" and config.train.optimizer == "rmsprop" and config.train.steps == 50
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[train]\nstep = 5", "no setting 'train.step'"),
+        ('[train]\nsteps = "five"', "'train.steps' is 'five'; it must be of type int"),
+        ("[train]\nsteps = -5", "train.steps is -5"),
+        ("[network]\ncrop_px = 100", "crop_px 100"),
+        ('extends = "huge"', "it extends 'huge'"),
+        ("train = 3", "'train' is a table"),
+        ("steps = ", "not a readable TOML file"),
+        ("[train]\nmilestones = 0.5", "must be a list"),
+    ],
+)
+def test_a_bad_file_is_named_with_its_key(tmp_path, text, message):
+    path = tmp_path / "bad.toml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message) as caught:
+        load_config(str(path))
+    assert "bad.toml" in str(caught.value)
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(InputError, match="neither one of small, base nor a file"):
+        load_config("medium")
+    with pytest.raises(InputError, match="choose one of nvf"):
+        load_config("small", "resnet")
