@@ -153,7 +153,7 @@ def array(value, shape: tuple[int, ...], path: Path, where: str) -> np.ndarray:
     except (TypeError, ValueError):
         raise InputError(f"{path}: {where} is not an array of {' x '.join(map(str, shape))} numbers.") from None
     if result.shape != shape:
-        found = " x ".join(map(str, result.shape)) or "a single"
+        found = " x ".join(map(str, result.shape)) or "no list of"
         raise InputError(f"{path}: {where} has {found} numbers, expected {' x '.join(map(str, shape))}.")
     return result
 
@@ -174,6 +174,11 @@ def tight_box(joints_2d: np.ndarray, subtract: float) -> np.ndarray:
     return np.concatenate([centre - side * BOX_SCALE / 2, side * BOX_SCALE], -1)
 
 
+def _unnested(values):
+    """[[x, y, z]] -> [x, y, z]: some files write trans as 1 x 3."""
+    return values[0] if isinstance(values, list) and len(values) == 1 else values
+
+
 # SMPL-X parameters -> NeuralAnnot's names of them.
 _NEURAL_ANNOT = {"global_orient": "root_pose", "body_pose": "body_pose", "betas": "shape", "transl": "trans"}
 _NEURAL_ANNOT_FACE = {"jaw_pose": "jaw_pose", "expression": "expr"}
@@ -185,5 +190,5 @@ def neural_annot(fit: dict, path: Path, where: str, face: bool = False) -> BodyP
     names = _NEURAL_ANNOT | (_NEURAL_ANNOT_FACE if face else {})
     values = {name: np.zeros(size) for name, size in PARAMETER_SIZES.items()}
     for name, key in names.items():
-        values[name] = array(np.ravel(member(fit, key, path, where)), values[name].shape, path, f"{where}/{key}")
+        values[name] = array(_unnested(member(fit, key, path, where)), values[name].shape, path, f"{where}/{key}")
     return BodyParameters(**values)

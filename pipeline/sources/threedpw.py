@@ -17,7 +17,7 @@ from pipeline.errors import InputError
 from pipeline.images import image_size
 from pipeline.records import Camera, Instant, View
 from pipeline.skeletons import HUMAN36M, SMPL_24
-from pipeline.sources.base import MISSING_IMAGE, SPLITS, Source, array, member, tight_box
+from pipeline.sources.base import MISSING_IMAGE, SPLITS, Source, array, member, tight_box, typed
 from pipeline.sources.plain_pickle import load_plain_pickle
 
 GENDERS = {"m": "male", "f": "female"}
@@ -160,12 +160,12 @@ class ThreeDPW(Source):
 def read_track(path: Path, name: str) -> Track:
     """One sequence file; InputError naming file and key when it is not in 3DPW's layout."""
     data = load_plain_pickle(path)
-    extrinsics = np.asarray(member(data, "cam_poses", path))
-    n = len(extrinsics)
+    extrinsics = member(data, "cam_poses", path)
+    n = len(extrinsics) if isinstance(extrinsics, list) or np.ndim(extrinsics) else 0
     extrinsics = array(extrinsics, (n, 4, 4), path, "cam_poses")
-    genders = list(member(data, "genders", path))
+    genders = typed(member(data, "genders", path), list, path, "genders")
     people = range(len(genders))
-    if unknown := [gender for gender in genders if gender not in GENDERS]:
+    if unknown := [gender for gender in genders if str(gender) not in GENDERS]:
         raise InputError(f"{path}: genders holds {unknown[0]!r}; expected 'm' or 'f'.")
 
     def each(key: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -173,10 +173,10 @@ def read_track(path: Path, name: str) -> Track:
         return np.array([array(member(values, p, path, key), shape, path, f"{key}/{p}") for p in people])
 
     betas = member(data, "betas", path)  # (10,), in some files (300,)
-    betas = [np.ravel(member(betas, p, path, "betas"))[:10] for p in people]
+    betas = [list(np.atleast_1d(member(betas, p, path, "betas")))[:10] for p in people]
     return Track(
         name=name, K=array(member(data, "cam_intrinsics", path), (3, 3), path, "cam_intrinsics"), extrinsics=extrinsics,
         usable=each("campose_valid", (n,)) > 0, joints=each("jointPositions", (n, 72)).reshape(-1, n, 24, 3),
         poses=each("poses", (n, 72)), betas=np.array([array(b, (10,), path, "betas") for b in betas]),
-        trans=each("trans", (n, 3)), genders=[GENDERS[gender] for gender in genders],
+        trans=each("trans", (n, 3)), genders=[GENDERS[str(gender)] for gender in genders],
     )

@@ -201,6 +201,9 @@ def test_bad_frames_are_rejected_and_the_run_goes_on(tmp_path):
         ({"jointPositions": [np.zeros((N - 1, 72))]}, "jointPositions/0 has 4 x 72 numbers, expected 5 x 72"),
         ({"jointPositions": []}, "no key jointPositions/0"),
         ({"genders": ["x"]}, "genders holds 'x'"),
+        ({"genders": [{}]}, "genders holds {}"),
+        ({"genders": "m"}, "genders is 'm', expected a list"),
+        ({"cam_poses": 3}, "cam_poses has no list of numbers, expected 0 x 4 x 4"),
         ({"betas": [np.zeros(4)]}, "betas has 4 numbers, expected 10"),
     ],
 )
