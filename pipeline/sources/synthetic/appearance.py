@@ -25,7 +25,6 @@ class Landmarks:
     """Places on the template (metres): heights and half widths that cut lines are drawn between."""
 
     ankle: float
-    knee: float
     crotch: float
     waist: float
     shoulder: float
@@ -46,7 +45,6 @@ def make_landmarks(template: np.ndarray, joints: np.ndarray, nose: int) -> Landm
     head = np.array([0.0, eyes[:, 1].mean(), 0.5 * (skull[:, 2].min() + skull[:, 2].max())])
     return Landmarks(
         ankle=at["left_ankle"][1],
-        knee=at["left_knee"][1],
         crotch=at["left_hip"][1] - 0.07,
         waist=at["spine1"][1] + 0.06,
         shoulder=at["left_shoulder"][1],
@@ -170,7 +168,7 @@ def _hair(outfit: Outfit, marks: Landmarks, p: np.ndarray) -> np.ndarray:
     around = z / np.maximum(np.hypot(x, z), 1e-6)  # 1 in front, -1 behind
     forehead, nape = outfit.hairline
     if outfit.hair_style == "cap":
-        line = forehead - 0.01 + 0.0 * around
+        line = np.full(len(p), forehead - 0.01)
     elif outfit.hair_style == "long":
         line = np.where(around > 0.75, forehead, nape - 0.10)
     else:

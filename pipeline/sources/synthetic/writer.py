@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from pipeline.errors import InputError
+from pipeline.records import Camera
 from pipeline.sources.synthetic.people import Rig, make_rig
 from pipeline.sources.synthetic.sequences import (
     THUMB_PX,
@@ -160,22 +161,26 @@ def _write_annotations(folder: Path, studio: Studio, plans: list[SequencePlan], 
                     }
                 )
                 number += 1
-        cameras = {
-            str(c): {
-                "R": camera.R.tolist(),
-                "t": (1000 * camera.t).tolist(),
-                "f": np.diag(camera.K)[:2].tolist(),
-                "c": camera.K[:2, 2].tolist(),
-            }
-            for c, camera in zip(CAMERAS, studio.cameras[subject], strict=True)
-        }
         for part, content in (
             ("data", {"images": images, "annotations": annotations}),
-            ("camera", cameras),
+            ("camera", _camera_entries(studio.cameras[subject])),
             ("joint_3d", joints),
         ):
             path = folder / f"Human36M_subject{subject}_{part}.json"
             path.write_text(json.dumps(content, separators=(",", ":")))
+
+
+def _camera_entries(cameras: tuple[Camera, ...]) -> dict[str, dict]:
+    """The content of `_camera.json`: t in millimetres, focal lengths and centre in pixels."""
+    return {
+        str(number): {
+            "R": camera.R.tolist(),
+            "t": (1000 * camera.t).tolist(),
+            "f": np.diag(camera.K)[:2].tolist(),
+            "c": camera.K[:2, 2].tolist(),
+        }
+        for number, camera in zip(CAMERAS, cameras, strict=True)
+    }
 
 
 def write_contact_sheet(
