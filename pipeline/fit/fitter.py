@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -10,6 +10,7 @@ import torch
 from pipeline.body.keypoints import keypoint_map
 from pipeline.body.model import BodyModel
 from pipeline.fit import parts, rotations, starts
+from pipeline.fit.collisions import CollisionPenalty, Spheres, pack_spheres
 from pipeline.fit.evidence import build_evidence, refusal
 from pipeline.fit.kinematics import COARSE_JOINTS, N_BETAS, Chain, State
 from pipeline.fit.objective import Evidence, Objective, Weights
@@ -55,6 +56,7 @@ class Fitter:
         device = torch.device(settings.device)
         self.likely = anatomical_prior(self.dtype).to(device)
         self.prior = make_prior(settings, self.dtype).to(device)
+        self._spheres: Spheres | None = None
         self._has_hands = parts.has_hands(body)
         self._chains: dict[tuple, tuple[Chain, np.ndarray, np.ndarray]] = {}
 
@@ -149,7 +151,16 @@ class Fitter:
         if len(rows):
             coarse = self.chain(kind, COARSE_JOINTS)[0]
             found.append((rows, self._from_2d(objective.take(rows), coarse, shape[rows], joint_set)))
-        return objective, found[0][1] if len(found) == 1 else _merge(found)
+        found = found[0][1] if len(found) == 1 else _merge(found)
+        if self.settings.interpenetration:
+            apart = objective.with_penalty(self._penalty(chain))
+            found = replace(found, solution=minimise(apart, found.solution.state, iterations=40, tolerance=1e-4))
+        return objective, found
+
+    def _penalty(self, chain: Chain) -> CollisionPenalty:
+        if self._spheres is None:
+            self._spheres = pack_spheres(self.body)
+        return CollisionPenalty(self.body, self._spheres, chain.joints, chain.n_shape > N_BETAS, self.settings.device, self.dtype)
 
     def _extras(self, chain: Chain) -> GaussianPrior | None:
         """The prior on hands and jaw, None where the chain has neither."""

@@ -66,8 +66,8 @@ class Normal:
 
 
 class Objective:
-    """Cost and normal equations of a batch. extras: further quadratic priors on the active joints after the body's (hands,
-    jaw): (mean (A', 3), sigma (A', 3)) or None. free_shape: betas (and expression) are solved for, not given."""
+    """Cost and normal equations of a batch. extras: the prior on the active joints after the body's (hands,
+    jaw), or None. penalty: `collisions.CollisionPenalty` or None. free_shape: betas (and expression) are solved for, not given."""
 
     def __init__(self, chain: Chain, prior, evidence: Evidence, weights: Weights, free_shape: bool, extras=None,
                  penalty=None):
@@ -81,6 +81,9 @@ class Objective:
         """The same objective about other evidence."""
         return Objective(self.chain, self.prior, evidence, self.weights, self.free_shape, self.extras, self.penalty)
 
+    def with_penalty(self, penalty) -> "Objective":
+        return Objective(self.chain, self.prior, self.evidence, self.weights, self.free_shape, self.extras, penalty)
+
     def with_weights(self, weights: Weights) -> "Objective":
         return Objective(self.chain, self.prior, self.evidence, weights, self.free_shape, self.extras, self.penalty)
 
@@ -91,7 +94,8 @@ class Objective:
     def cost(self, state: State) -> torch.Tensor:
         """(B,) the objective."""
         posed = self.chain.pose(state)
-        return self.data_cost(self.chain.points(state, posed)) + self.prior_cost(state)
+        cost = self.data_cost(self.chain.points(state, posed)) + self.prior_cost(state)
+        return cost if self.penalty is None else cost + self.penalty.cost(state, posed)
 
     def data_cost(self, P: torch.Tensor) -> torch.Tensor:
         """(B,) what the points P (B, N, 3) fail to explain."""
@@ -135,6 +139,9 @@ class Objective:
         gradient = (pull.reshape(B, 1, -1) @ J.reshape(B, -1, J.shape[-1]))[:, 0]
         matrix = (information @ J).reshape(B, -1, J.shape[-1]).transpose(1, 2) @ J.reshape(B, -1, J.shape[-1])
         cost = cost + self._add_priors(state, posed, gradient, matrix)
+        if self.penalty is not None:
+            terms = self.penalty.linearise(state, posed, self.free_shape)
+            cost, gradient, matrix = (a + b for a, b in zip((cost, gradient, matrix), terms, strict=True))
         return Normal(cost, gradient, matrix, posed)
 
     def _reproject(self, P: torch.Tensor, with_jacobian: bool):

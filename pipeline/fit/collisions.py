@@ -1,0 +1,140 @@
+"""Interpenetration: spheres inside the body that must not run into each other.
+
+The spheres are packed into the T-posed mesh once and hang on its skin (each centre is a weighted mean of vertices around it), so they
+follow shape and pose through the same kinematics as the evidence. Two spheres of parts that do not touch at rest pay for their
+overlap, `((r_i + r_j + margin - |c_i - c_j|)_+ / sigma)^2`. SMPLify-X's own term needs a bounding volume hierarchy on the GPU.
+"""
+
+from dataclasses import dataclass
+
+import igl
+import numpy as np
+import torch
+from scipy.optimize import nnls
+from scipy.spatial import cKDTree
+
+from pipeline.body.keypoints import KeypointMap
+from pipeline.body.model import BodyModel
+from pipeline.fit.kinematics import LEFT_HAND, RIGHT_HAND, Chain, Posed, State
+from pipeline.skeletons import SMPLX_55, JointSet
+
+# An overlap of so much (metres) costs one unit.
+SIGMA = 0.003
+# The spheres lie inside the skin; they keep this much more apart (metres).
+MARGIN = 0.006
+SMALLEST_RADIUS = 0.012
+MOST_SPHERES = 260
+# Pairs that are nearer than this at rest (metres) belong together: neighbours along a limb, thighs at the crotch.
+REST_GAP = 0.02
+_CANDIDATES = 40_000
+_HOLDERS = 24
+
+
+@dataclass(frozen=True)
+class Spheres:
+    """keypoints: where the centres lie on a body. radii: (N,) metres. pairs: (N, N) bool, those that must stay apart."""
+
+    keypoints: KeypointMap
+    radii: np.ndarray
+    pairs: np.ndarray
+
+
+def pack_spheres(body: BodyModel) -> Spheres:
+    """Spheres that fill the T-posed body, the largest first, each outside those before; the same for the same body."""
+    vertices = body.v_template.numpy().astype(float)
+    rng = np.random.default_rng(0)
+    points = _interior(vertices, body.faces, rng)
+    depth = -igl.signed_distance(points, vertices, body.faces.astype(np.int64), sign_type=igl.SIGNED_DISTANCE_TYPE_FAST_WINDING_NUMBER)[0]
+    distance = cKDTree(vertices).query(points)[0]
+    radius = np.where(depth > 0, np.minimum(distance, 0.14), 0)
+    centres, radii = [], []
+    while len(centres) < MOST_SPHERES and radius.max() > SMALLEST_RADIUS:
+        best = int(radius.argmax())
+        centres.append(points[best])
+        radii.append(radius[best])
+        # a new centre lies at least most of a radius away from every older sphere's centre
+        apart = np.linalg.norm(points - points[best], axis=1)
+        radius = np.where(apart < 0.75 * radii[-1], 0, radius)
+    centres, radii = np.stack(centres), np.array(radii)
+    gaps = np.linalg.norm(centres[:, None] - centres, axis=-1) - radii[:, None] - radii
+    part = body.weights.numpy().argmax(1)[cKDTree(vertices).query(centres)[1]]
+    return Spheres(_hang(body, vertices, centres), radii, (gaps > REST_GAP) & ~_neighbours(body)[part][:, part])
+
+
+def _neighbours(body: BodyModel) -> np.ndarray:
+    """(55, 55) bool: parts that are one, or meet at a joint, where skin folds into itself whatever the pose. A collar is one with the
+    chest, fingers are one with their hand."""
+    name = SMPLX_55.index
+    whole = {name("left_collar"): name("spine3"), name("right_collar"): name("spine3")}
+    whole |= {j: name("left_wrist") for j in LEFT_HAND} | {j: name("right_wrist") for j in RIGHT_HAND}
+    part = [whole.get(j, j) for j in range(len(body.parents))]
+    near = np.eye(len(part), dtype=bool)
+    for j, parent in enumerate(body.parents):
+        if parent >= 0:
+            near[part[j], part[parent]] = near[part[parent], part[j]] = True
+    return near[part][:, part]
+
+
+def _interior(vertices: np.ndarray, faces: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Points inside the mesh or near it: vertices pushed along their inward normals by random depths."""
+    normals = igl.per_vertex_normals(vertices, faces.astype(np.int64))
+    picked = rng.integers(len(vertices), size=_CANDIDATES)
+    return vertices[picked] - normals[picked] * rng.uniform(0.005, 0.14, (_CANDIDATES, 1))
+
+
+def _hang(body: BodyModel, vertices: np.ndarray, centres: np.ndarray) -> KeypointMap:
+    """Centres as non-negative weights of vertices around them."""
+    tree = cKDTree(vertices)
+    rows = []
+    for centre in centres:
+        near = tree.query(centre, 400)[1][:: 400 // _HOLDERS]
+        system = np.concatenate([(vertices[near] - centre).T, 0.3 * np.ones((1, len(near)))])
+        # a little of the identity spreads the weight over many vertices
+        system = np.concatenate([system, 0.01 * np.eye(len(near))])
+        weights = nnls(system, np.concatenate([np.zeros(3), [0.3], np.full(len(near), 0.01 / len(near))]))[0]
+        rows.append((near, weights / weights.sum()))
+    ids = np.unique(np.concatenate([near for near, _ in rows]))
+    by_vertex = np.zeros((len(rows), len(ids)), np.float32)
+    for row, (near, weights) in enumerate(rows):
+        by_vertex[row, np.searchsorted(ids, near)] = weights
+    names = tuple(f"sphere{k}" for k in range(len(rows)))
+    joint_set = JointSet("collision_spheres", names, (-1,) * len(names))
+    return KeypointMap(joint_set, np.zeros((len(rows), len(body.parents)), np.float32), ids, by_vertex, np.ones(len(rows), bool))
+
+
+class CollisionPenalty:
+    """The overlap of a body's spheres as residuals."""
+
+    def __init__(self, body: BodyModel, spheres: Spheres, joints: tuple[int, ...], expression: bool, device: str, dtype: torch.dtype):
+        self.chain = Chain(body, [spheres.keypoints], joints, expression, device, dtype)
+        radii = torch.as_tensor(spheres.radii, dtype=dtype, device=device)
+        first, second = np.triu(spheres.pairs, 1).nonzero()
+        self.first, self.second = (torch.as_tensor(index, device=device) for index in (first, second))
+        self.reach = radii[self.first] + radii[self.second] + MARGIN
+
+    def _overlaps(self, P: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Overlap (B, M) metres of every pair and the unit vectors (B, M, 3) that part them."""
+        apart = P[:, self.first] - P[:, self.second]
+        distance = apart.norm(dim=-1).clamp_min(1e-6)
+        return (self.reach - distance).clamp_min(0), apart / distance[..., None]
+
+    def cost(self, state: State, posed: Posed) -> torch.Tensor:
+        overlap, _ = self._overlaps(self.chain.points(state, posed))
+        return (overlap / SIGMA).square().sum(1)
+
+    def linearise(self, state: State, posed: Posed, free_shape: bool) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """cost (B,), half gradient (B, P), Gauss-Newton matrix (B, P, P)."""
+        parts = self.chain.parts(state, posed)
+        overlap, away = self._overlaps(parts.sum(-1))
+        J = self.chain.jacobian(state, posed, parts, free_shape)
+        cost = (overlap / SIGMA).square().sum(1)
+        gradient, matrix = J.new_zeros(len(J), J.shape[-1]), J.new_zeros(len(J), J.shape[-1], J.shape[-1])
+        for b in range(len(J)):  # few pairs overlap, and other ones in every row
+            pairs = overlap[b].nonzero()[:, 0]
+            if not len(pairs):
+                continue
+            parting = J[b, self.first[pairs]] - J[b, self.second[pairs]]
+            rows = -(away[b, pairs, None] @ parting)[:, 0] / SIGMA
+            gradient[b] = rows.T @ (overlap[b, pairs] / SIGMA)
+            matrix[b] = rows.T @ rows
+        return cost, gradient, matrix
