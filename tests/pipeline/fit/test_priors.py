@@ -1,0 +1,168 @@
+"""Each prior against a slow twin and autodiff; files of priors read without running them."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.errors import InputError
+from pipeline.fit import rotations
+from pipeline.fit.learned_priors import BendingPrior, VPoserPrior, read_mixture, read_vposer
+from pipeline.fit.priors import LIMIT_SIGMA, anatomical_prior, l2_prior, make_prior, row_of
+from pipeline.fit.settings import FitSettings
+
+
+def vposer_weights(hidden: int = 24) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+
+    def linear(out, into):
+        return {"weight": torch.randn(out, into, generator=generator) / into**0.5, "bias": 0.1 * torch.randn(out, generator=generator)}
+
+    def norm(n):
+        return {"weight": torch.rand(n, generator=generator) + 0.5, "bias": torch.zeros(n), "running_mean": torch.zeros(n),
+                "running_var": torch.rand(n, generator=generator) + 0.5}
+
+    layers = {
+        "encoder_net.1": norm(63), "encoder_net.2": linear(hidden, 63), "encoder_net.4": norm(hidden), "encoder_net.6": linear(hidden, hidden),
+        "encoder_net.7": linear(hidden, hidden), "encoder_net.8.mu": linear(32, hidden), "decoder_net.0": linear(hidden, 32),
+        "decoder_net.3": linear(hidden, hidden), "decoder_net.5": linear(126, hidden),
+    }
+    return {f"vp_model.{layer}.{name}": tensor for layer, tensors in layers.items() for name, tensor in tensors.items()}
+
+
+@pytest.fixture(scope="module")
+def prior_files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("priors")
+    rng = np.random.default_rng(0)
+    A = rng.normal(0, 0.1, (3, 69, 69))
+    mixture = {"means": rng.normal(0, 0.3, (3, 69)), "covars": A @ A.transpose(0, 2, 1) + 0.1 * np.eye(69), "weights": np.array([0.5, 0.3, 0.2])}
+    (folder / "gmm_08.pkl").write_bytes(pickle.dumps(mixture, protocol=2))
+    torch.save({"state_dict": vposer_weights()}, folder / "vposer.ckpt")
+    return folder
+
+
+@pytest.fixture(params=["anatomical", "l2", "angle", "gmm", "vposer"])
+def prior(request, prior_files):
+    file = {"gmm": "gmm_08.pkl", "vposer": "vposer.ckpt"}.get(request.param)
+    return make_prior(FitSettings(prior=request.param, prior_file=file and prior_files / file), torch.float64)
+
+
+def random_poses(rows: int, scale: float = 0.7) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    R, parents = (rotations.exp(scale * torch.randn(rows, 21, 3, dtype=torch.float64, generator=generator)) for _ in range(2))
+    return R, parents
+
+
+def test_half_gradient_is_that_of_the_cost(prior):
+    R, parents = random_poses(3)
+    terms = prior.linearise(R, parents)
+    assert torch.allclose(terms.cost, prior.cost(R), rtol=1e-12)
+    direction = torch.randn(3, 21, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+
+    def moved(step):
+        return prior.cost(rotations.exp((parents.transpose(2, 3) @ (step * direction)[..., None])[..., 0]) @ R)
+
+    numeric = (moved(1e-6) - moved(-1e-6)) / 2e-6
+    assert torch.allclose(2 * (terms.gradient * direction).sum((1, 2)), numeric, rtol=1e-5, atol=1e-5)
+
+
+def test_anatomical_prior_against_its_definition():
+    prior = anatomical_prior(torch.float64)
+    R, _ = random_poses(2)
+    for row in range(2):
+        y = torch.stack([rotations.log(R[row, j] @ rotations.exp(prior.mean[j]).T) for j in range(21)])
+        expected = y.flatten() @ prior.precision @ y.flatten()
+        for j in range(21):
+            for axis in range(3):
+                outside = max(0, float(y[j, axis] - prior.highest[j, axis])) + max(0, float(prior.lowest[j, axis] - y[j, axis]))
+                expected += (outside / LIMIT_SIGMA) ** 2
+        assert prior.cost(R)[row].item() == pytest.approx(expected.item(), rel=1e-10)
+
+
+def test_anatomical_prior_is_the_same_for_a_mirrored_body():
+    from pipeline.skeletons import SMPLX_22
+
+    R, _ = random_poses(4)
+    mirror = torch.diag(torch.tensor([-1.0, 1, 1], dtype=torch.float64))
+    flipped = (mirror @ R @ mirror)[:, [int(j) - 1 for j in SMPLX_22.flip[1:]]]
+    prior = anatomical_prior(torch.float64)
+    assert torch.allclose(prior.cost(R), prior.cost(flipped), rtol=1e-10)
+
+
+def test_knees_and_elbows_bend_one_way():
+    for prior in (anatomical_prior(torch.float64), BendingPrior(torch.float64)):
+        for joint, axis, forward in (("left_knee", 0, 1.0), ("right_knee", 0, 1.0), ("left_elbow", 1, -1.0), ("right_elbow", 1, 1.0)):
+            costs = []
+            for sign in (1, -1):
+                turn = torch.zeros(1, 21, 3, dtype=torch.float64)
+                turn[0, row_of(joint), axis] = sign * forward
+                costs.append(prior.cost(rotations.exp(turn)).item())
+            assert costs[0] + 3 < costs[1], joint
+
+
+def test_l2_is_the_squared_angle():
+    R, _ = random_poses(2)
+    assert torch.allclose(l2_prior(torch.float64, 0.5).cost(R), 4 * rotations.log(R).square().sum((1, 2)))
+
+
+def test_mixture_is_its_best_component_with_hands_marginalised(prior_files):
+    R, _ = random_poses(5, 0.3)
+    content = pickle.loads((prior_files / "gmm_08.pkl").read_bytes())
+    prior = read_mixture(prior_files / "gmm_08.pkl", torch.float64)
+    theta = rotations.log(R).flatten(1).numpy()
+    constants, densities = [], []
+    for mean, covariance, weight in zip(content["means"], content["covars"], content["weights"], strict=True):
+        C = covariance[:63, :63]
+        constants.append(np.linalg.slogdet(C)[1] - 2 * np.log(weight))
+        offset = theta - mean[:63]
+        densities.append(np.einsum("bi,ij,bj->b", offset, np.linalg.inv(C), offset) + constants[-1])
+    expected = np.min(densities, 0) - min(constants)
+    assert np.allclose(prior.cost(R).numpy(), expected, rtol=1e-8)
+
+
+def test_vposer_against_its_layers(prior_files):
+    """The same networks as torch modules, in VPoser 2's order."""
+    w = {name.removeprefix("vp_model."): tensor.double() for name, tensor in vposer_weights().items()}
+    prior = VPoserPrior(w)
+    nn = torch.nn
+    encoder = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(63), nn.Linear(63, 24), nn.LeakyReLU(), nn.BatchNorm1d(24), nn.Dropout(),
+                            nn.Linear(24, 24), nn.Linear(24, 24), nn.Linear(24, 32)).double().eval()
+    state = {name.removeprefix("encoder_net.").replace("8.mu", "8"): t for name, t in w.items() if name.startswith("encoder_net")}
+    encoder.load_state_dict(state, strict=False)
+    x = torch.randn(3, 63, dtype=torch.float64)
+    assert torch.allclose(prior.encode(x), encoder(x))
+    decoded = prior.decode(torch.randn(3, 32, dtype=torch.float64))
+    assert torch.allclose(decoded @ decoded.transpose(2, 3), torch.eye(3, dtype=torch.float64).expand_as(decoded), atol=1e-12)
+    assert torch.allclose(torch.linalg.det(decoded), torch.ones(3, 21, dtype=torch.float64))
+
+
+class Bomb:
+    def __reduce__(self):
+        return (open, ("/tmp/should-not-exist-nvf-fit", "w"))
+
+
+@pytest.mark.parametrize("content", [Bomb(), {"means": Bomb()}, {"means": np.zeros((2, 69))}, [1, 2]])
+def test_mixture_file_is_not_run(tmp_path, content):
+    import os
+
+    (tmp_path / "gmm.pkl").write_bytes(pickle.dumps(content))
+    with pytest.raises(InputError, match="gmm.pkl"):
+        read_mixture(tmp_path / "gmm.pkl", torch.float64)
+    assert not os.path.exists("/tmp/should-not-exist-nvf-fit")
+
+
+def test_vposer_file_is_not_run(tmp_path):
+    torch.save({"state_dict": {}, "hidden": Bomb()}, tmp_path / "bad.ckpt")
+    torch.save({"other": torch.zeros(3)}, tmp_path / "other.ckpt")
+    for name in ("bad.ckpt", "other.ckpt", "missing.ckpt"):
+        with pytest.raises(InputError, match=name):
+            read_vposer(tmp_path / name, torch.float64)
+
+
+def test_settings_refuse():
+    for wrong in ({"prior": "magic"}, {"prior": "gmm"}, {"noise_2d": 0}, {"noise_3d": float("nan")}, {"batch": 0}, {"device": "cuda"}):
+        if wrong.get("device") == "cuda" and torch.cuda.is_available():
+            continue
+        with pytest.raises(InputError):
+            FitSettings(**wrong)
