@@ -1,5 +1,5 @@
 """What the field is compared with. Same crops, intrinsics, encoder, auxiliary heatmaps, scale head and canonical frame; only
-the head differs, and each head sees the context and D0 as the field does.
+the head differs, and each head is given the whole-person vector as the field is.
 """
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from model.dataset import Batch
 from model.hourglass import Features
 from model.losses import joint_loss
-from model.nvf import NetworkConfig, PoseNetwork, Prediction, Statistics, with_depth
+from model.nvf import NetworkConfig, PoseNetwork, Prediction, Statistics, axis_mean
 from model.targets import HALF, Targets, reference_depth
 
 # Channels of the convolution before the maps: about the work of the field's MLP on a training draw.
@@ -52,16 +52,15 @@ class StackedHead(PoseNetwork):
         self.heads = nn.ModuleList([self.make_head() for _ in range(config.encoder.stacks)])
 
     def read(self, head: nn.Module, pyramid: list[Tensor], given: Tensor) -> tuple[Tensor, Tensor]:
-        """joints (B, J, 3) in crop coordinates and spread (B, J) m. given: (B, context + 1), context and D0."""
+        """joints (B, J, 3) in crop coordinates and spread (B, J) m. given: (B, context), of `look`."""
         raise NotImplementedError
 
-    def head_losses(self, features: Features, targets: Targets, generator: torch.Generator | None) -> dict[str, Tensor]:
-        given = with_depth(features.context, targets.depth)
+    def head_losses(self, features: Features, given: Tensor, targets: Targets) -> dict[str, Tensor]:
         found = [self.read(head, maps, given)[0] for head, maps in zip(self.heads, features.pyramids, strict=True)]
         return {"joint": sum(joint_loss(joints, targets) for joints in found)}
 
-    def decode(self, features: Features, depth: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        joints, spread = self.read(self.heads[-1], features.pyramids[-1], with_depth(features.context, depth))
+    def decode(self, features: Features, given: Tensor, depth: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        joints, spread = self.read(self.heads[-1], features.pyramids[-1], given)
         return joints, spread, {"spread": spread}
 
 
@@ -69,7 +68,7 @@ class Holistic(StackedHead):
     """Direct regression of all joints from pooled features, as a change of the mean pose."""
 
     def make_head(self) -> nn.Module:
-        pooled = sum(self.encoder.channels) + self.config.encoder.context + 1
+        pooled = sum(self.encoder.channels) + self.config.encoder.context
         return nn.Sequential(nn.Linear(pooled, 512), nn.ReLU(), nn.Linear(512, 3 * len(self.joint_set)))
 
     def read(self, head: nn.Module, pyramid: list[Tensor], given: Tensor) -> tuple[Tensor, Tensor]:
@@ -98,21 +97,11 @@ class MapHead(nn.Module):
         return self.out(F.relu(self.norm(x + self.given(given)[:, :, None, None]))).float()
 
 
-def axis_mean(probability: Tensor, dim: int) -> tuple[Tensor, Tensor]:
-    """Mean and variance along one axis of (B, J, ...) probabilities whose cells share [-1, 1] evenly."""
-    others = [d for d in range(2, probability.ndim) if d != dim]
-    marginal = probability.sum(others)
-    n = marginal.shape[-1]
-    centres = (torch.arange(n, device=probability.device) + 0.5) * (2 / n) - 1
-    mean = (marginal * centres).sum(-1)
-    return mean, (marginal * centres.square()).sum(-1) - mean.square()
-
-
 class Heatmap25D(StackedHead):
     """Latent 2.5D heatmaps (Iqbal et al. 2018): a soft-argmax in the image and the depth map read under it."""
 
     def make_head(self) -> nn.Module:
-        return MapHead(self.encoder.channels, self.config.encoder.context + 1, 2 * len(self.joint_set))
+        return MapHead(self.encoder.channels, self.config.encoder.context, 2 * len(self.joint_set))
 
     def read(self, head: nn.Module, pyramid: list[Tensor], given: Tensor) -> tuple[Tensor, Tensor]:
         logits, depths = head(pyramid, given).chunk(2, 1)
@@ -127,7 +116,7 @@ class Volumetric(StackedHead):
     """Soft-argmax over the canonical volume (Sun et al. 2018; MeTRAbs): `slices` depths behind every cell of the 1/4 map."""
 
     def make_head(self) -> nn.Module:
-        return MapHead(self.encoder.channels, self.config.encoder.context + 1, len(self.joint_set) * self.config.slices)
+        return MapHead(self.encoder.channels, self.config.encoder.context, len(self.joint_set) * self.config.slices)
 
     def read(self, head: nn.Module, pyramid: list[Tensor], given: Tensor) -> tuple[Tensor, Tensor]:
         logits = head(pyramid, given).unflatten(1, (-1, self.config.slices))

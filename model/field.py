@@ -91,6 +91,18 @@ class VotingField(nn.Module):
         nn.init.normal_(self.out.weight, std=0.01)
         nn.init.zeros_(self.out.bias)
 
+    @torch.no_grad()
+    def start_at(self, joints: Tensor) -> None:
+        """Let every point vote, before any training, for joints (J, 3) in crop coordinates by a direct offset.
+
+        Otherwise the last layer must first learn to subtract the point itself, a weight of -1 that takes an optimiser with a
+        rate of 1e-3 a thousand steps, and until then the joints stay at the middle of the points.
+        """
+        vectors = self.out.weight.view(-1, self.out.in_features)[1:].unflatten(0, (self.joints, 4))[:, :3]
+        first = self.config.hidden[-1]  # where the position starts in the last layer's input
+        vectors[:, :, first : first + 3] = -torch.eye(3)
+        self.out.bias[1:].view(self.joints, 4)[:, :3] = joints
+
     def prepare(self, pyramid: list[Tensor], given: Tensor) -> Tensor:
         """The map that points read: (B, hidden[0], S/4, S/4). given: (B, C), the same for every pixel."""
         maps = [conv(features) for conv, features in zip(self.maps, pyramid, strict=True)]

@@ -27,8 +27,9 @@ class EncoderConfig:
     def __post_init__(self):
         if self.kind not in ("unet", "hourglass"):
             raise ValueError(f"encoder kind {self.kind!r}: choose unet or hourglass")
-        if self.channels < 8 or self.channels % 8:
-            raise ValueError(f"encoder channels {self.channels}: take a multiple of 8 (the group norm has 8 groups)")
+        step = 32 if self.kind == "hourglass" else 8
+        if self.channels < step or self.channels % step:
+            raise ValueError(f"encoder channels {self.channels}: a {self.kind} takes multiples of {step} (group norm of 8 groups)")
         if not 1 <= self.stacks <= 4 or (self.kind == "unet" and self.stacks != 1):
             raise ValueError(f"{self.stacks} stacks for {self.kind}: a hourglass has 1 to 4, a unet one")
         if self.depth < 2 or self.context < 8:
@@ -154,8 +155,7 @@ class HourglassEncoder(nn.Module):
         super().__init__()
         c = config.channels
         self.channels = (c, c, c)
-        self.stem = nn.Sequential(nn.Conv2d(3, c // 4, 7, 2, 3, bias=False), nn.GroupNorm(8, c // 4) if c >= 32 else
-                                  nn.GroupNorm(1, c // 4), nn.ReLU())
+        self.stem = nn.Sequential(nn.Conv2d(3, c // 4, 7, 2, 3, bias=False), nn.GroupNorm(8, c // 4), nn.ReLU())
         self.enter = nn.ModuleList([nn.Conv2d(c // 4, c // 2, 1), Bottleneck(c // 2, c // 2), Bottleneck(c // 2, c)])
         self.hourglasses = nn.ModuleList([Hourglass(c, config.depth) for _ in range(config.stacks)])
         self.out = nn.ModuleList([

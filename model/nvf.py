@@ -11,7 +11,7 @@ from model.dataset import Batch
 from model.field import FieldConfig, FieldOutput, VotingField
 from model.hourglass import EncoderConfig, Features, build_encoder
 from model.losses import LossConfig
-from model.targets import TargetConfig, Targets, make_targets, reference_depth, to_canonical
+from model.targets import HALF, TargetConfig, Targets, make_targets, reference_depth, to_canonical
 from model.voting import VotingConfig
 from pipeline.skeletons import FIELD_JOINTS, JOINT_SETS
 
@@ -41,6 +41,12 @@ class NetworkConfig:
             raise ValueError(f"joint set {self.joint_set!r}: choose one of {', '.join(JOINT_SETS)}")
         if self.crop_px < 32 or self.crop_px % 32:
             raise ValueError(f"crop_px {self.crop_px}: the encoder halves the image five times; take a multiple of 32")
+        need = voting.half_diagonal(self.voting.cells) + self.voting.gate + self.voting.margin
+        if self.voting.use_distance and self.voting.levels > 1 and self.targets.truncation <= need:
+            raise ValueError(
+                f"truncation {self.targets.truncation} m: coarse-to-fine can drop a cell only beyond {need:.3f} m, so it must be "
+                f"above that, or voting.cells ({self.voting.cells}) larger"
+            )
 
 
 @dataclass(frozen=True)
@@ -71,9 +77,14 @@ class Prediction:
     diagnostics: dict[str, Tensor]
 
 
-def with_depth(context: Tensor, depth: Tensor) -> Tensor:
-    """(B, C + 1): the context and log D0, which says how strong perspective is and cannot be read from a crop."""
-    return torch.cat([context, depth.to(context.dtype).log()[:, None] - 1.5], -1)
+def axis_mean(probability: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """Mean and variance along one axis of (B, J, ...) probabilities whose cells share [-1, 1] evenly: (B, J) each."""
+    others = [d for d in range(2, probability.ndim) if d != dim]
+    marginal = probability.sum(others)
+    n = marginal.shape[-1]
+    centres = (torch.arange(n, device=probability.device) + 0.5) * (2 / n) - 1
+    mean = (marginal * centres).sum(-1)
+    return mean, (marginal * centres.square()).sum(-1) - mean.square()
 
 
 class PoseNetwork(nn.Module):
@@ -91,30 +102,42 @@ class PoseNetwork(nn.Module):
         self.heatmaps = nn.ModuleList([
             nn.Conv2d(self.encoder.channels[0], len(self.joint_set), 1) for _ in range(config.encoder.stacks)
         ])
-        self.scale_head = nn.Sequential(nn.Linear(config.encoder.context + 1, 64), nn.ReLU(), nn.Linear(64, 1))
+        seen = config.encoder.context + 1 + 2 * len(self.joint_set)
+        self.whole = nn.Sequential(nn.Linear(seen, 256), nn.ReLU(), nn.Linear(256, config.encoder.context), nn.ReLU())
+        self.scale_head = nn.Sequential(nn.Linear(config.encoder.context, 64), nn.ReLU(), nn.Linear(64, 1))
 
-    def head_losses(self, features: Features, targets: Targets, generator: torch.Generator | None) -> dict[str, Tensor]:
-        """Named losses of the head, summed over stacks."""
+    def head_losses(self, features: Features, given: Tensor, targets: Targets) -> dict[str, Tensor]:
+        """Named losses of the head, summed over stacks. given: (B, context) of `look`."""
         raise NotImplementedError
 
-    def decode(self, features: Features, depth: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    def decode(self, features: Features, given: Tensor, depth: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """joints (B, J, 3) in crop coordinates, spread (B, J) m, diagnostics."""
         raise NotImplementedError
 
-    def predict_log_scale(self, context: Tensor, depth: Tensor) -> Tensor:
-        return self.log_scale[0] + self.log_scale[1] * self.scale_head(with_depth(context, depth))[:, 0].float()
+    def look(self, image: Tensor, depth: Tensor) -> tuple[Features, list[Tensor], Tensor]:
+        """Features, auxiliary log-heatmaps per stack, and what is known of the whole person: (B, context).
+
+        The last is made of the encoder's context, where the heatmaps see the joints in the image, and log D0, which says how
+        strong perspective is and cannot be read from a crop. The 2D pose is learnt early and tells much of depth and scale.
+        """
+        features = self.encoder(image)
+        maps = [conv(pyramid[0]) for conv, pyramid in zip(self.heatmaps, features.pyramids, strict=True)]
+        p = maps[-1].float().flatten(2).softmax(-1).view(maps[-1].shape)
+        xy = torch.cat([axis_mean(p, 3)[0], axis_mean(p, 2)[0]], -1)
+        seen = torch.cat([features.context, xy.to(features.context), depth.to(features.context).log()[:, None] - 1.5], -1)
+        return features, maps, self.whole(seen)
+
+    def predict_log_scale(self, given: Tensor) -> Tensor:
+        return self.log_scale[0] + self.log_scale[1] * self.scale_head(given)[:, 0].float()
 
     def losses(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """"total" and its named parts, unweighted."""
         self._check(batch.image)
         targets = make_targets(batch, self.config.crop_px, generator)
-        features = self.encoder(batch.image)
-        parts = self.head_losses(features, targets, generator)
-        maps = [pyramid[0] for pyramid in features.pyramids]
-        parts["heatmap"] = sum(
-            losses.heatmap_loss(conv(quarter), targets) for conv, quarter in zip(self.heatmaps, maps, strict=True)
-        )
-        parts["scale"] = losses.scale_loss(self.predict_log_scale(features.context, targets.depth), targets)
+        features, maps, given = self.look(batch.image, targets.depth)
+        parts = self.head_losses(features, given, targets)
+        parts["heatmap"] = sum(losses.heatmap_loss(logits, targets) for logits in maps)
+        parts["scale"] = losses.scale_loss(self.predict_log_scale(given), targets)
         total = sum(getattr(self.config.losses, name) * value for name, value in parts.items())
         return {"total": total, **parts}
 
@@ -123,10 +146,10 @@ class PoseNetwork(nn.Module):
         """Joints of crops (B, 3, S, S) in [-1, 1] with intrinsics (B, 3, 3) px; scale: (B,) true s, for comparison only."""
         self._check(image)
         depth = reference_depth(K, self.config.crop_px)
-        features = self.encoder(image)
-        q, spread, diagnostics = self.decode(features, depth)
+        features, _, given = self.look(image, depth)
+        q, spread, diagnostics = self.decode(features, given, depth)
         if scale is None:
-            scale = self.predict_log_scale(features.context, depth).exp()
+            scale = self.predict_log_scale(given).exp()
         canonical = to_canonical(q.float(), depth)
         root = self.joint_set.root_index
         joints = (canonical - canonical[:, root : root + 1]) / scale[:, None, None]
@@ -149,13 +172,15 @@ class NeuralVotingField(PoseNetwork):
     def __init__(self, config: NetworkConfig, statistics: Statistics):
         super().__init__(config, statistics)
         self.fields = nn.ModuleList([
-            VotingField(config.field, self.encoder.channels, config.encoder.context + 1, len(self.joint_set))
+            VotingField(config.field, self.encoder.channels, config.encoder.context, len(self.joint_set))
             for _ in range(config.encoder.stacks)
         ])
+        if config.targets.vote == "direct":
+            for head in self.fields:
+                head.start_at(self.mean_pose * (self.log_scale[0].exp() / HALF))
 
-    def head_losses(self, features: Features, targets: Targets, generator: torch.Generator | None) -> dict[str, Tensor]:
+    def head_losses(self, features: Features, given: Tensor, targets: Targets) -> dict[str, Tensor]:
         parts: dict[str, Tensor] = {}
-        given = with_depth(features.context, targets.depth)
         for head, pyramid in zip(self.fields, features.pyramids, strict=True):
             output = head(head.prepare(pyramid, given), targets.points)
             for name, value in self._field_losses(output, targets).items():
@@ -180,9 +205,9 @@ class NeuralVotingField(PoseNetwork):
             parts["joint"] = losses.joint_loss(joints, targets)
         return parts
 
-    def decode(self, features: Features, depth: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    def decode(self, features: Features, given: Tensor, depth: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         head = self.fields[-1]
-        prepared = head.prepare(features.pyramids[-1], with_depth(features.context, depth))
+        prepared = head.prepare(features.pyramids[-1], given)
         votes = voting.vote(
             lambda q: head.distance(prepared, q), lambda q: head(prepared, q).votes, depth, self.config.targets, self.config.voting
         )
