@@ -27,9 +27,10 @@ def command(source, root, as_json, picture, every_test, final, subjects, focal, 
     from pipeline.errors import InputError
     from pipeline.sources import open_source, parse_options
 
-    given = {"every_test": every_test, "final": final, "focal": focal, "subjects": tuple(subjects.split(",")) if subjects else None}
+    given = {"every_test": every_test, "final": final, "focal": focal}
+    given["subjects"] = tuple(subjects.split(",")) if subjects else None
     try:
-        report = check_source(open_source(source, root, **given, **parse_options(source, options)), picture)
+        report = check_source(open_source(source, root, **(given | parse_options(source, options))), picture)
     except InputError as error:
         if as_json:
             click.echo(json.dumps(empty_report(source, root, str(error)), indent=1))

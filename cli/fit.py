@@ -17,6 +17,7 @@ import click
 @click.option("--face", is_flag=True, help="Fit jaw and expression where face keypoints are given.")
 @click.option("--interpenetration", is_flag=True, help="Push apart limbs that run into the body (slower).")
 @click.option("--focal", type=float, help="Focal length in pixels where the source has no camera.")
+@click.option("--option", "-o", "options", multiple=True, metavar="KEY=VALUE", help="Another option of the source (docs/datasets.md).")
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
 @click.option("--threads", default=0, show_default="all cores", help="CPU threads.")
 @click.option("--vertices", is_flag=True, help="Also write every fit's vertices.")
@@ -24,8 +25,9 @@ import click
 @click.option("--overwrite", is_flag=True, help="Replace fits that are already in OUT.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON and nothing else.")
 @click.pass_context
-def command(context, source: str, root: Path, out: Path, body_file: Path | None, limit: int | None, focal: float | None, threads: int,
-            vertices: bool, pkl: bool, overwrite: bool, as_json: bool, **settings):
+def command(context, source: str, root: Path, out: Path, body_file: Path | None, limit: int | None,
+            focal: float | None, options: tuple[str, ...], threads: int, vertices: bool, pkl: bool,
+            overwrite: bool, as_json: bool, **settings):
     """Fit the body model to every instant of SOURCE in ROOT; write OUT/fits.h5, OUT/report.json and OUT/report.html.
 
     Exit code 1 when instants were rejected (OUT/report.json lists them).
@@ -38,14 +40,14 @@ def command(context, source: str, root: Path, out: Path, body_file: Path | None,
     from pipeline.errors import InputError
     from pipeline.fit.settings import FitSettings
     from pipeline.fit.source_fits import fit_source
-    from pipeline.sources import open_source
+    from pipeline.sources import open_source, parse_options
 
     settings = FitSettings(**settings)
     if (out / "fits.h5").exists() and not overwrite:
         raise InputError(f"{out / 'fits.h5'} exists already; give another folder, or --overwrite to replace it.")
     if threads:
         torch.set_num_threads(threads)
-    reader = open_source(source, root, focal=focal)
+    reader = open_source(source, root, **({"focal": focal} | parse_options(source, options)))
     body = load_body(body_file)
     try:
         out.mkdir(parents=True, exist_ok=True)

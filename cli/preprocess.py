@@ -21,6 +21,8 @@ import click
 @click.option("--every-test", type=click.IntRange(1), help="Keep every N-th test frame (human36m: 64; SPIN: 5).")
 @click.option("--final", is_flag=True, help="The validation subject joins the training set.")
 @click.option("--focal", type=float, help="Focal length in pixels where the source has no camera.")
+@click.option("--option", "-o", "options", multiple=True, metavar="KEY=VALUE",
+              help="Another option of the source (docs/datasets.md).")
 @click.option("--fits-from", type=click.Path(path_type=Path), help="Take the fits of an `nvf-cli fit` run.")
 @click.option("--crop-px", default=256, show_default=True, help="Side of the nominal crop; a quarter more is stored.")
 @click.option("--jpeg-quality", default=90, show_default=True, help="Of the stored crops.")
@@ -29,8 +31,8 @@ import click
 @click.option("--seed", default=0, show_default=True, help="Of the field points.")
 @click.option("--overwrite", is_flag=True, help="Remove the run that OUT holds.")
 @click.option("--append", is_flag=True, help="Add the subjects that the run in OUT lacks.")
-def command(source, root, out, body, workers, scheduler, offsets, subjects, limit, every_test, final, focal, fits_from,
-            crop_px, jpeg_quality, pool, shard_instants, seed, overwrite, append):
+def command(source, root, out, body, workers, scheduler, offsets, subjects, limit, every_test, final, focal, options,
+            fits_from, crop_px, jpeg_quality, pool, shard_instants, seed, overwrite, append):
     """Turn the dataset in ROOT into shards of training data in OUT.
 
     SOURCE is human36m, threedpw, coco or openpose. The same command again continues an interrupted run. Exit code 1
@@ -45,6 +47,7 @@ def command(source, root, out, body, workers, scheduler, offsets, subjects, limi
     from pipeline.progress import RunProgress, summary
     from pipeline.run import Workers, preprocess
     from pipeline.sampling import SamplingSettings
+    from pipeline.sources import parse_options
 
     settings = PreprocessSettings(
         crop_px=crop_px, jpeg_quality=jpeg_quality, shard_instants=shard_instants, seed=seed, offsets=offsets,
@@ -52,7 +55,8 @@ def command(source, root, out, body, workers, scheduler, offsets, subjects, limi
     )
     request = Request(
         source, root, out, body, tuple(subjects.split(",")) if subjects else None,
-        {"every_test": every_test, "final": final, "focal": focal}, settings, limit, fits_from, overwrite, append,
+        {"every_test": every_test, "final": final, "focal": focal} | parse_options(source, options), settings, limit,
+        fits_from, overwrite, append,
     )
     count = len(os.sched_getaffinity(0)) if workers is None else workers
     with RunProgress(Console(stderr=True)) as progress:

@@ -70,7 +70,7 @@ def _convert(key: str, value: str, kind: str):
             return float(value)
         if "int" in kind:
             return int(value)
-        return Path(value) if "Path" in kind else value
+        return value  # paths stay text: options are kept in run.json
     except (ValueError, KeyError):
         raise InputError(
             f"The option {key} is {value!r}; it takes {'true or false' if 'bool' in kind else 'a number'}."

@@ -124,11 +124,13 @@ def test_a_picture_that_cannot_be_written(captured):
         check_source(source, captured / "synthetic.json" / "sheet.png")
 
 
-def test_options_are_written_as_key_value(tmp_path):
+def test_options_are_written_as_key_value(tmp_path, captured):
+    report = run("human36m", captured, "-o", "subjects=S1", "-o", "every_train=10")[1]
+    assert report["sampled"] == 12 and list(report["by_subject"]) == ["S1"]  # frames 0 and 10, and 0
     assert parse_options("human36m", ["every_test=5", "final=true", "subjects=S1,S9"]) == {
         "every_test": 5, "final": True, "subjects": ("S1", "S9"),
     }
-    assert parse_options("threedpw", [f"smpl={tmp_path}"]) == {"smpl": tmp_path}
+    assert parse_options("threedpw", [f"smpl={tmp_path}"]) == {"smpl": str(tmp_path)}
     assert parse_options("openpose", ["confidence=0.3", "split=train"]) == {"confidence": 0.3, "split": "train"}
     for pair, pattern in (("colour=red", "no option colour"), ("final", "write key=value"), ("every_test=five", "takes a number"),
                           ("final=maybe", "takes true or false")):
