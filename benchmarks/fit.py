@@ -21,7 +21,7 @@ from benchmarks.fit_persons import Persons, make_persons
 from model.metrics import mpjpe, pa_mpjpe
 from pipeline.body.keypoints import keypoint_map
 from pipeline.body.model import BodyModel, as_tensors, load_body
-from pipeline.fit import Fitter, FitSettings
+from pipeline.fit import FitSettings, Fitter
 
 PUBLISHED_FITS_PER_SECOND = 0.052
 
@@ -59,8 +59,9 @@ def monocular(body: BodyModel, settings: FitSettings, n: int, poses: str, prior:
     error = pa_mpjpe(joints[:, :22], persons.joints[:, :22]) * 1000
     facing = facing_errors(joints, persons.joints)
     return {
-        "fits_per_second": rate, "speedup": rate / PUBLISHED_FITS_PER_SECOND, "pa_mpjpe_mm": error.mean(), "pa_median_mm": np.median(error),
-        "pa_p90_mm": np.quantile(error, 0.9), "mpjpe_mm": (mpjpe(joints[:, :22] - joints[:, :1], persons.joints[:, :22] - persons.joints[:, :1]) * 1000).mean(),
+        "fits_per_second": rate, "speedup": rate / PUBLISHED_FITS_PER_SECOND,
+        "pa_mpjpe_mm": error.mean(), "pa_median_mm": np.median(error), "pa_p90_mm": np.quantile(error, 0.9),
+        "mpjpe_mm": mpjpe(joints[:, :22] - joints[:, :1], persons.joints[:, :22] - persons.joints[:, :1]).mean() * 1000,
         "wrong_way": int((facing > 90).sum()), "reprojection_px": float(np.mean([fit.quality.reprojection_px[0] for fit in fits])),
     }
 
@@ -98,14 +99,18 @@ def endurance(body: BodyModel, settings: FitSettings, n: int) -> dict:
     persons = make_persons(body, 500, 8, "human36m_17", subjects=7, noise_3d=0.003)
     fitter = Fitter(body, settings)
     betas = fitter.solve_shapes(persons.instants)
+    rounds = max(1, n // 5000)
     rates, memory = [], []
     for _ in range(10):
         began = time.perf_counter()
-        for _ in range(max(1, n // 5000)):
+        for _ in range(rounds):
             fitter.fit(persons.instants, betas)
-        rates.append(500 * max(1, n // 5000) / (time.perf_counter() - began))
+        rates.append(500 * rounds / (time.perf_counter() - began))
         memory.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
-    return {"instants": 5000 * max(1, n // 5000), "first_tenth_per_s": rates[0], "last_tenth_per_s": rates[-1], "memory_growth_mb": memory[-1] - memory[0]}
+    return {
+        "instants": 5000 * rounds, "first_tenth_per_s": rates[0], "last_tenth_per_s": rates[-1],
+        "memory_growth_mb": memory[-1] - memory[0],
+    }
 
 
 def main() -> None:
@@ -114,7 +119,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--endurance", type=int, default=0, help="also fit so many instants with 3D, e.g. 50000")
-    parser.add_argument("--batches", type=int, nargs="*", default=[], help="also the 3D rate at these batch sizes, e.g. 1024 4096 16384")
+    parser.add_argument("--batches", type=int, nargs="*", default=[], help="also 3D fits at these batch sizes, e.g. 1024 4096")
     parser.add_argument("--interpenetration", action="store_true", help="also crossed arms and legs, with and without")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
@@ -137,12 +142,13 @@ def main() -> None:
         from benchmarks.fit_collisions import crossed_limbs
 
         table["crossed limbs"] = crossed_limbs(body, settings, 4 if arguments.quick else 16)
-    machine = f"{platform.processor() or platform.machine()}, {arguments.threads} threads, {arguments.device}, torch {torch.__version__}"
+    machine = f"{platform.machine()}, {arguments.threads} threads, {arguments.device}, torch {torch.__version__}"
     print(machine)
     for name, row in table.items():
         print(f"{name}: " + ", ".join(f"{key} {value:.3g}" if value < 100 else f"{key} {value:.0f}" for key, value in row.items()))
     if arguments.json:
-        arguments.json.write_text(json.dumps({"machine": machine, "rows": {k: {n: float(v) for n, v in r.items()} for k, r in table.items()}}, indent=1) + "\n")
+        rows = {name: {key: float(value) for key, value in row.items()} for name, row in table.items()}
+        arguments.json.write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -7,10 +7,10 @@ import igl
 import numpy as np
 import torch
 
-from benchmarks.fit_persons import IMAGE, FOCAL
+from benchmarks.fit_persons import FOCAL, IMAGE
 from pipeline.body.keypoints import keypoint_map
 from pipeline.body.model import BodyModel
-from pipeline.fit import Fitter, FitSettings
+from pipeline.fit import FitSettings, Fitter
 from pipeline.records import Camera, Instant, View
 from pipeline.skeletons import SMPLX_22
 
@@ -43,13 +43,17 @@ def crossed_persons(body: BodyModel, n: int, seed: int = 5) -> list[Instant]:
         if i % 2:
             pose[SMPLX_22.index("left_shoulder") - 1, 2] -= 1.0
             pose[SMPLX_22.index("right_shoulder") - 1, 2] += 1.0
-        given = {"body_pose": pose.reshape(1, 63), "global_orient": [[np.pi, 0, 0]], "betas": rng.normal(0, 0.7, (1, 10)), "transl": [[0, 0, 4]]}
+        given = {
+            "body_pose": pose.reshape(1, 63), "global_orient": [[np.pi, 0, 0]], "betas": rng.normal(0, 0.7, (1, 10)),
+            "transl": [[0, 0, 4]],
+        }
         vertices, joints = body.pose({name: torch.as_tensor(np.asarray(value), dtype=torch.float32) for name, value in given.items()})
         points = keypoint_map(body, "openpose_25")(joints.numpy(), vertices.numpy())[0]
         pixels = points[:, :2] / points[:, 2:] * FOCAL + IMAGE / 2 + rng.normal(0, 1, (25, 2))
         low, high = pixels.min(0), pixels.max(0)
         camera = Camera(K, np.eye(3), np.zeros(3), IMAGE, IMAGE)
-        instants.append(Instant(f"{i}", None, "", i, "openpose_25", (View(f"{i}/0", "0", camera, "", np.r_[low, high - low], pixels, np.ones(25)),)))
+        view = View(f"{i}/0", "0", camera, "", np.r_[low, high - low], pixels, np.ones(25))
+        instants.append(Instant(f"{i}", None, "", i, "openpose_25", (view,)))
     return instants
 
 

@@ -21,8 +21,8 @@ FOCAL, IMAGE = 1000.0, 1000
 
 @dataclass(frozen=True)
 class Persons:
-    """instants: what was seen. points: (n, J, 3) metres, the joint set's joints without noise; joints: (n, 55, 3), vertices: (n, V, 3);
-    pose: dict of the true parameters, (n, k), without betas."""
+    """instants: what was seen. points: (n, J, 3) metres, the joint set's joints without noise. joints: (n, 55, 3), vertices: (n, V, 3)
+    metres. pose: the true parameters by name, (n, k), without betas."""
 
     instants: list[Instant]
     points: np.ndarray

@@ -56,11 +56,15 @@ def command(context, source: str, root: Path, out: Path, body_file: Path | None,
         raise InputError(f"Nothing can be written to {out} ({error.strerror}); give a folder that can be written.") from error
     with Progress(console=Console(stderr=True), disable=as_json) as bar:
         task = bar.add_task("fitting", total=None)
-        report = fit_source(reader, body, settings, out, limit, vertices, pkl, lambda done, total: bar.update(task, completed=done, total=total))
+        report = fit_source(
+            reader, body, settings, out, limit, vertices, pkl, lambda done, total: bar.update(task, completed=done, total=total)
+        )
     if as_json:
         click.echo((out / "report.json").read_text(), nl=False)
     else:
-        rate = report["fits_per_second"]
-        click.echo(f"{report['n']} fits ({report['valid']} valid), {len(report['rejects'])} rejected, {rate or 0:.0f} fits/s. Look at {out / 'report.html'}.")
+        click.echo(
+            f"{report['n']} fits ({report['valid']} valid), {len(report['rejects'])} rejected, "
+            f"{report['fits_per_second'] or 0:.0f} fits/s. Look at {out / 'report.html'}."
+        )
     if report["rejects"]:
         context.exit(1)

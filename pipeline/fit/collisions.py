@@ -22,7 +22,7 @@ from pipeline.skeletons import SMPLX_55, JointSet
 SIGMA = 0.003
 # The spheres lie inside the skin; they keep this much more apart (metres).
 MARGIN = 0.006
-SMALLEST_RADIUS = 0.012
+SMALLEST_RADIUS, LARGEST_RADIUS = 0.012, 0.14
 MOST_SPHERES = 260
 # Pairs that are nearer than this at rest (metres) belong together: neighbours along a limb, thighs at the crotch.
 REST_GAP = 0.02
@@ -44,9 +44,8 @@ def pack_spheres(body: BodyModel) -> Spheres:
     vertices = body.v_template.numpy().astype(float)
     rng = np.random.default_rng(0)
     points = _interior(vertices, body.faces, rng)
-    depth = -igl.signed_distance(points, vertices, body.faces.astype(np.int64), sign_type=igl.SIGNED_DISTANCE_TYPE_FAST_WINDING_NUMBER)[0]
-    distance = cKDTree(vertices).query(points)[0]
-    radius = np.where(depth > 0, np.minimum(distance, 0.14), 0)
+    inside = igl.fast_winding_number(vertices, body.faces.astype(np.int64), points) > 0.5
+    radius = np.where(inside, np.minimum(cKDTree(vertices).query(points)[0], LARGEST_RADIUS), 0)
     centres, radii = [], []
     while len(centres) < MOST_SPHERES and radius.max() > SMALLEST_RADIUS:
         best = int(radius.argmax())
@@ -79,7 +78,7 @@ def _interior(vertices: np.ndarray, faces: np.ndarray, rng: np.random.Generator)
     """Points inside the mesh or near it: vertices pushed along their inward normals by random depths."""
     normals = igl.per_vertex_normals(vertices, faces.astype(np.int64))
     picked = rng.integers(len(vertices), size=_CANDIDATES)
-    return vertices[picked] - normals[picked] * rng.uniform(0.005, 0.14, (_CANDIDATES, 1))
+    return vertices[picked] - normals[picked] * rng.uniform(0.005, LARGEST_RADIUS, (_CANDIDATES, 1))
 
 
 def _hang(body: BodyModel, vertices: np.ndarray, centres: np.ndarray) -> KeypointMap:

@@ -13,7 +13,7 @@ from pipeline.fit import parts, rotations, starts
 from pipeline.fit.collisions import CollisionPenalty, Spheres, pack_spheres
 from pipeline.fit.evidence import build_evidence, refusal
 from pipeline.fit.kinematics import COARSE_JOINTS, N_BETAS, Chain, State
-from pipeline.fit.objective import Evidence, Objective, Weights
+from pipeline.fit.objective import Objective, Weights
 from pipeline.fit.priors import GaussianPrior, anatomical_prior, make_prior
 from pipeline.fit.quality import measure, unseen_names
 from pipeline.fit.settings import FitSettings
@@ -110,7 +110,8 @@ class Fitter:
         valid = 0
         if instant.joints_3d is not None:
             valid = len(instant.joints_3d) if instant.joints_3d_valid is None else int(np.sum(instant.joints_3d_valid))
-        return Kind(instant.joint_set, parts.extra_sets(instant, self.settings), len(instant.views), valid >= ENOUGH_3D, instant.subject in betas)
+        extra_sets = parts.extra_sets(instant, self.settings)
+        return Kind(instant.joint_set, extra_sets, len(instant.views), valid >= ENOUGH_3D, instant.subject in betas)
 
     def chain(self, kind: Kind, joints: tuple[int, ...] | None = None) -> tuple[Chain, np.ndarray, np.ndarray]:
         """The chain of a kind of instants, its points in the T-pose (N, 3), and which points the body has (N,).
@@ -121,7 +122,7 @@ class Fitter:
         key = (kind.joint_set, kind.extra_sets, joints)
         if key not in self._chains:
             maps = [keypoint_map(self.body, name) for name in (kind.joint_set, *kind.extra_sets)]
-            chain = Chain(self.body, maps, joints, OPENPOSE_FACE.name in kind.extra_sets, device=self.settings.device, dtype=self.dtype)
+            chain = Chain(self.body, maps, joints, OPENPOSE_FACE.name in kind.extra_sets, self.settings.device, self.dtype)
             template = chain.points(chain.rest(1))[0].cpu().numpy()
             self._chains[key] = chain, template, np.concatenate([m.defined for m in maps])
         return self._chains[key]
@@ -272,7 +273,8 @@ def export_parameters(chain: Chain, state: State) -> list[BodyParameters]:
     return [
         BodyParameters(
             betas=shape[b, :10], global_orient=v[0], body_pose=v[1:22].reshape(-1), left_hand_pose=v[25:40].reshape(-1),
-            right_hand_pose=v[40:55].reshape(-1), jaw_pose=v[22], leye_pose=v[23], reye_pose=v[24], expression=expression[b], transl=transl[b],
+            right_hand_pose=v[40:55].reshape(-1), jaw_pose=v[22], leye_pose=v[23], reye_pose=v[24], expression=expression[b],
+            transl=transl[b],
         )
         for b, v in enumerate(vectors)
     ]

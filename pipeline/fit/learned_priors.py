@@ -201,8 +201,10 @@ def vposer_networks(w: dict[str, torch.Tensor]) -> tuple[Callable, Callable]:
 
 
 def read_mixture(path: Path, dtype: torch.dtype) -> MixturePrior:
-    """SMPLify's gmm_08.pkl: `means` (K, 69), `covars` (K, 69, 69), `weights` (K,). SMPL's two hands, the last six numbers, are not joints
-    of SMPL-X's body: they are marginalised out. Read without running what a pickle may hide."""
+    """SMPLify's gmm_08.pkl: `means` (K, 69), `covars` (K, 69, 69), `weights` (K,); read without running what a pickle may hide.
+
+    SMPL's two hands, the last six numbers, are not joints of SMPL-X's body: they are marginalised out.
+    """
     content = load_plain_pickle(Path(path))
     try:
         means, covariances, weights = (np.asarray(content[name], np.float64) for name in ("means", "covars", "weights"))
@@ -211,7 +213,9 @@ def read_mixture(path: Path, dtype: torch.dtype) -> MixturePrior:
     except (KeyError, TypeError, ValueError, IndexError):
         fits = False
     if not fits:
-        raise InputError(f"{path} does not hold SMPLify's mixture: means (K, 69), covars (K, 69, 69) and weights (K,); give its gmm_08.pkl.")
+        raise InputError(
+            f"{path} does not hold SMPLify's mixture: means (K, 69), covars (K, 69, 69) and weights (K,); give its gmm_08.pkl."
+        )
     tensors = (torch.as_tensor(a, dtype=dtype) for a in (means[:, :63], covariances[:, :63, :63], weights))
     return MixturePrior(*tensors)
 
@@ -224,11 +228,14 @@ def read_vposer(path: Path, dtype: torch.dtype) -> VPoserPrior:
         raise InputError(f"{path} does not exist; give VPoser's checkpoint (snapshots/*.pt or *.ckpt).") from None
     except Exception as error:  # torch raises many kinds, for cut files as for refused contents
         raise InputError(
-            f"{path} cannot be read as weights only ({str(error).splitlines()[0]}). A checkpoint may hold code; save its state dict alone "
-            "with torch.save(checkpoint['state_dict'], FILE) on a machine you can spare."
+            f"{path} cannot be read as weights only ({str(error).splitlines()[0]}). A checkpoint may hold code; save its state dict "
+            "alone with torch.save(checkpoint['state_dict'], FILE) on a machine you can spare."
         ) from error
     weights = content.get("state_dict", content) if isinstance(content, dict) else {}
-    weights = {name.removeprefix("vp_model."): t.to(dtype) for name, t in weights.items() if isinstance(t, torch.Tensor) and t.is_floating_point()}
+    weights = {
+        name.removeprefix("vp_model."): tensor.to(dtype) for name, tensor in weights.items()
+        if isinstance(tensor, torch.Tensor) and tensor.is_floating_point()
+    }
     prior = None
     try:
         prior = VPoserPrior(weights)
@@ -238,5 +245,7 @@ def read_vposer(path: Path, dtype: torch.dtype) -> VPoserPrior:
     except (KeyError, RuntimeError):
         prior = None
     if prior is None:
-        raise InputError(f"{path} does not hold the weights of VPoser 1 or 2 for 21 joints; give its checkpoint (snapshots/*.pt or *.ckpt).")
+        raise InputError(
+            f"{path} does not hold the weights of VPoser 1 or 2 for 21 joints; give its checkpoint (snapshots/*.pt or *.ckpt)."
+        )
     return prior

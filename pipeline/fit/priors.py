@@ -1,8 +1,8 @@
 """Priors on the body's pose: what a joint angle is likely to be before anything was seen.
 
-Every prior speaks of the first n joints after the pelvis (n = 21: the body) by their rotations relative to their parents, `R` (B, n, 3, 3).
-`cost` is a sum of squares; `linearise` also takes the parents' world rotations (B, n, 3, 3) and gives derivatives for turns w of the
-joints about the instant's axes, which act on R as `R <- exp(Gp^T w) R`.
+Every prior speaks of the first n joints after the pelvis (n = 21: the body) by their rotations relative to their parents, `R`
+(B, n, 3, 3). `cost` is a sum of squares; `linearise` also takes the parents' world rotations (B, n, 3, 3) and gives derivatives for
+turns w of the joints about the instant's axes, which act on R as `R <- exp(Gp^T w) R`.
 """
 
 from dataclasses import dataclass
@@ -77,7 +77,7 @@ def row_of(name: str) -> int:
 class GaussianPrior:
     """`|W log(R Rmu^T)|^2`, joints coupled where told, plus one-sided walls at joint limits.
 
-    mean: (n, 3) axis-angle. precision: (3 n, 3 n). lowest, highest: (n, 3) walls, as turns from the mean; infinite where there is none.
+    mean: (n, 3) axis-angle. precision: (3 n, 3 n). lowest, highest: (n, 3) walls, as turns from the mean; infinite where none.
     """
 
     def __init__(self, mean: torch.Tensor, precision: torch.Tensor, lowest: torch.Tensor, highest: torch.Tensor):

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from pipeline import camera as cameras
-from pipeline.fit.kinematics import Chain, State
+from pipeline.fit.kinematics import State
 from pipeline.fit.objective import Objective, Weights
 from pipeline.fit.settings import FitSettings
 from pipeline.records import FitQuality, Instant
@@ -62,8 +62,8 @@ def measure(instant: Instant, points: np.ndarray, settings: FitSettings, **found
         projected = cameras.project(view.camera, cameras.world_to_camera(view.camera, points[seen]))
         pixels.append(float(np.linalg.norm(projected - view.joints_2d[seen], axis=1).mean()))
         crop.append(pixels[-1] / side if side > 0 else np.nan)
-    if np.isfinite(error):
-        valid = error <= settings.valid_error_mm
-    else:
-        valid = bool(np.nanmax(crop, initial=0) <= settings.valid_reprojection)
-    return FitQuality(fit_error_mm=error, reprojection_px=np.array(pixels), reprojection_crop=np.array(crop), valid=bool(valid), **found)
+    in_image = np.nanmax(crop, initial=0) <= settings.valid_reprojection
+    valid = error <= settings.valid_error_mm if np.isfinite(error) else in_image
+    return FitQuality(
+        fit_error_mm=error, reprojection_px=np.array(pixels), reprojection_crop=np.array(crop), valid=bool(valid), **found
+    )

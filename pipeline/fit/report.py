@@ -69,7 +69,8 @@ def _histograms(tally) -> str:
 def _worst_row(instant: Instant, fit: BodyFit, body: BodyModel, root: Path) -> str:
     quality, view = fit.quality, instant.views[0]
     pixels = ", ".join(f"{value:.1f}" for value in quality.reprojection_px)
-    caption = f"{instant.id}<br>{quality.fit_error_mm:.0f} mm, {pixels} px, {quality.start}, {'valid' if quality.valid else 'not valid'}"
+    verdict = "valid" if quality.valid else "not valid"
+    caption = f"{html.escape(instant.id)}<br>{quality.fit_error_mm:.0f} mm, {pixels} px, {quality.start}, {verdict}"
     try:
         picture = _png(fit_picture(body, fit, view, root))
     except InputError as error:

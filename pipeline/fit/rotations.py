@@ -69,13 +69,3 @@ def smallest(source: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     axis = torch.where((sine < 1e-9)[..., None], across, axis)
     axis = axis / axis.norm(dim=-1, keepdim=True).clamp_min(1e-12)
     return exp(axis * torch.atan2(sine, cosine)[..., None])
-
-
-def twist_angle(R: torch.Tensor, axis: torch.Tensor) -> torch.Tensor:
-    """Angle (...,) of the part of R (..., 3, 3) that turns about the unit vector `axis` (..., 3), in (-pi, pi].
-
-    Swing-twist decomposition of the quaternion: `tau = 2 atan2(q . a, q_w)`.
-    """
-    q = roma.rotmat_to_unitquat(R)
-    angle = 2 * torch.atan2((q[..., :3] * axis).sum(-1), q[..., 3])
-    return torch.remainder(angle + torch.pi, 2 * torch.pi) - torch.pi

@@ -45,7 +45,9 @@ class FitSettings:
         if self.prior not in PRIORS:
             raise InputError(f"Unknown pose prior '{self.prior}'; choose one of {', '.join(PRIORS)}.")
         if self.prior in ("gmm", "vposer") and self.prior_file is None:
-            raise InputError(f"The {self.prior} prior needs its file; give it with --prior-file (its makers license it, it does not ship with us).")
+            raise InputError(
+                f"The {self.prior} prior needs its file; give it with --prior-file (its makers license it, it does not ship with us)."
+            )
         for name in ("noise_2d", "least_noise_px", "noise_3d", "robust", "valid_error_mm", "valid_reprojection", "body_height"):
             if not getattr(self, name) > 0:
                 raise InputError(f"The fit's {name} is {getattr(self, name)}; it must be above zero.")

@@ -4,6 +4,7 @@ import json
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -35,6 +36,8 @@ class Tally:
     converged: int = 0
     unseen: Counter = field(default_factory=Counter)
     starts: Counter = field(default_factory=Counter)
+    seconds: float = 0.0
+    has_world: bool = False
     worst: list[tuple[float, Instant, BodyFit]] = field(default_factory=list)
 
     def add(self, instant: Instant, fit: BodyFit) -> None:
@@ -68,42 +71,48 @@ def fit_source(source: Source, body: BodyModel, settings: FitSettings, out: Path
     began = time.perf_counter()
     betas = fitter.solve_shapes(_chosen(source, _shape_frames(subjects, settings.shape_frames)))
     shape_seconds = time.perf_counter() - began
-    chosen = set(range(len(subjects)) if limit is None else np.linspace(0, len(subjects) - 1, min(limit, len(subjects))).round().astype(int))
-    tally, fit_seconds, done = Tally(), 0.0, 0
-    rejects: list[Reject] = []
-    writer = None
-    try:
-        for block in _blocks(_chosen(source, chosen), BLOCK):
-            if writer is None:
-                frame = "world" if block[0].has_world else "camera"
-                writer = FitsWriter(out / f"{fits_file.NAME}.tmp", body, {"source": source.name, "joint_set": source.joint_set, "frame": frame}, vertices)
+    chosen = spread_evenly(len(subjects), limit or len(subjects))
+    tally, rejects = Tally(), []
+    with _writer(source, body, out, vertices) as writer:
+        for block in _blocks(_chosen(source, set(chosen)), BLOCK):
             began = time.perf_counter()
             results = fitter.fit(block, betas)
-            fit_seconds += time.perf_counter() - began
-            fits = [result for result in results if isinstance(result, BodyFit)]
+            tally.seconds += time.perf_counter() - began
             rejects += [result for result in results if isinstance(result, Reject)]
-            writer.append(fits)
-            for instant, result in zip(block, results, strict=True):
-                if isinstance(result, BodyFit):
-                    tally.add(instant, result)
-                    if pkl:
-                        camera = instant.views[0].camera
-                        export_smplifyx(result, camera.R, camera.t, out)
-            done += len(block)
-            progress(done, len(chosen))
-        rejects = list(source.rejects) + rejects
+            fitted = [(instant, fit) for instant, fit in zip(block, results, strict=True) if isinstance(fit, BodyFit)]
+            writer.append([fit for _, fit in fitted])
+            for instant, fit in fitted:
+                tally.add(instant, fit)
+                if pkl:
+                    export_smplifyx(fit, instant.views[0].camera.R, instant.views[0].camera.t, out)
+            tally.has_world |= block[0].has_world
+            progress(len(tally.errors_mm) + len(rejects), len(chosen))
+        rejects = [*source.rejects, *rejects]
         writer.reject(rejects)
-    finally:
-        if writer is not None:
-            writer.close()
+        writer.file.attrs["frame"] = "world" if tally.has_world else "camera"
     (out / f"{fits_file.NAME}.tmp").replace(out / fits_file.NAME)
     report = summarise(tally, rejects, settings, body, source) | {
-        "fits_per_second": len(tally.errors_mm) / fit_seconds if fit_seconds else None,
-        "seconds": {"fit": fit_seconds, "shapes": shape_seconds}, "subjects": {name: list(map(float, b)) for name, b in betas.items()},
+        "fits_per_second": len(tally.errors_mm) / tally.seconds if tally.seconds else None,
+        "seconds": {"fit": tally.seconds, "shapes": shape_seconds},
+        "subjects": {name: [float(beta) for beta in shape] for name, shape in betas.items()},
     }
     (out / "report.json").write_text(json.dumps(report, indent=1, allow_nan=False) + "\n")
     write_page(out / "report.html", report, tally, body, source.root)
     return report
+
+
+@contextmanager
+def _writer(source: Source, body: BodyModel, out: Path, vertices: bool) -> Iterator[FitsWriter]:
+    writer = FitsWriter(out / f"{fits_file.NAME}.tmp", body, {"source": source.name, "joint_set": source.joint_set}, vertices)
+    try:
+        yield writer
+    finally:
+        writer.close()
+
+
+def spread_evenly(n: int, count: int) -> list[int]:
+    """Up to `count` of the indices 0 .. n - 1, evenly spread, the first and the last among them."""
+    return np.unique(np.linspace(0, n - 1, min(count, n)).round().astype(int)).tolist()
 
 
 def summarise(tally: Tally, rejects: list[Reject], settings: FitSettings, body: BodyModel, source: Source) -> dict:
@@ -114,7 +123,8 @@ def summarise(tally: Tally, rejects: list[Reject], settings: FitSettings, body: 
         "n": len(tally.errors_mm), "valid": tally.valid, "converged": tally.converged,
         "rejects": [asdict(reject) for reject in rejects], "rejects_by_reason": dict(reasons.most_common()),
         "fit_error_mm": percentiles(tally.errors_mm), "reprojection_px": percentiles(tally.reprojection_px),
-        "iterations": percentiles(tally.iterations), "starts": dict(tally.starts.most_common()), "unseen": dict(tally.unseen.most_common()),
+        "iterations": percentiles(tally.iterations), "starts": dict(tally.starts.most_common()),
+        "unseen": dict(tally.unseen.most_common()),
         "body": {"name": body.name, "sha256": body.sha256},
         "settings": {name: str(value) if isinstance(value, Path) else value for name, value in asdict(settings).items()},
     }
@@ -137,7 +147,7 @@ def _shape_frames(subjects: list[str | None], count: int) -> set[int]:
             by_subject[subject].append(i)
     return {
         frames[k] for frames in by_subject.values()
-        for k in np.unique(np.linspace(0, len(frames) - 1, min(count, len(frames))).round().astype(int))
+        for k in spread_evenly(len(frames), count)
     }
 
 

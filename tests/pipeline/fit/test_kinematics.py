@@ -62,13 +62,6 @@ def test_smallest_rotation():
         assert torch.allclose((rotations.smallest(a, target) @ a[..., None])[..., 0], target, atol=1e-9)
 
 
-def test_twist_is_the_turn_about_the_axis():
-    axis = torch.tensor([0.0, 0.6, 0.8], dtype=torch.float64)
-    swing = rotations.smallest(axis[None], torch.tensor([[1.0, 0, 0]], dtype=torch.float64))
-    for angle in (-2.0, 0.3, 3.0):
-        assert rotations.twist_angle(swing @ rotations.exp(angle * axis), axis).item() == pytest.approx(angle, abs=1e-9)
-
-
 @pytest.mark.parametrize("joint_set", ["human36m_17", "openpose_25", "coco_17"])
 def test_points_are_those_of_smplx(free_body, joint_set):
     chain = Chain(free_body, [keypoint_map(free_body, joint_set)], BODY_JOINTS, expression=False)

@@ -24,9 +24,9 @@ def vposer_weights(hidden: int = 24) -> dict[str, torch.Tensor]:
                 "running_var": torch.rand(n, generator=generator) + 0.5}
 
     layers = {
-        "encoder_net.1": norm(63), "encoder_net.2": linear(hidden, 63), "encoder_net.4": norm(hidden), "encoder_net.6": linear(hidden, hidden),
-        "encoder_net.7": linear(hidden, hidden), "encoder_net.8.mu": linear(32, hidden), "decoder_net.0": linear(hidden, 32),
-        "decoder_net.3": linear(hidden, hidden), "decoder_net.5": linear(126, hidden),
+        "encoder_net.1": norm(63), "encoder_net.2": linear(hidden, 63), "encoder_net.4": norm(hidden),
+        "encoder_net.6": linear(hidden, hidden), "encoder_net.7": linear(hidden, hidden), "encoder_net.8.mu": linear(32, hidden),
+        "decoder_net.0": linear(hidden, 32), "decoder_net.3": linear(hidden, hidden), "decoder_net.5": linear(126, hidden),
     }
     return {f"vp_model.{layer}.{name}": tensor for layer, tensors in layers.items() for name, tensor in tensors.items()}
 
@@ -36,7 +36,8 @@ def prior_files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("priors")
     rng = np.random.default_rng(0)
     A = rng.normal(0, 0.1, (3, 69, 69))
-    mixture = {"means": rng.normal(0, 0.3, (3, 69)), "covars": A @ A.transpose(0, 2, 1) + 0.1 * np.eye(69), "weights": np.array([0.5, 0.3, 0.2])}
+    covariances = A @ A.transpose(0, 2, 1) + 0.1 * np.eye(69)
+    mixture = {"means": rng.normal(0, 0.3, (3, 69)), "covars": covariances, "weights": np.array([0.5, 0.3, 0.2])}
     (folder / "gmm_08.pkl").write_bytes(pickle.dumps(mixture, protocol=2))
     torch.save({"state_dict": vposer_weights()}, folder / "vposer.ckpt")
     return folder

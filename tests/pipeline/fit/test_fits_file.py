@@ -1,0 +1,126 @@
+"""fits.h5 round trip through plain smplx, SMPLify-X's layout, and `nvf-cli fit`."""
+
+import json
+import pickle
+
+import cv2
+import h5py
+import numpy as np
+import pytest
+import smplx
+import torch
+from click.testing import CliRunner
+
+from benchmarks.fit import pose_fits
+from pipeline import camera as cameras
+from pipeline.body.keypoints import keypoint_map
+from pipeline.body.model import FREE_BODY
+from pipeline.errors import InputError
+from pipeline.fit import read_fits
+from pipeline.fit.fits_file import FitsWriter, export_smplifyx
+from pipeline.records import PARAMETER_SIZES, Reject
+
+
+@pytest.fixture(scope="module")
+def fits_file(tmp_path_factory, free_body, monocular_fits):
+    path = tmp_path_factory.mktemp("fits") / "fits.h5"
+    writer = FitsWriter(path, free_body, {"source": "test", "joint_set": "openpose_25", "frame": "camera"}, vertices=True)
+    writer.append(monocular_fits[:5])
+    writer.append(monocular_fits[5:])
+    writer.reject([Reject("x/1", "fit", "no visible joints")])
+    writer.close()
+    return path
+
+
+def test_rows_come_back_as_they_were(free_body, fits_file, monocular_fits):
+    for path in (fits_file, fits_file.parent):
+        fits = read_fits(path, free_body)
+        assert list(fits) == [fit.instant_id for fit in monocular_fits]
+        for fit in monocular_fits:
+            again = fits[fit.instant_id]
+            for name in PARAMETER_SIZES:
+                assert np.array_equal(getattr(again.parameters, name), getattr(fit.parameters, name))
+            assert again.quality.start == fit.quality.start and again.quality.unseen == fit.quality.unseen
+            assert np.array_equal(again.quality.reprojection_px, fit.quality.reprojection_px)
+
+
+def test_plain_smplx_poses_the_file(fits_file, tmp_path):
+    layer = smplx.SMPLX(str(FREE_BODY), use_pca=False, flat_hand_mean=True, num_betas=10, batch_size=8, ext="npz")
+    with h5py.File(fits_file) as file:
+        assert file.attrs["flat_hand_mean"] and not file.attrs["use_pca"]
+        output = layer(**{name: torch.from_numpy(file[name][:]) for name in PARAMETER_SIZES})
+        assert np.abs(output.joints[:, :55].detach().numpy() - file["joints"][:]).max() < 1e-5
+        assert np.abs(output.vertices.detach().numpy() - file["vertices"][:]).max() < 1e-5
+        assert file["rejects/reason"].asstr()[0] == "no visible joints"
+
+
+def test_wrong_files_are_refused(tmp_path, fits_file, free_body):
+    from dataclasses import replace
+
+    with pytest.raises(InputError, match="no fits"):
+        read_fits(tmp_path)
+    (tmp_path / "cut.h5").write_bytes(fits_file.read_bytes()[:3000])
+    with pytest.raises(InputError, match="cut.h5"):
+        read_fits(tmp_path / "cut.h5")
+    with pytest.raises(InputError, match="other body"):
+        read_fits(fits_file, replace(free_body, name="other body", sha256="0" * 64))
+    newer = tmp_path / "newer.h5"
+    newer.write_bytes(fits_file.read_bytes())
+    with h5py.File(newer, "r+") as file:
+        file.attrs["version"] = 99
+    with pytest.raises(InputError, match="99"):
+        read_fits(newer)
+
+
+def test_smplifyx_result_puts_the_same_joints_in_the_image(free_body, monocular, monocular_fits, tmp_path):
+    fit, view = monocular_fits[0], monocular.instants[0].views[0]
+    path = export_smplifyx(fit, view.camera.R, view.camera.t, tmp_path)
+    result = pickle.loads(path.read_bytes())
+    assert result["body_pose"].shape == (1, 63) and "transl" not in result
+    names = [name for name in PARAMETER_SIZES if name != "transl"]
+    vertices, joints = free_body.pose({name: torch.from_numpy(result[name]) for name in names})
+    points = keypoint_map(free_body, "openpose_25")(joints.numpy(), vertices.numpy())[0]
+    seen = points @ result["camera_rotation"][0].T + result["camera_translation"][0]
+    error = np.linalg.norm(cameras.project(view.camera, seen) - view.joints_2d, axis=1).mean()
+    assert error == pytest.approx(fit.quality.reprojection_px[0], abs=0.05)
+
+
+@pytest.fixture(scope="module")
+def openpose_root(tmp_path_factory, monocular):
+    """Two images in OpenPose's layout, one with two people of whom one is hardly seen."""
+    root = tmp_path_factory.mktemp("openpose")
+    (root / "images").mkdir()
+    (root / "keypoints").mkdir()
+    view = monocular.instants[0].views[0]
+    intrinsics = view.camera.K[[0, 1, 0, 1], [0, 1, 2, 2]]
+    (root / "camera.json").write_text(json.dumps(dict(zip(("fx", "fy", "cx", "cy"), intrinsics, strict=True))))
+    for k, name in enumerate(("a", "b")):
+        people = [np.c_[monocular.instants[k].views[0].joints_2d, np.ones(25)]]
+        if name == "b":
+            people.append(people[0] * (np.arange(25) < 4)[:, None])
+        cv2.imwrite(str(root / "images" / f"{name}.jpg"), np.full((1000, 1000, 3), 90, np.uint8))
+        content = {"version": 1.3, "people": [{"pose_keypoints_2d": p.ravel().tolist()} for p in people]}
+        (root / "keypoints" / f"{name}_keypoints.json").write_text(json.dumps(content))
+    return root
+
+
+def test_command(openpose_root, tmp_path, free_body):
+    from cli.fit import command
+
+    out = tmp_path / "out"
+    result = CliRunner().invoke(command, ["openpose", str(openpose_root), str(out), "--json", "--pkl"])
+    assert result.exit_code == 1, result.output  # the one who is hardly seen is listed
+    report = json.loads(result.stdout)
+    assert report["n"] == 2 and len(report["rejects"]) == 1 and "visible joints" in report["rejects"][0]["reason"]
+    assert report["fits_per_second"] > 0 and report["reprojection_px"]["max"] < 3
+    assert json.loads((out / "report.json").read_text()) == report
+    page = (out / "report.html").read_text()
+    assert page.count("<figure>") == 2 and "visible joints" in page
+    fits = read_fits(out, free_body)
+    assert len(fits) == 2 and len(list(out.glob("*.pkl"))) == 2
+    assert not list(out.glob("*.tmp"))
+    assert pose_fits(free_body, list(fits.values()))[1].shape == (2, 55, 3)
+    again = CliRunner().invoke(command, ["openpose", str(openpose_root), str(out)])
+    assert isinstance(again.exception, InputError) and "--overwrite" in str(again.exception)
+    limited = CliRunner().invoke(command, ["openpose", str(openpose_root), str(tmp_path / "one"), "--limit", "1", "--json"])
+    assert json.loads(limited.stdout)["n"] == 1

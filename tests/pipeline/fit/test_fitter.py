@@ -1,0 +1,211 @@
+"""Fits of synthetic persons: recovered, the same alone and in a batch, and bad input refused beside good."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.fit import facing_errors, pose_fits
+from benchmarks.fit_persons import make_persons
+from model.metrics import pa_mpjpe
+from pipeline.body.keypoints import keypoint_map
+from pipeline.errors import InputError
+from pipeline.fit import FitSettings, Fitter, rotations
+from pipeline.fit.objective import Objective, Weights
+from pipeline.fit.solver import minimise
+from pipeline.records import BodyFit, Reject
+from pipeline.skeletons import JOINT_SETS
+
+
+def test_3d_joints_are_fitted_better_than_they_were_measured(free_body, fitter, in_space):
+    betas = fitter.solve_shapes(in_space.instants)
+    assert set(betas) == {"P0", "P1"}
+    fits = fitter.fit(in_space.instants, betas)
+    vertices, joints = pose_fits(free_body, fits)
+    points = keypoint_map(free_body, "human36m_17")(joints, vertices)
+    assert np.linalg.norm(points - in_space.points, axis=2).mean() < 0.0045
+    assert all(fit.quality.converged and fit.quality.valid for fit in fits)
+    # one shape per subject
+    assert np.ptp([fit.parameters.betas for fit in fits[::2]], axis=0).max() == 0
+    # what 17 joints cannot see is said
+    assert all({"left_elbow_twist", "right_knee_twist", "left_wrist", "right_foot"} <= set(fit.quality.unseen) for fit in fits)
+
+
+def test_one_image_gives_human_poses_facing_the_right_way(free_body, monocular, monocular_fits):
+    _, joints = pose_fits(free_body, monocular_fits)
+    assert pa_mpjpe(joints[:, :22], monocular.joints[:, :22]).mean() < 0.070
+    assert facing_errors(joints, monocular.joints).max() < 90
+    assert max(fit.quality.reprojection_px[0] for fit in monocular_fits) < 3
+
+
+def test_four_views(free_body, fitter):
+    persons = make_persons(free_body, 3, 5, "openpose_25", views=4)
+    _, joints = pose_fits(free_body, fitter.fit(persons.instants))
+    assert np.linalg.norm((joints - persons.joints)[:, :22], axis=2).mean() < 0.015
+
+
+def test_alone_and_in_a_batch_a_fit_is_the_same(free_body, fitter, monocular, monocular_fits, in_space):
+    together = fitter.fit(in_space.instants)
+    for persons, fits, picked in ((monocular, monocular_fits, (0, 5)), (in_space, together, (3, 7))):
+        for i in picked:
+            alone = fitter.fit([persons.instants[i]])
+            difference = pose_fits(free_body, alone)[0] - pose_fits(free_body, [fits[i]])[0]
+            assert np.abs(difference).max() < 1e-5
+
+
+def test_a_known_pose_without_noise_is_recovered(free_body, fitter):
+    """From 22 joints of a body of the model's own, up to what its prior pulls."""
+    from pipeline.body.model import as_tensors
+
+    persons = make_persons(free_body, 2, 6, "smplx_22", noise_3d=0.0)
+    kind = fitter._kind(persons.instants[0], {})
+    objective, found = fitter._search(kind, persons.instants, {})
+    body = fitter.fit(persons.instants)
+    true = pose_fits(free_body, body)[1]
+    again = [replace(instant, joints_3d=true[i, :22].astype(float)) for i, instant in enumerate(persons.instants)]
+    refit = pose_fits(free_body, fitter.fit(again))[1]
+    assert np.abs(refit - true)[:, :22].max() < 0.004
+    assert as_tensors([fit.parameters for fit in body])["betas"].shape == (2, 10)
+    assert objective.n_parameters == 3 * 22 + 10 + 3 and found.solution.converged.all()
+
+
+def test_objective_is_the_sum_written_down(fitter, monocular):
+    """Slow twin: the cost of one row, term by term."""
+    kind = fitter._kind(monocular.instants[0], {})
+    objective, found = fitter._search(kind, monocular.instants[:1], {})
+    state, e = found.solution.state, objective.evidence
+    P = objective.chain.points(state)[0]
+    cost = fitter.prior.cost(state.R[:, 1:])[0] + state.shape.square().sum()
+    c = fitter.settings.robust
+    for n in range(len(P)):
+        residual = e.scale[0, 0] @ (P[n, :2] / P[n, 2] - e.pixels[0, 0, n])
+        s = residual @ residual
+        cost = cost + e.pixels_weight[0, 0, n] * c**2 * s / (c**2 + s)
+    assert objective.cost(state)[0].item() == pytest.approx(cost.item(), rel=1e-10)
+
+
+@pytest.mark.parametrize("free_shape", [True, False])
+def test_half_gradient_of_the_objective(fitter, monocular, free_shape):
+    objective, found = fitter._search(fitter._kind(monocular.instants[0], {}), monocular.instants[:2], {})
+    objective = Objective(objective.chain, fitter.prior, objective.evidence, Weights(4.0), free_shape)
+    state = found.solution.state
+    posed = objective.chain.pose(state)
+    direction = torch.randn(2, objective.n_parameters, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 0.1
+    moved = objective.chain.retract(state, posed, direction)
+    normal = objective.linearise(moved)
+    assert torch.allclose(normal.cost, objective.cost(moved))
+
+    def at(step):
+        return objective.cost(objective.chain.retract(moved, normal.posed, step * direction))
+
+    numeric = (at(1e-6) - at(-1e-6)) / 2e-6
+    assert torch.allclose(2 * (normal.gradient * direction).sum(1), numeric, rtol=1e-5)
+
+
+def test_minimum_cannot_be_improved_by_autodiff(fitter, in_space):
+    """Where Levenberg-Marquardt stops, the gradient that autodiff sees is nearly zero."""
+    objective, found = fitter._search(fitter._kind(in_space.instants[0], {}), in_space.instants[:2], {})
+    final = minimise(objective, found.solution.state, 20, 1e-12)
+    posed = objective.chain.pose(final.state)
+    step = torch.zeros(2, objective.n_parameters, dtype=torch.float64, requires_grad=True)
+    with torch.enable_grad():
+        objective.cost(objective.chain.retract(final.state, posed, step)).sum().backward()
+    assert step.grad.abs().max() < 1e-2 and (final.cost <= found.solution.cost).all()
+
+
+def damaged(instant, **changes):
+    return replace(instant, views=(replace(instant.views[0], **changes),))
+
+
+def bad_instants(good):
+    view = good.views[0]
+    J = len(JOINT_SETS[good.joint_set])
+    few = np.where(np.arange(J) < 3, 1.0, 0.0)
+    nan, far = view.joints_2d.copy(), view.joints_2d.copy()
+    nan[4], far[4] = np.nan, 1e9
+    return {
+        "no visible joints": damaged(good, confidence=np.zeros(J)),
+        "3 visible joints": damaged(good, confidence=few),
+        "NaN or infinite": damaged(good, joints_2d=nan),
+        "far outside": damaged(good, joints_2d=far),
+        "focal length": damaged(good, camera=replace(view.camera, K=np.diag([0.0, 0.0, 1.0]))),
+        "not a rotation": damaged(good, camera=replace(view.camera, R=2 * np.eye(3))),
+        "their joint set has 25": damaged(good, joints_2d=view.joints_2d[:17], confidence=np.ones(17)),
+        "confidence is NaN": damaged(good, confidence=np.full(J, np.nan)),
+        "unknown joint set": replace(good, joint_set="mpii_16"),
+        "3D joint is NaN": replace(good, joints_3d=np.full((J, 3), np.nan), joints_3d_valid=np.ones(J, bool)),
+        "m away": replace(good, joints_3d=np.full((J, 3), 1e6), joints_3d_valid=np.ones(J, bool)),
+    }
+
+
+def test_bad_instants_are_refused_with_a_reason_and_change_no_other(free_body, fitter, monocular, monocular_fits):
+    bad = bad_instants(monocular.instants[0])
+    mixed = [monocular.instants[1], *(replace(instant, id=reason) for reason, instant in bad.items()), monocular.instants[2]]
+    results = fitter.fit(mixed)
+    for result, reason in zip(results[1:-1], bad, strict=True):
+        assert isinstance(result, Reject) and result.key == reason and reason in result.reason, result
+    for result, expected in ((results[0], monocular_fits[1]), (results[-1], monocular_fits[2])):
+        assert np.abs(pose_fits(free_body, [result])[0] - pose_fits(free_body, [expected])[0]).max() < 1e-5
+
+
+def test_hands_on_a_body_without_hands(free_body, monocular):
+    weights = free_body.weights.clone()
+    weights[:, 25:] = 0
+    fitter = Fitter(replace(free_body, weights=weights), FitSettings(hands=True))
+    (result,) = fitter.fit(monocular.instants[:1])
+    assert isinstance(result, Reject) and "hands" in result.reason
+
+
+def test_fingers_and_jaw_follow_their_keypoints(free_body):
+    persons = make_persons(free_body, 1, 9, "openpose_25")
+    pose = {name: torch.as_tensor(value, dtype=torch.float32) for name, value in persons.pose.items()}
+    curl = torch.zeros(1, 15, 3)
+    curl[:, :12, 2] = -0.9
+    vertices, joints = free_body.pose(pose | {"left_hand_pose": curl.flatten(1), "jaw_pose": torch.tensor([[0.3, 0, 0]])})
+    view = persons.instants[0].views[0]
+    K = view.camera.K
+    extra = {}
+    for name in ("openpose_left_hand_21", "openpose_face_51"):
+        points = keypoint_map(free_body, name)(joints, vertices)[0].numpy()
+        extra[name] = np.c_[points[:, :2] / points[:, 2:] @ K[:2, :2].T + K[:2, 2], np.ones(len(points))]
+    body_points = keypoint_map(free_body, "openpose_25")(joints, vertices)[0].numpy()
+    pixels = body_points[:, :2] / body_points[:, 2:] @ K[:2, :2].T + K[:2, 2]
+    instant = damaged(persons.instants[0], joints_2d=pixels, keypoints_2d=extra)
+    (fit,) = Fitter(free_body, FitSettings(hands=True, face=True)).fit([instant])
+    fingers = fit.parameters.left_hand_pose.reshape(15, 3)[:12, 2]
+    assert -1.3 < fingers.mean() < -0.5
+    assert np.abs(fit.parameters.right_hand_pose).max() == 0
+    assert fit.parameters.jaw_pose[0] == pytest.approx(0.3, abs=0.12)
+
+
+def test_a_subject_that_cannot_be_fitted_has_no_shape(fitter, in_space):
+    broken = [replace(instant, joints_3d=instant.joints_3d * np.nan) for instant in in_space.instants[:3]]
+    assert fitter.solve_shapes(broken) == {}
+
+
+def test_interpenetration_parts_crossed_legs(free_body):
+    from benchmarks.fit_collisions import crossed_persons, penetrating_volume
+
+    instants = crossed_persons(free_body, 4)[3:]
+    volumes, pixels = [], []
+    for on in (False, True):
+        (fit,) = Fitter(free_body, FitSettings(interpenetration=on)).fit(instants)
+        volumes.append(penetrating_volume(free_body.mesh(fit.parameters)[0], free_body.faces))
+        pixels.append(fit.quality.reprojection_px[0])
+    assert volumes[0] > 0.5 and volumes[1] < 0.2 * volumes[0]
+    assert pixels[1] < pixels[0] + 1
+
+
+def test_parameters_leave_as_axis_angle(monocular_fits):
+    for fit in monocular_fits:
+        assert isinstance(fit, BodyFit)
+        turn = torch.as_tensor(fit.parameters.global_orient)[None].double()
+        assert torch.allclose(rotations.log(rotations.exp(turn)), turn, atol=1e-5)
+
+
+def test_cuda_is_refused_where_there_is_none():
+    if torch.cuda.is_available():
+        pytest.skip("a CUDA device is at hand")
+    with pytest.raises(InputError, match="cuda"):
+        FitSettings(device="cuda")
