@@ -42,7 +42,6 @@ NAMED: dict[str, dict] = {
             "weight_decay": 0.05,
             "warmup": 1000,
             "average": 0.9995,
-            "compile": True,
             "workers": 12,
             "evaluations": 20,
             "evaluate_views": 512,

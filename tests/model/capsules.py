@@ -209,6 +209,7 @@ def tiny_config(model: str = "nvf", **train):
             "crop_px": CROP,
             "encoder": {"channels": 8, "context": 16},
             "field": {"hidden": (32, 32)},
+            "targets": {"truncation": 0.3},
             "voting": {"cells": 8, "most": 64, "nearest": 16},
             "slices": 8,
         },
