@@ -33,6 +33,9 @@ CONNECT_S = 20.0
 DASK_SETTINGS = {
     "distributed.scheduler.allowed-failures": ATTEMPTS - 1,
     "distributed.scheduler.worker-saturation": 1.0,  # a dying worker takes one shard with it, not its queue
+    # the nanny brings a dead worker back; on a busy machine that can take longer than the 15 s after which the
+    # cluster forgets it
+    "distributed.deploy.lost-worker-timeout": "1h",
     "distributed.nanny.pre-spawn-environ": {**ONE_THREAD, "MALLOC_TRIM_THRESHOLD_": 65536},
     "distributed.worker.daemon": True,
     "distributed.comm.timeouts.connect": "60s",

@@ -1,0 +1,22 @@
+"""Stand-ins for a shard's task that a Dask worker can import without the pipeline."""
+
+import os
+import signal
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Done:
+    task: object
+    record: str
+    error: str = ""
+    fatal: bool = False
+
+
+def make_or_die(task) -> Done:
+    """Makes "poison" by dying, everything else at once."""
+    if task.name == "poison":
+        with open(task.job, "a") as file:
+            file.write("x")
+        os.kill(os.getpid(), signal.SIGKILL)
+    return Done(task, "made")
