@@ -55,7 +55,9 @@ class StackedHead(PoseNetwork):
         """joints (B, J, 3) in crop coordinates and spread (B, J) m. given: (B, context), of `look`."""
         raise NotImplementedError
 
-    def head_losses(self, features: Features, given: Tensor, targets: Targets) -> dict[str, Tensor]:
+    def head_losses(
+        self, features: Features, given: Tensor, targets: Targets, generator: torch.Generator | None
+    ) -> dict[str, Tensor]:
         found = [self.read(head, maps, given)[0] for head, maps in zip(self.heads, features.pyramids, strict=True)]
         return {"joint": sum(joint_loss(joints, targets) for joints in found)}
 

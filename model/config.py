@@ -59,7 +59,7 @@ MODEL_SETTINGS: dict[str, dict] = {
     "nvf-published": {
         "network": {
             "field": {"skip": "all", "film": False},
-            "targets": {"vote": "published", "neighbours": 64},
+            "targets": {"vote": "published", "candidates": 0, "neighbours": 64},
             "voting": {"best": 0.5},
             "losses": {"distance": 1.0, "vote": 1.0, "joint": 0.0},
         },

@@ -16,7 +16,7 @@ class LossConfig:
     distance: float = 0.5
     vote: float = 0.1
     joint: float = 5.0
-    heatmap: float = 0.1
+    heatmap: float = 0.5
     scale: float = 1.0
     beta: float = 0.1
 
@@ -40,26 +40,23 @@ def distance_loss(predicted: Tensor, targets: Targets, config: TargetConfig) -> 
 
 
 def voting_points(targets: Targets, config: TargetConfig) -> Tensor:
-    """(B, N) bool: points whose votes are supervised, those within the band about the surface."""
+    """(B, N) bool: labelled points within the band about the surface."""
     return targets.point_valid & (targets.distance.abs() < config.band)
 
 
 def decoding_points(targets: Targets, config: TargetConfig) -> Tensor:
-    """(B, N) bool: points from which joints are decoded in training. Those within the band; all where a view has none of
-    them, because it has no mesh: its joints may be known all the same.
-    """
+    """(B, N) bool: those points, and all where a view has none of them because it has no mesh."""
     near = voting_points(targets, config)
     return near | ~near.any(1, keepdim=True)
 
 
-def direct_vote_loss(positions: Tensor, score: Tensor, targets: Targets, config: TargetConfig) -> Tensor:
+def direct_vote_loss(positions: Tensor, score: Tensor, targets: Targets, voters: Tensor) -> Tensor:
     """Negative log-likelihood of offsets with a predicted Laplace width: |error|_1 / b + 3 log b, where score = -2 log b.
 
-    The softmax of the scores then weighs votes by 1 / b^2. positions: (B, N, J, 3), score: (B, N, J).
+    The softmax of the scores then weighs votes by 1 / b^2. positions: (B, N, J, 3), score: (B, N, J), voters: (B, N) bool.
     """
     error = (positions - targets.joints[:, None]).abs().sum(-1) * (HALF / 0.1)  # in tenths of a metre
-    valid = voting_points(targets, config)[..., None] & targets.joints_valid[:, None]
-    return masked_mean(error * (score / 2).exp() - 1.5 * score, valid)
+    return masked_mean(error * (score / 2).exp() - 1.5 * score, voters[..., None] & targets.joints_valid[:, None])
 
 
 def published_vote_loss(q: Tensor, raw: Tensor, targets: Targets, config: TargetConfig, beta: float) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from model import losses, voting
 from model.dataset import Batch
-from model.field import FieldConfig, FieldOutput, VotingField
+from model.field import FieldConfig, VotingField
 from model.hourglass import EncoderConfig, Features, build_encoder
 from model.losses import LossConfig
 from model.targets import HALF, TargetConfig, Targets, make_targets, reference_depth, to_canonical
@@ -77,6 +77,12 @@ class Prediction:
     diagnostics: dict[str, Tensor]
 
 
+def standardise(image: Tensor) -> Tensor:
+    """(B, 3, S, S) with zero mean and unit deviation in every channel of every image: dark rooms and coloured light look alike."""
+    deviation, mean = torch.std_mean(image, (2, 3), keepdim=True)
+    return (image - mean) / (deviation + 0.05)
+
+
 def axis_mean(probability: Tensor, dim: int) -> tuple[Tensor, Tensor]:
     """Mean and variance along one axis of (B, J, ...) probabilities whose cells share [-1, 1] evenly: (B, J) each."""
     others = [d for d in range(2, probability.ndim) if d != dim]
@@ -106,7 +112,9 @@ class PoseNetwork(nn.Module):
         self.whole = nn.Sequential(nn.Linear(seen, 256), nn.ReLU(), nn.Linear(256, config.encoder.context), nn.ReLU())
         self.scale_head = nn.Sequential(nn.Linear(config.encoder.context, 64), nn.ReLU(), nn.Linear(64, 1))
 
-    def head_losses(self, features: Features, given: Tensor, targets: Targets) -> dict[str, Tensor]:
+    def head_losses(
+        self, features: Features, given: Tensor, targets: Targets, generator: torch.Generator | None
+    ) -> dict[str, Tensor]:
         """Named losses of the head, summed over stacks. given: (B, context) of `look`."""
         raise NotImplementedError
 
@@ -120,7 +128,7 @@ class PoseNetwork(nn.Module):
         The last is made of the encoder's context, where the heatmaps see the joints in the image, and log D0, which says how
         strong perspective is and cannot be read from a crop. The 2D pose is learnt early and tells much of depth and scale.
         """
-        features = self.encoder(image)
+        features = self.encoder(standardise(image))
         maps = [conv(pyramid[0]) for conv, pyramid in zip(self.heatmaps, features.pyramids, strict=True)]
         p = maps[-1].float().flatten(2).softmax(-1).view(maps[-1].shape)
         xy = torch.cat([axis_mean(p, 3)[0], axis_mean(p, 2)[0]], -1)
@@ -135,7 +143,7 @@ class PoseNetwork(nn.Module):
         self._check(batch.image)
         targets = make_targets(batch, self.config.crop_px, generator)
         features, maps, given = self.look(batch.image, targets.depth)
-        parts = self.head_losses(features, given, targets)
+        parts = self.head_losses(features, given, targets, generator)
         parts["heatmap"] = sum(losses.heatmap_loss(logits, targets) for logits in maps)
         parts["scale"] = losses.scale_loss(self.predict_log_scale(given), targets)
         total = sum(getattr(self.config.losses, name) * value for name, value in parts.items())
@@ -179,31 +187,56 @@ class NeuralVotingField(PoseNetwork):
             for head in self.fields:
                 head.start_at(self.mean_pose * (self.log_scale[0].exp() / HALF))
 
-    def head_losses(self, features: Features, given: Tensor, targets: Targets) -> dict[str, Tensor]:
+    def head_losses(
+        self, features: Features, given: Tensor, targets: Targets, generator: torch.Generator | None
+    ) -> dict[str, Tensor]:
         parts: dict[str, Tensor] = {}
         for head, pyramid in zip(self.fields, features.pyramids, strict=True):
-            output = head(head.prepare(pyramid, given), targets.points)
-            for name, value in self._field_losses(output, targets).items():
+            prepared = head.prepare(pyramid, given)
+            for name, value in self._field_losses(head, prepared, targets, generator).items():
                 parts[name] = parts.get(name, 0) + value
         return parts
 
-    def _field_losses(self, output: FieldOutput, targets: Targets) -> dict[str, Tensor]:
-        config = self.config
+    def _field_losses(
+        self, head: VotingField, prepared: Tensor, targets: Targets, generator: torch.Generator | None
+    ) -> dict[str, Tensor]:
+        config, drawn = self.config, targets.points.shape[1]
+        asked = self._ask_where(head, prepared, targets, generator)
+        q = targets.points if asked is None else torch.cat([targets.points, asked], 1)
+        output = head(prepared, q)
         parts = {}
         if config.voting.use_distance:
-            parts["distance"] = losses.distance_loss(output.distance, targets, config.targets)
-        positions, score = voting.vote_positions(targets.points, output.votes, targets.depth, config.targets)
-        if config.targets.vote == "direct":
-            parts["vote"] = losses.direct_vote_loss(positions, score, targets, config.targets)
-        else:
-            parts["vote"] = losses.published_vote_loss(
-                targets.points, output.votes, targets, config.targets, config.losses.beta
-            )
-        if config.losses.joint > 0:
+            parts["distance"] = losses.distance_loss(output.distance[:, :drawn], targets, config.targets)
+        if asked is None:
+            raw, near = output.votes, losses.voting_points(targets, config.targets)
             voters = losses.decoding_points(targets, config.targets)
+        else:
+            q, raw = asked, output.votes[:, drawn:]
+            near = voters = torch.ones(q.shape[:2], dtype=torch.bool, device=q.device)
+        positions, score = voting.vote_positions(q, raw, targets.depth, config.targets)
+        if config.targets.vote == "direct":
+            parts["vote"] = losses.direct_vote_loss(positions, score, targets, near)
+        else:
+            parts["vote"] = losses.published_vote_loss(q, raw, targets, config.targets, config.losses.beta)
+        if config.losses.joint > 0:
             joints, _ = voting.combine(positions, score, voters, config.targets, config.voting)
             parts["joint"] = losses.joint_loss(joints, targets)
         return parts
+
+    @torch.no_grad()
+    def _ask_where(
+        self, head: VotingField, prepared: Tensor, targets: Targets, generator: torch.Generator | None
+    ) -> Tensor | None:
+        """(B, voters, 3) points at which votes are trained, chosen as prediction chooses them; None for the labelled points."""
+        config = self.config.targets
+        if not config.candidates:
+            return None
+        shape = (len(targets.points), config.candidates if self.config.voting.use_distance else config.voters, 3)
+        q = torch.rand(shape, generator=generator, device=prepared.device) * 2 - 1
+        if not self.config.voting.use_distance:
+            return q
+        near = head.distance(prepared, q).abs().topk(config.voters, dim=1, largest=False).indices
+        return voting.rows(q, near)
 
     def decode(self, features: Features, given: Tensor, depth: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         head = self.fields[-1]

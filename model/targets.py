@@ -49,12 +49,17 @@ def pixels_to_crop(pixels: Tensor, side: int) -> Tensor:
 class TargetConfig:
     """truncation: metres at which |distance| saturates; it must exceed the half diagonal of a coarse cell, else
     coarse-to-fine cannot drop anything. vote: "direct" (offset + confidence) or "published" (weight + unit vector).
-    radius: metres within which a published vote is defined. neighbours: points of a draw that vote for a joint in the
-    published recipe, the nearest ones (0 is all). band: metres of |distance| within which votes are supervised.
+    candidates, voters: votes are trained where prediction will ask for them, at the `voters` points of smallest *predicted*
+    |distance| among `candidates` drawn uniformly in the volume. Points drawn about the true surface give the pose away by where
+    they are, which no query at test time does. candidates = 0 is the published way: the labelled points within `band` metres
+    of the surface. radius: metres within which a published vote is defined. neighbours: labelled points that vote for a
+    joint in the published recipe, the nearest ones (0 is all).
     """
 
     truncation: float = 0.12
     vote: str = "direct"
+    candidates: int = 2048
+    voters: int = 192
     radius: float = 0.4
     neighbours: int = 0
     band: float = 0.15
@@ -67,6 +72,10 @@ class TargetConfig:
                 raise ValueError(f"{name} is {getattr(self, name)}; it is a length in metres above 0")
         if self.neighbours < 0:
             raise ValueError(f"neighbours is {self.neighbours}; give a count, or 0 for all points")
+        if self.candidates and not 1 <= self.voters <= self.candidates:
+            raise ValueError(f"voters is {self.voters}; it must be 1 to candidates ({self.candidates})")
+        if self.candidates and self.vote == "published":
+            raise ValueError("candidates must be 0 for published votes: they are supervised at labelled points")
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from model.hourglass import EncoderConfig, build_encoder
+from model.nvf import standardise
 
 
 @pytest.mark.parametrize("config", [
@@ -50,3 +51,11 @@ def test_maps_stay_over_the_pixels_they_describe(kind):
 def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match=r"kind|channels|stacks|depth"):
         EncoderConfig(**wrong)
+
+
+def test_light_does_not_change_what_the_encoder_sees():
+    image = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    gain = torch.tensor([0.5, 0.9, 0.7])[:, None, None]
+    dark = image * gain - 0.2
+    torch.testing.assert_close(standardise(dark), standardise(image), atol=0.1, rtol=0)
+    assert torch.isfinite(standardise(torch.zeros(1, 3, 32, 32))).all()

@@ -85,7 +85,7 @@ def test_view_known_in_2d_only_has_no_scale_and_no_depth():
 
 def test_published_votes_are_zero_outside_the_radius_and_point_at_the_joint_inside():
     targets = make_targets(make_batch(2, 400), 64)
-    config = TargetConfig(vote="published", radius=0.3)
+    config = TargetConfig(vote="published", candidates=0, radius=0.3)
     points, joints = to_canonical(targets.points, targets.depth), to_canonical(targets.joints, targets.depth)
     weight, direction, votes = published_votes(points, joints, targets.point_valid, config)
     back = points[:, :, None] + (1 - weight)[..., None] * 0.3 * direction
@@ -98,7 +98,7 @@ def test_published_votes_are_zero_outside_the_radius_and_point_at_the_joint_insi
 def test_only_the_nearest_points_keep_a_published_vote_and_no_joint_is_without():
     targets = make_targets(make_batch(3, 600), 64)
     points, joints = to_canonical(targets.points, targets.depth), to_canonical(targets.joints, targets.depth)
-    votes = published_votes(points, joints, targets.point_valid, TargetConfig(vote="published", neighbours=12))[2]
+    votes = published_votes(points, joints, targets.point_valid, TargetConfig(vote="published", candidates=0, neighbours=12))[2]
     assert (votes.sum(1) == 12).all()
 
 
@@ -110,7 +110,7 @@ def test_reference_depth_is_where_the_crop_spans_the_volume():
     assert depth.item() == pytest.approx(500 * CANONICAL_SIDE / 128)
 
 
-@pytest.mark.parametrize("wrong", [{"vote": "both"}, {"radius": 0.0}, {"truncation": -1.0}, {"neighbours": -1}])
+@pytest.mark.parametrize("wrong", [{"vote": "both"}, {"radius": 0.0}, {"truncation": -1.0}, {"neighbours": -1}, {"voters": 5000}])
 def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         TargetConfig(**wrong)

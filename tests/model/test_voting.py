@@ -39,7 +39,7 @@ def decoded_error_mm(field, found):
     return (joints - field.joints).norm(dim=-1).mean().item() * 1000
 
 
-@pytest.mark.parametrize("targets", [TargetConfig(), TargetConfig(vote="published")])
+@pytest.mark.parametrize("targets", [TargetConfig(), TargetConfig(vote="published", candidates=0)])
 @pytest.mark.parametrize("best", [1.0, 0.5])
 def test_true_fields_decode_to_a_millimetre(targets, best):
     field = TrueField(make_batch(3, 10), targets)
@@ -83,7 +83,7 @@ DEPTH = torch.tensor([4.0])
 
 
 def test_joint_without_voters_falls_back_and_says_so():
-    config = TargetConfig(vote="published", radius=0.3)
+    config = TargetConfig(vote="published", candidates=0, radius=0.3)
     q = torch.rand(1, 50, 3) * 0.1
     raw = torch.zeros(1, 50, 17, 4)
     raw[:, :, 1:, 3] = 0.5
@@ -108,7 +108,7 @@ def test_points_that_are_not_selected_have_no_say():
     raw = torch.randn(2, 20, 3, 4)
     chosen = torch.arange(20) < 12
     some, depth, five, none = chosen.expand(2, -1), torch.full((2,), 4.0), VotingConfig(best=5.0), torch.zeros(2)
-    for targets in (TargetConfig(), TargetConfig(vote="published")):
+    for targets in (TargetConfig(), TargetConfig(vote="published", candidates=0)):
         with_them = voting.decode(q, raw, some, depth, targets, five, none)
         without = voting.decode(q[:, chosen], raw[:, chosen], some[:, chosen], depth, targets, five, none)
         torch.testing.assert_close(with_them.joints, without.joints)
