@@ -14,7 +14,6 @@ from pipeline.fit import FitSettings, Fitter
 from pipeline.records import Camera, Instant, View
 from pipeline.skeletons import SMPLX_22
 
-CELL = 0.01
 # Axis-angle, radians; with the spread below these run limbs into the body.
 CROSSED_ARMS = {
     "left_shoulder": (0.2, -0.9, -1.25), "left_elbow": (0, -1.6, 0), "right_shoulder": (0.2, 0.9, 1.25), "right_elbow": (0, 1.6, 0),
@@ -22,13 +21,13 @@ CROSSED_ARMS = {
 CROSSED_LEGS = {"left_hip": (-0.6, 0, -0.30), "right_hip": (-0.2, 0, 0.25), "left_knee": (0.6, 0, 0), "right_knee": (0.2, 0, 0)}
 
 
-def penetrating_volume(vertices: np.ndarray, faces: np.ndarray) -> float:
-    """Litres: the integral of max(winding number - 1, 0), on a grid of 1 cm."""
+def penetrating_volume(vertices: np.ndarray, faces: np.ndarray, cell: float = 0.01) -> float:
+    """Litres: the integral of max(winding number - 1, 0), on a grid of `cell` metres."""
     low, high = vertices.min(0), vertices.max(0)
-    axes = [np.arange(a, b, CELL) + CELL / 2 for a, b in zip(low, high, strict=True)]
+    axes = [np.arange(a, b, cell) + cell / 2 for a, b in zip(low, high, strict=True)]
     grid = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
     winding = igl.fast_winding_number(np.ascontiguousarray(vertices, float), faces.astype(np.int64), grid)
-    return float(np.maximum(winding - 1, 0).sum() * CELL**3 * 1000)
+    return float(np.maximum(winding - 1, 0).sum() * cell**3 * 1000)
 
 
 def crossed_persons(body: BodyModel, n: int, seed: int = 5) -> list[Instant]:

@@ -24,6 +24,8 @@ from pipeline.skeletons import JOINT_SETS, OPENPOSE_FACE, JointSet
 
 # Instants with at least so many joints in 3D start from those, others from their images.
 ENOUGH_3D = 6
+# Turns of a wrist about the forearm (radians) from which hands start.
+WRIST_TURNS = (0.0, 1.5, -1.5)
 
 
 @dataclass(frozen=True)
@@ -204,9 +206,28 @@ class Fitter:
         near = far.with_weights(objective.weights)
         twins = [starts.mirrored_limbs(near, limbs, s) for s in field.states]
         field = _race(near, [*field.states, *twins], keep=2, iterations=6, starts=torch.cat([field.starts, field.starts]))
-        final = minimise(objective, objective.chain.spread(field.states[0], coarse), iterations=30, tolerance=1e-4)
+        winner = self._place_hands(objective, objective.chain.spread(field.states[0], coarse))
+        final = minimise(objective, winner, iterations=30, tolerance=1e-4)
         margin = field.costs[1] / field.costs[0] - 1
         return Found(final, field.starts[0].cpu().numpy(), margin.cpu().numpy(), names)
+
+    def _place_hands(self, objective: Objective, state: State) -> State:
+        """Of each fitted hand the best of several turns about the forearm: a hand has depth twins as limbs have."""
+        chain = objective.chain
+        for hand, wrist in (parts.LEFT_HAND, parts.LEFT_WRIST), (parts.RIGHT_HAND, parts.RIGHT_WRIST):
+            if hand[0] not in chain.joints:
+                continue
+            row = chain.joints.index(wrist)
+            candidates = []
+            for turn in WRIST_TURNS:
+                about = chain.bones.new_zeros(3)
+                about[0] = turn  # the forearm lies along x in the T-pose
+                R = state.R.clone()
+                R[:, row] = rotations.exp(about)
+                candidates.append(State(R, state.shape, state.transl))
+            fixed = Objective(chain, self.prior, objective.evidence, objective.weights, False, objective.extras)
+            state = _race(fixed, candidates, keep=1, iterations=10).states[0]
+        return state
 
     def _results(self, instants: list[Instant], objective: Objective, found: Found) -> list[BodyFit | Reject]:
         solution, settings = found.solution, self.settings

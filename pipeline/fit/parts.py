@@ -9,6 +9,7 @@ from pipeline.fit.settings import FitSettings
 from pipeline.records import Instant
 from pipeline.skeletons import OPENPOSE_FACE, OPENPOSE_LEFT_HAND, OPENPOSE_RIGHT_HAND, SMPLX_55
 
+LEFT_WRIST, RIGHT_WRIST = (SMPLX_55.index(name) for name in ("left_wrist", "right_wrist"))
 HAND_SETS = {OPENPOSE_LEFT_HAND.name: LEFT_HAND, OPENPOSE_RIGHT_HAND.name: RIGHT_HAND}
 # Likely turns of a left finger joint (mean, deviation; radians) about x along the finger, y up and z: fingers curl about -z.
 _FIRST_JOINT = ((0.0, 0.0, -0.3), (0.10, 0.15, 0.45))

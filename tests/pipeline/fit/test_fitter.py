@@ -158,25 +158,34 @@ def test_hands_on_a_body_without_hands(free_body, monocular):
 
 
 def test_fingers_and_jaw_follow_their_keypoints(free_body):
-    persons = make_persons(free_body, 1, 9, "openpose_25")
+    persons = make_persons(free_body, 6, 9, "openpose_25")
     pose = {name: torch.as_tensor(value, dtype=torch.float32) for name, value in persons.pose.items()}
-    curl = torch.zeros(1, 15, 3)
+    curl = torch.zeros(6, 15, 3)
     curl[:, :12, 2] = -0.9
-    vertices, joints = free_body.pose(pose | {"left_hand_pose": curl.flatten(1), "jaw_pose": torch.tensor([[0.3, 0, 0]])})
-    view = persons.instants[0].views[0]
-    K = view.camera.K
-    extra = {}
-    for name in ("openpose_left_hand_21", "openpose_face_51"):
-        points = keypoint_map(free_body, name)(joints, vertices)[0].numpy()
-        extra[name] = np.c_[points[:, :2] / points[:, 2:] @ K[:2, :2].T + K[:2, 2], np.ones(len(points))]
-    body_points = keypoint_map(free_body, "openpose_25")(joints, vertices)[0].numpy()
-    pixels = body_points[:, :2] / body_points[:, 2:] @ K[:2, :2].T + K[:2, 2]
-    instant = damaged(persons.instants[0], joints_2d=pixels, keypoints_2d=extra)
-    (fit,) = Fitter(free_body, FitSettings(hands=True, face=True)).fit([instant])
-    fingers = fit.parameters.left_hand_pose.reshape(15, 3)[:12, 2]
-    assert -1.3 < fingers.mean() < -0.5
-    assert np.abs(fit.parameters.right_hand_pose).max() == 0
-    assert fit.parameters.jaw_pose[0] == pytest.approx(0.3, abs=0.12)
+    jaw = torch.tensor([[0.3, 0, 0]]).expand(6, 3)
+    vertices, joints = free_body.pose(pose | {"left_hand_pose": curl.flatten(1), "jaw_pose": jaw})
+    K = np.array([[3000.0, 0, 1500], [0, 3000, 1500], [0, 0, 1]])
+
+    def seen(name):
+        points = keypoint_map(free_body, name)(joints, vertices).numpy()
+        return points[..., :2] / points[..., 2:] * 3000 + 1500
+
+    pixels = seen("openpose_25")
+    extra = {name: np.insert(seen(name), 2, 1.0, axis=2) for name in ("openpose_left_hand_21", "openpose_face_51")}
+    instants = [
+        damaged(instant, camera=replace(instant.views[0].camera, K=K, width=3000, height=3000), joints_2d=pixels[i],
+                keypoints_2d={name: points[i] for name, points in extra.items()})
+        for i, instant in enumerate(persons.instants)
+    ]
+    errors = []
+    hand = [20, *range(25, 40)]
+    for asked in (False, True):
+        fits = Fitter(free_body, FitSettings(hands=asked, face=asked)).fit(instants)
+        errors.append(pa_mpjpe(pose_fits(free_body, fits)[1][:, hand], joints[:, hand].numpy()).mean())
+    assert errors[1] < 0.7 * errors[0]
+    assert max(np.abs(fit.parameters.right_hand_pose).max() for fit in fits) == 0  # no keypoints of it
+    # a face seen from behind tells little of its jaw; half of the persons show theirs
+    assert np.median([abs(fit.parameters.jaw_pose[0] - 0.3) for fit in fits]) < 0.06
 
 
 def test_a_subject_that_cannot_be_fitted_has_no_shape(fitter, in_space):
@@ -191,7 +200,7 @@ def test_interpenetration_parts_crossed_legs(free_body):
     volumes, pixels = [], []
     for on in (False, True):
         (fit,) = Fitter(free_body, FitSettings(interpenetration=on)).fit(instants)
-        volumes.append(penetrating_volume(free_body.mesh(fit.parameters)[0], free_body.faces))
+        volumes.append(penetrating_volume(free_body.mesh(fit.parameters)[0], free_body.faces, cell=0.02))
         pixels.append(fit.quality.reprojection_px[0])
     assert volumes[0] > 0.5 and volumes[1] < 0.2 * volumes[0]
     assert pixels[1] < pixels[0] + 1
