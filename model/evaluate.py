@@ -20,6 +20,7 @@ from rich.progress import Progress
 from model import metrics, protocols
 from model.checkpoint import write_atomically
 from model.dataset import ViewDataset, Views, evaluation_batches, loader, need_views, read_views
+from model.optimise import fast_bf16
 from model.protocols import DEFAULT, PROTOCOLS, Protocol
 from model.published import published
 from model.targets import reference_depth
@@ -81,7 +82,7 @@ def predict_views(
     for batch in loader(dataset, evaluation_batches(index, batch_size), workers, pin=device.type == "cuda"):
         batch = batch.to(device)
         started = time.perf_counter()
-        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=bf16 and device.type == "cuda"):
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=bf16 and fast_bf16(device)):
             found = network.predict(batch.image, batch.K)
         known = batch.is_3d | batch.mesh_valid
         true = torch.where(known, reference_depth(batch.K, side) / batch.root[:, 2].clamp(min=1e-3), torch.nan)

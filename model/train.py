@@ -19,7 +19,7 @@ from model.dataset import Batch, StepSampler, ViewDataset, Views, loader, need_v
 from model.evaluate import predict_views, score, spread
 from model.logbook import Logbook
 from model.nvf import build_network
-from model.optimise import learning_rate, set_learning_rate
+from model.optimise import fast_bf16, learning_rate, set_learning_rate
 from model.runs import (
     BEST,
     LAST,
@@ -195,7 +195,7 @@ def compute_losses(compute: nn.Module, batch: Batch, job: Job, step: int) -> dic
     kind, settings = job.device.type, job.config.train
     generator = torch.Generator(job.device)
     generator.manual_seed((settings.seed * 1_000_003 + step) * 64 + job.ranks.rank)
-    with torch.autocast(kind, torch.bfloat16, enabled=settings.bf16 and kind == "cuda"):
+    with torch.autocast(kind, torch.bfloat16, enabled=settings.bf16 and fast_bf16(job.device)):
         return compute(batch, generator)
 
 
