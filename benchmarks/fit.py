@@ -126,26 +126,30 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     body, settings = load_body(), FitSettings(device=arguments.device)
     n2, n3 = (8, 16) if arguments.quick else (64, 512)
+    machine = f"{platform.machine()}, {arguments.threads} threads, {arguments.device}, torch {torch.__version__}"
+    print(machine)
     table = {}
+
+    def measure(name, function, *given):
+        table[name] = function(body, *given)
+        numbers = (f"{key} {value:.3g}" if abs(value) < 100 else f"{key} {value:.0f}" for key, value in table[name].items())
+        print(f"{name}: {', '.join(numbers)}", flush=True)
+
     for poses in ("wide", "capture"):
-        table[f"one view, {poses} poses"] = monocular(body, settings, n2, poses)
+        measure(f"one view, {poses} poses", monocular, settings, n2, poses)
     for prior in ("l2", "angle"):
-        table[f"one view, capture poses, prior {prior}"] = monocular(body, settings, n2, "capture", prior)
+        measure(f"one view, capture poses, prior {prior}", monocular, settings, n2, "capture", prior)
     for poses in ("wide", "capture"):
-        table[f"3D joints, {poses} poses"] = in_space(body, settings, n3, poses)
-    table["four views, capture poses"] = four_views(body, settings, n2, "capture")
+        measure(f"3D joints, {poses} poses", in_space, settings, n3, poses)
+    measure("four views, capture poses", four_views, settings, n2, "capture")
     if arguments.endurance:
-        table["endurance"] = endurance(body, settings, arguments.endurance)
+        measure("endurance", endurance, settings, arguments.endurance)
     for batch in arguments.batches:
-        table[f"3D joints, batch {batch}"] = in_space(body, replace(settings, batch=batch), batch, "wide")
+        measure(f"3D joints, batch {batch}", in_space, replace(settings, batch=batch), batch, "wide")
     if arguments.interpenetration:
         from benchmarks.fit_collisions import crossed_limbs
 
-        table["crossed limbs"] = crossed_limbs(body, settings, 4 if arguments.quick else 16)
-    machine = f"{platform.machine()}, {arguments.threads} threads, {arguments.device}, torch {torch.__version__}"
-    print(machine)
-    for name, row in table.items():
-        print(f"{name}: " + ", ".join(f"{key} {value:.3g}" if value < 100 else f"{key} {value:.0f}" for key, value in row.items()))
+        measure("crossed limbs", crossed_limbs, settings, 4 if arguments.quick else 16)
     if arguments.json:
         rows = {name: {key: float(value) for key, value in row.items()} for name, row in table.items()}
         arguments.json.write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n")
