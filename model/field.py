@@ -16,7 +16,7 @@ class FieldConfig:
     published). film: the depth code scales the first layer's pixel feature, not only shifts it.
     """
 
-    hidden: tuple[int, ...] = (256, 192, 128)
+    hidden: tuple[int, ...] = (128, 128, 96)
     octaves: int = 5
     skip: str = "code"
     film: bool = True
@@ -37,26 +37,33 @@ class FieldOutput(NamedTuple):
     votes: Tensor
 
 
+class Prepared(NamedTuple):
+    """What points read. maps: per scale (B, side, side, C), the first layer's answer to every pixel. given: (B, 1, C)."""
+
+    maps: list[Tensor]
+    given: Tensor
+
+
 def read_pixels(features: Tensor, xy: Tensor) -> Tensor:
-    """Bilinear reading of (B, C, h, w) at crop coordinates (B, N, 2) -> (B, N, C); the border goes on outwards.
+    """Bilinear reading of (B, h, w, C) at crop coordinates (B, N, 2) -> (B, N, C); the border goes on outwards.
 
     The same as `grid_sample` (align_corners=False, padding "border"), as one weighted sum of four rows a point, which is
     several times faster with many channels.
     """
-    B, C, h, w = features.shape
-    rows = features.permute(0, 2, 3, 1).reshape(B * h * w, C)
+    B, h, w, C = features.shape
     with torch.no_grad():
         size = torch.tensor([w, h], dtype=torch.float32, device=xy.device)
         pixel = ((xy.float() + 1) * size / 2 - 0.5).clamp(min=0)
         pixel = torch.minimum(pixel, size - 1)
         low = torch.minimum(pixel.floor(), size - 2).clamp(min=0)
         part = pixel - low
-        x, y = low[..., 0].long(), low[..., 1].long()
-        x1, y1 = (x + 1).clamp(max=w - 1), (y + 1).clamp(max=h - 1)
-        first = torch.arange(B, device=xy.device)[:, None] * (h * w)
-        index = torch.stack([first + y * w + x, first + y * w + x1, first + y1 * w + x, first + y1 * w + x1], -1)
+        x, y = low[..., 0].int(), low[..., 1].int()
+        right, down = (1 if w > 1 else 0), (w if h > 1 else 0)
+        corner = torch.arange(B, device=xy.device, dtype=torch.int32)[:, None] * (h * w) + y * w + x
+        index = torch.stack([corner, corner + right, corner + down, corner + down + right], -1)
         a, b = part[..., 0], part[..., 1]
         weight = torch.stack([(1 - a) * (1 - b), a * (1 - b), (1 - a) * b, a * b], -1)
+    rows = features.reshape(B * h * w, C)
     read = F.embedding_bag(index.flatten(0, 1), rows, mode="sum", per_sample_weights=weight.flatten(0, 1).to(rows.dtype))
     return read.view(B, -1, C)
 
@@ -71,8 +78,8 @@ def position_code(q: Tensor, octaves: int) -> Tensor:
 class VotingField(nn.Module):
     """MLP on the pixel-aligned feature, the global context and the position code.
 
-    The first layer is linear in the feature, so it is applied to whole maps (1/8 and 1/16 enlarged to 1/4) before reading:
-    many points then cost little more than few.
+    The first layer is linear in the feature, so it is applied to whole maps before they are read: many points then cost little
+    more than few.
     """
 
     def __init__(self, config: FieldConfig, channels: tuple[int, ...], given: int, joints: int):
@@ -80,7 +87,7 @@ class VotingField(nn.Module):
         self.config, self.joints = config, joints
         code = 3 + 2 * config.octaves
         first = config.hidden[0]
-        self.maps = nn.ModuleList([nn.Conv2d(c, first, 1, bias=False) for c in channels])
+        self.maps = nn.ModuleList([nn.Linear(c, first, bias=False) for c in channels])
         self.given = nn.Linear(given, first)
         self.code = nn.Linear(code, 2 * first if config.film else first)
         skip = code + (first if config.skip == "all" else 0)
@@ -103,22 +110,18 @@ class VotingField(nn.Module):
         vectors[:, :, first : first + 3] = -torch.eye(3)
         self.out.bias[1:].view(self.joints, 4)[:, :3] = joints
 
-    def prepare(self, pyramid: list[Tensor], given: Tensor) -> Tensor:
-        """The map that points read: (B, hidden[0], S/4, S/4). given: (B, C), the same for every pixel."""
-        maps = [conv(features) for conv, features in zip(self.maps, pyramid, strict=True)]
-        side = maps[0].shape[-2:]
-        total = maps[0]
-        for small in maps[1:]:
-            total = total + F.interpolate(small, size=side, mode="bilinear", align_corners=False)
-        return total + self.given(given)[:, :, None, None]
+    def prepare(self, pyramid: list[Tensor], given: Tensor) -> Prepared:
+        """The maps that points read. given: (B, C), the same for every pixel."""
+        maps = [layer(features.permute(0, 2, 3, 1)) for layer, features in zip(self.maps, pyramid, strict=True)]
+        return Prepared(maps, self.given(given)[:, None])
 
-    def hidden(self, prepared: Tensor, q: Tensor) -> Tensor:
-        """Input of the last layer at (B, N, 3) crop coordinates. prepared: of `prepare`."""
-        feature = read_pixels(prepared, q[..., :2])
+    def hidden(self, prepared: Prepared, q: Tensor) -> Tensor:
+        """Input of the last layer at (B, N, 3) crop coordinates."""
+        feature = sum((read_pixels(features, q[..., :2]) for features in prepared.maps), prepared.given)
         code = position_code(q, self.config.octaves)
         if self.config.film:
             scale, shift = self.code(code).chunk(2, -1)
-            x = feature * (1 + scale) + shift
+            x = torch.addcmul(feature + shift, feature, scale)
         else:
             x = feature + self.code(code)
         code = code.to(x.dtype)
@@ -127,11 +130,11 @@ class VotingField(nn.Module):
             x = layer(torch.cat([F.leaky_relu(x, 0.1), skip], -1))
         return torch.cat([F.leaky_relu(x, 0.1), skip], -1)
 
-    def forward(self, prepared: Tensor, q: Tensor) -> FieldOutput:
+    def forward(self, prepared: Prepared, q: Tensor) -> FieldOutput:
         """Distance and votes at (B, N, 3) crop coordinates."""
         x = self.out(self.hidden(prepared, q)).float()
         return FieldOutput(x[..., 0].tanh(), x[..., 1:].unflatten(-1, (self.joints, 4)))
 
-    def distance(self, prepared: Tensor, q: Tensor) -> Tensor:
+    def distance(self, prepared: Prepared, q: Tensor) -> Tensor:
         """(B, N) distance only, for the search of the surface."""
         return F.linear(self.hidden(prepared, q), self.out.weight[:1], self.out.bias[:1])[..., 0].float().tanh()

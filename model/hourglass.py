@@ -19,7 +19,7 @@ class EncoderConfig:
     """
 
     kind: str = "unet"
-    channels: int = 48
+    channels: int = 32
     stacks: int = 1
     depth: int = 2
     context: int = 128

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from model import losses, voting
 from model.dataset import Batch
-from model.field import FieldConfig, VotingField
+from model.field import FieldConfig, Prepared, VotingField
 from model.hourglass import EncoderConfig, Features, build_encoder
 from model.losses import LossConfig
 from model.targets import HALF, TargetConfig, Targets, make_targets, reference_depth, to_canonical
@@ -198,7 +198,7 @@ class NeuralVotingField(PoseNetwork):
         return parts
 
     def _field_losses(
-        self, head: VotingField, prepared: Tensor, targets: Targets, generator: torch.Generator | None
+        self, head: VotingField, prepared: Prepared, targets: Targets, generator: torch.Generator | None
     ) -> dict[str, Tensor]:
         config, drawn = self.config, targets.points.shape[1]
         asked = self._ask_where(head, prepared, targets, generator)
@@ -225,14 +225,14 @@ class NeuralVotingField(PoseNetwork):
 
     @torch.no_grad()
     def _ask_where(
-        self, head: VotingField, prepared: Tensor, targets: Targets, generator: torch.Generator | None
+        self, head: VotingField, prepared: Prepared, targets: Targets, generator: torch.Generator | None
     ) -> Tensor | None:
         """(B, voters, 3) points at which votes are trained, chosen as prediction chooses them; None for the labelled points."""
         config = self.config.targets
         if not config.candidates:
             return None
         shape = (len(targets.points), config.candidates if self.config.voting.use_distance else config.voters, 3)
-        q = torch.rand(shape, generator=generator, device=prepared.device) * 2 - 1
+        q = torch.rand(shape, generator=generator, device=targets.points.device) * 2 - 1
         if not self.config.voting.use_distance:
             return q
         near = head.distance(prepared, q).abs().topk(config.voters, dim=1, largest=False).indices

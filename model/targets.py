@@ -58,8 +58,8 @@ class TargetConfig:
 
     truncation: float = 0.12
     vote: str = "direct"
-    candidates: int = 2048
-    voters: int = 192
+    candidates: int = 1024
+    voters: int = 128
     radius: float = 0.4
     neighbours: int = 0
     band: float = 0.15

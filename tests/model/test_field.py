@@ -9,7 +9,7 @@ from model.targets import pixels_to_crop
 def test_reading_is_grid_sample():
     features = torch.randn(3, 5, 8, 12, requires_grad=True)
     xy = torch.rand(3, 40, 2) * 2.4 - 1.2
-    fast = read_pixels(features, xy)
+    fast = read_pixels(features.permute(0, 2, 3, 1), xy)
     slow = F.grid_sample(features, xy[:, :, None], align_corners=False, padding_mode="border")[..., 0].transpose(1, 2)
     torch.testing.assert_close(fast, slow, atol=1e-5, rtol=1e-5)
     pull = torch.randn_like(fast)
@@ -24,7 +24,7 @@ def test_features_are_read_at_the_pixel_of_the_point(stride):
     cells = stride * (torch.arange(side // stride) + 0.5) - 0.5
     ramp = torch.stack(torch.meshgrid(cells, cells, indexing="xy"))[None]
     pixels = torch.rand(1, 100, 2) * (side - 2 * stride) + stride
-    torch.testing.assert_close(read_pixels(ramp, pixels_to_crop(pixels, side)), pixels, atol=1e-3, rtol=0)
+    torch.testing.assert_close(read_pixels(ramp.permute(0, 2, 3, 1), pixels_to_crop(pixels, side)), pixels, atol=1e-3, rtol=0)
 
 
 def test_depth_code_tells_depths_apart_at_every_octave():
