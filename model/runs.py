@@ -160,8 +160,8 @@ def training_statistics(views: Views, config: Config) -> Statistics:
     valid = views["joints_valid"].astype(bool) & labelled[:, None]
     if not valid.any() and not views["joints_2d_valid"].any():
         raise InputError(
-            f"{', '.join(str(folder.path) for folder in views.folders)}: none of the {len(views)} training views has a valid label: no measured joints, no valid "
-            "fit, no 2D joints. Look at the rejects and fit errors with `nvf-cli inspect`."
+            f"{', '.join(str(folder.path) for folder in views.folders)}: none of the {len(views)} training views has a "
+            "valid label: no measured joints, no valid fit, no 2D joints. Look at the rejects and fit errors with `nvf-cli inspect`."
         )
     joints, count = views["joints"].astype(np.float64), valid.sum(0)[:, None]
     mean_pose = np.where(valid[..., None], joints, 0).sum(0) / np.maximum(count, 1)

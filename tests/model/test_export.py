@@ -3,11 +3,11 @@ import zipfile
 
 import pytest
 import torch
-from tests.model.capsules import make_folder, tiny_config
 
 from model.export import example_input, export_run
 from model.runs import load_run
 from model.train import train
+from tests.model.capsules import make_folder, tiny_config
 
 
 def test_the_exported_program_predicts_what_the_network_does(tmp_path):
