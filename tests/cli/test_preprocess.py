@@ -1,0 +1,75 @@
+"""The command makes one call; what it asks for, what it prints, and its exit codes."""
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from cli.preprocess import command
+from pipeline import run as running
+from pipeline.errors import InputError
+
+RECORD = {"name": "shard-00000.h5", "views": 4, "instants": 1, "bytes": 10**6, "fit_valid": 3, "fit_error_mm": 5.25,
+          "reprojection_px": None, "rejects": [["S1/a", "read", "x.jpg: the image does not exist"]]}
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    found = []
+
+    def preprocess(request, workers, _progress):
+        found.append((request, workers))
+        return {"views": 4, "shards": [RECORD], "failed": found[0][0].options["final"] * [["shard-00001.h5", "no luck"]],
+                "rejects": [], "content_hash": "abc"}
+
+    monkeypatch.setattr(running, "preprocess", preprocess)
+    return found
+
+
+def test_options_reach_the_request(calls):
+    result = CliRunner().invoke(command, [
+        "human36m", "data", "out", "--workers", "3", "--subjects", "S1,S9", "--limit", "7", "--every-test", "5", "--offsets",
+        "dense", "--crop-px", "128", "--pool", "4096", "--shard-instants", "16", "--seed", "2", "--append",
+        "--jpeg-quality", "80",
+    ], catch_exceptions=False)
+    [(request, workers)] = calls
+    settings = request.settings
+    assert result.exit_code == 0 and (workers.count, workers.scheduler) == (3, None)
+    assert (request.source, request.root, request.out) == ("human36m", Path("data"), Path("out"))
+    assert request.subjects == ("S1", "S9") and request.limit == 7 and request.append and not request.overwrite
+    assert request.options == {"every_test": 5, "final": False, "focal": None}
+    assert (settings.offsets, settings.crop_px, settings.size, settings.sampling.pool) == ("dense", 128, 160, 4096)
+    assert (settings.shard_instants, settings.seed, settings.jpeg_quality) == (16, 2, 80)
+
+
+def test_the_summary_says_what_was_made(calls):
+    text = CliRunner().invoke(command, ["coco", "data", "out"], catch_exceptions=False).stdout
+    assert "out: 4 views in 1 shards, 0.001 GB" in text
+    assert "3 of 4 views valid, mean 3D error 5.2 mm, mean reprojection none" in text
+    assert "rejects: 1 (1 x read: the image does not exist)" in text and "content hash: abc" in text
+
+
+def test_failed_shards_end_with_exit_code_1(calls):
+    result = CliRunner().invoke(command, ["human36m", "data", "out", "--final"], catch_exceptions=False)
+    assert result.exit_code == 1 and "FAILED no luck" in result.stdout
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["--crop-px", "5"], "crop_px is 5; choose a value from 16 to 4096"),
+    (["--pool", "70000"], "pool 70000"),
+    (["--workers", "-2"], "--workers is -2"),
+])
+def test_impossible_settings_are_refused_before_anything(calls, arguments, message):
+    with pytest.raises(InputError, match=message):
+        CliRunner().invoke(command, ["human36m", "data", "out", *arguments], catch_exceptions=False)
+    assert not calls
+
+
+def test_wrong_roots_and_sources_are_refused(tmp_path):
+    for arguments, message in (
+        (["human36m", tmp_path / "none", tmp_path / "out"], "is not a folder"),
+        (["human35m", tmp_path, tmp_path / "out"], "no source 'human35m'"),
+        (["human36m", tmp_path, tmp_path / "out", "--subjects", "S2"], "(no subject S2|holds neither)"),
+    ):
+        with pytest.raises(InputError, match=message):
+            CliRunner().invoke(command, [*map(str, arguments), "--workers", "0"], catch_exceptions=False)
