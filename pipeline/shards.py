@@ -197,7 +197,8 @@ class ShardReader:
         """The open file of this process. A handle inherited through fork is left alone: it belongs to the parent."""
         if self._file is None or self._pid != os.getpid():
             self._file, self._pid = open_shard(self.path), os.getpid()
-            self._datasets = {}
+            self._datasets: dict[str, h5py.Dataset] = {}
+            self._kept: dict[str, np.ndarray] = {}
         return self._file
 
     def close(self) -> None:
@@ -208,12 +209,18 @@ class ShardReader:
     def __len__(self) -> int:
         return len(self.file["views/id"])
 
-    def _read(self, name: str, row: int) -> np.ndarray:
-        self.file  # noqa: B018 (opens it in this process)
-        dataset = self._datasets.get(name)
-        if dataset is None:
-            dataset = self._datasets[name] = self.file[name]
-        return dataset[row]
+    def _dataset(self, name: str) -> h5py.Dataset:
+        file = self.file  # first: a new process starts with nothing cached
+        if name not in self._datasets:
+            self._datasets[name] = file[name]
+        return self._datasets[name]
+
+    def _whole(self, name: str) -> np.ndarray:
+        """A dataset that every read asks for, kept in memory: a few bytes a view."""
+        file = self.file
+        if name not in self._kept:
+            self._kept[name] = file[name][()]
+        return self._kept[name]
 
     @property
     def attributes(self) -> dict[str, object]:
@@ -226,17 +233,17 @@ class ShardReader:
         The joints of the fitted mesh are "fit_joints"; the body's parameters go by their SMPL-X names.
         """
         names = [name for name in COLUMNS if name.startswith(("views/", "fits/"))]
-        values = {table_name(name): self._read(name, row) for name in names}
+        values = {table_name(name): self._dataset(name)[row] for name in names}
         return {name: value.decode() if isinstance(value, bytes) else value for name, value in values.items()}
 
     def read_body(self, row: int) -> BodyParameters:
         """The fit of a view: its mesh lies root-relative in crop axes."""
-        return BodyParameters(**{name: self._read(f"fits/{name}", row) for name in PARAMETER_SIZES})
+        return BodyParameters(**{name: self._dataset(f"fits/{name}")[row] for name in PARAMETER_SIZES})
 
     def read_jpeg(self, row: int) -> np.ndarray:
         """(n,) uint8: the stored JPEG file."""
-        first, last = self.file[IMAGE_OFFSET][row:row + 2]
-        return self.file[IMAGE_BYTES][first:last]
+        first, last = self._whole(IMAGE_OFFSET)[row:row + 2]
+        return self._dataset(IMAGE_BYTES)[first:last]
 
     def read_image(self, row: int) -> np.ndarray:
         """(size, size, 3) uint8 RGB: the crop with its margin."""
@@ -247,24 +254,24 @@ class ShardReader:
 
     def read_samples(self, row: int) -> FieldSamples:
         """The field samples of a view; offsets are the same numbers however the shard keeps them."""
-        points, voters = self._read("samples/points", row), self._read("samples/voters", row)
-        joints = to_lattice(self._read("views/joints", row))
+        points, voters = self._dataset("samples/points")[row], self._dataset("samples/voters")[row]
+        joints = to_lattice(self._whole("views/joints")[row])
         if "samples/joint_offsets" in self.file:
-            offsets = self._read("samples/joint_offsets", row)
+            offsets = self._dataset("samples/joint_offsets")[row]
         elif "samples/dense_offsets" in self.file:
-            offsets = self._read("samples/dense_offsets", row)[voters, np.arange(J)[:, None]]
+            offsets = self._dataset("samples/dense_offsets")[row][voters, np.arange(J)[:, None]]
         else:
             offsets = offsets_to(points[voters], joints[:, None])
         return FieldSamples(
-            self._read("views/id", row).decode(), points, self._read("samples/sdf", row), voters, offsets, joints,
-            self._read("views/root", row),
+            self._whole("views/id")[row].decode(), points, self._dataset("samples/sdf")[row], voters, offsets, joints,
+            self._whole("views/root")[row],
         )
 
     def read_dense_offsets(self, row: int) -> np.ndarray:
         """(N, J, 3) int16 lattice steps from every point to every joint."""
         if "samples/dense_offsets" in self.file:
-            return self._read("samples/dense_offsets", row)
-        return offsets_to(self._read("samples/points", row)[:, None], to_lattice(self._read("views/joints", row)))
+            return self._dataset("samples/dense_offsets")[row]
+        return offsets_to(self._dataset("samples/points")[row][:, None], to_lattice(self._whole("views/joints")[row]))
 
 
 class ShardFolder:
