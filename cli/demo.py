@@ -77,7 +77,9 @@ def print_table(report: dict, out: Path) -> None:
     console = Console()
     console.print(table)
     console.print(f"{report['n_views']} test views; root: {report['root']}; only the person's box enters at test time")
-    console.print(f"fits: vertices {fit['vertex_error_mm']:.1f} mm from the true bodies, joints' fit error {fit['fit_error_mm']:.1f} mm")
+    console.print(
+        f"fits: vertices {fit['vertex_error_mm']:.1f} mm from the true bodies, joints' fit error {fit['fit_error_mm']:.1f} mm"
+    )
     console.print("seconds: " + ", ".join(f"{name} {value:.0f}" for name, value in report["seconds"].items()))
     console.print(f"report with pictures: {out / 'report.html'}", soft_wrap=True)
 

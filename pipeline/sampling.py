@@ -20,6 +20,9 @@ from pipeline.skeletons import FIELD_JOINTS
 
 # What is nearer to the camera than this is not seen: metres.
 NEAREST = 0.1
+# Frustum points stay within this of the optical axis (metres): what a wide crop spans far behind the root is no use to the field,
+# and offsets must fit the lattice.
+FRUSTUM_REACH = 2.1
 # Draws of a point before its view is given up: enough where a thirtieth of the body is in the stored image.
 ATTEMPTS = 256
 # Draws of a point whose side of the surface is prescribed (`inside_share`).
@@ -231,6 +234,8 @@ class _Pool:
         K, size, z = self.crop.K, self.crop.size, self.root[2]
         reach = min(z * size / (2 * K[0, 0]), self.settings.depth)
         near, far = max(z - reach, NEAREST), z + reach
+        narrowed = min(1.0, FRUSTUM_REACH * K[0, 0] / (far * size / 2))
+        u, v = 0.5 + (u - 0.5) * narrowed, 0.5 + (v - 0.5) * narrowed
         depth = np.cbrt(near**3 + depth * (far**3 - near**3))  # the cross section grows with the square of the depth
         x = (u * size - 0.5 - K[0, 2]) / K[0, 0]
         y = (v * size - 0.5 - K[1, 2]) / K[1, 1]

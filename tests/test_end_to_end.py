@@ -21,7 +21,7 @@ context = 16
 [network.field]
 hidden = [32, 16]
 [network.voting]
-cells = 8
+cells = 16
 [draw]
 points = 64
 [train]
