@@ -78,7 +78,7 @@ def test_the_field_learns_sixteen_images_by_heart():
     """New points every step: what is learnt is the field, not the points, so the grid decodes it."""
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    batch, generator, steps = make_batch(16, 4096), torch.Generator().manual_seed(5), 110
+    batch, generator, steps = make_batch(16, 4096), torch.Generator().manual_seed(5), 300
     network = network_for("nvf", voting=VotingConfig(cells=24, levels=1, gate=0.06))
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 5e-3, total_steps=steps)

@@ -57,5 +57,5 @@ def test_light_does_not_change_what_the_encoder_sees():
     image = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
     gain = torch.tensor([0.5, 0.9, 0.7])[:, None, None]
     dark = image * gain - 0.2
-    torch.testing.assert_close(standardise(dark), standardise(image), atol=0.1, rtol=0)
+    torch.testing.assert_close(standardise(dark), standardise(image), atol=0.15, rtol=0)
     assert torch.isfinite(standardise(torch.zeros(1, 3, 32, 32))).all()
