@@ -21,7 +21,8 @@ context = 16
 [network.field]
 hidden = [32, 16]
 [network.voting]
-cells = 16
+cells = 24
+levels = 1
 [draw]
 points = 64
 [train]

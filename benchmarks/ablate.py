@@ -1,0 +1,176 @@
+"""What a trained field's error is made of, and what its decode depends on.
+
+    python -m benchmarks.ablate RUN SHARDS [--split validation] [--views 96] [--json FILE]
+
+First the oracles: one part of the prediction is replaced by the truth, and what is left of the error is the rest's. Then the settings
+of the decode, the same weights each time. Then two controls. Choose settings on validation, never on test.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from model import voting
+from model.augment import NO_AUGMENTATION
+from model.dataset import Batch, DrawConfig, ViewDataset, evaluation_batches, need_views, read_views
+from model.metrics import mpjpe, pa_mpjpe
+from model.nvf import NeuralVotingField
+from model.runs import load_run
+from model.targets import HALF, Targets, make_targets, reference_depth, to_canonical
+from model.voting import VotingConfig
+
+# Points of each view's pool that stand in for the true surface.
+POOL = 1024
+
+
+def decode_settings(base: VotingConfig) -> dict[str, VotingConfig]:
+    """Name -> settings of the decode; one thing changes at a time."""
+    grids = {(24, 1): "one grid of 24", (32, 1): "one grid of 32", (32, 2): "32, then 64", (34, 3): "34, 68, 136 (16 mm)"}
+    return {
+        "as configured": base,
+        **{name: replace(base, cells=cells, levels=levels) for (cells, levels), name in grids.items()},
+        **{f"gate {1000 * gate:.0f} mm": replace(base, gate=gate) for gate in (0.01, 0.04, 0.06, 0.1) if gate != base.gate},
+        **{f"temperature {t}": replace(base, temperature=t) for t in (0.25, 0.5, 2.0)},
+        "best tenth by score": replace(base, best=0.1),
+        "best 32 by score": replace(base, best=32),
+        "every point of one grid of 20": replace(base, cells=20, use_distance=False),
+    }
+
+
+class Trial:
+    """A network on some views, with everything the swaps need."""
+
+    def __init__(self, network: NeuralVotingField, batches: list[Batch]):
+        self.network, self.batches = network.eval(), batches
+        self.side = network.config.crop_px
+
+    def looks(self, shuffled: bool = False) -> Iterator[tuple[Targets, "Look"]]:
+        for batch in self.batches:
+            image = batch.image.roll(1, 0) if shuffled else batch.image
+            yield make_targets(batch, self.side, torch.Generator().manual_seed(0)), Look(self.network, image, batch.K, self.side)
+
+    def report(self, joints: list[Tensor]) -> dict:
+        """Joints (B, J, 3) m per batch, root-relative -> MPJPE, PA-MPJPE and the error of each joint, millimetres."""
+        found, true = np.concatenate([j.numpy() for j in joints]), np.concatenate([b.joints.numpy() for b in self.batches])
+        each = 1000 * np.linalg.norm(found - true, axis=-1).mean(0)
+        names = self.network.joint_set.names
+        return {
+            "mpjpe_mm": float(1000 * np.mean(mpjpe(found, true))), "pa_mpjpe_mm": float(1000 * np.mean(pa_mpjpe(found, true))),
+            "per_joint_mm": dict(zip(names, each.round(1).tolist(), strict=True)),
+        }
+
+
+class Look:
+    """One batch seen by the network: its field, ready to be asked."""
+
+    def __init__(self, network: NeuralVotingField, image: Tensor, K: Tensor, side: int):
+        self.network, self.config = network, network.config
+        self.depth = reference_depth(K, side)
+        features, _, given = network.look(image, self.depth)
+        self.head = network.fields[-1]
+        self.prepared = self.head.prepare(features.pyramids[-1], given)
+        self.scale = network.predict_log_scale(given).exp()
+
+    def vote(self, settings: VotingConfig) -> voting.Votes:
+        distance, votes = (lambda q: self.head.distance(self.prepared, q)), (lambda q: self.head(self.prepared, q).votes)
+        return voting.vote(distance, votes, self.depth, self.config.targets, settings)
+
+    def relative(self, q: Tensor, scale: Tensor) -> Tensor:
+        """Joints in crop coordinates -> root-relative metres."""
+        X = to_canonical(q, self.depth)
+        root = self.network.joint_set.root_index
+        return (X - X[:, root : root + 1]) / scale[:, None, None]
+
+    def at_points(self, q: Tensor, selected: Tensor, true: Tensor | None = None) -> Tensor:
+        """Joints voted by given points; with the true joints, the tenth of the votes nearest to each counts and no other."""
+        positions, score = voting.vote_positions(q, self.head(self.prepared, q).votes, self.depth, self.config.targets)
+        settings = self.config.voting
+        if true is not None:
+            score = -(positions - true[:, None]).norm(dim=-1)
+            kept = voting.best_of(score, selected, 0.1)
+            return (positions * kept[..., None]).sum(1) / kept.sum(1)[..., None]
+        return voting.combine(positions, score, selected, self.config.targets, settings)[0]
+
+
+
+
+def oracles(trial: Trial) -> dict[str, dict]:
+    """The prediction, and the prediction with one part of it true."""
+    names = ("predicted", "true scale", "true depth", "true image position", "votes of the true surface", "best tenth of those votes")
+    swapped: dict[str, list[Tensor]] = {name: [] for name in names}
+    for targets, look in trial.looks():
+        q = look.vote(trial.network.config.voting).joints
+        deep, flat = q.clone(), q.clone()
+        deep[..., 2], flat[..., :2] = targets.joints[..., 2], targets.joints[..., :2]
+        near = targets.point_valid & (targets.distance.abs() < 0.02)
+        near = near | ~near.any(1, keepdim=True)
+        surface = look.at_points(targets.points, near)
+        chosen = look.at_points(targets.points, near, targets.joints)
+        for name, (joints, scale) in zip(names, (
+            (q, look.scale), (q, targets.scale), (deep, look.scale), (flat, look.scale), (surface, look.scale), (chosen, look.scale),
+        ), strict=True):
+            swapped[name].append(look.relative(joints, scale))
+    return {name: trial.report(joints) for name, joints in swapped.items()}
+
+
+def settings_table(trial: Trial) -> dict[str, dict]:
+    """Every setting of the decode: its error, the points it asked, and how far its joints are from those of the finest grid."""
+    fine = [look.vote(VotingConfig(cells=34, levels=3, most=40_000)).joints for _, look in trial.looks()]
+    table = {}
+    for name, settings in decode_settings(trial.network.config.voting).items():
+        rows = [(look, look.vote(settings)) for _, look in trial.looks()]
+        moved = torch.cat([(votes.joints - q).norm(dim=-1) * HALF for (_, votes), q in zip(rows, fine, strict=True)])
+        table[name] = trial.report([look.relative(votes.joints, look.scale) for look, votes in rows]) | {
+            "queries": float(torch.cat([votes.queries for _, votes in rows]).float().mean()),
+            "from_finest_mm": float(1000 * moved.mean()),
+        }
+    return table
+
+
+def controls(trial: Trial) -> dict[str, dict]:
+    """What is left without the image: the joints of another view's picture should be no better than the mean pose."""
+    other = [look.relative(look.vote(trial.network.config.voting).joints, look.scale) for _, look in trial.looks(shuffled=True)]
+    mean = [trial.network.mean_pose.expand(len(batch), -1, -1) for batch in trial.batches]
+    return {"pictures of other views": trial.report(other), "mean pose": trial.report(mean)}
+
+
+def show(title: str, table: dict[str, dict]) -> None:
+    print(f"\n{title}\n{'':32} {'MPJPE':>7} {'PA':>7} {'wrists':>7} {'ankles':>7} {'queries':>8} {'from finest':>12}")
+    for name, row in table.items():
+        joints = row["per_joint_mm"]
+        wrists, ankles = ((joints[f"left_{j}"] + joints[f"right_{j}"]) / 2 for j in ("wrist", "ankle"))
+        extra = f"{row['queries']:8.0f} {row['from_finest_mm']:9.1f} mm" if "queries" in row else ""
+        print(f"{name:32} {row['mpjpe_mm']:7.1f} {row['pa_mpjpe_mm']:7.1f} {wrists:7.1f} {ankles:7.1f} {extra}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("shards", type=Path)
+    parser.add_argument("--split", default="validation")
+    parser.add_argument("--views", type=int, default=96)
+    parser.add_argument("--json", type=Path)
+    asked = parser.parse_args()
+    network, config, _ = load_run(asked.run)
+    if not isinstance(network, NeuralVotingField):
+        parser.error(f"{asked.run} holds {config.network.model}, which has no votes to look into")
+    views = need_views(read_views([asked.shards]), asked.split, [asked.shards])
+    dataset = ViewDataset(views, config.network.crop_px, DrawConfig(points=POOL, voters=0.0), NO_AUGMENTATION)
+    index = np.unique(np.linspace(0, len(views) - 1, asked.views).astype(int))
+    trial = Trial(network, [dataset.__getitems__(keys).to("cpu") for keys in evaluation_batches(index, 16)])
+    torch.set_grad_enabled(False)
+    tables = {"oracles": oracles(trial), "decode": settings_table(trial), "controls": controls(trial)}
+    for title, table in tables.items():
+        show(title, table)
+    if asked.json:
+        asked.json.write_text(json.dumps({"split": asked.split, "views": len(index), **tables}, indent=1))
+
+
+if __name__ == "__main__":
+    main()

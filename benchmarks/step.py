@@ -1,0 +1,86 @@
+"""What a training step of a configuration costs on this machine, part by part.
+
+    python -m benchmarks.step SHARDS [--config small] [--model nvf] [--threads 2] [--steps 20] [--json FILE]
+
+Times are processor and wall seconds of one step after warm-up: loading in this process, losses forward, backward, optimiser. The table
+of operators comes from torch's profiler. Run it on a quiet machine: processor time grows when others share its caches.
+"""
+
+import argparse
+import json
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from model.config import load_config
+from model.dataset import StepSampler, ViewDataset, need_views, read_views
+from model.nvf import build_network
+from model.runs import training_statistics
+
+
+class Clock:
+    """Milliseconds of wall and processor time by part."""
+
+    def __init__(self):
+        self.parts: dict[str, list[float]] = {}
+
+    @contextmanager
+    def part(self, name: str):
+        wall, cpu = time.perf_counter(), time.process_time()
+        yield
+        total = self.parts.setdefault(name, [0.0, 0.0])
+        total[0] += 1000 * (time.perf_counter() - wall)
+        total[1] += 1000 * (time.process_time() - cpu)
+
+
+def one_step(clock, dataset, keys, network, optimizer, bf16: bool) -> None:
+    with clock.part("load"):
+        batch = dataset.__getitems__(keys).to("cpu")
+    with clock.part("losses"), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        total = network.losses(batch, torch.Generator().manual_seed(0))["total"]
+    with clock.part("backward"):
+        optimizer.zero_grad()
+        total.backward()
+    with clock.part("optimiser"):
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("shards", type=Path)
+    parser.add_argument("--config", default="small")
+    parser.add_argument("--model", default="nvf")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--float32", action="store_true")
+    parser.add_argument("--json", type=Path)
+    asked = parser.parse_args()
+    torch.set_num_threads(asked.threads)
+    config = load_config(asked.config, asked.model)
+    views = need_views(read_views([asked.shards]), "train", [asked.shards])
+    network = build_network(config.network, training_statistics(views, config))
+    optimizer = torch.optim.AdamW(network.parameters(), config.train.learning_rate)
+    dataset = ViewDataset(views, config.network.crop_px, config.draw, config.augment)
+    keys = list(StepSampler(views, [1.0], config.train.batch_size, range(asked.steps + 3), 0))
+    for k in keys[:3]:
+        one_step(Clock(), dataset, k, network, optimizer, not asked.float32)
+    clock = Clock()
+    for k in keys[3:]:
+        one_step(clock, dataset, k, network, optimizer, not asked.float32)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        one_step(Clock(), dataset, keys[-1], network, optimizer, not asked.float32)
+    print(profile.key_averages().table(sort_by="self_cpu_time_total", row_limit=15, max_name_column_width=40))
+    rows = {name: {"wall_ms": wall / asked.steps, "cpu_ms": cpu / asked.steps} for name, (wall, cpu) in clock.parts.items()}
+    print(f"{asked.model}, {config.train.batch_size} views a step, {asked.threads} threads, "
+          f"{sum(p.numel() for p in network.parameters()) / 1e6:.2f} M parameters")
+    for name, row in rows.items():
+        print(f"{name:>10}  {row['wall_ms']:7.1f} ms wall  {row['cpu_ms']:7.1f} ms cpu")
+    if asked.json:
+        asked.json.write_text(json.dumps(rows, indent=1))
+
+
+if __name__ == "__main__":
+    main()
