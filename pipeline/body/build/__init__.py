@@ -158,6 +158,7 @@ def measure(
         "regressor_mean_mm": round(float(errors.mean()), 3), "regressor_max_mm": round(float(errors.max()), 3),
         "regressor_worst_joint": SMPLX_55.names[worst],
         "ten_betas_explain": round(space.explained, 5),
-        "ten_betas_leave_mean_mm": round(float(left.mean()), 3), "ten_betas_leave_95th_percentile_mm": round(float(np.percentile(left, 95)), 3),
+        "ten_betas_leave_mean_mm": round(float(left.mean()), 3),
+        "ten_betas_leave_95th_percentile_mm": round(float(np.percentile(left, 95)), 3),
         "stature_mean_m": round(float(stature.mean()), 4), "stature_std_m": round(float(stature.std()), 4),
     }

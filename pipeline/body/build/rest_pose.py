@@ -1,6 +1,7 @@
 """From anny's rest pose, arms lowered, to SMPL-X's: arms stretched sideways.
 
-The arms are straightened by *inverting* linear blend skinning: the T-posed vertex is the one that skinning carries back to the artist's.
+The arms are straightened by *inverting* linear blend skinning: the T-posed vertex is the one that
+skinning carries back to the artist's.
 So lowering the arms by the same angle, which most poses nearly do, gives back the shape as it was modelled, and the errors of
 skinning fall on raised arms.
 """

