@@ -72,9 +72,9 @@ class Look:
     def __init__(self, network: NeuralVotingField, image: Tensor, K: Tensor, side: int):
         self.network, self.config = network, network.config
         self.depth = reference_depth(K, side)
-        features, _, given = network.look(image, self.depth)
+        features, _, xy, given = network.look(image, self.depth)
         self.head = network.fields[-1]
-        self.prepared = self.head.prepare(features.pyramids[-1], given)
+        self.prepared = self.head.prepare(features.pyramids[-1], given, xy)
         self.scale = network.predict_log_scale(given).exp()
 
     def vote(self, settings: VotingConfig) -> voting.Votes:
@@ -133,6 +133,18 @@ def settings_table(trial: Trial) -> dict[str, dict]:
     return table
 
 
+def coarse_to_fine(trial: Trial, views: int) -> dict:
+    """The 16 mm grid asked whole and asked coarse to fine, by the same gate: points asked and how far the joints differ."""
+    some = Trial(trial.network, [trial.batches[0].rows(slice(k, k + 1)) for k in range(views)])
+    whole, fine = VotingConfig(cells=136, levels=1, most=60_000), VotingConfig(cells=34, levels=3, most=60_000)
+    asked, apart = [], []
+    for _, look in some.looks():
+        a, b = look.vote(whole), look.vote(fine)
+        asked.append(float(b.queries) / float(a.queries))
+        apart.append(float((a.joints - b.joints).norm(dim=-1).mean()) * HALF * 1000)
+    return {"views": views, "share_of_points_asked": float(np.mean(asked)), "apart_mm": float(np.mean(apart))}
+
+
 def controls(trial: Trial) -> dict[str, dict]:
     """What is left without the image: the joints of another view's picture should be no better than the mean pose."""
     other = [look.relative(look.vote(trial.network.config.voting).joints, look.scale) for _, look in trial.looks(shuffled=True)]
@@ -155,6 +167,7 @@ def main() -> None:
     parser.add_argument("shards", type=Path)
     parser.add_argument("--split", default="validation")
     parser.add_argument("--views", type=int, default=96)
+    parser.add_argument("--full", type=int, default=4, help="views on which the whole 16 mm grid is asked (seconds each)")
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
     network, config, _ = load_run(asked.run)
@@ -168,6 +181,9 @@ def main() -> None:
     tables = {"oracles": oracles(trial), "decode": settings_table(trial), "controls": controls(trial)}
     for title, table in tables.items():
         show(title, table)
+    if asked.full:
+        tables["coarse_to_fine"] = coarse_to_fine(trial, asked.full)
+        print("\n16 mm grid, coarse to fine against whole:", tables["coarse_to_fine"])
     if asked.json:
         asked.json.write_text(json.dumps({"split": asked.split, "views": len(index), **tables}, indent=1))
 

@@ -56,12 +56,12 @@ class StackedHead(PoseNetwork):
         raise NotImplementedError
 
     def head_losses(
-        self, features: Features, given: Tensor, targets: Targets, generator: torch.Generator | None
+        self, features: Features, xy: Tensor, given: Tensor, targets: Targets, generator: torch.Generator | None
     ) -> dict[str, Tensor]:
         found = [self.read(head, maps, given)[0] for head, maps in zip(self.heads, features.pyramids, strict=True)]
         return {"joint": sum(joint_loss(joints, targets) for joints in found)}
 
-    def decode(self, features: Features, given: Tensor, depth: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    def decode(self, features: Features, xy: Tensor, given: Tensor, depth: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         joints, spread = self.read(self.heads[-1], features.pyramids[-1], given)
         return joints, spread, {"spread": spread}
 

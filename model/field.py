@@ -38,10 +38,13 @@ class FieldOutput(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """What points read. maps: per scale (B, side, side, C), the first layer's answer to every pixel. given: (B, 1, C)."""
+    """What points read. maps: per scale (B, side, side, C), the first layer's answer to every pixel. given: (B, 1, C).
+    xy: (B, 1, J, 2) where the image shows each joint, crop coordinates.
+    """
 
     maps: list[Tensor]
     given: Tensor
+    xy: Tensor
 
 
 def read_pixels(features: Tensor, xy: Tensor) -> Tensor:
@@ -84,7 +87,7 @@ class VotingField(nn.Module):
 
     def __init__(self, config: FieldConfig, channels: tuple[int, ...], given: int, joints: int):
         super().__init__()
-        self.config, self.joints = config, joints
+        self.config, self.joints, self.seen_first = config, joints, False
         code = 3 + 2 * config.octaves
         first = config.hidden[0]
         self.maps = nn.ModuleList([nn.Linear(c, first, bias=False) for c in channels])
@@ -99,21 +102,22 @@ class VotingField(nn.Module):
         nn.init.zeros_(self.out.bias)
 
     @torch.no_grad()
-    def start_at(self, joints: Tensor) -> None:
-        """Let every point vote, before any training, for joints (J, 3) in crop coordinates by a direct offset.
+    def start_at_what_is_seen(self, depths: Tensor) -> None:
+        """Direct votes become corrections: of where the heatmaps see each joint, and of its mean depth (J,), crop coordinates.
 
-        Otherwise the last layer must first learn to subtract the point itself, a weight of -1 that takes an optimiser with a
-        rate of 1e-3 a thousand steps, and until then the joints stay at the middle of the points.
+        Without it the last layer must first learn to subtract the point itself, a weight of -1 that takes an optimiser with a
+        rate of 1e-3 a thousand steps, and then to repeat the 2D joints, which it does worse than they were.
         """
+        self.seen_first = True
         vectors = self.out.weight.view(-1, self.out.in_features)[1:].unflatten(0, (self.joints, 4))[:, :3]
         first = self.config.hidden[-1]  # where the position starts in the last layer's input
         vectors[:, :, first : first + 3] = -torch.eye(3)
-        self.out.bias[1:].view(self.joints, 4)[:, :3] = joints
+        self.out.bias[1:].view(self.joints, 4)[:, 2] = depths
 
-    def prepare(self, pyramid: list[Tensor], given: Tensor) -> Prepared:
-        """The maps that points read. given: (B, C), the same for every pixel."""
+    def prepare(self, pyramid: list[Tensor], given: Tensor, xy: Tensor) -> Prepared:
+        """The maps that points read. given: (B, C), the same for every pixel. xy: (B, J, 2) where the heatmaps see the joints."""
         maps = [layer(features.permute(0, 2, 3, 1)) for layer, features in zip(self.maps, pyramid, strict=True)]
-        return Prepared(maps, self.given(given)[:, None])
+        return Prepared(maps, self.given(given)[:, None], xy[:, None])
 
     def hidden(self, prepared: Prepared, q: Tensor) -> Tensor:
         """Input of the last layer at (B, N, 3) crop coordinates."""
@@ -133,7 +137,10 @@ class VotingField(nn.Module):
     def forward(self, prepared: Prepared, q: Tensor) -> FieldOutput:
         """Distance and votes at (B, N, 3) crop coordinates."""
         x = self.out(self.hidden(prepared, q)).float()
-        return FieldOutput(x[..., 0].tanh(), x[..., 1:].unflatten(-1, (self.joints, 4)))
+        votes = x[..., 1:].unflatten(-1, (self.joints, 4))
+        if self.seen_first:
+            votes = torch.cat([votes[..., :2] + prepared.xy, votes[..., 2:]], -1)
+        return FieldOutput(x[..., 0].tanh(), votes)
 
     def distance(self, prepared: Prepared, q: Tensor) -> Tensor:
         """(B, N) distance only, for the search of the surface."""

@@ -4,7 +4,6 @@ import dataclasses
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model import losses, voting
@@ -100,9 +99,6 @@ class PoseNetwork(nn.Module):
     def __init__(self, config: NetworkConfig, statistics: Statistics):
         super().__init__()
         self.config = config
-        # The encoder sees the image averaged over shrink x shrink pixels. A trainer may start with 2: four times the speed, while
-        # there is only the coarse pose to learn. Nothing else changes, because every coordinate is a part of the crop.
-        self.shrink = 1
         self.joint_set = JOINT_SETS[config.joint_set]
         self.register_buffer("mean_pose", torch.as_tensor(statistics.mean_pose, dtype=torch.float32))
         self.register_buffer("bone_lengths", torch.as_tensor(statistics.bone_lengths, dtype=torch.float32))
@@ -117,28 +113,27 @@ class PoseNetwork(nn.Module):
         self.scale_head = nn.Sequential(nn.Linear(config.encoder.context, 64), nn.ReLU(), nn.Linear(64, 1))
 
     def head_losses(
-        self, features: Features, given: Tensor, targets: Targets, generator: torch.Generator | None
+        self, features: Features, xy: Tensor, given: Tensor, targets: Targets, generator: torch.Generator | None
     ) -> dict[str, Tensor]:
-        """Named losses of the head, summed over stacks. given: (B, context) of `look`."""
+        """Named losses of the head, summed over stacks. xy: (B, J, 2) and given: (B, context) of `look`."""
         raise NotImplementedError
 
-    def decode(self, features: Features, given: Tensor, depth: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    def decode(self, features: Features, xy: Tensor, given: Tensor, depth: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """joints (B, J, 3) in crop coordinates, spread (B, J) m, diagnostics."""
         raise NotImplementedError
 
-    def look(self, image: Tensor, depth: Tensor) -> tuple[Features, list[Tensor], Tensor]:
-        """Features, auxiliary log-heatmaps per stack, and what is known of the whole person: (B, context).
+    def look(self, image: Tensor, depth: Tensor) -> tuple[Features, list[Tensor], Tensor, Tensor]:
+        """Features, auxiliary log-heatmaps per stack, the joints they see (B, J, 2), and the whole person: (B, context).
 
         The last is made of the encoder's context, where the heatmaps see the joints in the image, and log D0, which says how
         strong perspective is and cannot be read from a crop. The 2D pose is learnt early and tells much of depth and scale.
         """
-        plain = standardise(image)
-        features = self.encoder(plain if self.shrink == 1 else F.avg_pool2d(plain, self.shrink))
+        features = self.encoder(standardise(image))
         maps = [conv(pyramid[0]) for conv, pyramid in zip(self.heatmaps, features.pyramids, strict=True)]
         p = maps[-1].float().flatten(2).softmax(-1).view(maps[-1].shape)
-        xy = torch.cat([axis_mean(p, 3)[0], axis_mean(p, 2)[0]], -1)
-        seen = torch.cat([features.context, xy.to(features.context), depth.to(features.context).log()[:, None] - 1.5], -1)
-        return features, maps, self.whole(seen)
+        xy = torch.stack([axis_mean(p, 3)[0], axis_mean(p, 2)[0]], -1)
+        seen = torch.cat([features.context, xy.flatten(1).to(features.context), depth.to(features.context).log()[:, None] - 1.5], -1)
+        return features, maps, xy, self.whole(seen)
 
     def predict_log_scale(self, given: Tensor) -> Tensor:
         return self.log_scale[0] + self.log_scale[1] * self.scale_head(given)[:, 0].float()
@@ -147,8 +142,8 @@ class PoseNetwork(nn.Module):
         """"total" and its named parts, unweighted."""
         self._check(batch.image)
         targets = make_targets(batch, self.config.crop_px, generator)
-        features, maps, given = self.look(batch.image, targets.depth)
-        parts = self.head_losses(features, given, targets, generator)
+        features, maps, xy, given = self.look(batch.image, targets.depth)
+        parts = self.head_losses(features, xy, given, targets, generator)
         parts["heatmap"] = sum(losses.heatmap_loss(logits, targets) for logits in maps)
         parts["scale"] = losses.scale_loss(self.predict_log_scale(given), targets)
         total = sum(getattr(self.config.losses, name) * value for name, value in parts.items())
@@ -159,8 +154,8 @@ class PoseNetwork(nn.Module):
         """Joints of crops (B, 3, S, S) in [-1, 1] with intrinsics (B, 3, 3) px; scale: (B,) true s, for comparison only."""
         self._check(image)
         depth = reference_depth(K, self.config.crop_px)
-        features, _, given = self.look(image, depth)
-        q, spread, diagnostics = self.decode(features, given, depth)
+        features, _, xy, given = self.look(image, depth)
+        q, spread, diagnostics = self.decode(features, xy, given, depth)
         if scale is None:
             scale = self.predict_log_scale(given).exp()
         canonical = to_canonical(q.float(), depth)
@@ -190,14 +185,14 @@ class NeuralVotingField(PoseNetwork):
         ])
         if config.targets.vote == "direct":
             for head in self.fields:
-                head.start_at(self.mean_pose * (self.log_scale[0].exp() / HALF))
+                head.start_at_what_is_seen(self.mean_pose[:, 2] * (self.log_scale[0].exp() / HALF))
 
     def head_losses(
-        self, features: Features, given: Tensor, targets: Targets, generator: torch.Generator | None
+        self, features: Features, xy: Tensor, given: Tensor, targets: Targets, generator: torch.Generator | None
     ) -> dict[str, Tensor]:
         parts: dict[str, Tensor] = {}
         for head, pyramid in zip(self.fields, features.pyramids, strict=True):
-            prepared = head.prepare(pyramid, given)
+            prepared = head.prepare(pyramid, given, xy)
             for name, value in self._field_losses(head, prepared, targets, generator).items():
                 parts[name] = parts.get(name, 0) + value
         return parts
@@ -243,9 +238,9 @@ class NeuralVotingField(PoseNetwork):
         near = head.distance(prepared, q).abs().topk(config.voters, dim=1, largest=False).indices
         return voting.rows(q, near)
 
-    def decode(self, features: Features, given: Tensor, depth: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    def decode(self, features: Features, xy: Tensor, given: Tensor, depth: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         head = self.fields[-1]
-        prepared = head.prepare(features.pyramids[-1], given)
+        prepared = head.prepare(features.pyramids[-1], given, xy)
         votes = voting.vote(
             lambda q: head.distance(prepared, q), lambda q: head(prepared, q).votes, depth, self.config.targets, self.config.voting
         )

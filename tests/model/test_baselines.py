@@ -7,7 +7,7 @@ import torch
 
 from model.hourglass import EncoderConfig
 from model.nvf import MODELS, axis_mean, build_network
-from model.targets import TargetConfig
+from model.targets import HALF, TargetConfig, reference_depth
 from model.voting import VotingConfig
 from tests.model.field_scenes import make_batch, small_config, statistics
 
@@ -95,11 +95,14 @@ def test_the_field_learns_sixteen_images_by_heart():
     torch.testing.assert_close(found.root, batch.root, atol=0.2, rtol=0.05)
 
 
-def test_every_point_votes_for_the_mean_pose_at_the_start():
+def test_every_point_votes_for_what_the_heatmaps_see_at_the_start():
     """A field that must first learn to subtract its own position spends its first thousand steps on it."""
     network = network_for("nvf").eval()
-    found = network.predict(BATCH.image, BATCH.K)
-    assert (found.joints * found.scale[:, None, None] - network.mean_pose * network.log_scale[0].exp()).abs().mean() < 0.05
+    depth = reference_depth(BATCH.K, 64)
+    features, _, xy, given = network.look(BATCH.image, depth)
+    joints = network.decode(features, xy, given, depth)[0]
+    torch.testing.assert_close(joints[..., :2], xy, atol=0.05, rtol=0)
+    torch.testing.assert_close(joints[..., 2], (network.mean_pose[:, 2] / HALF).expand(2, -1), atol=0.08, rtol=0)
 
 
 @pytest.mark.parametrize("wrong", [{"model": "pose"}, {"crop_px": 100}, {"joint_set": "lsp"},
