@@ -8,6 +8,7 @@
 subaction. Frames are read straight from the videos, which run one to three frames longer than the poses.
 """
 
+import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -43,12 +44,14 @@ _W0 = len(CAMERA_NAMES) * (_SUBJECTS_LISTED * _EXTRINSICS + _INTRINSICS)
 @dataclass(frozen=True)
 class Metadata:
     """What metadata.xml says. sequences: subject -> (action, subaction) -> name of its files. cameras: number -> file
-    name part. numbers: (300,) the calibration as it lies there."""
+    name part. numbers: (300,) the calibration as it lies there. frames: (subject, action, subaction) -> how many frames
+    the sequence has, where the file counts them."""
 
     path: Path
     sequences: dict[int, dict[tuple[int, int], str]]
     cameras: dict[int, str]
     numbers: np.ndarray
+    frames: dict[tuple[int, int, int], int]
 
     def camera(self, subject: int, number: int, size: tuple[int, int]) -> Camera:
         """One camera of one subject, metres. Its numbers are Euler angles x, y, z of world -> camera, then the
@@ -99,7 +102,8 @@ def read_metadata(path: Path) -> Metadata:
     names = [(element.text or "").strip() for element in parts["dbcameras/index2id"]]
     if len(names) < len(CAMERA_NAMES):
         raise InputError(f"{path}: dbcameras/index2id names {len(names)} cameras, expected {len(CAMERA_NAMES)}.")
-    return Metadata(path, _read_mapping(parts["mapping"], path), {c: names[c - 1] for c in CAMERA_NAMES}, numbers)
+    cameras = {c: names[c - 1] for c in CAMERA_NAMES}
+    return Metadata(path, _read_mapping(parts["mapping"], path), cameras, numbers, _read_frame_counts(tree.find("frames")))
 
 
 def _read_mapping(mapping: ElementTree.Element, path: Path) -> dict[int, dict[tuple[int, int], str]]:
@@ -116,6 +120,25 @@ def _read_mapping(mapping: ElementTree.Element, path: Path) -> dict[int, dict[tu
     if not sequences:
         raise InputError(f"{path}: mapping names no sequence of {', '.join(f'S{s}' for s in SUBJECTS)}.")
     return sequences
+
+
+def _read_frame_counts(table: ElementTree.Element | None) -> dict[tuple[int, int, int], int]:
+    """Frames of every sequence that the table knows, as the official getNumFrames computes them.
+
+    Row s, column 2 action + subaction - 1 (both from 1) holds "[v1 v2 v3 v4 vicon]": the frames of the four videos at 50 Hz
+    and those of the motion capture at 200 Hz.
+    """
+    counts = {}
+    rows = [] if table is None else [list(row) for row in table]
+    for subject in SUBJECTS:
+        row = rows[subject - 1] if subject <= len(rows) else []
+        for action, subaction in ((a, s) for a in ACTIONS for s in (1, 2)):
+            column = 2 * action + subaction - 2
+            numbers = re.findall(r"\d+", row[column].text or "") if column < len(row) else []
+            if len(numbers) == len(CAMERA_NAMES) + 1:
+                *videos, vicon = map(int, numbers)
+                counts[subject, action, subaction] = min(*videos, vicon // 4)
+    return counts
 
 
 class ReleasedHuman36m(Human36m):
@@ -164,10 +187,17 @@ class ReleasedHuman36m(Human36m):
             numbers = [c for c in CAMERA_NAMES if self.keeps(subject, action, subaction, c)]
             if not numbers:
                 continue
-            joints = read_poses(path)
+            joints = self._counted(path, read_poses(path), self.metadata.frames.get((subject, action, subaction)))
             instants, views = instants + len(joints), views + len(joints) * len(numbers)
             yield self._sequence(subject, action, subaction, names[action, subaction], joints, numbers)
         self.annotated[f"S{subject}"] = (instants, views)
+
+    def _counted(self, path: Path, joints: np.ndarray, known: int | None) -> np.ndarray:
+        """The poses of the frames that metadata.xml counts (None where it does not); another number is told."""
+        if known is not None and len(joints) != known:
+            reason = f"the file has {len(joints)} poses, {self.metadata.path.name} counts {known} frames"
+            self.reject(str(path.relative_to(self.root)), reason)
+        return joints[:known]
 
     def _sequence(self, subject: int, action: int, subaction: int, name: str, joints, numbers: list[int]) -> Sequence:
         frames = list(range(0, len(joints), self.options.step(subject)))

@@ -149,11 +149,16 @@ def write_metadata(path: Path, capture: Capture) -> None:
             numbers += [*capture.euler[s, c], *capture.centre[s, c]] if (s, c) in capture.euler else [0.0] * 6
     for c in CAMERA_NAMES:
         numbers += INTRINSICS[c]
+    cells = {(s, 2 * a + sa - 1): f"[{n + 2} {n + 2} {n + 2} {n + 2} {4 * n + 1}]" for (s, a, sa), n in (
+        (sequence, len(joints)) for sequence, joints in capture.joints.items())}
+    counts = "".join(
+        "<tr>" + "".join(f"<td>{cells.get((s, column), '')}</td>" for column in range(1, 34)) + "</tr>" for s in subjects
+    )
     cameras = "".join(f"<dbid>{name}</dbid>" for name in CAMERA_NAMES.values())
     path.write_text(
         f"<metadata><mapping>{''.join(rows)}</mapping><actionnames/>"
         f"<dbcameras><index2id>{cameras}</index2id></dbcameras>"
-        f"<w0>[{' '.join(repr(float(x)) for x in numbers)}]</w0></metadata>"
+        f"<frames>{counts}</frames><w0>[{' '.join(repr(float(x)) for x in numbers)}]</w0></metadata>"
     )
 
 
