@@ -13,10 +13,13 @@ from typing import get_args, get_type_hints
 
 import numpy as np
 
-from pipeline.records import BodyFit, BodyParameters, Camera, FitQuality, Instant, Reject, View
+from pipeline.records import BodyFit, BodyParameters, Camera, FitQuality, Instant, Reject, SmplParameters, View
 
 PLAN_FOLDER = ".plan"
-_RECORDS = {record.__name__: record for record in (Instant, View, Camera, BodyParameters, BodyFit, FitQuality, Reject)}
+_RECORDS = {
+    record.__name__: record
+    for record in (Instant, View, Camera, BodyParameters, SmplParameters, BodyFit, FitQuality, Reject)
+}
 
 
 def encode(value: object) -> object:

@@ -75,8 +75,8 @@ def draw_joints(axis, image: np.ndarray, view: dict, crop_px: int) -> None:
 
 def draw_mesh(axis, image: np.ndarray, reader: ShardReader, row: int, view: dict, body: BodyModel) -> None:
     """The fitted mesh over the crop, shaded by its normals."""
-    if not view["has_mesh"]:
-        _show(axis, image, "no mesh")
+    if not reader.has_parameters(row):
+        _show(axis, image, "the dataset's SMPL mesh, not stored" if view["has_mesh"] else "no mesh")
         return
     vertices = body.mesh(reader.read_body(row))[0] + view["root"]
     shaded = shade_mesh(image, np.asarray(vertices, np.float64), body.faces, view["K"])
@@ -112,7 +112,7 @@ def draw_slice(axis, figure, reader: ShardReader, row: int, view: dict, body: Bo
     """
     axis.set_title("signed distance at the root's depth, stored points on it", fontsize=9)
     axis.set_aspect("equal")
-    if not view["has_mesh"]:
+    if not reader.has_parameters(row):
         axis.set_axis_off()
         return
     line = np.linspace(-SLICE, SLICE, CELLS)

@@ -27,6 +27,7 @@ from pipeline.shard_format import FORMAT, OFFSETS, SPLITS, VERSION, J, ShardHead
 from pipeline.skeletons import FIELD_JOINTS
 from pipeline.sources import Source, open_source
 from pipeline.sources.base import file_print
+from pipeline.supplied import uses_supplied
 from pipeline.version import code_commit
 
 # Left free on the disk beside the shards.
@@ -124,6 +125,7 @@ def make_plan(request: Request) -> Plan:
         "joint_set": FIELD_JOINTS.name, "body_path": str(request.body.resolve()) if request.body else None,
         "betas": _solve_betas(request, previous, body, everything, layout, by_id), "layout": layout,
         "shards": previous["shards"] if previous else [], "failed": [],
+        "supplied": 0 if fits else sum(len(by_id[i].views) for ids in layout for i in ids if uses_supplied(by_id[i], body)),
         "rejects": [[r.key, r.stage, r.reason] for r in source.rejects],
     }
     if request.overwrite:
@@ -201,6 +203,7 @@ def _write_jobs(request: Request, run: dict, layout: list[list[str]], by_id: dic
         context = {
             "root": run["root"], "body": run["body_path"],
             "header": asdict(shard_header(run)), "settings": asdict(request.settings), "betas": run["betas"],
+            "smpl": _smpl_files(request.options),
         }
         (request.out / PLAN_FOLDER / "context.json").write_text(json.dumps(context, default=str))
         return [
@@ -211,6 +214,11 @@ def _write_jobs(request: Request, run: dict, layout: list[list[str]], by_id: dic
         raise InputError(
             f"cannot write in {request.out}: {error.strerror}; free space or choose another folder"
         ) from error
+
+
+def _smpl_files(options: dict) -> list[str] | None:
+    """Folder of the user's SMPL files and the regressor, absolute: workers may run elsewhere."""
+    return [str(Path(options[name]).resolve()) for name in ("smpl", "regressor")] if options.get("smpl") else None
 
 
 def given_fit(fits: dict[str, BodyFit], instant_id: str) -> BodyFit | Reject:
@@ -245,7 +253,8 @@ def _solve_betas(request, previous, body, everything, layout, by_id) -> dict[str
     subjects = sorted({by_id[i].subject for ids in layout for i in ids} - {None} - set(betas))
     fitter = Fitter(body, request.settings.fit)
     for subject in subjects:
-        solved = fitter.solve_shapes([instant for instant in everything if instant.subject == subject])
+        own = [instant for instant in everything if instant.subject == subject and not uses_supplied(instant, body)]
+        solved = fitter.solve_shapes(own)
         betas |= {name: [float(b) for b in values] for name, values in solved.items()}
     return betas
 

@@ -137,7 +137,8 @@ def summary(folder: Path, run: dict, seconds: float) -> str:
         f"{sum(record['bytes'] for record in records) / 1e9:.3f} GB, "
         f"{clock_text(seconds)} ({run['views'] / max(seconds, 1e-9):.1f} views/s)",
         f"fits: {sum(record['fit_valid'] for record in records)} of {run['views']} views valid, mean 3D error "
-        f"{_mean(records, 'fit_error_mm', 'mm')}, mean reprojection {_mean(records, 'reprojection_px', 'px')}",
+        f"{_mean(records, 'fit_error_mm', 'mm')}, mean reprojection {_mean(records, 'reprojection_px', 'px')}"
+        + (f"; {run['supplied']} views took the dataset's own fit" if run.get("supplied") else ""),
         f"rejects: {sum(rejects.values())}" + (f" ({count_text(rejects)})" if rejects else ""),
         f"content hash: {run['content_hash']}",
     ]

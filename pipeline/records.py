@@ -54,7 +54,8 @@ class Instant:
     id: unique in the source, "<subject>/<action>/<frame>"-like, sorts by time. subject: None where the source does not know
     it. joint_set: name of the set of joints_3d and of every view's joints_2d. joints_3d: (J, 3) metres in the instant's frame,
     or None. joints_3d_valid: (J,) bool. has_world: the frame is a world that all views share.
-    supplied: a fit that came with the dataset, if any. split: "train", "validation" or "test", set by the plan.
+    supplied: a fit that came with the dataset, if any, in the instant's frame; in the axes of the first view's camera where
+    supplied_in_camera. split: "train", "validation" or "test", set by the plan.
     """
 
     id: str
@@ -66,7 +67,8 @@ class Instant:
     joints_3d: np.ndarray | None = None
     joints_3d_valid: np.ndarray | None = None
     has_world: bool = False
-    supplied: "BodyParameters | None" = None
+    supplied: "BodyParameters | SmplParameters | None" = None
+    supplied_in_camera: bool = False
     split: str = ""
 
 
@@ -88,6 +90,17 @@ class BodyParameters:
     reye_pose: np.ndarray          # (3,)
     expression: np.ndarray         # (10,)
     transl: np.ndarray             # (3,)
+
+
+@dataclass(frozen=True)
+class SmplParameters:
+    """SMPL (not SMPL-X) parameters of one body, as datasets supply them. gender: "neutral", "male" or "female". pose: (72,)
+    axis-angle, the pelvis first. betas: (10,). trans: (3,) metres. `vertices = smplx.SMPL(...)(betas, ..., trans)`."""
+
+    gender: str
+    pose: np.ndarray
+    betas: np.ndarray
+    trans: np.ndarray
 
 
 PARAMETER_SIZES = {
@@ -119,10 +132,10 @@ class FitQuality:
 
 @dataclass(frozen=True)
 class BodyFit:
-    """The body model fitted to an instant. parameters are in the instant's frame."""
+    """The body of an instant. parameters are in the instant's frame; of SMPL only where the dataset supplied them."""
 
     instant_id: str
-    parameters: BodyParameters
+    parameters: BodyParameters | SmplParameters
     quality: FitQuality
 
 
@@ -130,10 +143,10 @@ class BodyFit:
 class BodyMesh:
     """A posed body in the instant's frame.
 
-    vertices: (V, 3) metres. faces: (F, 3) int64. joints: (55, 3) metres, SMPL-X's tree. field_joints: (J, 3) metres, the
-    joints of `skeletons.FIELD_JOINTS` on this mesh. face_areas: (F,) square metres in the body's rest pose, the weights by which
-    surface points are drawn (a pose-independent weight keeps a seeded point on its face whatever the fit's last digits); None:
-    the areas of this mesh.
+    vertices: (V, 3) metres. faces: (F, 3) int64. joints: (55, 3) metres, SMPL-X's tree, or SMPL's (24, 3).
+    field_joints: (J, 3) metres, the joints of `skeletons.FIELD_JOINTS` on this mesh. face_areas: (F,) square metres in the
+    body's rest pose, the weights by which surface points are drawn (a pose-independent weight keeps a seeded point on its face
+    whatever the fit's last digits); None: the areas of this mesh.
     """
 
     instant_id: str

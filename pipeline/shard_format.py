@@ -98,8 +98,9 @@ class ShardHeader:
 class ShardView:
     """One row of a shard: a view, its fit and its samples. Fields are named and shaped as in `COLUMNS`.
 
-    image: JPEG of the stored crop. fit: parameters that put the mesh root-relative in crop axes, None without a mesh.
-    samples: None without a mesh.
+    image: JPEG of the stored crop. fit: parameters that put the mesh root-relative in crop axes, None without a mesh and
+    where it is an SMPL mesh of the dataset (stored as zeros: SMPL's parameters are not the body model's). samples: None
+    without a mesh.
     """
 
     id: str

@@ -236,6 +236,10 @@ class ShardReader:
         values = {table_name(name): self._dataset(name)[row] for name in names}
         return {name: value.decode() if isinstance(value, bytes) else value for name, value in values.items()}
 
+    def has_parameters(self, row: int) -> bool:
+        """Whether `read_body` gives the mesh: not where there is none, nor where it is an SMPL mesh of the dataset."""
+        return bool(self._dataset("fits/transl")[row].any())
+
     def read_body(self, row: int) -> BodyParameters:
         """The fit of a view: its mesh lies root-relative in crop axes."""
         return BodyParameters(**{name: self._dataset(f"fits/{name}")[row] for name in PARAMETER_SIZES})

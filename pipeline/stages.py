@@ -2,7 +2,7 @@
 
 import functools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,9 +16,9 @@ from pipeline.errors import InputError
 from pipeline.fit import Fitter
 from pipeline.images import read_image
 from pipeline.jobs import Task, read_job, settings_from
-from pipeline.mesh import BodySurface, body_surface, pose_mesh
+from pipeline.mesh import BodySurface, body_surface
 from pipeline.plan import PreprocessSettings
-from pipeline.records import BodyFit, BodyMesh, FieldSamples, Instant, Reject, View
+from pipeline.records import BodyFit, BodyMesh, BodyParameters, FieldSamples, Instant, Reject, View
 from pipeline.sampling import sample_instant
 from pipeline.sdf import BACKEND, SignedDistance
 from pipeline.shard_format import (
@@ -33,12 +33,15 @@ from pipeline.shard_format import (
     to_lattice,
 )
 from pipeline.shards import finished_record, write_shard
-from pipeline.skeletons import FIELD_JOINTS, JOINT_SETS, match_joints
+from pipeline.skeletons import FIELD_JOINTS, JOINT_SETS, JointSet, match_joints
+from pipeline.sources.smpl import SmplBodies
+from pipeline.supplied import mesh_of, supplied_fit, uses_supplied
 
 
 @dataclass(frozen=True)
 class Worker:
-    """What a process needs for every shard of a run; made once. betas: subject -> (10,)."""
+    """What a process needs for every shard of a run; made once. betas: subject -> (10,). smpl: the user's SMPL files, where
+    the dataset's SMPL parameters are the meshes."""
 
     root: Path
     header: ShardHeader
@@ -47,6 +50,7 @@ class Worker:
     surface: BodySurface
     fitter: Fitter
     betas: dict[str, np.ndarray]
+    smpl: SmplBodies | None = None
 
 
 def make_shard(task: Task) -> ShardRecord:
@@ -60,12 +64,22 @@ def make_shard(task: Task) -> ShardRecord:
         return kept
     instants, fits = read_job(task)
     if fits is None:
-        fits = worker.fitter.fit(instants, worker.betas)
+        fits = find_bodies(worker, instants)
     views, rejects = [], []
     for instant, fit in zip(instants, fits, strict=True):
         for row in shard_views(worker, instant, fit):
             (rejects if isinstance(row, Reject) else views).append(row)
     return write_shard(task.shard, worker.header, views, rejects)
+
+
+def find_bodies(worker: Worker, instants: Sequence[Instant]) -> list[BodyFit | Reject]:
+    """The body of each instant: the one that came with the dataset where the run can pose it, else fitted."""
+    given = [uses_supplied(instant, worker.body) for instant in instants]
+    fitted = iter(worker.fitter.fit([i for i, known in zip(instants, given, strict=True) if not known], worker.betas))
+    return [
+        supplied_fit(instant, worker.body, worker.smpl, worker.settings.fit) if known else next(fitted)
+        for instant, known in zip(instants, given, strict=True)
+    ]
 
 
 def worker_of(context: Path) -> Worker:
@@ -91,7 +105,9 @@ def _worker(context: str) -> Worker:
             f"the body model {values['body']} changed since the run was planned; use --overwrite or restore it"
         )
     betas = {name: np.array(values) for name, values in values["betas"].items()}
-    return Worker(Path(values["root"]), header, settings, body, body_surface(body), Fitter(body, settings.fit), betas)
+    smpl = SmplBodies(*map(Path, values["smpl"])) if values["smpl"] else None
+    fitter = Fitter(body, settings.fit)
+    return Worker(Path(values["root"]), header, settings, body, body_surface(body), fitter, betas, smpl)
 
 
 @dataclass(frozen=True)
@@ -148,7 +164,7 @@ def solve_body(worker: Worker, instant: Instant, fit: BodyFit | Reject) -> Body:
     mesh, distance, failure = None, None, fit if isinstance(fit, Reject) else None
     if failure is None:
         try:
-            mesh = pose_mesh(worker.body, fit, worker.surface)
+            mesh = mesh_of(fit, worker.body, worker.surface, worker.smpl)
             distance = SignedDistance(mesh.vertices, mesh.faces)
         except InputError as error:
             mesh, failure = None, Reject(instant.id, "mesh", str(error))
@@ -179,7 +195,8 @@ def shard_view(
     fit_joints, parameters = np.zeros((J, 3), np.float32), None
     if body.fit is not None:
         fit_joints = (world_to_camera(camera, body.mesh.field_joints) @ crop.R.T - root).astype(np.float32)
-        parameters = move_body(worker.body, body.fit.parameters, crop.R @ camera.R, crop.R @ camera.t - root)
+        if isinstance(body.fit.parameters, BodyParameters):
+            parameters = move_body(worker.body, body.fit.parameters, crop.R @ camera.R, crop.R @ camera.t - root)
     if samples is not None:  # offsets of the joints as they are stored, in single precision
         lattice = to_lattice(joints)
         offsets = offsets_to(samples.points[samples.voters], lattice[:, None])
@@ -217,15 +234,32 @@ def crop_joints_2d(view: View, joint_set: str, crop: Crop) -> tuple[np.ndarray, 
     Each goes the way of the image: undistorted, turned to the crop's axes, projected. One that ends behind the crop's
     camera, or so far out of the image that its distortion has no inverse, is not valid.
     """
-    theirs, ours = match_joints(JOINT_SETS[joint_set], FIELD_JOINTS)
+    ours, source_pixels, seen = seen_joints(view, JOINT_SETS[joint_set])
     pixels, valid = np.zeros((J, 2), np.float32), np.zeros(J, bool)
     with np.errstate(all="ignore"):
-        rays = pixel_rays(view.camera, np.asarray(view.joints_2d[theirs], np.float64))
+        rays = pixel_rays(view.camera, source_pixels)
         rays = np.concatenate([rays, np.ones((len(rays), 1))], -1) @ crop.R.T
         found = project_pinhole(crop.K, rays)
-    good = (view.confidence[theirs] > 0) & (rays[:, 2] > 0.1) & np.isfinite(found).all(1) & (np.abs(found) < 1e5).all(1)
+    good = seen & (rays[:, 2] > 0.1) & np.isfinite(found).all(1) & (np.abs(found) < 1e5).all(1)
     pixels[ours[good]], valid[ours[good]] = found[good], True
     return pixels, valid
+
+
+def seen_joints(view: View, joint_set: JointSet) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Joints of the field that the dataset marks: indices (N,), source pixels (N, 2) and whether each was seen (N,).
+
+    A set with hips but no pelvis (MSCOCO's) gives the middle of the hips for it, seen where both are, as 3DMPPE does.
+    """
+    theirs, ours = match_joints(joint_set, FIELD_JOINTS)
+    pixels, seen = np.asarray(view.joints_2d[theirs], np.float64), view.confidence[theirs] > 0
+    if "pelvis" in joint_set.names:
+        return ours, pixels, seen
+    hips = joint_set.indices(("left_hip", "right_hip"))
+    middle = np.asarray(view.joints_2d[hips], np.float64).mean(0)
+    return (
+        np.append(ours, FIELD_JOINTS.root_index), np.concatenate([pixels, middle[None]]),
+        np.append(seen, (view.confidence[hips] > 0).all()),
+    )
 
 
 def encode_crop(root: Path, view: View, crop: Crop, quality: int) -> bytes:

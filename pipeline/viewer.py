@@ -59,7 +59,7 @@ def draw_view(scene, body: BodyModel, reader: ShardReader, row: int, parts: dict
     """Draws one view, root at the origin, crop axes, metres; returns a line about it."""
     view, samples = reader.read_view(row), reader.read_samples(row)
     points, distance = samples.points * LATTICE_M, samples.sdf * LATTICE_M
-    if view["has_mesh"]:
+    if reader.has_parameters(row):
         vertices = body.mesh(reader.read_body(row))[0]
         scene.add_mesh_simple("/mesh", vertices, body.faces, color=(200, 190, 180), opacity=0.6, visible=parts["mesh"])
     shown = np.abs(distance) <= limit

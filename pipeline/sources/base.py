@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.errors import InputError
-from pipeline.records import PARAMETER_SIZES, BodyParameters, Instant, Reject
+from pipeline.records import PARAMETER_SIZES, BodyParameters, Instant, Reject, SmplParameters
 
 SPLITS = ("train", "validation", "test")
 # Why a view is rejected when its image file is not there.
@@ -192,3 +192,12 @@ def neural_annot(fit: dict, path: Path, where: str, face: bool = False) -> BodyP
     for name, key in names.items():
         values[name] = array(_unnested(member(fit, key, path, where)), values[name].shape, path, f"{where}/{key}")
     return BodyParameters(**values)
+
+
+def smpl_parameters(fit: dict, path: Path, where: str) -> SmplParameters:
+    """A fit of neutral SMPL as 3DMPPE's files hold it (`pose`, `shape`, `trans`), in the frame that the file uses."""
+    pose, betas, trans = (
+        array(_unnested(member(fit, key, path, where)), (size,), path, f"{where}/{key}")
+        for key, size in (("pose", 72), ("shape", 10), ("trans", 3))
+    )
+    return SmplParameters("neutral", pose, betas, trans)

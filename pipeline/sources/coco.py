@@ -14,7 +14,7 @@ import numpy as np
 
 from pipeline.errors import InputError
 from pipeline.images import resolve
-from pipeline.records import BodyParameters, Camera, Instant, View
+from pipeline.records import BodyParameters, Camera, Instant, SmplParameters, View
 from pipeline.skeletons import COCO
 from pipeline.sources.base import (
     MISSING_IMAGE,
@@ -25,6 +25,7 @@ from pipeline.sources.base import (
     load_json,
     member,
     neural_annot,
+    smpl_parameters,
     typed,
 )
 
@@ -32,23 +33,31 @@ FILES = {"train2017": "train", "val2017": "validation"}
 # SPIN's filter asks for all twelve joints from the shoulders down.
 BODY_JOINTS = slice(5, 17)
 PEOPLE = ("labelled", "complete")
-# SMPL (not SMPL-X) parameters, which this pipeline has no body for.
+# The first holds SMPL parameters despite its name, and is read where the user has SMPL files.
 SMPL_FITS = "annotations/coco_smplifyx_train.json"
 SMPLX_FITS = "annotations/MSCOCO_train_SMPLX_all_NeuralAnnot.json"
 
 
 class Coco(Source):
     """people: "labelled" takes everyone who is no crowd and has a labelled keypoint (3DMPPE, I2L-MeshNet, Pose2Mesh),
-    "complete" those with all twelve body joints (SPIN). focal: pixels, in place of the assumed focal length."""
+    "complete" those with all twelve body joints (SPIN). focal: pixels, in place of the assumed focal length. smpl,
+    regressor: folder of SMPL_NEUTRAL.pkl and the 17 x 6890 regressor file, to take SMPLify-X's SMPL fits."""
 
     name = "coco"
     joint_set = COCO.name
 
-    def __init__(self, root: Path, people: str = "labelled", focal: float | None = None):
+    def __init__(
+        self, root: Path, people: str = "labelled", focal: float | None = None, smpl: Path | None = None,
+        regressor: Path | None = None,
+    ):
         super().__init__(root)
         if people not in PEOPLE:
             raise InputError(f"people is {people!r}; choose one of {', '.join(PEOPLE)}.")
         self.people, self.focal = people, check_focal(focal)
+        self.smpl = None
+        if smpl is not None or regressor is not None:
+            from pipeline.sources.smpl import open_smpl  # loads torch, which a mere look at the dataset does not need
+            self.smpl = open_smpl(smpl, regressor)
         self.parts = [part for part in FILES if self._path(part).exists()]
         if not self.parts:
             raise InputError(
@@ -62,7 +71,7 @@ class Coco(Source):
     def annotation_files(self) -> list[Path]:
         files = [self._path(part) for part in self.parts]
         if "train2017" in self.parts:
-            files.append(self.root / SMPLX_FITS)
+            files += [self.root / SMPL_FITS, *self.smpl.files] if self.smpl else [self.root / SMPLX_FITS]
         return sorted(path for path in files if path.exists())
 
     def group(self, instant: Instant) -> str:
@@ -125,6 +134,7 @@ class Coco(Source):
             return f"{image_path}: {problem}"
         camera, supplied = assumed_camera(width, height, self.focal), None
         if fit is not None:
+            fit = typed(fit, dict, Path(SMPL_FITS if self.smpl else SMPLX_FITS), str(person["id"]))
             camera, supplied = _supplied(fit, width, height, key)
         view = View(
             id=f"{key}/0", camera_id="0", camera=camera, image_path=image_path, box=box,
@@ -136,13 +146,13 @@ class Coco(Source):
         )
 
     def _fits(self) -> dict[str, dict]:
-        """SMPL-X fits by annotation id. SMPL fits are announced and left alone."""
-        if (self.root / SMPL_FITS).exists():
+        """Fits by annotation id. SMPL fits are announced and left alone where there are no SMPL files to pose them."""
+        if self.smpl is None and (self.root / SMPL_FITS).exists():
             self.notices.append(
-                f"{SMPL_FITS} holds parameters of SMPL (despite its name), not of SMPL-X: they are not read, people "
-                "are fitted anew."
+                f"{SMPL_FITS} holds parameters of SMPL (despite its name), not of SMPL-X: they are not read without the "
+                "options smpl and regressor."
             )
-        path = self.root / SMPLX_FITS
+        path = self.root / (SMPL_FITS if self.smpl else SMPLX_FITS)
         return load_json(path) if path.exists() else {}
 
 
@@ -163,12 +173,15 @@ def _read(path: Path) -> tuple[dict[int, dict], list[dict]]:
     return images, people
 
 
-def _supplied(fit: dict, width: int, height: int, where: str) -> tuple[Camera, BodyParameters]:
-    """NeuralAnnot's fit, and the camera that its parameters are in. Hands stay flat: its hand poses are relative to a
-    mean pose that only the model file knows."""
-    path = Path(SMPLX_FITS)
-    parameters, camera = member(fit, "smplx_param", path, where), member(fit, "cam_param", path, where)
-    body = neural_annot(parameters, path, where, face=True)
+def _supplied(fit: dict, width: int, height: int, where: str) -> tuple[Camera, BodyParameters | SmplParameters]:
+    """A fit of either file, and the camera that its parameters are in."""
+    if "smpl_param" in fit:
+        path = Path(SMPL_FITS)
+        body = smpl_parameters(fit["smpl_param"], path, where)
+    else:
+        path = Path(SMPLX_FITS)
+        body = neural_annot(member(fit, "smplx_param", path, where), path, where, face=True)
+    camera = member(fit, "cam_param", path, where)
     f = array(member(camera, "focal", path, where), (2,), path, f"{where}/focal")
     c = array(member(camera, "princpt", path, where), (2,), path, f"{where}/princpt")
     K = np.array([[f[0], 0, c[0]], [0, f[1], c[1]], [0, 0, 1]])

@@ -12,7 +12,7 @@ import numpy as np
 
 from pipeline.camera import in_image, project, world_to_camera
 from pipeline.errors import InputError
-from pipeline.records import BodyParameters, Camera, Instant, View
+from pipeline.records import BodyParameters, Camera, Instant, SmplParameters, View
 from pipeline.skeletons import HUMAN36M
 from pipeline.sources.base import Source, box_problem, tight_box
 
@@ -104,7 +104,7 @@ class Sequence:
     joints: np.ndarray
     images: list[dict[int, ImageRecord]]
     cameras: dict[int, Camera]
-    supplied: dict[int, BodyParameters]
+    supplied: dict[int, BodyParameters | SmplParameters]
 
     @property
     def name(self) -> str:
@@ -228,15 +228,22 @@ def known_distortion(number: int, K: np.ndarray) -> np.ndarray:
 def open_human36m(
     root: Path, subjects: tuple[int | str, ...] | None = None, every_train: int = TRAIN_STEP,
     every_test: int = TEST_STEP, final: bool = False, drop_shifted: bool = False, metadata: Path | None = None,
+    smpl: Path | None = None, regressor: Path | None = None,
 ) -> Human36m:
     """The reader that fits what lies in `root`. subjects: numbers or names ("S9"). metadata: the release's
-    metadata.xml when it does not lie in `root`."""
+    metadata.xml when it does not lie in `root`. smpl, regressor: folder of SMPL_NEUTRAL.pkl and the 17 x 6890 regressor
+    file, to take the annotations' SMPL fits (`_smpl_param.json`)."""
     if subjects is not None:
         subjects = tuple(_subject_number(subject) for subject in subjects)
     options = Human36mOptions(subjects, every_train, every_test, final, drop_shifted)
     if (root / "annotations").is_dir():
         from pipeline.sources.human36m_annotations import AnnotatedHuman36m
-        return AnnotatedHuman36m(root, options)
+        if smpl is None and regressor is None:
+            return AnnotatedHuman36m(root, options)
+        from pipeline.sources.smpl import open_smpl  # loads torch, which a mere look at the dataset does not need
+        return AnnotatedHuman36m(root, options, open_smpl(smpl, regressor))
+    if smpl is not None or regressor is not None:
+        raise InputError("smpl and regressor are for the annotations' SMPL fits; the official release of Human3.6M has none.")
     if metadata is not None or (root / "metadata.xml").exists() or any(root.glob("S*/MyPoseFeatures")):
         from pipeline.sources.human36m_release import ReleasedHuman36m
         return ReleasedHuman36m(root, options, metadata)

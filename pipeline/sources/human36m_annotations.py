@@ -1,6 +1,6 @@
 """Human3.6M in the annotation layout of 3DMPPE, I2L-MeshNet, Pose2Mesh and Hand4Whole.
 
-    annotations/Human36M_subject{S}_data.json, _camera.json, _joint_3d.json [, _SMPLX_NeuralAnnot.json]
+    annotations/Human36M_subject{S}_data.json, _camera.json, _joint_3d.json [, _SMPLX_NeuralAnnot.json, _smpl_param.json]
     images/<file_name>
 
 World coordinates are millimetres, `X_cam = R X + t`, camera keys "1".."4". A subject's files are read whole (the
@@ -10,7 +10,7 @@ largest hold 250,000 images), reduced to the sampled frames, and dropped before 
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cached_property
 
@@ -18,13 +18,23 @@ import numpy as np
 
 from pipeline.errors import InputError
 from pipeline.images import resolve
-from pipeline.records import BodyParameters, Camera, Instant
+from pipeline.records import BodyParameters, Camera, Instant, SmplParameters
 from pipeline.skeletons import HUMAN36M
-from pipeline.sources.base import MISSING_IMAGE, array, image_shape, load_json, member, neural_annot, typed
+from pipeline.sources.base import (
+    MISSING_IMAGE,
+    array,
+    image_shape,
+    load_json,
+    member,
+    neural_annot,
+    smpl_parameters,
+    typed,
+)
 from pipeline.sources.human36m import (
     ACTIONS,
     SUBJECTS,
     Human36m,
+    Human36mOptions,
     ImageRecord,
     Sequence,
     known_distortion,
@@ -40,7 +50,12 @@ _Frames = dict[tuple[int, int], dict[int, dict[int, ImageRecord]]]
 
 
 class AnnotatedHuman36m(Human36m):
-    """See the module. Subjects are found by their `_data.json`."""
+    """See the module. Subjects are found by their `_data.json`. smpl: SMPL files of the user, with which the SMPL fits are
+    taken in place of NeuralAnnot's."""
+
+    def __init__(self, root, options: Human36mOptions, smpl=None):
+        self.smpl = smpl
+        super().__init__(root, options)
 
     @cached_property
     def real(self) -> bool:
@@ -48,6 +63,10 @@ class AnnotatedHuman36m(Human36m):
 
     def path(self, subject: int, part: str):
         return self.root / "annotations" / f"Human36M_subject{subject}_{part}.json"
+
+    @property
+    def _fits_part(self) -> str:
+        return "smpl_param" if self.smpl else "SMPLX_NeuralAnnot"
 
     def available_subjects(self) -> list[int]:
         if not (self.root / "images").is_dir():
@@ -68,14 +87,16 @@ class AnnotatedHuman36m(Human36m):
         return found
 
     def annotation_files(self):
-        parts = ("camera", "data", "joint_3d", "SMPLX_NeuralAnnot")
+        parts = ("camera", "data", "joint_3d", self._fits_part)
         files = [self.path(subject, part) for subject in self.subjects for part in parts]
+        files += self.smpl.files if self.smpl else []
         return sorted(path for path in [*files, self.root / SYNTHETIC_MARK] if path.exists())
 
     def instants(self) -> Iterator[Instant]:
         self.notices = [
-            f"{path.name} holds parameters of SMPL, not of SMPL-X: they are not read, bodies are fitted anew."
-            for path in (self.path(subject, "smpl_param") for subject in self.subjects) if path.exists()
+            f"{path.name} holds parameters of SMPL, not of SMPL-X: they are not read without the options smpl and "
+            "regressor."
+            for path in (self.path(subject, "smpl_param") for subject in self.subjects) if path.exists() and not self.smpl
         ]
         return super().instants()
 
@@ -84,7 +105,9 @@ class AnnotatedHuman36m(Human36m):
         frames, sizes = self._read_images(subject, self.path(subject, "data"))
         used = {number: self._sized(subject, number, cameras, size) for number, size in sizes.items()}
         joints = _read_joints(self.path(subject, "joint_3d"), frames)
-        supplied = _read_fits(self.path(subject, "SMPLX_NeuralAnnot"), frames)
+        supplied = _read_fits(
+            self.path(subject, self._fits_part), frames, smpl_parameters if self.smpl else neural_annot
+        )
         for action, subaction in sorted(frames, key=lambda s: sequence_name(subject, *s)):
             sampled = frames.pop((action, subaction))
             numbers = sorted(sampled)
@@ -213,8 +236,8 @@ def _read_joints(path, frames: _Frames) -> dict[tuple[int, int], np.ndarray]:
     return joints
 
 
-def _read_fits(path, frames: _Frames) -> dict[tuple[int, int], dict[int, BodyParameters]]:
-    """SMPL-X fits of the sampled frames where the file is there: world, metres, hands and face at zero."""
+def _read_fits(path, frames: _Frames, read: Callable) -> dict[tuple[int, int], dict[int, BodyParameters | SmplParameters]]:
+    """Fits of the sampled frames where the file is there: world, metres, hands and face at zero. read: one of them."""
     if not path.exists():
         return {}
     data = load_json(path)
@@ -223,7 +246,7 @@ def _read_fits(path, frames: _Frames) -> dict[tuple[int, int], dict[int, BodyPar
         of_action = typed(data.get(str(action), {}), dict, path, str(action))
         of_sequence = typed(of_action.get(str(subaction), {}), dict, path, f"{action}/{subaction}")
         fits[action, subaction] = {
-            frame: neural_annot(of_sequence[str(frame)], path, f"{action}/{subaction}/{frame}")
+            frame: read(of_sequence[str(frame)], path, f"{action}/{subaction}/{frame}")
             for frame in sampled if str(frame) in of_sequence
         }
     return fits

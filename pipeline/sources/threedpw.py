@@ -2,12 +2,12 @@
 
 One `Instant` is one person in one image, in the world that the sequence's frames share. Its joints are SMPL's 24
 (`jointPositions`); with the user's SMPL files they are Human3.6M's 17 regressed from the gendered ground-truth mesh,
-which is what papers score.
+which is what papers score, and that mesh is the body.
 """
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +15,19 @@ import numpy as np
 from pipeline.camera import in_image, project_pinhole
 from pipeline.errors import InputError
 from pipeline.images import image_size
-from pipeline.records import Camera, Instant, View
+from pipeline.records import BodyParameters, Camera, Instant, SmplParameters, View
 from pipeline.skeletons import HUMAN36M, SMPL_24
-from pipeline.sources.base import MISSING_IMAGE, SPLITS, Source, array, member, tight_box, typed
+from pipeline.sources.base import (
+    MISSING_IMAGE,
+    SPLITS,
+    Source,
+    array,
+    load_json,
+    member,
+    neural_annot,
+    tight_box,
+    typed,
+)
 from pipeline.sources.plain_pickle import load_plain_pickle
 
 GENDERS = {"m": "male", "f": "female"}
@@ -54,24 +64,22 @@ class ThreeDPW(Source):
         every_train: int = 1, every_test: int = 1,
     ):
         super().__init__(root)
-        if (smpl is None) != (regressor is None):
-            raise InputError(
-                "Give both smpl (folder of SMPL_MALE.pkl, SMPL_FEMALE.pkl) and regressor (17 x 6890 .npy), or neither."
-            )
         if every_train < 1 or every_test < 1:
             raise InputError(
                 f"every_train is {every_train} and every_test {every_test}; every how many images to keep is 1 or more."
             )
         self.every = {"train": every_train, "validation": every_train, "test": every_test}
         self.smpl = None
-        if smpl is not None:
-            from pipeline.sources.smpl import SmplJoints  # loads torch, which a mere look at the dataset does not need
-            self.smpl = SmplJoints(smpl, regressor)
+        if smpl is not None or regressor is not None:
+            from pipeline.sources.smpl import open_smpl  # loads torch, which a mere look at the dataset does not need
+            self.smpl = open_smpl(smpl, regressor)
         self.joint_set = (HUMAN36M if self.smpl else SMPL_24).name
-        self.files = {
-            path.stem: (split, path)
-            for split in SPLITS for path in sorted((self.root / "sequenceFiles" / split).glob("*.pkl"))
-        }
+        self.files: dict[str, tuple[str, Path]] = {}
+        for split in SPLITS:
+            for path in sorted((self.root / "sequenceFiles" / split).glob("*.pkl")):
+                if path.stem in self.files:
+                    raise InputError(f"{path} and {self.files[path.stem][1]} are the same sequence. Remove one of them.")
+                self.files[path.stem] = split, path
         if not self.files:
             raise InputError(
                 f"{self.root} has no sequenceFiles/{{train,validation,test}}/*.pkl. Give the folder that holds 3DPW's "
@@ -81,7 +89,13 @@ class ThreeDPW(Source):
             raise InputError(f"{self.root} has no imageFiles folder. Extract 3DPW's imageFiles.zip there.")
 
     def annotation_files(self) -> list[Path]:
-        return sorted(path for _, path in self.files.values())
+        files = [path for _, path in self.files.values()]
+        files += self.smpl.files if self.smpl else [path for split in SPLITS for path in self._fit_files(split)]
+        return sorted(path for path in files if path.exists())
+
+    def _fit_files(self, split: str) -> tuple[Path, Path]:
+        """3DMPPE's annotations of a split, and NeuralAnnot's fits by their ids."""
+        return self.root / f"3DPW_{split}.json", self.root / f"3DPW_{split}_SMPLX_NeuralAnnot.json"
 
     def instants(self) -> Iterator[Instant]:
         self.skipped.clear()
@@ -91,12 +105,13 @@ class ThreeDPW(Source):
                 "Without SMPL files the ground truth is jointPositions (SMPL's 24 joints); the 3dpw-14j protocol "
                 "needs smpl and regressor."
             )
+        fits = {split: {} if self.smpl else read_fits(*self._fit_files(split)) for split in SPLITS}
         for name in sorted(self.files, key=lambda name: f"{name}/"):
             split, path = self.files[name]
             track = read_track(path, name)
             size = self._image_size(name)
             for person in range(len(track.genders)):
-                yield from self._person(track, person, split, size)
+                yield from self._person(track, person, split, size, fits[split])
 
     def _image_size(self, name: str) -> tuple[int, int]:
         """(width, height) of a sequence, from its first image; (0, 0) where it has none."""
@@ -104,7 +119,7 @@ class ThreeDPW(Source):
         images = sorted(folder.glob("image_*.jpg")) if folder.is_dir() else []
         return image_size(images[0])[:2] if images else (0, 0)
 
-    def _person(self, track: Track, person: int, split: str, size: tuple[int, int]) -> Iterator[Instant]:
+    def _person(self, track: Track, person: int, split: str, size: tuple[int, int], fits: dict) -> Iterator[Instant]:
         subject = f"{track.name}/{person}"
         n_frames = len(track.extrinsics)
         self.annotated[subject] = (n_frames, n_frames)
@@ -121,14 +136,22 @@ class ThreeDPW(Source):
             elif instant is None:
                 self.skipped["no joint in the image"] += 1
             else:
-                yield instant
+                supplied = self._supplied(track, person, int(frame), fits)
+                yield replace(instant, supplied=supplied, supplied_in_camera=isinstance(supplied, BodyParameters))
+
+    def _supplied(self, track: Track, person: int, frame: int, fits: dict) -> SmplParameters | BodyParameters | None:
+        """The ground truth (world) where there are SMPL files to pose it, else NeuralAnnot's fit (camera axes) if any."""
+        if self.smpl is None:
+            return fits.get((track.name, person, f"image_{frame:05d}.jpg"))
+        poses, trans = track.poses[person, frame], track.trans[person, frame]
+        return SmplParameters(track.genders[person], poses, track.betas[person], trans)
 
     def _joints(self, track: Track, person: int, frames: np.ndarray) -> np.ndarray:
         """(F, J, 3) metres, world."""
         if self.smpl is None:
             return track.joints[person, frames]
         poses, trans = track.poses[person, frames], track.trans[person, frames]
-        return self.smpl(track.genders[person], poses, track.betas[person], trans)
+        return self.smpl.joints(track.genders[person], poses, track.betas[person], trans)
 
     def _instant(self, key, track: Track, joints, frame: int, split: str, size, subject: str) -> Instant | str | None:
         """The person; why it is rejected; or None when no joint lies in the image."""
@@ -180,3 +203,27 @@ def read_track(path: Path, name: str) -> Track:
         poses=each("poses", (n, 72)), betas=np.array([array(b, (10,), path, "betas") for b in betas]),
         trans=each("trans", (n, 3)), genders=[GENDERS[str(gender)] for gender in genders],
     )
+
+
+def read_fits(annotations: Path, fits: Path) -> dict[tuple[str, int, str], BodyParameters]:
+    """(sequence, person, image file) -> SMPL-X fit in the axes of that image's camera; empty without the file of fits.
+
+    annotations: 3DMPPE's 3DPW_<split>.json, which alone says whom an id of the fits means.
+    """
+    if not fits.exists():
+        return {}
+    by_id, listed, found = load_json(fits), load_json(annotations), {}
+    images = {member(image, "id", annotations, "images"): image for image in _entries(listed, "images", annotations)}
+    for person in _entries(listed, "annotations", annotations):
+        identity = str(member(person, "id", annotations, "annotations"))
+        if identity not in by_id:
+            continue
+        image = member(images, member(person, "image_id", annotations, identity), annotations, "images")
+        sequence, name = (member(image, key, annotations, "images") for key in ("sequence", "file_name"))
+        key = (sequence, member(person, "person_id", annotations, identity), name)
+        found[key] = neural_annot(by_id[identity], fits, identity)
+    return found
+
+
+def _entries(listed: dict, key: str, path: Path) -> list:
+    return typed(member(listed, key, path), list, path, key)

@@ -129,6 +129,24 @@ def test_smplifyx_fits_are_smpl_despite_their_name(tmp_path):
     (tmp_path / "annotations" / "coco_smplifyx_train.json").write_text("{}")
     instants, source = read(tmp_path)
     assert instants[0].supplied is None and "SMPL (despite its name)" in source.notices[0]
+    with pytest.raises(InputError, match="both smpl .* and regressor"):
+        read(tmp_path, smpl=tmp_path)
+
+
+def test_smplifyx_fits_are_read_where_there_are_smpl_files(tmp_path):
+    dataset(tmp_path, [person(1, 785), person(2, 785)], part="train2017")
+    np.save(tmp_path / "r.npy", np.zeros((17, 6890)))
+    fit = {"smpl_param": {"pose": [0.1] * 72, "shape": [0.2] * 10, "trans": [0.3, 0.4, 7.0]},
+           "cam_param": {"focal": [700.0, 710.0], "princpt": [50.0, 37.5]}}
+    path = tmp_path / "annotations" / "coco_smplifyx_train.json"
+    path.write_text(json.dumps({"1": fit}))
+    (given, without), source = read(tmp_path, smpl=tmp_path, regressor=tmp_path / "r.npy")
+    assert given.supplied.gender == "neutral" and given.supplied.trans.tolist() == [0.3, 0.4, 7] and not source.notices
+    assert given.supplied.pose.shape == (72,) and given.views[0].camera.K.tolist() == [[700, 0, 50], [0, 710, 37.5], [0, 0, 1]]
+    assert without.supplied is None and path.name in " ".join(source.fingerprint())
+    path.write_text(json.dumps({"1": fit | {"smpl_param": {"pose": [0] * 69}}}))
+    with pytest.raises(InputError, match="coco_smplifyx_train.json: .*/pose has 69 numbers, expected 72"):
+        read(tmp_path, smpl=tmp_path, regressor=tmp_path / "r.npy")
 
 
 def test_bad_people_are_rejected_and_the_run_goes_on(tmp_path):
@@ -167,3 +185,30 @@ def test_damaged_files_are_refused(tmp_path):
     path.write_text(path.read_text()[:-40])
     with pytest.raises(InputError, match="is not complete JSON"):
         read(tmp_path)
+    dataset(tmp_path, [person(1, 785)])
+    text = path.read_text()
+    path.write_text(text.replace(f"{785:012d}.jpg", "../../etc/passwd"))
+    with pytest.raises(InputError, match="leads out of the dataset's folder"):
+        read(tmp_path)
+    path.write_text(json.dumps(json.loads(text) | {"images": 2 * json.loads(text)["images"]}))
+    with pytest.raises(InputError, match="id occurs twice"):
+        read(tmp_path)
+
+
+def test_any_value_of_another_type_is_refused_or_rejected(tmp_path):
+    """Nothing but InputError or a counted reject may follow, whatever lies where."""
+    path = dataset(tmp_path, [person(1, 785), person(2, 99)])
+    text, rng, refused = path.read_text(), np.random.default_rng(0), 0
+    for _ in range(80):
+        data = json.loads(text)
+        entry = data[str(rng.choice(["images", "annotations"]))]
+        keys = list(entry[0])
+        holder, key = (entry, 0) if rng.random() < 0.2 else (entry[0], keys[int(rng.integers(len(keys)))])
+        holder[key] = [None, "x", -1, 3.5, [], {}, [[1, 2]], True, {"a": 1}][int(rng.integers(9))]
+        path.write_text(json.dumps(data))
+        try:
+            read(tmp_path)
+        except InputError as error:
+            assert path.name in str(error) or "leads out" in str(error)
+            refused += 1
+    assert refused > 20

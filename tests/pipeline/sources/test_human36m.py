@@ -252,6 +252,36 @@ def test_smplx_fits_are_read_in_world_metres_and_smpl_fits_are_not(editable):
     assert "SMPL, not of SMPL-X" in source.notices[0]
 
 
+def test_smpl_fits_are_world_metres_of_neutral_smpl_where_there_are_smpl_files(editable):
+    root, _ = editable
+    fit = {"pose": [0.1] * 72, "shape": [0.2] * 10, "trans": [[1.0, 2.0, 3.0]], "fitted_3d_pose": [[0, 0, 0]] * 17}
+    path = root / "annotations" / "Human36M_subject1_smpl_param.json"
+    path.write_text(json.dumps({"2": {"1": {"5": fit}}}))
+    np.save(root / "r.npy", np.zeros((17, 6890)))
+    source = open_source("human36m", root, subjects=[1], smpl=root, regressor=root / "r.npy")
+    found = {i.id: i.supplied for i in source.instants()}
+    assert [key for key, body in found.items() if body is not None] == ["S1/Directions-1/000005"] and not source.notices
+    body = found["S1/Directions-1/000005"]
+    assert body.gender == "neutral" and body.trans.tolist() == [1, 2, 3] and body.pose.shape == (72,)
+    assert any(path.name in name for name in source.fingerprint())
+    fit["pose"].pop()
+    path.write_text(json.dumps({"2": {"1": {"5": fit}}}))
+    refuses(root, "smpl_param.json: 2/1/5/pose has 71 numbers", subjects=[1], smpl=root, regressor=root / "r.npy")
+
+
+def test_frame_counts_of_metadata(released_root, tmp_path, capture):
+    """N = min(min(v1..v4), floor(vicon / 4)), as the official getNumFrames; a video may be twice as long (S9, 5, 2)."""
+    path = tmp_path / "metadata.xml"
+    text = (released_root / "metadata.xml").read_text()
+    known = read_metadata(released_root / "metadata.xml").frames
+    assert known == {sequence: len(joints) for sequence, joints in capture.joints.items()}
+    path.write_text(text.replace("[8 8 8 8 25]", "[2899 2899 2899 2899 5791]").replace("[4 4 4 4 9]", "[3 4 1 4 2000]"))
+    counts = read_metadata(path).frames
+    assert counts[8, 2, 1] == 1447 and counts[9, 5, 2] == 1
+    path.write_text(text.replace("frames>", "other>"))
+    assert read_metadata(path).frames == {}
+
+
 # --- bad input
 
 def test_wrong_folder(tmp_path):
@@ -413,6 +443,18 @@ def test_video_shorter_than_its_poses_missing_or_damaged(editable_release, write
     reasons = {r.key.split("/")[-1] + r.key.split("/")[-2][-1]: r.reason for r in source.rejects}
     assert "the video has 3 frames, the poses 6" in reasons["15"]
     assert "does not exist" in reasons["20"] and "cannot be opened" in reasons["30"]
+
+
+def test_poses_of_another_number_than_metadata_counts(editable_release):
+    """Only frames that both know are used, and the file is told."""
+    path = editable_release / "metadata.xml"
+    text = path.read_text()
+    for cell, instants, reason in (("[9 9 9 9 60]", 2, "the file has 6 poses, metadata.xml counts 9 frames"),
+                                   ("[8 8 8 8 20]", 1, "the file has 6 poses, metadata.xml counts 5 frames")):
+        path.write_text(text.replace("[8 8 8 8 25]", cell))
+        source = open_source("human36m", editable_release)
+        assert len(ids(source)) == instants
+        assert [r.reason for r in source.rejects if r.reason.startswith("the file")] == [reason]
 
 
 def test_missing_pose_files_are_listed_and_missing_folders_refused(editable_release):

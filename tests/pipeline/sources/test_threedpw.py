@@ -1,5 +1,6 @@
 """3DPW: people, cameras, 60 Hz indices, gendered SMPL ground truth, and damaged files."""
 
+import json
 import pickle
 
 import cv2
@@ -157,6 +158,49 @@ def test_ground_truth_joints_are_regressed_from_the_gendered_mesh(tmp_path, smpl
         R = Rotation.from_rotvec(data["poses"][p][k, :3]).as_matrix()
         expected = (rest - rest[0]) @ R.T + rest[0] + data["trans"][p][k]  # SMPL turns about its own pelvis
         assert np.abs(instant.joints_3d - expected[1:]).max() < 1e-5
+
+
+def test_with_smpl_files_the_ground_truth_is_the_body(tmp_path, smpl):
+    folder, _ = smpl
+    data = track()
+    dataset(tmp_path, {("test", "walk"): data})
+    instants, source = read(tmp_path, smpl=folder, regressor=folder / "J_regressor_h36m_correct.npy")
+    for instant in instants:
+        p, k, body = int(instant.subject[-1]), instant.frame, instant.supplied
+        assert body.gender == ("male", "female")[p] and not instant.supplied_in_camera
+        assert np.array_equal(body.pose, data["poses"][p][k]) and np.array_equal(body.trans, data["trans"][p][k])
+        mesh = source.smpl.mesh(instant.id, body)
+        assert mesh.vertices.shape == (6890, 3) and np.abs(mesh.field_joints - instant.joints_3d).max() < 1e-5
+    assert {"SMPL_MALE.pkl", "SMPL_FEMALE.pkl", "J_regressor_h36m_correct.npy"} <= source.fingerprint().keys()
+
+
+def test_betas_of_300_numbers_are_cut_to_ten(tmp_path):
+    data = track()
+    dataset(tmp_path, {("test", "walk"): data})
+    betas = read_track(tmp_path / "sequenceFiles" / "test" / "walk.pkl", "walk").betas
+    assert len(data["betas"][1]) == 300 and np.array_equal(betas, [b[:10] for b in data["betas"]])
+
+
+def test_neural_annot_fits_are_in_camera_axes_and_named_by_3dmppes_ids(tmp_path):
+    dataset(tmp_path, {("test", "walk"): track()})
+    fit = {"root_pose": [0.1] * 3, "body_pose": [0.2] * 63, "shape": [0.3] * 10, "trans": [1.0, 2.0, 3.0]}
+    listed = {"images": [{"id": 7, "sequence": "walk", "file_name": "image_00002.jpg", "frame_idx": 4}],
+              "annotations": [{"id": 70, "image_id": 7, "person_id": 1}, {"id": 71, "image_id": 7, "person_id": 0}]}
+    (tmp_path / "3DPW_test.json").write_text(json.dumps(listed))
+    (tmp_path / "3DPW_test_SMPLX_NeuralAnnot.json").write_text(json.dumps({"70": fit}))
+    instants, source = read(tmp_path)
+    given = [i for i in instants if i.supplied is not None]
+    assert [i.id for i in given] == ["walk/1/00002"] and given[0].supplied_in_camera
+    assert given[0].supplied.transl.tolist() == [1, 2, 3] and "3DPW_test_SMPLX_NeuralAnnot.json" in source.fingerprint()
+    (tmp_path / "3DPW_test.json").unlink()
+    with pytest.raises(InputError, match="3DPW_test.json does not exist"):
+        read(tmp_path)
+
+
+def test_a_sequence_in_two_splits_is_refused(tmp_path):
+    dataset(tmp_path, {("test", "walk"): track(1), ("train", "walk"): track(1)}, images=False)
+    with pytest.raises(InputError, match="test/walk.pkl and .*train/walk.pkl are the same sequence"):
+        read(tmp_path)
 
 
 def test_without_smpl_files_a_notice_says_what_the_joints_are(tmp_path):

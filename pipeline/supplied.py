@@ -1,0 +1,62 @@
+"""Fits that came with a dataset, in place of our own: judged by the same errors and thresholds."""
+
+import functools
+import hashlib
+from dataclasses import replace
+
+import numpy as np
+
+from pipeline.body.keypoints import keypoint_map
+from pipeline.body.model import FREE_BODY, BodyModel, move_body
+from pipeline.fit.evidence import refusal
+from pipeline.fit.quality import measure
+from pipeline.fit.settings import FitSettings
+from pipeline.mesh import BodySurface, pose_mesh
+from pipeline.records import BodyFit, BodyMesh, BodyParameters, Instant, Reject, SmplParameters
+from pipeline.skeletons import JOINT_SETS
+from pipeline.sources.smpl import SmplBodies
+
+# `FitQuality.start` of such a fit.
+START = "supplied"
+
+
+def uses_supplied(instant: Instant, body: BodyModel) -> bool:
+    """Whether a run takes the fit that came with the instant.
+
+    SMPL-X parameters mean something on SMPL-X only: the free body has another rest pose and other betas.
+    """
+    if isinstance(instant.supplied, BodyParameters):
+        return body.sha256 != _free_sha256()
+    return instant.supplied is not None
+
+
+@functools.cache
+def _free_sha256() -> str:
+    return hashlib.sha256(FREE_BODY.read_bytes()).hexdigest()
+
+
+def supplied_fit(instant: Instant, body: BodyModel, smpl: SmplBodies | None, settings: FitSettings) -> BodyFit | Reject:
+    """The fit that came with an instant, in the instant's frame, with errors measured here."""
+    parameters = instant.supplied
+    numbers = np.concatenate([values for values in vars(parameters).values() if isinstance(values, np.ndarray)])
+    reason = refusal(instant, settings) or ("" if np.isfinite(numbers).all() else "the supplied fit is not finite")
+    if reason:
+        return Reject(instant.id, "fit", reason)
+    if instant.supplied_in_camera:
+        camera = instant.views[0].camera
+        parameters = move_body(body, parameters, camera.R.T, -camera.R.T @ camera.t)
+    fit = BodyFit(instant.id, parameters, None)
+    joint_set, mesh = JOINT_SETS[instant.joint_set], mesh_of(fit, body, None, smpl)
+    if isinstance(parameters, SmplParameters):
+        points = smpl.keypoints(joint_set, mesh)
+    else:
+        points = keypoint_map(body, joint_set)(mesh.joints, mesh.vertices)
+    quality = measure(instant, points, settings, iterations=0, converged=True, start=START, margin=float("inf"))
+    return replace(fit, quality=quality)
+
+
+def mesh_of(fit: BodyFit, body: BodyModel, surface: BodySurface | None, smpl: SmplBodies | None) -> BodyMesh:
+    """The mesh of a fit: of the run's body, or of SMPL where the dataset supplied that."""
+    if isinstance(fit.parameters, SmplParameters):
+        return smpl.mesh(fit.instant_id, fit.parameters)
+    return pose_mesh(body, fit, surface)
