@@ -63,6 +63,12 @@ def test_keypoint_order_is_the_datasets(tmp_path):
     assert list(COCO.names) == expected
 
 
+def test_labelled_but_hidden_keypoints_count_and_unlabelled_ones_do_not(tmp_path):
+    """v: 0 not labelled, 1 labelled but not visible, 2 visible."""
+    dataset(tmp_path, [person(1, 785, [0, 1, 2] + [1] * 14)])
+    assert read(tmp_path)[0][0].views[0].confidence.tolist() == [0] + [1] * 16
+
+
 def test_the_camera_is_assumed_unless_a_focal_length_is_given(tmp_path):
     dataset(tmp_path, [person(1, 785)])
     camera = read(tmp_path)[0][0].views[0].camera

@@ -95,6 +95,25 @@ def test_image_numbers_are_rows_and_not_img_frame_ids(tmp_path):
     assert paths == [f"imageFiles/walk/image_{k:05d}.jpg" for k in range(N)]
 
 
+def test_cam_poses_are_world_to_camera(tmp_path):
+    """X_cam = R X_world + t, written out for one joint of the last image, where the camera has turned."""
+    data = track(1)
+    dataset(tmp_path, {("test", "walk"): data})
+    view, matrix = read(tmp_path)[0][-1].views[0], data["cam_poses"][-1]
+    x, y, z = matrix[:3, :3] @ data["jointPositions"][0][-1].reshape(24, 3)[0] + matrix[:3, 3]
+    assert np.allclose(view.joints_2d[0], [200 * x / z + 60, 200 * y / z + 45], atol=1e-6) and view.confidence[0] == 1
+
+
+def test_a_sequence_that_tries_to_run_code_is_refused(tmp_path):
+    class Run:
+        def __reduce__(self):
+            return (print, ("run",))
+
+    dataset(tmp_path, {("test", "walk"): track(1, poses=[Run()])})
+    with pytest.raises(InputError, match="walk.pkl is refused as a pickle of plain arrays"):
+        read(tmp_path)
+
+
 def test_campose_valid_is_per_person_and_frame(tmp_path):
     dataset(tmp_path, {("test", "walk"): track(campose_valid=[np.array([1, 0, 1, 1, 0]), np.ones(N)])})
     instants, source = read(tmp_path)
