@@ -2,7 +2,6 @@
 
 import functools
 import hashlib
-from dataclasses import replace
 
 import numpy as np
 
@@ -45,17 +44,17 @@ def supplied_fit(instant: Instant, body: BodyModel, smpl: SmplBodies | None, set
     if instant.supplied_in_camera:
         camera = instant.views[0].camera
         parameters = move_body(body, parameters, camera.R.T, -camera.R.T @ camera.t)
-    fit = BodyFit(instant.id, parameters, None)
-    joint_set, mesh = JOINT_SETS[instant.joint_set], mesh_of(fit, body, None, smpl)
+    joint_set = JOINT_SETS[instant.joint_set]
     if isinstance(parameters, SmplParameters):
-        points = smpl.keypoints(joint_set, mesh)
+        points = smpl.keypoints(joint_set, smpl.mesh(instant.id, parameters))
     else:
-        points = keypoint_map(body, joint_set)(mesh.joints, mesh.vertices)
+        vertices, joints = body.mesh(parameters)
+        points = keypoint_map(body, joint_set)(joints, vertices)
     quality = measure(instant, points, settings, iterations=0, converged=True, start=START, margin=float("inf"))
-    return replace(fit, quality=quality)
+    return BodyFit(instant.id, parameters, quality)
 
 
-def mesh_of(fit: BodyFit, body: BodyModel, surface: BodySurface | None, smpl: SmplBodies | None) -> BodyMesh:
+def mesh_of(fit: BodyFit, body: BodyModel, surface: BodySurface, smpl: SmplBodies | None) -> BodyMesh:
     """The mesh of a fit: of the run's body, or of SMPL where the dataset supplied that."""
     if isinstance(fit.parameters, SmplParameters):
         return smpl.mesh(fit.instant_id, fit.parameters)
