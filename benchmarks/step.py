@@ -17,6 +17,7 @@ import torch
 from model.config import load_config
 from model.dataset import StepSampler, ViewDataset, need_views, read_views
 from model.nvf import build_network
+from model.optimise import make_optimizers
 from model.runs import training_statistics
 
 
@@ -35,17 +36,18 @@ class Clock:
         total[1] += 1000 * (time.process_time() - cpu)
 
 
-def one_step(clock, dataset, keys, network, optimizer, bf16: bool) -> None:
+def one_step(clock, dataset, keys, network, optimizers, bf16: bool) -> None:
     with clock.part("load"):
         batch = dataset.__getitems__(keys).to("cpu")
     with clock.part("losses"), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         total = network.losses(batch, torch.Generator().manual_seed(0))["total"]
     with clock.part("backward"):
-        optimizer.zero_grad()
+        network.zero_grad()
         total.backward()
     with clock.part("optimiser"):
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimizer.step()
+        for optimizer in optimizers:
+            optimizer.step()
 
 
 def main() -> None:
@@ -62,16 +64,16 @@ def main() -> None:
     config = load_config(asked.config, asked.model)
     views = need_views(read_views([asked.shards]), "train", [asked.shards])
     network = build_network(config.network, training_statistics(views, config))
-    optimizer = torch.optim.AdamW(network.parameters(), config.train.learning_rate)
+    optimizers = make_optimizers(network, config.train)
     dataset = ViewDataset(views, config.network.crop_px, config.draw, config.augment)
     keys = list(StepSampler(views, [1.0], config.train.batch_size, range(asked.steps + 3), 0))
     for k in keys[:3]:
-        one_step(Clock(), dataset, k, network, optimizer, not asked.float32)
+        one_step(Clock(), dataset, k, network, optimizers, not asked.float32)
     clock = Clock()
     for k in keys[3:]:
-        one_step(clock, dataset, k, network, optimizer, not asked.float32)
+        one_step(clock, dataset, k, network, optimizers, not asked.float32)
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
-        one_step(Clock(), dataset, keys[-1], network, optimizer, not asked.float32)
+        one_step(Clock(), dataset, keys[-1], network, optimizers, not asked.float32)
     print(profile.key_averages().table(sort_by="self_cpu_time_total", row_limit=15, max_name_column_width=40))
     rows = {name: {"wall_ms": wall / asked.steps, "cpu_ms": cpu / asked.steps} for name, (wall, cpu) in clock.parts.items()}
     print(f"{asked.model}, {config.train.batch_size} views a step, {asked.threads} threads, "

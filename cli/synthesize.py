@@ -46,15 +46,17 @@ def command(out: Path, seed: int, instants: int, image_px: int, workers: int, bo
         TextColumn("ETA"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("filming", total=instants)
-        mark = write_capture(
-            out,
-            load_body(body_file),
-            settings,
-            workers,
-            lambda done, total: bar.update(task, completed=done, total=total),
-        )
+    bar = Progress(*columns, console=Console(stderr=True))
+    task = bar.add_task("filming", total=instants)
+
+    def show(done: int, total: int) -> None:
+        bar.start()  # not before: what write_capture refuses is said without a bar above it
+        bar.update(task, completed=done, total=total)
+
+    try:
+        mark = write_capture(out, load_body(body_file), settings, workers, show)
+    finally:
+        bar.stop()
     click.echo(
         f"{out}: {mark['instants']} instants, {mark['views']} images, seed {seed}. Look at {out / 'contact_sheet.png'}."
     )

@@ -51,6 +51,9 @@ class StackedHead(PoseNetwork):
         super().__init__(config, statistics)
         self.heads = nn.ModuleList([self.make_head() for _ in range(config.encoder.stacks)])
 
+    def outputs(self) -> list[nn.Module]:
+        return [*super().outputs(), *(head[-1] if isinstance(head, nn.Sequential) else head.out for head in self.heads)]
+
     def read(self, head: nn.Module, pyramid: list[Tensor], given: Tensor) -> tuple[Tensor, Tensor]:
         """joints (B, J, 3) in crop coordinates and spread (B, J) m. given: (B, context), of `look`."""
         raise NotImplementedError

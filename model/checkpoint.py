@@ -105,25 +105,29 @@ def load_weights(network: torch.nn.Module, weights: dict[str, torch.Tensor], pat
     network.load_state_dict(weights)
 
 
-def optimizer_tensors(network: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    """The optimiser's moments by parameter name; its settings are in the configuration."""
+def optimizer_tensors(
+    network: torch.nn.Module, optimizers: list[torch.optim.Optimizer]
+) -> dict[str, torch.Tensor]:
+    """The optimisers' moments by parameter name; their settings are in the configuration."""
     return {
         f"{name}.{key}": value
+        for optimizer in optimizers
         for name, parameter in network.named_parameters()
         for key, value in optimizer.state.get(parameter, {}).items()
         if torch.is_tensor(value)
     }
 
 
-def restore_optimizer(
-    network: torch.nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]
+def restore_optimizers(
+    network: torch.nn.Module, optimizers: list[torch.optim.Optimizer], tensors: dict[str, torch.Tensor]
 ) -> None:
     """Inverse of `optimizer_tensors`."""
+    owner = {p: optimizer for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]}
     for name, parameter in network.named_parameters():
         # the key is what follows the last dot; a parameter's own name has dots too
         state = {n.rpartition(".")[2]: t for n, t in tensors.items() if n.rpartition(".")[0] == name}
         if state:
-            optimizer.state[parameter] = {
+            owner[parameter].state[parameter] = {
                 key: value.clone() if key == "step" else value.to(parameter.device, copy=True)
                 for key, value in state.items()
             }

@@ -135,6 +135,15 @@ class PoseNetwork(nn.Module):
         seen = torch.cat([features.context, xy.flatten(1).to(features.context), depth.to(features.context).log()[:, None] - 1.5], -1)
         return features, maps, xy, self.whole(seen)
 
+    def outputs(self) -> list[nn.Module]:
+        """Layers whose answers are losses' own: every other matrix is hidden."""
+        return [*self.heatmaps, self.scale_head[-1]]
+
+    def hidden_matrices(self) -> list[nn.Parameter]:
+        """What Muon may orthogonalise."""
+        last = {id(p) for layer in self.outputs() for p in layer.parameters()}
+        return [p for p in self.parameters() if p.ndim > 1 and id(p) not in last]
+
     def predict_log_scale(self, given: Tensor) -> Tensor:
         return self.log_scale[0] + self.log_scale[1] * self.scale_head(given)[:, 0].float()
 
@@ -186,6 +195,9 @@ class NeuralVotingField(PoseNetwork):
         if config.targets.vote == "direct":
             for head in self.fields:
                 head.start_at_what_is_seen(self.mean_pose[:, 2] * (self.log_scale[0].exp() / HALF))
+
+    def outputs(self) -> list[nn.Module]:
+        return [*super().outputs(), *(head.out for head in self.fields)]
 
     def head_losses(
         self, features: Features, xy: Tensor, given: Tensor, targets: Targets, generator: torch.Generator | None

@@ -18,13 +18,13 @@ from model.checkpoint import (
     load_checkpoint,
     load_weights,
     optimizer_tensors,
-    restore_optimizer,
+    restore_optimizers,
     save_checkpoint,
 )
 from model.config import Config, config_from_dict
 from model.dataset import Views
 from model.nvf import Statistics, build_network
-from model.optimise import MovingAverage, make_optimizer
+from model.optimise import MovingAverage, make_optimizers
 from model.targets import CANONICAL_SIDE
 from pipeline.errors import InputError
 
@@ -37,7 +37,7 @@ class Run:
 
     network: nn.Module
     average: MovingAverage
-    optimizer: torch.optim.Optimizer | None
+    optimizers: list[torch.optim.Optimizer]
     record: dict
     step: int = 0
     seconds: float = 0.0
@@ -53,7 +53,7 @@ def start_run(network: nn.Module, config: Config) -> Run:
     average = MovingAverage(
         network, copy.deepcopy(network).requires_grad_(False), config.train.average if learns else 0
     )
-    return Run(network, average, make_optimizer(network, config.train) if learns else None, {})
+    return Run(network, average, make_optimizers(network, config.train) if learns else [], {})
 
 
 def save(run: Run, path: Path, weights_only: bool = False) -> None:
@@ -65,8 +65,7 @@ def save(run: Run, path: Path, weights_only: bool = False) -> None:
         tensors["rng.torch"] = torch.get_rng_state()
         if run.average.decay:
             tensors |= {f"average.{name}": value for name, value in run.average.network.state_dict().items()}
-        if run.optimizer is not None:
-            tensors |= {f"optimizer.{name}": value for name, value in optimizer_tensors(network, run.optimizer).items()}
+        tensors |= {f"optimizer.{name}": value for name, value in optimizer_tensors(network, run.optimizers).items()}
     save_checkpoint(path, Checkpoint(tensors, run.record))
 
 
@@ -75,8 +74,7 @@ def restore(run: Run, checkpoint: Checkpoint, path: Path) -> None:
     load_weights(run.network, checkpoint.part("network"), path)
     if run.average.decay:
         load_weights(run.average.network, checkpoint.part("average"), path)
-    if run.optimizer is not None:
-        restore_optimizer(run.network, run.optimizer, checkpoint.part("optimizer"))
+    restore_optimizers(run.network, run.optimizers, checkpoint.part("optimizer"))
     torch.set_rng_state(checkpoint.tensors["rng.torch"])
     run.step, run.seconds = checkpoint.record["step"], checkpoint.record["seconds"]
     run.record["best"] = checkpoint.record["best"]

@@ -175,7 +175,7 @@ def take_step(run: Run, compute: nn.Module, batch: Batch, job: Job) -> dict[str,
     """One step of the optimiser. Raises InputError before it, naming shard and view, where the loss is not a number."""
     settings, parameters = job.config.train, list(run.network.parameters())
     run.network.train()
-    run.optimizer.zero_grad(set_to_none=True)
+    run.network.zero_grad(set_to_none=True)
     parts = compute_losses(compute, batch, job, run.step)
     parts["total"].backward()
     limit = settings.clip_norm or math.inf
@@ -183,8 +183,9 @@ def take_step(run: Run, compute: nn.Module, batch: Batch, job: Job) -> dict[str,
     # one wait for the device a step, so that weights are never spoilt
     if not torch.isfinite(parts["total"].detach() + norm).item():
         raise InputError(name_culprit(run, batch, job))
-    set_learning_rate(run.optimizer, learning_rate(settings, run.step))
-    run.optimizer.step()
+    set_learning_rate(run.optimizers, learning_rate(settings, run.step))
+    for optimizer in run.optimizers:
+        optimizer.step()
     run.step += 1
     run.average.update(run.step)
     return {name: value.detach() for name, value in parts.items()} | {"gradient": norm}
@@ -203,7 +204,7 @@ def name_culprit(run: Run, batch: Batch, job: Job) -> str:
     """Which views of a batch give a loss or a gradient that is not a number, asked one by one."""
     found = []
     for k in range(len(batch)):
-        run.optimizer.zero_grad(set_to_none=True)
+        run.network.zero_grad(set_to_none=True)
         parts = compute_losses(_Losses(run.network), batch.rows(slice(k, k + 1)), job, run.step)
         parts["total"].backward()
         bad = [name for name, value in parts.items() if not torch.isfinite(value).item()]
@@ -211,7 +212,7 @@ def name_culprit(run: Run, batch: Batch, job: Job) -> str:
             bad = ["gradient"]
         if bad:
             found.append(f"{job.views.name(int(batch.view[k]))} ({', '.join(bad)})")
-    run.optimizer.zero_grad(set_to_none=True)
+    run.network.zero_grad(set_to_none=True)
     where = "; ".join(found) or "no single view of " + ", ".join(job.views.name(int(v)) for v in batch.view)
     return (
         f"step {run.step + 1}: the loss is not a number. It comes from {where}. The weights are those of step {run.step}, and "

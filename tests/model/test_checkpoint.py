@@ -9,7 +9,7 @@ from model.checkpoint import (
     load_checkpoint,
     load_weights,
     optimizer_tensors,
-    restore_optimizer,
+    restore_optimizers,
     save_checkpoint,
 )
 from pipeline.errors import InputError
@@ -32,7 +32,7 @@ def test_an_optimiser_restored_from_a_file_goes_on_bit_equal(tmp_path, make):
     optimizer = make(net.parameters(), lr=1e-2)
     step(net, optimizer)
     parts = {f"network.{k}": v for k, v in net.state_dict().items()}
-    parts |= {f"optimizer.{k}": v for k, v in optimizer_tensors(net, optimizer).items()}
+    parts |= {f"optimizer.{k}": v for k, v in optimizer_tensors(net, [optimizer]).items()}
     save_checkpoint(tmp_path / "last.safetensors", Checkpoint(parts, {"step": 1}))
     step(net, optimizer)
 
@@ -40,7 +40,7 @@ def test_an_optimiser_restored_from_a_file_goes_on_bit_equal(tmp_path, make):
     other = make(again.parameters(), lr=1e-2)
     read = load_checkpoint(tmp_path / "last.safetensors")
     load_weights(again, read.part("network"), tmp_path)
-    restore_optimizer(again, other, read.part("optimizer"))
+    restore_optimizers(again, [other], read.part("optimizer"))
     step(again, other)
     assert read.record["step"] == 1
     for name, value in net.state_dict().items():
