@@ -26,6 +26,7 @@ from model.figures import comparison_plot
 from model.nvf import MODELS
 from model.runs import LAST
 from model.train import train
+from pipeline.memory import keep_freed_memory
 
 # These get every seed; the others one.
 SEEDED = ("nvf", "heatmap25d", "volumetric")
@@ -226,6 +227,7 @@ def main() -> None:
         "--quick", action="store_true", help="a few seconds a model on a small capture, to see that it runs"
     )
     arguments = parser.parse_args()
+    keep_freed_memory()
     minutes, seeds, instants, out = arguments.minutes, arguments.seeds, arguments.instants, arguments.out
     if arguments.quick:
         minutes, seeds, instants, out = 0.1, 1, 60, Path("runs/compare-quick")

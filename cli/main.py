@@ -57,6 +57,9 @@ def main() -> None:
     """Entry point. Exit codes: 0 done, 1 done with failures listed, 2 refused or wrong usage."""
     refuse_shadowed_packages()
     from pipeline.errors import InputError
+    from pipeline.memory import keep_freed_memory
+
+    keep_freed_memory()
 
     try:
         nvf(standalone_mode=False)

@@ -81,7 +81,8 @@ def draw_mesh(axis, image: np.ndarray, reader: ShardReader, row: int, view: dict
     vertices = body.mesh(reader.read_body(row))[0] + view["root"]
     shaded = shade_mesh(image, np.asarray(vertices, np.float64), body.faces, view["K"])
     valid = "valid" if view["fit_valid"] else "NOT VALID"
-    _show(axis, shaded, f"fit {valid}: {view['fit_error_mm']:.1f} mm, {view['reprojection_px']:.1f} px")
+    error = f"{view['fit_error_mm']:.1f} mm" if np.isfinite(view["fit_error_mm"]) else "no 3D"
+    _show(axis, shaded, f"fit {valid}: {error}, {view['reprojection_px']:.1f} px")
 
 
 def shade_mesh(image: np.ndarray, vertices: np.ndarray, faces: np.ndarray, K: np.ndarray, scale: int = 4) -> np.ndarray:

@@ -19,6 +19,7 @@ from distributed import Client, LocalCluster, as_completed
 
 from pipeline.errors import InputError
 from pipeline.jobs import Task
+from pipeline.memory import KEEP_FREED
 from pipeline.plan import Plan, Request, make_plan
 from pipeline.run_file import clear_leftovers, write_run
 from pipeline.shard_format import ShardRecord
@@ -36,8 +37,8 @@ DASK_SETTINGS = {
     # the nanny brings a dead worker back; on a busy machine that can take longer than the 15 s after which the
     # cluster forgets it
     "distributed.deploy.lost-worker-timeout": "1h",
-    # without Dask's MALLOC_TRIM_THRESHOLD_, which gives every array's memory back at once: a quarter more CPU a view
-    "distributed.nanny.pre-spawn-environ": ONE_THREAD,
+    # in place of Dask's MALLOC_TRIM_THRESHOLD_, which gives every array's memory back at once: a quarter more CPU a view
+    "distributed.nanny.pre-spawn-environ": {**ONE_THREAD, **KEEP_FREED},
     "distributed.worker.daemon": True,
     "distributed.comm.timeouts.connect": "60s",
 }

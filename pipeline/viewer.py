@@ -59,9 +59,11 @@ def draw_view(scene, body: BodyModel, reader: ShardReader, row: int, parts: dict
     """Draws one view, root at the origin, crop axes, metres; returns a line about it."""
     view, samples = reader.read_view(row), reader.read_samples(row)
     points, distance = samples.points * LATTICE_M, samples.sdf * LATTICE_M
-    if reader.has_parameters(row):
-        vertices = body.mesh(reader.read_body(row))[0]
-        scene.add_mesh_simple("/mesh", vertices, body.faces, color=(200, 190, 180), opacity=0.6, visible=parts["mesh"])
+    known = reader.has_parameters(row)
+    vertices = body.mesh(reader.read_body(row))[0] if known else np.zeros((len(body.v_template), 3))  # replaces the last view's
+    scene.add_mesh_simple(
+        "/mesh", vertices, body.faces, color=(200, 190, 180), opacity=0.6, visible=known and parts["mesh"]
+    )
     shown = np.abs(distance) <= limit
     scene.add_point_cloud("/points", points[shown].astype(np.float32), distance_colours(distance[shown]), point_size=0.006,
                           visible=parts["points"])

@@ -18,16 +18,19 @@ from pipeline.body.model import BodyModel
 from pipeline.fit.kinematics import LEFT_HAND, RIGHT_HAND, Chain, Posed, State
 from pipeline.skeletons import SMPLX_55, JointSet
 
-# An overlap of so much (metres) costs one unit.
-SIGMA = 0.003
+# An overlap of so much (metres) costs one unit: lightly first, so that limbs slide past each other instead of stopping at the first
+# sphere in their way. With the number of iterations.
+STAGES = ((0.02, 20), (0.004, 40))
 # The spheres lie inside the skin; they keep this much more apart (metres).
 MARGIN = 0.006
-SMALLEST_RADIUS, LARGEST_RADIUS = 0.012, 0.14
-MOST_SPHERES = 260
+SMALLEST_RADIUS, LARGEST_RADIUS = 0.008, 0.14
+# At most so many in the body, and in both hands, which are too thin for the largest and would get none.
+BODY_SPHERES, HAND_SPHERES = 260, 60
 # Pairs that are nearer than this at rest (metres) belong together: neighbours along a limb, thighs at the crotch.
 REST_GAP = 0.02
 _CANDIDATES = 40_000
 _HOLDERS = 24
+_HANDS = (*(SMPLX_55.index(f"{side}_wrist") for side in ("left", "right")), *LEFT_HAND, *RIGHT_HAND)
 
 
 @dataclass(frozen=True)
@@ -46,18 +49,23 @@ def pack_spheres(body: BodyModel) -> Spheres:
     points = _interior(vertices, body.faces, rng)
     inside = igl.fast_winding_number(vertices, body.faces.astype(np.int64), points) > 0.5
     radius = np.where(inside, np.minimum(cKDTree(vertices).query(points)[0], LARGEST_RADIUS), 0)
-    centres, radii = [], []
-    while len(centres) < MOST_SPHERES and radius.max() > SMALLEST_RADIUS:
-        best = int(radius.argmax())
-        centres.append(points[best])
-        radii.append(radius[best])
-        # a new centre lies at least most of a radius away from every older sphere's centre
-        apart = np.linalg.norm(points - points[best], axis=1)
-        radius = np.where(apart < 0.75 * radii[-1], 0, radius)
-    centres, radii = np.stack(centres), np.array(radii)
+    parts = body.weights.numpy().argmax(1)[cKDTree(vertices).query(points)[1]]
+    in_hand = np.isin(parts, _HANDS)
+    packed = _pack(points, np.where(in_hand, 0, radius), BODY_SPHERES) + _pack(points, np.where(in_hand, radius, 0), HAND_SPHERES)
+    centres, radii, part = points[packed], radius[packed], parts[packed]
     gaps = np.linalg.norm(centres[:, None] - centres, axis=-1) - radii[:, None] - radii
-    part = body.weights.numpy().argmax(1)[cKDTree(vertices).query(centres)[1]]
     return Spheres(_hang(body, vertices, centres), radii, (gaps > REST_GAP) & ~_neighbours(body)[part][:, part])
+
+
+def _pack(points: np.ndarray, radius: np.ndarray, most: int) -> list[int]:
+    """Indices of the largest spheres, each centre most of a radius away from those of larger ones."""
+    picked: list[int] = []
+    while len(picked) < most and radius.max() > SMALLEST_RADIUS:
+        best = int(radius.argmax())
+        picked.append(best)
+        apart = np.linalg.norm(points - points[best], axis=1)
+        radius = np.where(apart < 0.75 * radius[best], 0, radius)
+    return picked
 
 
 def _neighbours(body: BodyModel) -> np.ndarray:
@@ -102,7 +110,9 @@ def _hang(body: BodyModel, vertices: np.ndarray, centres: np.ndarray) -> Keypoin
 
 
 class CollisionPenalty:
-    """The overlap of a body's spheres as residuals."""
+    """The overlap of a body's spheres as residuals, in units of `sigma` metres, which may be changed from stage to stage."""
+
+    sigma = STAGES[-1][0]
 
     def __init__(self, body: BodyModel, spheres: Spheres, joints: tuple[int, ...], expression: bool, device: str, dtype: torch.dtype):
         self.chain = Chain(body, [spheres.keypoints], joints, expression, device, dtype)
@@ -119,21 +129,21 @@ class CollisionPenalty:
 
     def cost(self, state: State, posed: Posed) -> torch.Tensor:
         overlap, _ = self._overlaps(self.chain.points(state, posed))
-        return (overlap / SIGMA).square().sum(1)
+        return (overlap / self.sigma).square().sum(1)
 
     def linearise(self, state: State, posed: Posed, free_shape: bool) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """cost (B,), half gradient (B, P), Gauss-Newton matrix (B, P, P)."""
         parts = self.chain.parts(state, posed)
         overlap, away = self._overlaps(parts.sum(-1))
         J = self.chain.jacobian(state, posed, parts, free_shape)
-        cost = (overlap / SIGMA).square().sum(1)
+        cost = (overlap / self.sigma).square().sum(1)
         gradient, matrix = J.new_zeros(len(J), J.shape[-1]), J.new_zeros(len(J), J.shape[-1], J.shape[-1])
         for b in range(len(J)):  # few pairs overlap, and other ones in every row
             pairs = overlap[b].nonzero()[:, 0]
             if not len(pairs):
                 continue
             parting = J[b, self.first[pairs]] - J[b, self.second[pairs]]
-            rows = -(away[b, pairs, None] @ parting)[:, 0] / SIGMA
-            gradient[b] = rows.T @ (overlap[b, pairs] / SIGMA)
+            rows = -(away[b, pairs, None] @ parting)[:, 0] / self.sigma
+            gradient[b] = rows.T @ (overlap[b, pairs] / self.sigma)
             matrix[b] = rows.T @ rows
         return cost, gradient, matrix

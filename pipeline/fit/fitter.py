@@ -10,7 +10,7 @@ import torch
 from pipeline.body.keypoints import keypoint_map
 from pipeline.body.model import BodyModel
 from pipeline.fit import parts, rotations, starts
-from pipeline.fit.collisions import CollisionPenalty, Spheres, pack_spheres
+from pipeline.fit.collisions import STAGES, CollisionPenalty, Spheres, pack_spheres
 from pipeline.fit.evidence import build_evidence, refusal
 from pipeline.fit.kinematics import COARSE_JOINTS, N_BETAS, Chain, State
 from pipeline.fit.objective import Objective, Weights
@@ -157,7 +157,9 @@ class Fitter:
         found = found[0][1] if len(found) == 1 else _merge(found)
         if self.settings.interpenetration:
             apart = objective.with_penalty(self._penalty(chain))
-            found = replace(found, solution=minimise(apart, found.solution.state, iterations=40, tolerance=1e-4))
+            for sigma, iterations in STAGES:
+                apart.penalty.sigma = sigma
+                found = replace(found, solution=minimise(apart, found.solution.state, iterations, tolerance=1e-4))
         return objective, found
 
     def _penalty(self, chain: Chain) -> CollisionPenalty:
@@ -201,13 +203,13 @@ class Fitter:
         field = _race(far, field.states, keep=2, iterations=5, starts=field.starts)
         near = far.with_weights(Weights(30.0))
         twins = [starts.reversed_torso(coarse, limbs, s, far.evidence) for s in field.states]
-        twins = [starts.mirrored_limbs(near, limbs, s) for s in [*field.states, *twins]]
+        twins = starts.mirrored_limbs(near, limbs, [*field.states, *twins])
         field = _race(near, twins, keep=2, iterations=8, starts=torch.cat([field.starts, field.starts]))
         near = far.with_weights(objective.weights)
-        twins = [starts.mirrored_limbs(near, limbs, s) for s in field.states]
+        twins = starts.mirrored_limbs(near, limbs, field.states)
         field = _race(near, [*field.states, *twins], keep=2, iterations=6, starts=torch.cat([field.starts, field.starts]))
         winner = self._place_hands(objective, objective.chain.spread(field.states[0], coarse))
-        final = minimise(objective, winner, iterations=30, tolerance=1e-4)
+        final = minimise(objective, winner, iterations=20, tolerance=1e-3)
         margin = field.costs[1] / field.costs[0] - 1
         return Found(final, field.starts[0].cpu().numpy(), margin.cpu().numpy(), names)
 

@@ -53,6 +53,10 @@ class State:
     def cat(states: list["State"]) -> "State":
         return State(*(torch.cat([getattr(s, name) for s in states]) for name in ("R", "shape", "transl")))
 
+    def split(self, count: int) -> list["State"]:
+        """Inverse of `cat` of `count` states of the same size."""
+        return [State(*part) for part in zip(*(x.chunk(count) for x in (self.R, self.shape, self.transl)), strict=True)]
+
 
 @dataclass(frozen=True)
 class Posed:
@@ -134,10 +138,9 @@ class Chain:
         return State(R, state.shape, state.transl)
 
     def pose(self, state: State) -> Posed:
-        G = [state.R[:, 0]]
-        for k in range(1, len(self.joints)):
-            G.append(torch.bmm(G[self.parents[k]], state.R[:, k]))
-        G = torch.stack(G, 1)
+        G = state.R.clone()
+        for members, parents in self.levels:
+            G[:, members] = G[:, parents] @ state.R[:, members]
         bones = self.bones + (state.shape @ self.bone_dirs.reshape(-1, self.n_shape).T).unflatten(1, (-1, 3))
         turned = (self.parent_rotations(G) @ bones[..., None])[..., 0]
         p = (self.paths @ turned) + state.transl[:, None]

@@ -39,7 +39,7 @@ def minimise(objective: Objective, state: State, iterations: int, tolerance: flo
     rows = torch.arange(B, device=device)
     damping = torch.full((B,), damping, dtype=state.transl.dtype, device=device)
     here, normal = objective, objective.linearise(state)
-    for _ in range(iterations):
+    for k in range(iterations):
         trial, usable = _step(here, state, normal, damping)
         cost = torch.where(usable, here.cost(trial), torch.inf)
         better = cost < normal.cost
@@ -47,19 +47,22 @@ def minimise(objective: Objective, state: State, iterations: int, tolerance: flo
         done = (better & (gain <= tolerance * normal.cost)) | (~better & (damping >= MOST_DAMPING))
         damping = torch.where(better, damping * 0.2, damping * 5).clamp(LEAST_DAMPING, MOST_DAMPING)
         state = trial.where(better, state)
+        reached = torch.where(better, cost, normal.cost)
         counts[rows] += 1
         if done.any():
             result.put(rows[done], state.take(done))
-            costs[rows[done]] = torch.where(better, cost, normal.cost)[done]
+            costs[rows[done]] = reached[done]
             converged[rows[done]] = True
             keep = ~done
             rows, state, damping, here = rows[keep], state.take(keep), damping[keep], here.take(keep)
+            reached = reached[keep]
             if not len(rows):
                 break
-        normal = here.linearise(state)
+        if k < iterations - 1:
+            normal = here.linearise(state)
     if len(rows):
         result.put(rows, state)
-        costs[rows] = normal.cost
+        costs[rows] = reached
     return Solution(result, costs, counts, converged)
 
 

@@ -225,24 +225,28 @@ def _rigid(source: torch.Tensor, target: torch.Tensor, w: torch.Tensor):
     return (U * sign[:, None]) @ Vt, b, a
 
 
-def mirrored_limbs(objective: Objective, limbs: list[Limb], state: State) -> State:
-    """The state with every limb replaced by whichever of its depth twins costs least, each limb on its own.
+def mirrored_limbs(objective: Objective, limbs: list[Limb], states: list[State]) -> list[State]:
+    """The states with every limb replaced by whichever of its depth twins costs least, each limb on its own.
 
     Needs one view only to matter; rays are those of the first view.
     """
+    state = State.cat(states)
+    objective = objective.take(torch.arange(len(states[0].transl), device=state.transl.device).repeat(len(states)))
     chain, evidence = objective.chain, objective.evidence
     posed = chain.pose(state)
     eye = -(evidence.R[:, 0].transpose(1, 2) @ evidence.t[:, 0, :, None])[..., 0]
-    best = state.R.clone()
-    base = objective.cost(state)
-    for limb in limbs:
-        options = _twins(chain, limb, state, posed, eye)
-        costs = torch.stack([base] + [objective.cost(State(R, state.shape, state.transl)) for R in options])
-        choice = costs.argmin(0)
-        for k, R in enumerate(options):
+    twins = [_twins(chain, limb, state, posed, eye) for limb in limbs]
+    options = [State(R, state.shape, state.transl) for of_limb in twins for R in of_limb]
+    rows = torch.arange(len(state.transl), device=state.transl.device).repeat(1 + len(options))
+    costs = objective.take(rows).cost(State.cat([state, *options])).view(1 + len(options), -1)
+    best, first = state.R.clone(), 1
+    for limb, of_limb in zip(limbs, twins, strict=True):
+        choice = torch.cat([costs[:1], costs[first : first + len(of_limb)]]).argmin(0)
+        first += len(of_limb)
+        for k, R in enumerate(of_limb):
             for joint in (limb.upper, limb.hinge):
                 best[:, joint] = torch.where((choice == k + 1)[:, None, None], R[:, joint], best[:, joint])
-    return State(best, state.shape, state.transl)
+    return State(best, state.shape, state.transl).split(len(states))
 
 
 def _twins(chain: Chain, limb: Limb, state: State, posed: Posed, eye: torch.Tensor) -> list[torch.Tensor]:
@@ -252,13 +256,12 @@ def _twins(chain: Chain, limb: Limb, state: State, posed: Posed, eye: torch.Tens
     flipped_upper = _unit(_mirror(upper, hinge - eye))
     flipped_lower = _mirror(lower, hinge + limb.length * lower - eye)
     upper = _unit(upper)
-    parent = posed.G[:, chain.parents[limb.upper]]
-    options = []
-    for first, second in ((upper, lower), (flipped_upper, lower), (upper, flipped_lower), (flipped_upper, flipped_lower)):
-        R = state.R.clone()
-        R[:, limb.upper], R[:, limb.hinge] = place_limb(limb, parent, first, second)
-        options.append(R)
-    return options
+    parent = posed.G[:, chain.parents[limb.upper]].repeat(4, 1, 1)
+    first = torch.cat([upper, flipped_upper, upper, flipped_upper])
+    second = torch.cat([lower, lower, flipped_lower, flipped_lower])
+    R = state.R.repeat(4, 1, 1, 1)
+    R[:, limb.upper], R[:, limb.hinge] = place_limb(limb, parent, first, second)
+    return list(R.chunk(4))
 
 
 def _mirror(bone: torch.Tensor, ray: torch.Tensor) -> torch.Tensor:
