@@ -34,7 +34,7 @@ $(VENV)/.ready: pyproject.toml tools/build_pysdf.sh
 	sh tools/build_pysdf.sh $(BIN)/python
 	touch $@
 
-demo: setup           ## free body -> capture -> shards -> trained, evaluated field, with a report (about 18 minutes on 2 cores)
+demo: setup           ## free body -> capture -> shards -> trained, evaluated field, with a report (about 16 minutes on 2 cores)
 	$(CLI) demo runs/demo $(ARGS)
 
 test: setup           ## the whole test suite

@@ -49,7 +49,7 @@ def profile(root: Path, instants: int, crop_px: int, pool: int) -> dict:
         setattr(owner, name, outer)
 
     for owner, name, label in (
-        (Fitter, "fit", "fit"), (stages, "pose_mesh", "pose the mesh"), (stages, "SignedDistance", "build the distance"),
+        (Fitter, "fit", "fit"), (stages, "mesh_of", "pose the mesh"), (stages, "SignedDistance", "build the distance"),
         (stages, "encode_crop", "read, warp and encode the image"), (stages, "sample_instant", "points, distances, voters"),
         (stages, "shard_view", "turn to crop axes"), (stages, "write_shard", "write, read back, sync"),
     ):

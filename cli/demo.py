@@ -68,7 +68,7 @@ def print_table(report: dict, out: Path) -> None:
     from rich.table import Table
 
     mean, fit = report["mean_pose"], report["fit"]
-    table = Table(title="Neural Voting Field on subjects never trained on", title_justify="left")
+    table = Table(title="On subjects never trained on", title_justify="left")
     for column in ("", "MPJPE mm", "PA-MPJPE mm"):
         table.add_column(column, justify="left" if not column else "right")
     table.add_row("voting field", f"{report['mpjpe_mm']:.1f}", f"{report['pa_mpjpe_mm']:.1f}")

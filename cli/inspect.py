@@ -18,13 +18,17 @@ import click
 @click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
 def command(path: Path, other: Path | None, verify: bool, body: Path | None, picture: Path | None, page: Path | None,
             views: int, as_json: bool):
-    """Tell what PATH holds: a shard, or a folder of shards. With OTHER, in what the two differ.
+    """Tell what PATH holds: a shard, a folder of shards, or a training run. With OTHER, in what the two differ.
 
     Exit code 1 when --verify finds a problem, or OTHER has other content.
     """
     from pipeline.body.model import load_body
     from pipeline.overview import compare, describe, find_target
 
+    if holds_training_only(path):
+        record = json.loads((path / "last.json").read_text())
+        click.echo(json.dumps(record, indent=1) if as_json else training_text(path, record))
+        return
     target = find_target(path)
     if other is not None:
         difference = compare(target, find_target(other))
@@ -48,6 +52,25 @@ def command(path: Path, other: Path | None, verify: bool, body: Path | None, pic
             save_page(target, summary, model, page, problems)
     click.echo(json.dumps(summary, indent=1, allow_nan=False) if as_json else summary_text(summary))
     sys.exit(1 if problems else 0)
+
+
+def holds_training_only(path: Path) -> bool:
+    """A run folder of `train`, without shards in it or in its `shards`."""
+    return (path / "last.json").is_file() and not any((path / name).exists() for name in ("run.json", "shards"))
+
+
+def training_text(path: Path, record: dict) -> str:
+    train, best = record["config"]["train"], record["best"]
+    found = "none" if best is None else f"MPJPE {best['mpjpe_mm']} mm at step {best['step']} (mean pose {best['mean_pose_mpjpe_mm']})"
+    lines = [
+        f"{path}: {record['config']['network']['model']}, {record['parameters']:,} parameters, step {record['step']} of "
+        f"{train['steps']}, {record['seconds']:.0f} s",
+        f"validation    {found}",
+        f"training      {train['optimizer']} {train['learning_rate']:g}, {train['batch_size']} views a step, seed {train['seed']}",
+        *(f"data          {d['path']}: {d['train_views']} views, content {d['content_hash'][:12]}" for d in record["data"]),
+        f"made by       {record['commit']}, torch {record['torch']} on {record['device']}; the whole configuration: {path / 'last.json'}",
+    ]
+    return "\n".join(lines)
 
 
 def summary_text(summary: dict) -> str:

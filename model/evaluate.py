@@ -330,7 +330,8 @@ def evaluate_run(
     errors = view_errors(shown, truth, valid, views.joint_set)
     save_predictions(run / "predictions.npz", shown, views, errors)
     write_json(run / "evaluation.json", report)
-    figures.evaluation_figures(run / "figures", run, report, shown, errors["mpjpe"], views, network)
+    validated = (record["best"] or {}).get("mean_pose_mpjpe_mm")
+    figures.evaluation_figures(run / "figures", run, report, shown, errors["mpjpe"], views, network, validated)
     return report
 
 

@@ -240,9 +240,11 @@ def field_slice(path: Path, network: torch.nn.Module, views, index: int, cells: 
     plt.close(fig)
 
 
-def evaluation_figures(folder: Path, run: Path, report: dict, predicted, errors: np.ndarray, views, network) -> None:
+def evaluation_figures(
+    folder: Path, run: Path, report: dict, predicted, errors: np.ndarray, views, network, mean_pose_mm: float | None = None
+) -> None:
     """predictions.png, joints.png, curves.png, and field.png where the network has a field. errors: (N,) m, NaN
-    unused.
+    unused. mean_pose_mm: the mean pose's error on validation, which the curves are of.
     """
     folder.mkdir(parents=True, exist_ok=True)
     order = np.argsort(np.where(np.isfinite(errors), errors, np.inf))[: int(np.isfinite(errors).sum())]
@@ -251,7 +253,7 @@ def evaluation_figures(folder: Path, run: Path, report: dict, predicted, errors:
         folder / "predictions.png", prediction_grid(predicted, views, network.config.crop_px, np.unique(rows), errors)
     )
     joint_bars(folder / "joints.png", report)
-    curves(folder / "curves.png", read_history(run), report["mean_pose"]["mpjpe_mm"])
+    curves(folder / "curves.png", read_history(run), mean_pose_mm)
     if hasattr(network, "fields") and network.config.voting.use_distance and views["fit_valid"].any():
         index = int(predicted.view[order[len(order) // 2]])
         if views["fit_valid"][index]:

@@ -99,6 +99,16 @@ def test_inspect_says_what_scripts_need(finished):
     assert isinstance(summary["rejects"], dict)
 
 
+def test_inspect_tells_a_training_run(finished, tmp_path):
+    for name in ("last.json", "best.json"):
+        shutil.copy(finished / name, tmp_path)
+    result = nvf("inspect", tmp_path)
+    assert result.returncode == 0, result.stderr
+    record = json.loads((finished / "last.json").read_text())
+    assert f"step {record['step']} of {record['config']['train']['steps']}" in result.stdout
+    assert json.loads(nvf("inspect", tmp_path, "--json").stdout) == record
+
+
 def test_a_frame_without_image_is_rejected_and_the_run_goes_on(finished, tmp_path):
     capture = tmp_path / "capture"
     shutil.copytree(finished / "capture", capture)
