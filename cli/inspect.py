@@ -68,7 +68,7 @@ def training_text(path: Path, record: dict) -> str:
         f"validation    {found}",
         f"training      {train['optimizer']} {train['learning_rate']:g}, {train['batch_size']} views a step, seed {train['seed']}",
         *(f"data          {d['path']}: {d['train_views']} views, content {d['content_hash'][:12]}" for d in record["data"]),
-        f"made by       {record['commit']}, torch {record['torch']} on {record['device']}; the whole configuration: {path / 'last.json'}",
+        f"made by       {record['commit']}, torch {record['torch']} on {record['device']}; whole configuration: {path / 'last.json'}",
     ]
     return "\n".join(lines)
 
