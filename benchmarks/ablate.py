@@ -136,7 +136,7 @@ def settings_table(trial: Trial) -> dict[str, dict]:
 def coarse_to_fine(trial: Trial, views: int) -> dict:
     """The 16 mm grid asked whole and asked coarse to fine, by the same gate: points asked and how far the joints differ."""
     some = Trial(trial.network, [trial.batches[0].rows(slice(k, k + 1)) for k in range(views)])
-    whole, fine = VotingConfig(cells=136, levels=1, most=60_000), VotingConfig(cells=34, levels=3, most=60_000)
+    whole, fine = VotingConfig(cells=136, levels=1, most=10_000), VotingConfig(cells=34, levels=3, most=10_000)
     asked, apart = [], []
     for _, look in some.looks():
         a, b = look.vote(whole), look.vote(fine)
