@@ -127,6 +127,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self) -> None:
+        """One step of every matrix that has a gradient."""
         for group in self.param_groups:
             for p in group["params"]:
                 if p.grad is None:

@@ -278,7 +278,7 @@ def _race(objective: Objective, candidates: list[State], keep: int, iterations: 
     K, B = len(candidates), len(candidates[0].transl)
     device = candidates[0].transl.device
     rows = torch.arange(B, device=device)
-    solution = minimise(objective.take(rows.repeat(K)), State.cat(candidates), iterations, tolerance=1e-3)
+    solution = minimise(objective.repeat(K), State.cat(candidates), iterations, tolerance=1e-3)
     costs, order = solution.cost.view(K, B).sort(dim=0, stable=True)
     if starts is None:
         starts = torch.arange(K, device=device)[:, None].expand(K, B)

@@ -77,6 +77,10 @@ class Objective:
     def take(self, rows: torch.Tensor) -> "Objective":
         return self.over(self.evidence.take(rows))
 
+    def repeat(self, count: int) -> "Objective":
+        """The same rows `count` times over, for `State.cat` of as many states."""
+        return self.take(torch.arange(len(self.evidence.points), device=self.evidence.points.device).repeat(count))
+
     def over(self, evidence: Evidence) -> "Objective":
         """The same objective about other evidence."""
         return Objective(self.chain, self.prior, evidence, self.weights, self.free_shape, self.extras, self.penalty)

@@ -231,18 +231,16 @@ def mirrored_limbs(objective: Objective, limbs: list[Limb], states: list[State])
     Needs one view only to matter; rays are those of the first view.
     """
     state = State.cat(states)
-    objective = objective.take(torch.arange(len(states[0].transl), device=state.transl.device).repeat(len(states)))
+    objective = objective.repeat(len(states))
     chain, evidence = objective.chain, objective.evidence
     posed = chain.pose(state)
     eye = -(evidence.R[:, 0].transpose(1, 2) @ evidence.t[:, 0, :, None])[..., 0]
     twins = [_twins(chain, limb, state, posed, eye) for limb in limbs]
     options = [State(R, state.shape, state.transl) for of_limb in twins for R in of_limb]
-    rows = torch.arange(len(state.transl), device=state.transl.device).repeat(1 + len(options))
-    costs = objective.take(rows).cost(State.cat([state, *options])).view(1 + len(options), -1)
-    best, first = state.R.clone(), 1
-    for limb, of_limb in zip(limbs, twins, strict=True):
-        choice = torch.cat([costs[:1], costs[first : first + len(of_limb)]]).argmin(0)
-        first += len(of_limb)
+    costs = objective.repeat(1 + len(options)).cost(State.cat([state, *options])).view(1 + len(options), -1)
+    best = state.R.clone()
+    for limb, of_limb, theirs in zip(limbs, twins, costs[1:].chunk(len(limbs)), strict=True):
+        choice = torch.cat([costs[:1], theirs]).argmin(0)
         for k, R in enumerate(of_limb):
             for joint in (limb.upper, limb.hinge):
                 best[:, joint] = torch.where((choice == k + 1)[:, None, None], R[:, joint], best[:, joint])
