@@ -153,6 +153,7 @@ def cluster_of(workers: Workers) -> Iterator[LocalCluster | str]:
 
 
 def check_cluster(address: str) -> None:
+    """Raises InputError where no scheduler answers at the address, or where a worker has several threads."""
     try:
         with Client(address, timeout=CONNECT_S) as client:
             threads = client.nthreads()

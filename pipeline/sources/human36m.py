@@ -128,9 +128,11 @@ class Human36m(Source):
         self.subjects = self._choose(self.available_subjects())
 
     def available_subjects(self) -> list[int]:
+        """Numbers of the subjects that lie under the root. Raises InputError where it is not this layout."""
         raise NotImplementedError
 
     def sequences(self, subject: int) -> Iterator[Sequence]:
+        """A subject's sequences in the order of their names. Raises InputError naming file and key for a damaged annotation."""
         raise NotImplementedError
 
     def _choose(self, available: list[int]) -> list[int]:
