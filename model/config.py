@@ -38,7 +38,7 @@ NAMED: dict[str, dict] = {
         "train": {"optimizer": "muon", "learning_rate": 6e-3},
         "draw": {"points": 256},
         # A few thousand steps cannot afford the full augmentation (docs/experiments.md).
-        "augment": {"roll_degrees": 10.0, "colour": 0.3, "occlusion": 0.2},
+        "augment": {"roll_degrees": 5.0, "scale": 0.05, "shift": 0.03, "colour": 0.2, "occlusion": 0.0},
     },
     "base": {
         "network": {

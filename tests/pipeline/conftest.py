@@ -1,5 +1,7 @@
 """Costly things that several rooms' tests share."""
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,9 @@ from pipeline.body.model import load_body
 from pipeline.mesh import body_surface
 from pipeline.records import PARAMETER_SIZES, BodyFit, BodyParameters
 from pipeline.skeletons import SMPLX_22
+from pipeline.sources.smpl import FILES, SmplBodies
+
+RINGS, SEGMENTS = 82, 84  # of a sphere with SMPL's 6890 vertices
 
 # Arms through the trunk, a thigh through the belly: axis-angle, radians.
 FOLDED = {
@@ -42,3 +47,32 @@ def folded_body(free_body, make_fit):
     for name, angles in FOLDED.items():
         pose[SMPLX_22.index(name) - 1] = angles
     return free_body.mesh(make_fit(body_pose=pose.ravel()).parameters)[0], free_body.faces
+
+
+@pytest.fixture(scope="session")
+def egg_smpl(tmp_path_factory):
+    """An egg-shaped SMPL: 6890 vertices, closed, joints inside of it, all of it hanging on the pelvis."""
+    folder = tmp_path_factory.mktemp("smpl")
+    polar = np.pi * np.arange(1, RINGS + 1)[:, None] / (RINGS + 1)
+    round_ = 2 * np.pi * np.arange(SEGMENTS) / SEGMENTS
+    sphere = np.stack([np.sin(polar) * np.cos(round_), np.cos(polar) + 0 * round_, -np.sin(polar) * np.sin(round_)], -1).reshape(-1, 3)
+    template = np.concatenate([sphere, [[0, 1, 0], [0, -1, 0]]]) * [0.25, 0.85, 0.2]
+    faces = []
+    for s in range(SEGMENTS):
+        n, last = (s + 1) % SEGMENTS, (RINGS - 1) * SEGMENTS
+        faces += [(6888, s, n), (6889, last + n, last + s)]
+        for r in range(0, last, SEGMENTS):
+            faces += [(r + s, r + SEGMENTS + s, r + SEGMENTS + n), (r + s, r + SEGMENTS + n, r + n)]
+    rng = np.random.default_rng(0)
+    rows = lambda count: rng.dirichlet(np.full(6890, 0.002), count)  # noqa: E731
+    weights = np.zeros((6890, 24))
+    weights[:, 0] = 1
+    parents = np.array([-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21])
+    model = {
+        "v_template": template, "shapedirs": np.zeros((6890, 3, 10)), "posedirs": np.zeros((6890, 3, 207)), "weights": weights,
+        "J_regressor": rows(24), "kintree_table": np.stack([parents, np.arange(24)]), "f": np.array(faces, np.uint32),
+    }
+    for name in FILES.values():
+        (folder / name).write_bytes(pickle.dumps(model, 2))
+    np.save(folder / "regressor.npy", rows(17))
+    return SmplBodies(folder, folder / "regressor.npy")

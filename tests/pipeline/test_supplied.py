@@ -1,6 +1,5 @@
 """Fits that came with the dataset: SMPL-X parameters, and SMPL meshes, in place of a fit of our own."""
 
-import pickle
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -17,48 +16,15 @@ from pipeline.progress import summary
 from pipeline.records import PARAMETER_SIZES, BodyParameters, SmplParameters, View
 from pipeline.shard_format import LATTICE_M
 from pipeline.skeletons import COCO, FIELD_JOINTS
-from pipeline.sources.smpl import FILES, SmplBodies
 from pipeline.stages import crop_joints_2d, find_bodies, shard_views
 from pipeline.supplied import supplied_fit, uses_supplied
 from pipeline.verify import exact_distance
 from tests.pipeline.run_fakes import SETTINGS, cameras, make_instant
 
-RINGS, SEGMENTS = 82, 84  # of a sphere with SMPL's 6890 vertices
-
-
 @pytest.fixture
 def licensed(monkeypatch):
     """The free body taken for a licensed one, so that SMPL-X parameters mean something on it."""
     monkeypatch.setattr(supplying, "_free_sha256", lambda: "another")
-
-
-@pytest.fixture(scope="module")
-def smpl(tmp_path_factory):
-    """An egg-shaped SMPL: 6890 vertices, closed, joints inside of it, all of it hanging on the pelvis."""
-    folder = tmp_path_factory.mktemp("smpl")
-    polar = np.pi * np.arange(1, RINGS + 1)[:, None] / (RINGS + 1)
-    round_ = 2 * np.pi * np.arange(SEGMENTS) / SEGMENTS
-    sphere = np.stack([np.sin(polar) * np.cos(round_), np.cos(polar) + 0 * round_, -np.sin(polar) * np.sin(round_)], -1).reshape(-1, 3)
-    template = np.concatenate([sphere, [[0, 1, 0], [0, -1, 0]]]) * [0.25, 0.85, 0.2]
-    faces = []
-    for s in range(SEGMENTS):
-        n, last = (s + 1) % SEGMENTS, (RINGS - 1) * SEGMENTS
-        faces += [(6888, s, n), (6889, last + n, last + s)]
-        for r in range(0, last, SEGMENTS):
-            faces += [(r + s, r + SEGMENTS + s, r + SEGMENTS + n), (r + s, r + SEGMENTS + n, r + n)]
-    rng = np.random.default_rng(0)
-    rows = lambda count: rng.dirichlet(np.full(6890, 0.002), count)  # noqa: E731
-    weights = np.zeros((6890, 24))
-    weights[:, 0] = 1
-    parents = np.array([-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21])
-    model = {
-        "v_template": template, "shapedirs": np.zeros((6890, 3, 10)), "posedirs": np.zeros((6890, 3, 207)), "weights": weights,
-        "J_regressor": rows(24), "kintree_table": np.stack([parents, np.arange(24)]), "f": np.array(faces, np.uint32),
-    }
-    for name in FILES.values():
-        (folder / name).write_bytes(pickle.dumps(model, 2))
-    np.save(folder / "regressor.npy", rows(17))
-    return SmplBodies(folder, folder / "regressor.npy")
 
 
 def truth(free_body, **changes):
@@ -109,19 +75,19 @@ def test_only_instants_without_a_supplied_fit_are_fitted(free_body, licensed):
     assert asked == [other] and first == "fit of S1/walk/000004" and second.quality.start == "supplied"
 
 
-def test_smpl_ground_truth_is_the_mesh(free_body, free_surface, smpl, tmp_path):
+def test_smpl_ground_truth_is_the_mesh(free_body, free_surface, egg_smpl, tmp_path):
     """Distances and joints are those of the SMPL mesh; the row says so by parameters that are zero."""
     body = SmplParameters("female", np.r_[0.1, 0.4, 0.2, np.zeros(69)], np.zeros(10), np.array([0.1, -0.1, 0.2]))
-    mesh = smpl.mesh("S1/walk/000003", body)
+    mesh = egg_smpl.mesh("S1/walk/000003", body)
     plain = truth(free_body)
     view = plain.views[0]
     points = mesh.field_joints
     instant = replace(plain, views=(view,), supplied=body, joints_3d=points)
     cv2.imwrite(str(tmp_path / view.image_path), np.zeros((100, 100, 3), np.uint8))
     assert uses_supplied(instant, free_body)
-    fit = supplied_fit(instant, free_body, smpl, FitSettings())
+    fit = supplied_fit(instant, free_body, egg_smpl, FitSettings())
     assert fit.quality.start == "supplied" and fit.quality.fit_error_mm < 1e-3 and fit.quality.valid
-    worker = SimpleNamespace(root=tmp_path, settings=SETTINGS, body=free_body, surface=free_surface, smpl=smpl)
+    worker = SimpleNamespace(root=tmp_path, settings=SETTINGS, body=free_body, surface=free_surface, smpl=egg_smpl)
     (row,) = shard_views(worker, instant, fit)
     assert row.fit is None and row.fit_valid and np.allclose(row.fit_joints, row.joints, atol=1e-6)
     vertices = world_to_camera(view.camera, mesh.vertices) @ row.R_crop.T - row.root
@@ -130,10 +96,10 @@ def test_smpl_ground_truth_is_the_mesh(free_body, free_surface, smpl, tmp_path):
     assert near.sum() > 50 and np.abs(row.samples.sdf * LATTICE_M - exact)[near].max() < 2e-4
 
 
-def test_joints_of_images_lie_on_smpl_by_name(smpl):
+def test_joints_of_images_lie_on_smpl_by_name(egg_smpl):
     body = SmplParameters("neutral", np.zeros(72), np.zeros(10), np.array([0, 0, 5.0]))
-    mesh = smpl.mesh("a", body)
-    points = smpl.keypoints(COCO, mesh)
+    mesh = egg_smpl.mesh("a", body)
+    points = egg_smpl.keypoints(COCO, mesh)
     assert np.allclose(points[COCO.index("left_knee")], mesh.joints[4]) and np.allclose(points[0], mesh.vertices[332])
 
 
