@@ -21,6 +21,7 @@ from pipeline.supplied import supplied_fit, uses_supplied
 from pipeline.verify import exact_distance
 from tests.pipeline.run_fakes import SETTINGS, cameras, make_instant
 
+
 @pytest.fixture
 def licensed(monkeypatch):
     """The free body taken for a licensed one, so that SMPL-X parameters mean something on it."""
