@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from pipeline.body.keypoints import keypoint_map
-from pipeline.body.model import BodyModel
+from pipeline.body.model import BodyModel, as_tensors
 from pipeline.fit import parts, rotations, starts
-from pipeline.fit.collisions import STAGES, CollisionPenalty, Spheres, pack_spheres
+from pipeline.fit.collisions import CollisionPenalty, Spheres, pack_spheres
 from pipeline.fit.evidence import build_evidence, refusal
 from pipeline.fit.kinematics import COARSE_JOINTS, N_BETAS, Chain, State
 from pipeline.fit.objective import Objective, Weights
@@ -19,6 +19,7 @@ from pipeline.fit.quality import measure, unseen_names
 from pipeline.fit.settings import FitSettings
 from pipeline.fit.shapes import shared_shape
 from pipeline.fit.solver import Solution, minimise
+from pipeline.fit.untangle import untangle
 from pipeline.records import PARAMETER_SIZES, BodyFit, BodyParameters, Instant, Reject
 from pipeline.skeletons import JOINT_SETS, OPENPOSE_FACE, JointSet
 
@@ -156,11 +157,13 @@ class Fitter:
             found.append((rows, self._from_2d(objective.take(rows), coarse, shape[rows], joint_set)))
         found = found[0][1] if len(found) == 1 else _merge(found)
         if self.settings.interpenetration:
-            apart = objective.with_penalty(self._penalty(chain))
-            for sigma, iterations in STAGES:
-                apart.penalty.sigma = sigma
-                found = replace(found, solution=minimise(apart, found.solution.state, iterations, tolerance=1e-4))
+            skin = lambda state: self._skin(chain, state)  # noqa: E731
+            found = replace(found, solution=untangle(objective, self._penalty(chain), found.solution, skin, self.body.faces))
         return objective, found
+
+    def _skin(self, chain: Chain, state: State) -> np.ndarray:
+        """(B, V, 3) vertices, metres."""
+        return self.body.pose(as_tensors(export_parameters(chain, state)))[0].numpy()
 
     def _penalty(self, chain: Chain) -> CollisionPenalty:
         if self._spheres is None:

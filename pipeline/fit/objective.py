@@ -99,7 +99,11 @@ class Objective:
         """(B,) the objective."""
         posed = self.chain.pose(state)
         cost = self.data_cost(self.chain.points(state, posed)) + self.prior_cost(state)
-        return cost if self.penalty is None else cost + self.penalty.cost(state, posed)
+        return cost if self.penalty is None else cost + self.penalty.cost(state, posed, self.evidence)
+
+    def penalty_cost(self, state: State) -> torch.Tensor:
+        """(B,) what the penalty adds."""
+        return self.penalty.cost(state, self.chain.pose(state), self.evidence)
 
     def data_cost(self, P: torch.Tensor) -> torch.Tensor:
         """(B,) what the points P (B, N, 3) fail to explain."""
@@ -144,7 +148,7 @@ class Objective:
         matrix = (information @ J).reshape(B, -1, J.shape[-1]).transpose(1, 2) @ J.reshape(B, -1, J.shape[-1])
         cost = cost + self._add_priors(state, posed, gradient, matrix)
         if self.penalty is not None:
-            terms = self.penalty.linearise(state, posed, self.free_shape)
+            terms = self.penalty.linearise(state, posed, self.evidence, self.free_shape)
             cost, gradient, matrix = (a + b for a, b in zip((cost, gradient, matrix), terms, strict=True))
         return Normal(cost, gradient, matrix, posed)
 

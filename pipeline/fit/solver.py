@@ -26,6 +26,9 @@ class Solution:
     iterations: torch.Tensor
     converged: torch.Tensor
 
+    def take(self, rows: torch.Tensor) -> "Solution":
+        return Solution(self.state.take(rows), self.cost[rows], self.iterations[rows], self.converged[rows])
+
 
 def minimise(objective: Objective, state: State, iterations: int, tolerance: float, damping: float = FIRST_DAMPING) -> Solution:
     """Minimises the objective from `state`. A row stops when an accepted step lowers its cost by less than `tolerance` of it,

@@ -1,6 +1,7 @@
 """Fits of synthetic persons: recovered, the same alone and in a batch, and bad input refused beside good."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,10 +13,12 @@ from model.metrics import pa_mpjpe
 from pipeline.body.keypoints import keypoint_map
 from pipeline.errors import InputError
 from pipeline.fit import FitSettings, Fitter, rotations
+from pipeline.fit.collisions import CollisionPenalty, pack_spheres
 from pipeline.fit.objective import Objective, Weights
 from pipeline.fit.solver import minimise
+from pipeline.fit.untangle import buried
 from pipeline.records import BodyFit, Reject
-from pipeline.skeletons import JOINT_SETS
+from pipeline.skeletons import JOINT_SETS, SMPLX_22
 
 
 def test_3d_joints_are_fitted_better_than_they_were_measured(free_body, fitter, in_space):
@@ -204,6 +207,42 @@ def test_interpenetration_parts_crossed_legs(free_body):
         pixels.append(fit.quality.reprojection_px[0])
     assert volumes[0] > 0.5 and volumes[1] < 0.2 * volumes[0]
     assert pixels[1] < pixels[0] + 1
+
+
+def test_interpenetration_keeps_batch_mates_apart(free_body):
+    from benchmarks.fit_collisions import crossed_persons
+
+    instants = crossed_persons(free_body, 4)
+    fitter = Fitter(free_body, FitSettings(interpenetration=True))
+    together, (alone,) = fitter.fit(instants), fitter.fit(instants[3:])
+    apart = free_body.mesh(together[3].parameters)[0] - free_body.mesh(alone.parameters)[0]
+    assert np.linalg.norm(apart, axis=1).max() < 1e-5
+
+
+def test_limbs_are_parted_along_the_line_of_sight(free_body):
+    """Each limb to one side, whatever side its spheres are on."""
+    from benchmarks.fit_collisions import CROSSED_LEGS
+
+    plain = CollisionPenalty(free_body, pack_spheres(free_body), tuple(range(22)), False, "cpu", torch.float64)
+    penalty, chain = plain.with_stage(0.01, True), plain.chain
+    state = chain.rest(1)
+    for name, turn in CROSSED_LEGS.items():
+        state.R[0, SMPLX_22.index(name)] = rotations.exp(1.5 * torch.tensor(turn, dtype=torch.float64))
+    sight = torch.nn.functional.normalize(torch.tensor([[0.3, -0.2, 0.9]], dtype=torch.float64), dim=1)
+    across = torch.zeros_like(sight)
+    evidence = SimpleNamespace(R=torch.stack([across, across, sight], 1)[:, None])
+    posed = chain.pose(state)
+    overlap, away = penalty._overlaps(chain.points(state, posed), evidence)
+    pushed = overlap[0][penalty.between] > 0
+    along, limbs = (away[0] @ sight[0])[penalty.between][pushed], penalty.limbs[penalty.between][pushed]
+    assert pushed.sum() > 4 and (along.abs() - 1).abs().max() < 1e-9 and not plain.in_depth
+    assert all(len(along[limbs == pair].round().unique()) == 1 for pair in limbs.unique())
+
+
+def test_buried_is_flesh_inside_other_flesh(free_body, folded_body):
+    rest = free_body.pose({"transl": torch.zeros(1, 3)})[0].numpy()
+    litres = buried(np.concatenate([rest, folded_body[0][None]]), free_body.faces)
+    assert litres[0] < 0.05 and litres[1] > 1
 
 
 def test_parameters_leave_as_axis_angle(monocular_fits):

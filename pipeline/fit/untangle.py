@@ -1,0 +1,78 @@
+"""Ways out of a body's overlap with itself, each tried, the best kept.
+
+Limbs that have crossed through each other sit in a minimum of their own: which way out works depends on the pose, and spheres cannot
+see all that is left (neighbours along a limb and thighs at the crotch may touch). So the results are compared by their cost and by how
+much of the body lies inside another part of it. To stay is one of the ways.
+"""
+
+from collections.abc import Callable
+
+import igl
+import numpy as np
+import torch
+
+from pipeline.fit.collisions import CollisionPenalty
+from pipeline.fit.kinematics import State
+from pipeline.fit.objective import Objective
+from pipeline.fit.solver import Solution, minimise
+
+# Stages (sigma in metres, iterations, in depth?). A light penalty lets limbs slide past each other, instead of stopping at the first
+# sphere in their way; parting them in depth frees those that have crossed.
+WAYS = (
+    ((0.02, 20, False), (0.004, 40, False)),
+    ((0.01, 20, True), (0.004, 40, False)),
+    ((0.005, 30, True), (0.004, 40, False)),
+)
+# A litre of the body inside another part of it costs this much, in units of the objective; and a later way must win by one unit, so
+# that ways that end in the same minimum do not take turns.
+LITRE, CLEARLY = 100.0, 1.0
+# Buried flesh is looked for under every so many vertices, at these depths (metres), each of which stands for a layer so thick.
+EVERY, DEPTHS, LAYER = 4, (0.01, 0.03), 0.02
+
+# States -> meshes: vertices (B, V, 3) metres.
+Skin = Callable[[State], np.ndarray]
+
+
+def untangle(objective: Objective, penalty: CollisionPenalty, solution: Solution, skin: Skin, faces: np.ndarray) -> Solution:
+    """The solution with limbs outside of the body, where that can be had; bodies whose spheres do not overlap stay as they are."""
+    tangled = objective.with_penalty(penalty).penalty_cost(solution.state) > 0
+    rows = tangled.nonzero()[:, 0]
+    if not len(rows):
+        return solution
+    here, start = objective.take(rows), solution.take(rows)
+    best, score = start, torch.full_like(start.cost, torch.inf)
+    for solved in (*(_follow(here, penalty, start.state, way) for way in WAYS), start):
+        reached = here.cost(solved.state) + LITRE * buried(skin(solved.state), faces).to(start.cost)
+        better = reached < score - CLEARLY
+        best, score = _where(better, solved, best), torch.where(better, reached, score)
+    result = solution.take(torch.arange(len(tangled), device=rows.device))
+    result.state.put(rows, best.state)
+    result.cost[rows], result.iterations[rows], result.converged[rows] = best.cost, best.iterations, best.converged
+    return result
+
+
+def _follow(objective: Objective, penalty: CollisionPenalty, state: State, way: tuple) -> Solution:
+    """Minimised stage by stage; the cost is that of the last, penalty included."""
+    for sigma, iterations, in_depth in way:
+        solution = minimise(objective.with_penalty(penalty.with_stage(sigma, in_depth)), state, iterations, tolerance=1e-4)
+        state = solution.state
+    return solution
+
+
+def _where(keep: torch.Tensor, one: Solution, other: Solution) -> Solution:
+    values = (torch.where(keep, getattr(one, name), getattr(other, name)) for name in ("cost", "iterations", "converged"))
+    return Solution(one.state.where(keep, other.state), *values)
+
+
+def buried(vertices: np.ndarray, faces: np.ndarray) -> torch.Tensor:
+    """(B,) litres under the skin, to DEPTHS, that another part of the body fills as well, for bodies (B, V, 3)."""
+    return torch.as_tensor([_buried(v, faces.astype(np.int64)) for v in vertices.astype(np.float64)], dtype=torch.float64)
+
+
+def _buried(vertices: np.ndarray, faces: np.ndarray) -> float:
+    chosen = np.arange(0, len(vertices), EVERY)
+    normals = igl.per_vertex_normals(vertices, faces)[chosen]
+    areas = np.bincount(faces.ravel(), np.repeat(igl.doublearea(vertices, faces) / 6, 3))[chosen]
+    under = np.concatenate([vertices[chosen] - depth * normals for depth in DEPTHS])
+    doubly = igl.fast_winding_number(vertices, faces, under).reshape(len(DEPTHS), -1) > 1.5
+    return float(1000 * LAYER * EVERY * (doubly * areas).sum())
