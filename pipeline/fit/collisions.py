@@ -121,8 +121,9 @@ def _limbs(body: BodyModel, spheres: Spheres) -> np.ndarray:
 class CollisionPenalty:
     """The overlap of a body's spheres as residuals, in units of `sigma` metres.
 
-    in_depth: limbs that overlap are parted along the first camera's line of sight, all of one limb to the side on which most of it is. Spheres that lie deep in each other push every which way; the image fixes where limbs are across it, so depth is
-    where there is room.
+    in_depth: limbs that overlap are parted along the first camera's line of sight, all of one limb to the side on which most of it
+    is. Spheres that lie deep in each other push every which way; the image fixes where limbs are across it, so depth is where there
+    is room.
     """
 
     def __init__(self, body: BodyModel, spheres: Spheres, joints: tuple[int, ...], expression: bool, device: str, dtype: torch.dtype):
