@@ -18,9 +18,9 @@ class FitSettings:
     expected keypoint error as a fraction of the person's height in the image, at least least_noise_px; noise_3d: metres an axis.
     robust: Geman-McClure's c of the last stage, in units of the 2D noise. hands, face: also fit fingers, jaw and expression
     where keypoints of them are given. min_joints, min_confidence: below, an instant is refused or a keypoint ignored.
-    valid_error_mm, valid_reprojection: a fit is valid when its 3D error is below the first, or without 3D when its
-    reprojection error is below the second, a fraction of the person's box. batch: instants fitted at once. shape_frames:
-    instants of a subject from which its shape is solved. device: "cpu" or "cuda".
+    valid_error_mm, valid_reprojection: a fit is valid when its 3D error is within the first, or without 3D when its
+    reprojection error is within the second, a fraction of the crop's side (I2L-MeshNet's 25 mm, and 3 px of 64). batch:
+    instants fitted at once. shape_frames: instants of a subject from which its shape is solved. device: "cpu" or "cuda".
     """
 
     prior: str = "anatomical"
@@ -34,8 +34,8 @@ class FitSettings:
     interpenetration: bool = False
     min_joints: int = 6
     min_confidence: float = 0.05
-    valid_error_mm: float = 60.0
-    valid_reprojection: float = 0.05
+    valid_error_mm: float = 25.0
+    valid_reprojection: float = 3 / 64
     batch: int = 128
     shape_frames: int = 48
     body_height: float = 1.7
