@@ -28,6 +28,7 @@ BODY_SPHERES, HAND_SPHERES = 260, 60
 REST_GAP = 0.02
 _CANDIDATES = 40_000
 _HOLDERS = 24
+_N_LIMBS = 5  # arms, legs and the rest
 _HANDS = (*(SMPLX_55.index(f"{side}_wrist") for side in ("left", "right")), *LEFT_HAND, *RIGHT_HAND)
 
 
@@ -46,8 +47,9 @@ def pack_spheres(body: BodyModel) -> Spheres:
     rng = np.random.default_rng(0)
     points = _interior(vertices, body.faces, rng)
     inside = igl.fast_winding_number(vertices, body.faces.astype(np.int64), points) > 0.5
-    radius = np.where(inside, np.minimum(cKDTree(vertices).query(points)[0], LARGEST_RADIUS), 0)
-    parts = body.weights.numpy().argmax(1)[cKDTree(vertices).query(points)[1]]
+    depth, nearest = cKDTree(vertices).query(points)
+    radius = np.where(inside, np.minimum(depth, LARGEST_RADIUS), 0)
+    parts = body.weights.numpy().argmax(1)[nearest]
     in_hand = np.isin(parts, _HANDS)
     packed = _pack(points, np.where(in_hand, 0, radius), BODY_SPHERES) + _pack(points, np.where(in_hand, radius, 0), HAND_SPHERES)
     centres, radii, part = points[packed], radius[packed], parts[packed]
@@ -135,7 +137,7 @@ class CollisionPenalty:
         first, second = np.where(swap, second, first), np.where(swap, first, second)
         self.first, self.second, self.limbs, self.between = (
             torch.as_tensor(values, device=device)
-            for values in (first, second, 5 * limb[first] + limb[second], limb[first] != limb[second])
+            for values in (first, second, _N_LIMBS * limb[first] + limb[second], limb[first] != limb[second])
         )
         self.reach = radii[self.first] + radii[self.second] + MARGIN
         self.sigma, self.in_depth = 0.004, False
@@ -155,7 +157,7 @@ class CollisionPenalty:
             return overlap, away
         sight = evidence.R[:, 0, 2] if evidence.R.shape[1] else P.new_tensor([[0, 0, 1.0]]).expand(len(P), 3)
         depth = (apart @ sight[..., None])[..., 0]
-        sums = P.new_zeros(2, len(P), 25)
+        sums = P.new_zeros(2, len(P), _N_LIMBS**2)
         sums.index_add_(2, self.limbs, torch.stack([overlap, overlap * depth]))
         touching, behind = sums[..., self.limbs]
         side = torch.where(behind >= 0, 1.0, -1.0).to(P.dtype)

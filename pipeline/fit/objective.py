@@ -125,6 +125,8 @@ class Objective:
         return cost
 
     def linearise(self, state: State) -> Normal:
+        """Gauss-Newton's equations at a state. Parameters in the order of `Chain.retract`: turns of the joints about the instant's
+        axes (radians, all x, then y, then z), shape where it is free, translation (metres)."""
         e, chain = self.evidence, self.chain
         posed = chain.pose(state)
         parts = chain.parts(state, posed)
