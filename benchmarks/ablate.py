@@ -72,10 +72,11 @@ class Look:
     def __init__(self, network: NeuralVotingField, image: Tensor, K: Tensor, side: int):
         self.network, self.config = network, network.config
         self.depth = reference_depth(K, side)
-        features, _, xy, given = network.look(image, self.depth)
+        look = network.look(image, self.depth)
         self.head = network.fields[-1]
-        self.prepared = self.head.prepare(features.pyramids[-1], given, xy)
-        self.scale = network.predict_log_scale(given).exp()
+        self.seen = look.seen
+        self.prepared = self.head.prepare(look.features.pyramids[-1], look.given, look.seen)
+        self.scale = network.predict_log_scale(look.given).exp()
 
     def vote(self, settings: VotingConfig) -> voting.Votes:
         distance, votes = (lambda q: self.head.distance(self.prepared, q)), (lambda q: self.head(self.prepared, q).votes)

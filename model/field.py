@@ -39,12 +39,12 @@ class FieldOutput(NamedTuple):
 
 class Prepared(NamedTuple):
     """What points read. maps: per scale (B, side, side, C), the first layer's answer to every pixel. given: (B, 1, C).
-    xy: (B, 1, J, 2) where the image shows each joint, crop coordinates.
+    seen: (B, 1, J, 3) where the image shows each joint and how deep it should lie, crop coordinates.
     """
 
     maps: list[Tensor]
     given: Tensor
-    xy: Tensor
+    seen: Tensor
 
 
 def read_pixels(features: Tensor, xy: Tensor) -> Tensor:
@@ -102,8 +102,8 @@ class VotingField(nn.Module):
         nn.init.zeros_(self.out.bias)
 
     @torch.no_grad()
-    def start_at_what_is_seen(self, depths: Tensor) -> None:
-        """Direct votes become corrections: of where the heatmaps see each joint, and of its mean depth (J,), crop coordinates.
+    def start_at_what_is_seen(self) -> None:
+        """Direct votes become corrections of what is seen of each joint (nvf.Look).
 
         Without it the last layer must first learn to subtract the point itself, a weight of -1 that takes an optimiser with a
         rate of 1e-3 a thousand steps, and then to repeat the 2D joints, which it does worse than they were.
@@ -112,12 +112,11 @@ class VotingField(nn.Module):
         vectors = self.out.weight.view(-1, self.out.in_features)[1:].unflatten(0, (self.joints, 4))[:, :3]
         first = self.config.hidden[-1]  # where the position starts in the last layer's input
         vectors[:, :, first : first + 3] = -torch.eye(3)
-        self.out.bias[1:].view(self.joints, 4)[:, 2] = depths
 
-    def prepare(self, pyramid: list[Tensor], given: Tensor, xy: Tensor) -> Prepared:
-        """The maps that points read. given: (B, C), the same for every pixel. xy: (B, J, 2) where the heatmaps see the joints."""
+    def prepare(self, pyramid: list[Tensor], given: Tensor, seen: Tensor) -> Prepared:
+        """The maps that points read. given: (B, C), the same for every pixel. seen: (B, J, 3) crop coordinates."""
         maps = [layer(features.permute(0, 2, 3, 1)) for layer, features in zip(self.maps, pyramid, strict=True)]
-        return Prepared(maps, self.given(given)[:, None], xy[:, None])
+        return Prepared(maps, self.given(given)[:, None], seen[:, None])
 
     def hidden(self, prepared: Prepared, q: Tensor) -> Tensor:
         """Input of the last layer at (B, N, 3) crop coordinates."""
@@ -139,7 +138,7 @@ class VotingField(nn.Module):
         x = self.out(self.hidden(prepared, q)).float()
         votes = x[..., 1:].unflatten(-1, (self.joints, 4))
         if self.seen_first:
-            votes = torch.cat([votes[..., :2] + prepared.xy, votes[..., 2:]], -1)
+            votes = torch.cat([votes[..., :3] + prepared.seen, votes[..., 3:]], -1)
         return FieldOutput(x[..., 0].tanh(), votes)
 
     def distance(self, prepared: Prepared, q: Tensor) -> Tensor:

@@ -207,9 +207,9 @@ def field_slice(path: Path, network: torch.nn.Module, views, index: int, cells: 
         "side, along the optical axis": torch.stack([still, down, across], -1),
     }
     with torch.no_grad():
-        features, _, xy, given = network.look(batch.image, reference_depth(batch.K, side))
+        look = network.look(batch.image, reference_depth(batch.K, side))
         head = network.fields[-1]
-        prepared = head.prepare(features.pyramids[-1], given, xy)
+        prepared = head.prepare(look.features.pyramids[-1], look.given, look.seen)
         found = {
             name: head.distance(prepared, q.view(1, -1, 3).to(device)).view(cells, cells).cpu()
             for name, q in planes.items()

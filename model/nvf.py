@@ -2,6 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from model import losses, voting
 from model.dataset import Batch
 from model.field import FieldConfig, Prepared, VotingField
 from model.hourglass import EncoderConfig, Features, build_encoder
+from model.lift import LiftConfig, Lifter, under_other_cameras
 from model.losses import LossConfig
 from model.targets import HALF, TargetConfig, Targets, make_targets, reference_depth, to_canonical
 from model.voting import VotingConfig
@@ -21,6 +23,7 @@ MODELS = ("nvf", "nvf-published", "nosdf", "holistic", "heatmap25d", "volumetric
 @dataclass(frozen=True)
 class NetworkConfig:
     """Everything that shapes a network. model: one of MODELS. crop_px: side of the images it takes, a multiple of 32.
+    lifted: the head starts from the depths that the 2D pose tells (lift.py), not from the mean ones.
     slices: depth slices of the volumetric baseline.
     """
 
@@ -32,6 +35,8 @@ class NetworkConfig:
     targets: TargetConfig = dataclasses.field(default_factory=TargetConfig)
     voting: VotingConfig = dataclasses.field(default_factory=VotingConfig)
     losses: LossConfig = dataclasses.field(default_factory=LossConfig)
+    lifted: bool = True
+    lift: LiftConfig = dataclasses.field(default_factory=LiftConfig)
     slices: int = 16
 
     def __post_init__(self):
@@ -93,6 +98,19 @@ def axis_mean(probability: Tensor, dim: int) -> tuple[Tensor, Tensor]:
     return mean, (marginal * centres.square()).sum(-1) - mean.square()
 
 
+class Look(NamedTuple):
+    """What a network sees in images before its head is asked. features: of the encoder. maps: auxiliary log-heatmaps per stack.
+    seen: (B, J, 3) crop coordinates, where the heatmaps see each joint, and the depth that is lifted from there (without
+    a lifter, the mean depth). given: (B, context) the whole person: made of the encoder's context, of `seen`, and of log D0,
+    which says how strong perspective is and cannot be read from a crop.
+    """
+
+    features: Features
+    maps: list[Tensor]
+    seen: Tensor
+    given: Tensor
+
+
 class PoseNetwork(nn.Module):
     """Encoder, scale head and auxiliary heatmaps. A subclass adds a head: `head_losses` and `decode`."""
 
@@ -108,36 +126,51 @@ class PoseNetwork(nn.Module):
         self.heatmaps = nn.ModuleList([
             nn.Conv2d(self.encoder.channels[0], len(self.joint_set), 1) for _ in range(config.encoder.stacks)
         ])
-        seen = config.encoder.context + 1 + 2 * len(self.joint_set)
+        self.lifter = Lifter(config.lift, len(self.joint_set)) if config.lifted else None
+        seen = config.encoder.context + 1 + 3 * len(self.joint_set)
         self.whole = nn.Sequential(nn.Linear(seen, 256), nn.ReLU(), nn.Linear(256, config.encoder.context), nn.ReLU())
         self.scale_head = nn.Sequential(nn.Linear(config.encoder.context, 64), nn.ReLU(), nn.Linear(64, 1))
 
     def head_losses(
-        self, features: Features, xy: Tensor, given: Tensor, targets: Targets, generator: torch.Generator | None
+        self, features: Features, seen: Tensor, given: Tensor, targets: Targets, generator: torch.Generator | None
     ) -> dict[str, Tensor]:
-        """Named losses of the head, summed over stacks. xy: (B, J, 2) and given: (B, context) of `look`."""
+        """Named losses of the head, summed over stacks. seen: (B, J, 3) and given: (B, context) of `look`."""
         raise NotImplementedError
 
-    def decode(self, features: Features, xy: Tensor, given: Tensor, depth: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    def decode(self, features: Features, seen: Tensor, given: Tensor, depth: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """joints (B, J, 3) in crop coordinates, spread (B, J) m, diagnostics."""
         raise NotImplementedError
 
-    def look(self, image: Tensor, depth: Tensor) -> tuple[Features, list[Tensor], Tensor, Tensor]:
-        """Features, auxiliary log-heatmaps per stack, the joints they see (B, J, 2), and the whole person: (B, context).
-
-        The last is made of the encoder's context, where the heatmaps see the joints in the image, and log D0, which says how
-        strong perspective is and cannot be read from a crop. The 2D pose is learnt early and tells much of depth and scale.
-        """
+    def look(self, image: Tensor, depth: Tensor) -> Look:
+        """What the encoder and the auxiliary heads make of (B, 3, S, S) images; depth: (B,) D0."""
         features = self.encoder(standardise(image))
         maps = [conv(pyramid[0]) for conv, pyramid in zip(self.heatmaps, features.pyramids, strict=True)]
         p = maps[-1].float().flatten(2).softmax(-1).view(maps[-1].shape)
-        xy = torch.stack([axis_mean(p, 3)[0], axis_mean(p, 2)[0]], -1)
-        seen = torch.cat([features.context, xy.flatten(1).to(features.context), depth.to(features.context).log()[:, None] - 1.5], -1)
-        return features, maps, xy, self.whole(seen)
+        (x, across), (y, down) = axis_mean(p, 3), axis_mean(p, 2)
+        xy, blur = torch.stack([x, y], -1), ((across + down) / 2).clamp(min=0).sqrt()
+        z = self.mean_depths().expand(len(xy), -1)
+        if self.lifter is not None:
+            z = z + self.lifter(xy.detach(), blur.detach(), depth)
+        seen = torch.cat([xy, z[..., None]], -1)
+        told = torch.cat([features.context, seen.flatten(1).to(features.context), depth.to(features.context).log()[:, None] - 1.5], -1)
+        return Look(features, maps, seen, self.whole(told))
+
+    def mean_depths(self) -> Tensor:
+        """(J,) crop coordinates: the depths of the mean pose at the mean scale."""
+        return self.mean_pose[:, 2] * (self.log_scale[0].exp() / HALF)
+
+    def lift_loss(self, seen: Tensor, joints: Tensor, targets: Targets, generator: torch.Generator | None) -> Tensor:
+        """L1 in metres of lifted depths, of this batch's views and of its poses under other cameras."""
+        sure = 2 / (self.config.crop_px / 4)  # the heatmaps' labels are Gaussians of one cell
+        others = under_other_cameras(joints, targets, self.joint_set.root_index, sure, self.config.lift, generator)
+        z = self.mean_depths() + self.lifter(others.xy, others.blur, others.depth)
+        here = losses.masked_mean((seen[..., 2] - targets.joints[..., 2]).abs(), targets.joints_valid)
+        return HALF * (here + losses.masked_mean((z - others.z).abs(), others.valid))
 
     def outputs(self) -> list[nn.Module]:
         """Layers whose answers are losses' own: every other matrix is hidden."""
-        return [*self.heatmaps, self.scale_head[-1]]
+        lifting = [] if self.lifter is None else [self.lifter.out]
+        return [*self.heatmaps, self.scale_head[-1], *lifting]
 
     def hidden_matrices(self) -> list[nn.Parameter]:
         """What Muon may orthogonalise."""
@@ -151,10 +184,12 @@ class PoseNetwork(nn.Module):
         """"total" and its named parts, unweighted."""
         self._check(batch.image)
         targets = make_targets(batch, self.config.crop_px, generator)
-        features, maps, xy, given = self.look(batch.image, targets.depth)
-        parts = self.head_losses(features, xy, given, targets, generator)
-        parts["heatmap"] = sum(losses.heatmap_loss(logits, targets) for logits in maps)
-        parts["scale"] = losses.scale_loss(self.predict_log_scale(given), targets)
+        look = self.look(batch.image, targets.depth)
+        parts = self.head_losses(look.features, look.seen, look.given, targets, generator)
+        parts["heatmap"] = sum(losses.heatmap_loss(logits, targets) for logits in look.maps)
+        parts["scale"] = losses.scale_loss(self.predict_log_scale(look.given), targets)
+        if self.lifter is not None:
+            parts["lift"] = self.lift_loss(look.seen, batch.joints, targets, generator)
         total = sum(getattr(self.config.losses, name) * value for name, value in parts.items())
         return {"total": total, **parts}
 
@@ -163,10 +198,10 @@ class PoseNetwork(nn.Module):
         """Joints of crops (B, 3, S, S) in [-1, 1] with intrinsics (B, 3, 3) px; scale: (B,) true s, for comparison only."""
         self._check(image)
         depth = reference_depth(K, self.config.crop_px)
-        features, _, xy, given = self.look(image, depth)
-        q, spread, diagnostics = self.decode(features, xy, given, depth)
+        look = self.look(image, depth)
+        q, spread, diagnostics = self.decode(look.features, look.seen, look.given, depth)
         if scale is None:
-            scale = self.predict_log_scale(given).exp()
+            scale = self.predict_log_scale(look.given).exp()
         canonical = to_canonical(q.float(), depth)
         root = self.joint_set.root_index
         joints = (canonical - canonical[:, root : root + 1]) / scale[:, None, None]
@@ -194,17 +229,17 @@ class NeuralVotingField(PoseNetwork):
         ])
         if config.targets.vote == "direct":
             for head in self.fields:
-                head.start_at_what_is_seen(self.mean_pose[:, 2] * (self.log_scale[0].exp() / HALF))
+                head.start_at_what_is_seen()
 
     def outputs(self) -> list[nn.Module]:
         return [*super().outputs(), *(head.out for head in self.fields)]
 
     def head_losses(
-        self, features: Features, xy: Tensor, given: Tensor, targets: Targets, generator: torch.Generator | None
+        self, features: Features, seen: Tensor, given: Tensor, targets: Targets, generator: torch.Generator | None
     ) -> dict[str, Tensor]:
         parts: dict[str, Tensor] = {}
         for head, pyramid in zip(self.fields, features.pyramids, strict=True):
-            prepared = head.prepare(pyramid, given, xy)
+            prepared = head.prepare(pyramid, given, seen)
             for name, value in self._field_losses(head, prepared, targets, generator).items():
                 parts[name] = parts.get(name, 0) + value
         return parts
@@ -250,9 +285,9 @@ class NeuralVotingField(PoseNetwork):
         near = head.distance(prepared, q).abs().topk(config.voters, dim=1, largest=False).indices
         return voting.rows(q, near)
 
-    def decode(self, features: Features, xy: Tensor, given: Tensor, depth: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    def decode(self, features: Features, seen: Tensor, given: Tensor, depth: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         head = self.fields[-1]
-        prepared = head.prepare(features.pyramids[-1], given, xy)
+        prepared = head.prepare(features.pyramids[-1], given, seen)
         votes = voting.vote(
             lambda q: head.distance(prepared, q), lambda q: head(prepared, q).votes, depth, self.config.targets, self.config.voting
         )

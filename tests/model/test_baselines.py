@@ -7,7 +7,7 @@ import torch
 
 from model.hourglass import EncoderConfig
 from model.nvf import MODELS, axis_mean, build_network
-from model.targets import HALF, TargetConfig, reference_depth
+from model.targets import TargetConfig, reference_depth
 from model.voting import VotingConfig
 from tests.model.field_scenes import make_batch, small_config, statistics
 
@@ -55,7 +55,7 @@ def test_the_mean_pose_needs_no_image():
 
 def test_networks_share_everything_but_the_head():
     torch.manual_seed(0)
-    names = {m: {n for n, _ in network_for(m).named_parameters() if not n.startswith(("heads.", "fields."))}
+    names = {m: {n for n, _ in network_for(m).named_parameters() if not n.startswith(("heads.", "fields.", "lifter."))}
              for m in MODELS if m != "mean_pose"}
     assert all(shared == names["nvf"] for shared in names.values())
 
@@ -95,14 +95,14 @@ def test_the_field_learns_sixteen_images_by_heart():
     torch.testing.assert_close(found.root, batch.root, atol=0.2, rtol=0.05)
 
 
-def test_every_point_votes_for_what_the_heatmaps_see_at_the_start():
+def test_every_point_votes_for_what_is_seen_at_the_start():
     """A field that must first learn to subtract its own position spends its first thousand steps on it."""
     network = network_for("nvf").eval()
     depth = reference_depth(BATCH.K, 64)
-    features, _, xy, given = network.look(BATCH.image, depth)
-    joints = network.decode(features, xy, given, depth)[0]
-    torch.testing.assert_close(joints[..., :2], xy, atol=0.05, rtol=0)
-    torch.testing.assert_close(joints[..., 2], (network.mean_pose[:, 2] / HALF).expand(2, -1), atol=0.08, rtol=0)
+    look = network.look(BATCH.image, depth)
+    joints = network.decode(look.features, look.seen, look.given, depth)[0]
+    torch.testing.assert_close(joints[..., :2], look.seen[..., :2], atol=0.05, rtol=0)
+    torch.testing.assert_close(joints[..., 2], look.seen[..., 2], atol=0.08, rtol=0)
 
 
 @pytest.mark.parametrize("wrong", [{"model": "pose"}, {"crop_px": 100}, {"joint_set": "lsp"},

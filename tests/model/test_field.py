@@ -42,7 +42,7 @@ def test_depth_code_tells_depths_apart_at_every_octave():
 def test_field_has_a_bounded_distance_and_a_vote_for_each_joint(config):
     field = VotingField(config, (8, 16, 32), given=5, joints=17)
     pyramid = [torch.randn(2, c, s, s) for c, s in ((8, 16), (16, 8), (32, 4))]
-    prepared = field.prepare(pyramid, torch.randn(2, 5), torch.zeros(2, 17, 2))
+    prepared = field.prepare(pyramid, torch.randn(2, 5), torch.zeros(2, 17, 3))
     q = torch.rand(2, 30, 3) * 2 - 1
     output = field(prepared, q)
     assert output.votes.shape == (2, 30, 17, 4)
@@ -55,7 +55,7 @@ def test_field_has_a_bounded_distance_and_a_vote_for_each_joint(config):
 def test_a_point_sees_its_own_depth():
     field = VotingField(FieldConfig(), (8, 16, 32), given=5, joints=17)
     pyramid = [torch.randn(1, c, s, s) for c, s in ((8, 16), (16, 8), (32, 4))]
-    prepared = field.prepare(pyramid, torch.randn(1, 5), torch.zeros(1, 17, 2))
+    prepared = field.prepare(pyramid, torch.randn(1, 5), torch.zeros(1, 17, 3))
     q = torch.tensor([[[0.1, 0.2, -0.3], [0.1, 0.2, 0.3]]])
     near, far = field.hidden(prepared, q)[0]
     assert (near - far).abs().mean() > 0.1 * near.abs().mean()

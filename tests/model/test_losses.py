@@ -62,8 +62,8 @@ def test_where_votes_are_trained_does_not_tell_the_pose():
         batch = make_batch(2, 64, seed=seed)
         batch = replace(batch, image=torch.zeros_like(batch.image), K=make_batch(2, 64).K)
         targets = make_targets(batch, 64)
-        features, _, xy, given = network.look(batch.image, targets.depth)
-        prepared = network.fields[0].prepare(features.pyramids[0], given, xy)
+        look = network.look(batch.image, targets.depth)
+        prepared = network.fields[0].prepare(look.features.pyramids[0], look.given, look.seen)
         asked.append(network._ask_where(network.fields[0], prepared, targets, torch.Generator().manual_seed(0)))
     assert torch.equal(*asked)
     spread = torch.rand(2, 4096, 3) * 2 - 1
