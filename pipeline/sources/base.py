@@ -117,7 +117,7 @@ def load_json(path: Path) -> dict:
     return typed(content, dict, path, "the whole file")
 
 
-_TYPE_NAMES = {dict: "an object", list: "a list", int: "a whole number"}
+_TYPE_NAMES = {dict: "an object", list: "a list", int: "a whole number", str: "a text"}
 
 
 def typed(value, kind: type, path: Path, where: str):
