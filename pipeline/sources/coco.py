@@ -136,6 +136,9 @@ class Coco(Source):
         if fit is not None:
             fit = typed(fit, dict, Path(SMPL_FITS if self.smpl else SMPLX_FITS), str(person["id"]))
             camera, supplied = _supplied(fit, width, height, key)
+            f = camera.K[[0, 1], [0, 1]]
+            if not (np.isfinite(camera.K).all() and (f > 0).all()):
+                return f"{image_path}: the camera of the supplied fit is none (finite numbers, focal lengths above 0)"
         view = View(
             id=f"{key}/0", camera_id="0", camera=camera, image_path=image_path, box=box,
             joints_2d=np.where(seen[:, None], keypoints[:, :2], 0.0), confidence=seen.astype(np.float64),

@@ -257,6 +257,6 @@ def open_human36m(
 
 def _subject_number(subject: int | str) -> int:
     text = str(subject).upper().removeprefix("S")
-    if not text.isdigit():
+    if not text.isdecimal():
         raise InputError(f"{subject!r} is not a subject of Human3.6M; write S9 or 9.")
     return int(text)

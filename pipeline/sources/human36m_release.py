@@ -112,7 +112,7 @@ def _read_mapping(mapping: ElementTree.Element, path: Path) -> dict[int, dict[tu
     known = {f"S{subject}" for subject in SUBJECTS}
     sequences: dict[int, dict[tuple[int, int], str]] = {}
     for row in rows[1:]:
-        if len(row) < 3 or not (row[0].isdigit() and row[1].isdigit()) or int(row[0]) not in ACTIONS:
+        if len(row) < 3 or not (row[0].isdecimal() and row[1].isdecimal()) or int(row[0]) not in ACTIONS:
             continue  # action 1 is _ALL; further rows are no sequences
         for subject, name in zip(subjects, row[2:], strict=False):
             if subject in known and name:

@@ -130,6 +130,22 @@ def test_neural_annot_fits_come_with_their_camera(tmp_path):
         read(tmp_path)
 
 
+@pytest.mark.parametrize("camera", [
+    {"focal": [float("nan"), 700.0], "princpt": [50.0, 37.5]}, {"focal": [700.0, 0.0], "princpt": [50.0, 37.5]},
+    {"focal": [700.0, -710.0], "princpt": [50.0, 37.5]}, {"focal": [700.0, 710.0], "princpt": [float("inf"), 37.5]},
+])
+def test_a_supplied_fit_whose_camera_is_none_rejects_its_person(tmp_path, camera):
+    dataset(tmp_path, [person(1, 785), person(2, 785)], part="train2017")
+    parameters = {"root_pose": [0.1] * 3, "body_pose": [0.4] * 63, "shape": [0.5] * 10, "trans": [0.6, 0.7, 8.0],
+                  "jaw_pose": [0.1] * 3, "expr": [0.2] * 10}
+    path = tmp_path / "annotations" / "MSCOCO_train_SMPLX_all_NeuralAnnot.json"
+    path.write_text(json.dumps({"1": {"smplx_param": parameters, "cam_param": camera}}))
+    instants, source = read(tmp_path)
+    assert [i.id for i in instants] == ["train2017/000000000785/2"]
+    (reject,) = source.rejects
+    assert reject.key == "train2017/000000000785/1" and "the camera of the supplied fit is none" in reject.reason
+
+
 def test_smplifyx_fits_are_smpl_despite_their_name(tmp_path):
     dataset(tmp_path, [person(1, 785)], part="train2017")
     (tmp_path / "annotations" / "coco_smplifyx_train.json").write_text("{}")

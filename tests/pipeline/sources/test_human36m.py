@@ -111,6 +111,7 @@ def test_subjects_without_published_poses_are_refused(annotated_root):
     refuses(annotated_root, "no subject S2 ", subjects=("S2",))
     refuses(annotated_root, "has no files of S5", subjects=("S5",))
     refuses(annotated_root, "'bob' is not a subject", subjects=("bob",))
+    refuses(annotated_root, "'S²' is not a subject", subjects=("S²",))
     refuses(annotated_root, "every_test is -3", every_test=-3)
     refuses(annotated_root, "no option colour; it takes subjects, every_train", colour="red")
 
@@ -323,6 +324,12 @@ def test_json_cut_in_the_middle(editable):
         ("data", lambda d: d["annotations"][0].update(keypoints_vis=[True] * 16), "keypoints_vis has 16 numbers"),
         ("joint_3d", lambda d: d["2"]["1"]["5"].pop(), "2/1/5 has 16 x 3 numbers, expected 17 x 3"),
         ("joint_3d", lambda d: d["2"].pop("1"), "no key 2/1"),
+        ("data", lambda d: d["images"][2].update(subject=9), "data.json: the image 2 is of subject 9, the file of S1"),
+        ("data", lambda d: d["images"][2].update(subject="1"), "the image 2 is of subject 1, the file of S1"),
+        ("data", lambda d: [i.update(cam_idx=5) for i in d["images"][:11]], "subject1_camera.json has no camera 5"),
+        ("camera", lambda d: d.update({"5": d["4"]}), "subject1_camera.json: '5' is not a camera number; expected '1' to '4'"),
+        ("camera", lambda d: d.update({"²": d["4"]}), "'²' is not a camera number"),
+        ("camera", lambda d: d.update({"01": d["4"]}), "'01' is not a camera number"),
         ("camera", lambda d: d.pop("3"), "subject1_camera.json has no camera 3"),
         ("camera", lambda d: d["2"].pop("t"), "has no key 2/t"),
         ("camera", lambda d: d["2"].update(f=[0, 1]), "camera 2 is not a calibrated camera"),
@@ -382,6 +389,16 @@ def test_a_bad_view_is_rejected_and_the_run_goes_on(editable, part, change, reas
     (reject,) = source.rejects
     assert reject.reason.endswith(reason) and reject.stage == "read" and reject.key.endswith("/1")
     assert len(instants[reject.key[:-2]].views) == 3 and len(instants) == 5
+
+
+def test_annotations_of_images_that_are_not_listed_are_counted(editable):
+    root, edit = editable
+    edit(1, "data", lambda d: d["annotations"].append(d["annotations"][0] | {"id": 10**6, "image_id": 10**6}))
+    source = open_source("human36m", root, subjects=[1])
+    assert len(ids(source)) == 5
+    (reject,) = source.rejects
+    assert reject.key == "Human36M_subject1_data.json/annotations/1000000"
+    assert reject.reason.endswith("an annotation names an image that is not listed")
 
 
 def test_joints_that_are_nan_or_absent_reject_the_instant(editable):
