@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import torch
 
+from pipeline.body.keypoints import with_joint_regressor
 from pipeline.body.model import BodyModel, load_body, move_body
 from pipeline.camera import Crop, make_crop, pixel_rays, project_pinhole, warp_to_crop, world_to_camera
 from pipeline.errors import InputError
@@ -104,6 +105,10 @@ def _worker(context: str) -> Worker:
         raise InputError(
             f"the body model {values['body']} changed since the run was planned; use --overwrite or restore it"
         )
+    regressor = values["joint_regressor"]
+    body = with_joint_regressor(body, Path(regressor) if regressor else None)
+    if body.joint_regressor_sha256 != header.config["joint_regressor"]:
+        raise InputError(f"the joint regressor {regressor} changed since the run was planned; use --overwrite or restore it")
     betas = {name: np.array(values) for name, values in values["betas"].items()}
     smpl = SmplBodies(*map(Path, values["smpl"])) if values["smpl"] else None
     fitter = Fitter(body, settings.fit)
