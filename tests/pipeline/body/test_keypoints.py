@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.body_joints import differences, posed_joints
 from pipeline.body.keypoints import keypoint_map, with_joint_regressor
 from pipeline.errors import InputError
 from pipeline.skeletons import HUMAN36M, JOINT_SETS, OPENPOSE_FACE
@@ -60,6 +61,17 @@ def test_human36m_has_the_proportions_of_its_skeleton(body):
         a, b = (points[HUMAN36M.index(name)] for name in bone)
         assert abs(np.linalg.norm(a - b) - length) < 30, bone
     np.testing.assert_allclose((points[HUMAN36M.index("left_hip")] + points[HUMAN36M.index("right_hip")]) / 2, points[0], atol=1)
+
+
+def test_the_systematic_difference_to_the_bodys_own_joints_is_as_documented(body):
+    """docs/body.md has the table; here a few bodies of it."""
+    table = differences(*posed_joints(body, 32))
+    documented = {
+        "pelvis": (52.8, 4.7), "left_hip": (69.3, 4.9), "neck": (13.0, 4.3), "left_shoulder": (28.2, 8.3), "left_knee": (0, 0),
+    }
+    for joint, (constant, rest) in documented.items():
+        assert abs(table[joint]["constant"] - constant) < 3 and abs(table[joint]["rest_mean"] - rest) < 2, joint
+    assert abs(table["mean"]["root_relative_mean"] - 45.7) < 3
 
 
 def test_users_regressor_replaces_the_definition(body, posed, tmp_path):
