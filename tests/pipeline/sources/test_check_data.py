@@ -116,6 +116,17 @@ def test_data_that_do_not_belong_together(annotated_root):
     assert "less than 0.3 m" in found(instant=replace(instant, joints_3d=instant.joints_3d / 1000))
 
 
+def test_json_whose_t_is_the_camera_centre_is_flagged(captured):
+    """An old converter writes T of R (X - T); every loader, and the distributed JSON, has t = -R T of R X + t."""
+    for path in (captured / "annotations").glob("*_camera.json"):
+        cameras = json.loads(path.read_text())
+        for camera in cameras.values():
+            camera["t"] = (-np.array(camera["R"]).T @ camera["t"]).tolist()
+        path.write_text(json.dumps(cameras))
+    code, report = run("human36m", captured)
+    assert code == 1 and any("are R and t world -> camera?" in problem for problem in report["problems"])
+
+
 def test_a_picture_that_cannot_be_written(captured):
     source = open_source("human36m", captured)
     with pytest.raises(InputError, match="unknown kind"):

@@ -6,9 +6,11 @@ import cv2
 import numpy as np
 import pytest
 
+from pipeline.camera import make_crop, warp_to_crop
 from pipeline.errors import InputError
-from pipeline.skeletons import COCO
+from pipeline.skeletons import COCO, HUMAN36M
 from pipeline.sources import open_source
+from pipeline.stages import crop_joints_2d
 
 
 def person(identity, image_id, visibility=None, **changes):
@@ -94,6 +96,21 @@ def test_crowds_and_people_without_keypoints_are_skipped_not_rejected(tmp_path):
     assert source.skipped["not all twelve body joints labelled"] == 1
     with pytest.raises(InputError, match="people is 'tall'; choose one of labelled, complete"):
         read(tmp_path, people="tall")
+
+
+def test_truncated_people_are_kept_with_what_the_image_shows_of_them(tmp_path):
+    """The legs below the image's border: not labelled, so not seen. The box ends at the border, its crop goes on in black."""
+    seen = [2] * 11 + [0] * 6
+    dataset(tmp_path, [person(1, 785, seen, bbox=[20.0, 30.0, 60.0, 45.0])])
+    (instant,), source = read(tmp_path)
+    (view,) = instant.views
+    assert view.confidence.tolist() == [1] * 11 + [0] * 6 and not view.joints_2d[11:].any() and not source.rejects
+    crop = make_crop(view.camera, view.box, 64, 80)
+    pixels, valid = crop_joints_2d(view, instant.joint_set, crop)
+    gone = {"pelvis", *(f"{side}_{joint}" for side in ("left", "right") for joint in ("hip", "knee", "ankle"))}
+    assert not valid[HUMAN36M.indices(tuple(gone))].any() and valid[HUMAN36M.index("left_wrist")]
+    image = warp_to_crop(np.full((75, 100, 3), 128, np.uint8), view.camera, crop)
+    assert image[40].any() and not image[-1].any()
 
 
 def test_train_and_val_are_the_training_and_validation_splits(tmp_path):

@@ -12,7 +12,7 @@ from pipeline.errors import InputError
 from pipeline.images import read_image
 from pipeline.skeletons import HUMAN36M
 from pipeline.sources import open_source
-from pipeline.sources.human36m import ACTIONS, INTRINSICS
+from pipeline.sources.human36m import ACTIONS, CAMERA_NAMES, INTRINSICS
 from pipeline.sources.human36m_release import BODY_17, read_metadata, read_poses
 
 
@@ -169,6 +169,53 @@ def test_rotation_of_metadata_equals_the_published_formula(tmp_path, capture, ma
     assert np.allclose(camera.R, Rx @ Ry @ Rz, atol=1e-12)
 
 
+# fx fy cx cy k1 k2 k3 p1 p2 of cameras 1 to 4, as metadata.xml prints them.
+CALIBRATION = """
+1145.04940458804 1143.78109572365 512.541504956548 515.4514869776 -0.207098910824901 0.247775183068982 -0.00307515035078854 \
+-0.00142447157470321 -0.000975698859470499
+1149.67569986785 1147.59161666764 508.848621645943 508.064917088557 -0.194213629607385 0.240408539138292 0.00681997559022603 \
+-0.0027408943961907 -0.001619026613787
+1149.14071676148 1148.7989685676 519.815837182153 501.402658888552 -0.208338188251856 0.255488007488945 -0.00246049749891915 \
+-0.000759999321030303 0.00148438698385668
+1145.51133842318 1144.77392807652 514.968197319863 501.882018537695 -0.198384093827848 0.218323676298049 -0.00894780704152122 \
+-0.00181336200488089 -0.000587205583421232
+"""
+
+
+def test_calibration_is_that_of_metadata_xml():
+    rows = [line.split() for line in CALIBRATION.strip().splitlines()]
+    assert {k: tuple(map(float, row)) for k, row in enumerate(rows, start=1)} == INTRINSICS
+    assert list(CAMERA_NAMES.values()) == ["54138969", "55011271", "58860488", "60457274"]
+
+
+def test_videopose3d_lists_the_tangential_terms_the_other_way_round():
+    """Its `tangential_distortion` is [p2, p1]; taken as [p1, p2] it moves the corners of the image."""
+    theirs = {1: (-0.0009757, -0.0014245), 2: (-0.0016190, -0.0027409), 3: (0.0014844, -0.0007600), 4: (-0.0005872, -0.0018134)}
+    for number, (p2, p1) in theirs.items():
+        fx, fy, cx, cy, *distortion = INTRINSICS[number]
+        assert np.allclose(distortion[3:], [p1, p2], rtol=0, atol=1e-7)
+        corner = np.array([-0.44, 0.44])
+        swapped = distort(corner, np.array([*distortion[:3], p2, p1]))
+        assert np.abs((swapped - distort(corner, np.array(distortion))) * [fx, fy]).max() > 0.1
+
+
+def test_images_are_distorted_and_boxes_are_not(annotated_root):
+    """In one view: 2D joints lie where the lens puts them, the annotated box is about their pinhole projections."""
+    instant = next(open_source("human36m", annotated_root).instants())
+    view = instant.views[0]
+    X = world_to_camera(view.camera, instant.joints_3d)
+    pinhole = X[:, :2] / X[:, 2:] * view.camera.K[[0, 1], [0, 1]] + view.camera.K[:2, 2]
+    assert view.confidence.all() and np.allclose(view.joints_2d, project(view.camera, X), rtol=0, atol=1e-9)
+    assert 0.1 < np.abs(view.joints_2d - pinhole).max() < 4
+
+    def box(pixels):
+        side = 1.2 * (np.ptp(pixels, axis=0) - 1)
+        return np.r_[(pixels.min(0) + pixels.max(0) - 1 - side) / 2, side]
+
+    assert np.allclose(view.box, box(pinhole), rtol=0, atol=1e-9)
+    assert np.abs(view.box - box(view.joints_2d)).max() > 0.1
+
+
 def test_distortion_is_human36ms_own_and_not_opencvs(annotated_root):
     """ProjectPointRadial.m, written out for one point at a time; OpenCV's formula differs by more than a tenth of a
     pixel."""
@@ -207,6 +254,22 @@ def test_image_size_is_the_frames_own(released_root):
     for view in instant.views[:2]:
         image = read_image(released_root, view.image_path, (view.camera.width, view.camera.height))
         assert image.mean() == pytest.approx(40, abs=4)
+
+
+def test_d3_positions_mono_universal_is_never_read(editable_release):
+    """Camera coordinates on a skeleton of everyman's limb lengths: no ground truth, also where nothing else is there."""
+    before = [instant.joints_3d for instant in open_source("human36m", editable_release).instants()]
+    folder = editable_release / "S8" / "MyPoseFeatures"
+    for name in ("D3_Positions_mono_universal", "D3_Positions_mono", "D2_Positions"):
+        (folder / name).mkdir()
+        for path in (folder / "D3_Positions").glob("*.cdf"):
+            (folder / name / path.name).write_bytes(b"no CDF")
+            (folder / name / f"{path.stem}.54138969.cdf").write_bytes(b"no CDF")
+    source = open_source("human36m", editable_release)
+    assert np.array_equal([instant.joints_3d for instant in source.instants()], before)
+    assert not any("mono" in name or "D2_" in name for name in source.fingerprint())
+    shutil.rmtree(folder / "D3_Positions")
+    refuses(editable_release, "has no S\\*/MyPoseFeatures/D3_Positions")
 
 
 def test_frames_come_from_the_video_by_number(released_root):

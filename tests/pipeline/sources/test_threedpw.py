@@ -209,6 +209,41 @@ def test_with_smpl_files_the_ground_truth_is_the_body(tmp_path, smpl):
     assert {"SMPL_MALE.pkl", "SMPL_FEMALE.pkl", "J_regressor_h36m_correct.npy"} <= source.fingerprint().keys()
 
 
+def test_rest_pelvis_of_another_gender_does_not_move_root_relative_joints(tmp_path, smpl):
+    """To camera axes by parameters: R' = R R_root, t' = R trans + t - J0 + R J0. 3DMPPE takes J0 of the neutral body with the
+    gendered mesh: everything shifts alike, relative to the root nothing changes. Here points are moved, and no J0 is needed."""
+    folder, template = smpl
+    data = track()
+    dataset(tmp_path, {("test", "walk"): data})
+    instants, source = read(tmp_path, smpl=folder, regressor=folder / "J_regressor_h36m_correct.npy")
+    instant = next(i for i in instants if i.id == "walk/1/00003")  # female, twice as large as the male
+    camera, body = instant.views[0].camera, instant.supplied
+    turned = body.pose.copy()
+    turned[:3] = (Rotation.from_matrix(camera.R) * Rotation.from_rotvec(body.pose[:3])).as_rotvec()
+    beta = np.array([0, 0.01 * body.betas[0], 0])
+    found = []
+    for size in (2, 1):  # J0 of the female body, and of another
+        J0 = size * template[0] + beta
+        moved = camera.R @ body.trans + camera.t - J0 + camera.R @ J0
+        found.append(source.smpl.joints(body.gender, turned[None], body.betas, moved[None])[0])
+    ours = world_to_camera(camera, instant.joints_3d)
+    assert np.abs(found[0] - ours).max() < 1e-5
+    assert np.abs(found[1] - ours).max() > 0.01, "the whole body lies elsewhere"
+    assert np.abs((found[1] - found[1][0]) - (ours - ours[0])).max() < 1e-5
+
+
+@pytest.mark.parametrize("poses2d", ["zeros", "nan", "none"])
+def test_all_zero_poses2d_exclude_nobody(tmp_path, poses2d):
+    """Zeros where OpenPose found less than six joints: only the protocol of the ECCV 2020 challenge drops those frames."""
+    value = {"zeros": [np.zeros((N, 3, 18))], "nan": [np.full((N, 3, 18), np.nan)], "none": None}[poses2d]
+    data = track(1, poses2d=value)
+    if value is None:
+        del data["poses2d"]
+    dataset(tmp_path, {("test", "walk"): data})
+    instants, source = read(tmp_path)
+    assert [i.frame for i in instants] == list(range(N)) and not source.skipped and not source.rejects
+
+
 def test_betas_of_300_numbers_are_cut_to_ten(tmp_path):
     data = track()
     dataset(tmp_path, {("test", "walk"): data})
