@@ -56,6 +56,11 @@ class Source:
 
     def instants(self) -> Iterator[Instant]:
         """Sampled instants with their split, sorted by id. Faulty items go to `rejects`."""
+        for part in self.parts().values():
+            yield from part
+
+    def parts(self) -> dict[str, Iterator[Instant]]:
+        """`instants` in pieces by name (subjects, sequences, files), in order: where one cannot be read, the others can."""
         raise NotImplementedError
 
     def group(self, instant: Instant) -> str:

@@ -93,13 +93,13 @@ class AnnotatedHuman36m(Human36m):
         files += self.smpl.files if self.smpl else []
         return sorted(path for path in [*files, self.root / SYNTHETIC_MARK] if path.exists())
 
-    def instants(self) -> Iterator[Instant]:
+    def parts(self) -> dict[str, Iterator[Instant]]:
         self.notices = [
             f"{path.name} holds parameters of SMPL, not of SMPL-X: they are not read without the options smpl and "
             "regressor."
             for path in (self.path(subject, "smpl_param") for subject in self.subjects) if path.exists() and not self.smpl
         ]
-        return super().instants()
+        return super().parts()
 
     def sequences(self, subject: int) -> Iterator[Sequence]:
         cameras = read_cameras(self.path(subject, "camera"))

@@ -97,7 +97,7 @@ class ThreeDPW(Source):
         """3DMPPE's annotations of a split, and NeuralAnnot's fits by their ids."""
         return self.root / f"3DPW_{split}.json", self.root / f"3DPW_{split}_SMPLX_NeuralAnnot.json"
 
-    def instants(self) -> Iterator[Instant]:
+    def parts(self) -> dict[str, Iterator[Instant]]:
         self.skipped.clear()
         self.notices.clear()
         if self.smpl is None:
@@ -105,13 +105,18 @@ class ThreeDPW(Source):
                 "Without SMPL files the ground truth is jointPositions (SMPL's 24 joints); the 3dpw-14j protocol "
                 "needs smpl and regressor."
             )
-        fits = {split: {} if self.smpl else read_fits(*self._fit_files(split)) for split in SPLITS}
-        for name in sorted(self.files, key=lambda name: f"{name}/"):
-            split, path = self.files[name]
-            track = read_track(path, name)
-            size = self._image_size(name)
-            for person in range(len(track.genders)):
-                yield from self._person(track, person, split, size, fits[split])
+        fits: dict[str, dict] = {}
+        return {name: self._sequence(name, fits) for name in sorted(self.files, key=lambda name: f"{name}/")}
+
+    def _sequence(self, name: str, fits: dict[str, dict]) -> Iterator[Instant]:
+        """fits: of the splits that were read so far."""
+        split, path = self.files[name]
+        if split not in fits:
+            fits[split] = {} if self.smpl else read_fits(*self._fit_files(split))
+        track = read_track(path, name)
+        size = self._image_size(name)
+        for person in range(len(track.genders)):
+            yield from self._person(track, person, split, size, fits[split])
 
     def _image_size(self, name: str) -> tuple[int, int]:
         """(width, height) of a sequence, from its first image; (0, 0) where it has none."""
