@@ -1,4 +1,7 @@
-"""A user's regressor of Human3.6M's joints, from the command line to shards: fits aim at its joints and are judged by them."""
+"""A user's regressor of Human3.6M's joints, from the command line to shards: fits aim at its joints and are judged by them.
+
+Fits to these joints are 1 to 2 mm off; fits of the built-in joints to them would be 8 mm off.
+"""
 
 import hashlib
 import json
@@ -82,7 +85,7 @@ def test_shards_have_its_joints_and_say_whose_they_are(root, regressor, tmp_path
         view = reader.read_view(row)
         vertices = body_once().mesh(reader.read_body(row))[0]
         assert np.abs(rows @ vertices - view["fit_joints"]).max() < 1e-5
-        assert view["fit_valid"] and view["fit_error_mm"] < 8
+        assert view["fit_valid"] and view["fit_error_mm"] < 3
         checked += 1
     assert checked == 4
 
@@ -101,7 +104,7 @@ def test_fit_command_and_the_run_that_takes_its_fits(root, regressor, tmp_path):
     result = CliRunner().invoke(fit, arguments, catch_exceptions=False)
     report = json.loads(result.stdout)
     assert report["joint_regressor"] == hashlib.sha256(regressor.read_bytes()).hexdigest()
-    assert report["valid"] == 2 and report["fit_error_mm"]["max"] < 8
+    assert report["valid"] == 2 and report["fit_error_mm"]["max"] < 3
     with pytest.raises(InputError, match="made with the joint regressor [0-9a-f]{12}, this run has the built-in joints"):
         make_shards(root, tmp_path / "out", fits_from=tmp_path / "fits")
     body = with_joint_regressor(body_once(), regressor)
