@@ -10,6 +10,8 @@ import click
 @click.argument("root", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--body", "body_file", type=click.Path(path_type=Path), help="A licensed SMPLX_*.npz in place of the free body.")
+@click.option("--joint-regressor", type=click.Path(path_type=Path),
+              help="A regressor (17 x vertices) of Human3.6M's joints on the body, .npy or .npz; the built-in joints by default.")
 @click.option("--limit", type=click.IntRange(min=1), help="Fit so many instants, spread evenly over the source.")
 @click.option("--prior", default="anatomical", show_default=True, help="Pose prior: anatomical, l2, angle, gmm, vposer.")
 @click.option("--prior-file", type=click.Path(path_type=Path), help="gmm_08.pkl or a VPoser checkpoint.")
@@ -25,8 +27,8 @@ import click
 @click.option("--overwrite", is_flag=True, help="Replace fits that are already in OUT.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON and nothing else.")
 @click.pass_context
-def command(context, source: str, root: Path, out: Path, body_file: Path | None, limit: int | None,
-            focal: float | None, options: tuple[str, ...], threads: int, vertices: bool, pkl: bool,
+def command(context, source: str, root: Path, out: Path, body_file: Path | None, joint_regressor: Path | None,
+            limit: int | None, focal: float | None, options: tuple[str, ...], threads: int, vertices: bool, pkl: bool,
             overwrite: bool, as_json: bool, **settings):
     """Fit the body model to every instant of SOURCE in ROOT; write OUT/fits.h5, OUT/report.json and OUT/report.html.
 
@@ -36,6 +38,7 @@ def command(context, source: str, root: Path, out: Path, body_file: Path | None,
     from rich.console import Console
     from rich.progress import Progress
 
+    from pipeline.body.keypoints import with_joint_regressor
     from pipeline.body.model import load_body
     from pipeline.errors import InputError
     from pipeline.fit.settings import FitSettings
@@ -48,7 +51,7 @@ def command(context, source: str, root: Path, out: Path, body_file: Path | None,
     if threads:
         torch.set_num_threads(threads)
     reader = open_source(source, root, **({"focal": focal} | parse_options(source, options)))
-    body = load_body(body_file)
+    body = with_joint_regressor(load_body(body_file), joint_regressor)
     try:
         out.mkdir(parents=True, exist_ok=True)
         (out / "fits.h5.tmp").write_bytes(b"")

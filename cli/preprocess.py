@@ -12,6 +12,8 @@ import click
 @click.argument("root", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--body", type=click.Path(path_type=Path), help="A licensed SMPLX_*.npz in place of the free body.")
+@click.option("--joint-regressor", type=click.Path(path_type=Path),
+              help="A regressor (17 x vertices) of Human3.6M's joints on the body, .npy or .npz; the built-in joints by default.")
 @click.option("--workers", type=int, show_default="number of cores", help="Processes; 0 works in this one.")
 @click.option("--scheduler", help="Address of a Dask scheduler (tcp://...), or 'slurm' to submit --workers jobs.")
 @click.option("--offsets", type=click.Choice(["voters", "dense", "derive"]), default="voters", show_default=True,
@@ -31,8 +33,8 @@ import click
 @click.option("--seed", default=0, show_default=True, help="Of the field points.")
 @click.option("--overwrite", is_flag=True, help="Remove the run that OUT holds.")
 @click.option("--append", is_flag=True, help="Add the subjects that the run in OUT lacks.")
-def command(source, root, out, body, workers, scheduler, offsets, subjects, limit, every_test, final, focal, options,
-            fits_from, crop_px, jpeg_quality, pool, shard_instants, seed, overwrite, append):
+def command(source, root, out, body, joint_regressor, workers, scheduler, offsets, subjects, limit, every_test, final, focal,
+            options, fits_from, crop_px, jpeg_quality, pool, shard_instants, seed, overwrite, append):
     """Turn the dataset in ROOT into shards of training data in OUT.
 
     SOURCE is human36m, threedpw, coco or openpose. The same command again continues an interrupted run. Exit code 1
@@ -54,7 +56,7 @@ def command(source, root, out, body, workers, scheduler, offsets, subjects, limi
         sampling=SamplingSettings(pool=pool),
     )
     request = Request(
-        source, root, out, body, tuple(subjects.split(",")) if subjects else None,
+        source, root, out, body, joint_regressor, tuple(subjects.split(",")) if subjects else None,
         {"every_test": every_test, "final": final, "focal": focal} | parse_options(source, options), settings, limit,
         fits_from, overwrite, append,
     )

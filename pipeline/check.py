@@ -3,6 +3,7 @@ together."""
 
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +24,7 @@ PICTURES, TILE = 12, 320
 HUMAN36M_TRAIN = {5: 312188}
 HUMAN36M_TEST = {64: 8695, 1: 548819}
 HUMAN36M_TEST_CAMERA_4 = {64: 2181, 5: 27558}
+THREEDPW_SEQUENCES = {"train": 24, "validation": 12, "test": 24}
 
 
 @dataclass
@@ -38,21 +40,24 @@ class Counts:
 class Survey:
     """What was found. subjects: by name, "" where the source knows none. sampled_instants: after sampling. by_split:
     sampled views. cameras: sampled views by (split, camera). spread: sampled instants, evenly over the source, for a
-    closer look."""
+    closer look. unreadable: parts of the source that could not be read to their end, and why."""
 
     subjects: dict[str, Counts] = field(default_factory=dict)
     sampled_instants: int = 0
     by_split: Counter = field(default_factory=Counter)
     cameras: Counter = field(default_factory=Counter)
     spread: list[Instant] = field(default_factory=list)
+    unreadable: dict[str, InputError] = field(default_factory=dict)
 
 
 def check_source(source: Source, picture: Path | None = None) -> dict:
     """The report of `nvf-cli check-data`, JSON-able. picture: where a contact sheet is written. Raises InputError
-    where the source cannot be read as a whole."""
+    where no part of the source can be read."""
     started = time.perf_counter()
     survey = take_survey(source)
-    problems = _reject_problems(source) + _count_problems(source, survey) + look_closer(source, survey.spread)
+    problems = _part_problems(survey) + _reject_problems(source) + _count_problems(source, survey)
+    problems += look_closer(source, survey.spread)
+    _note_sequences(source)
     if not survey.sampled_instants:
         problems.insert(0, "nothing is left to use")
     if picture is not None and survey.spread:
@@ -82,8 +87,8 @@ def empty_report(source: str, root: Path, problem: str) -> dict:
 
 def take_survey(source: Source) -> Survey:
     """Runs through the source once, keeping every 2^k-th instant so that at most LOOKED_AT are held."""
-    survey, stride = Survey(), 1
-    for k, instant in enumerate(source.instants()):
+    survey, stride, parts = Survey(), 1, source.parts()
+    for k, instant in enumerate(_readable(parts, survey.unreadable)):
         survey.sampled_instants += 1
         survey.by_split[instant.split] += len(instant.views)
         survey.subjects.setdefault(source.group(instant), Counts()).sampled += len(instant.views)
@@ -93,11 +98,40 @@ def take_survey(source: Source) -> Survey:
             survey.spread.append(instant)
             if len(survey.spread) > LOOKED_AT:
                 survey.spread, stride = survey.spread[::2], 2 * stride
+    if parts and len(survey.unreadable) == len(parts) and not survey.sampled_instants:
+        raise next(iter(survey.unreadable.values()))
     for name, (instants, views) in source.annotated.items():
         counts = survey.subjects.setdefault(name, Counts())
         counts.instants, counts.views = instants, views
     survey.subjects = dict(sorted(survey.subjects.items()))
     return survey
+
+
+def _readable(parts: dict[str, Iterator[Instant]], unreadable: dict[str, InputError]) -> Iterator[Instant]:
+    """The instants of all parts; a part that ends in an error goes to `unreadable`, and the next one follows."""
+    for name, part in parts.items():
+        try:
+            yield from part
+        except InputError as error:
+            unreadable[name] = error
+
+
+def _part_problems(survey: Survey) -> list[str]:
+    """A file that several parts share is told once."""
+    names: dict[str, list[str]] = {}
+    for name, error in survey.unreadable.items():
+        names.setdefault(str(error), []).append(name)
+    return [f"{', '.join(parts)} cannot be read: {error}" for error, parts in names.items()]
+
+
+def _note_sequences(source: Source) -> None:
+    """A folder with other numbers of sequences than 3DPW has is no fault: it may be a part of it on purpose."""
+    if source.name != "threedpw":
+        return
+    found = Counter(split for split, _ in source.files.values())
+    if any(found[split] != known for split, known in THREEDPW_SEQUENCES.items()):
+        counts = ", ".join(f"{found[split]} of {known} {split}" for split, known in THREEDPW_SEQUENCES.items())
+        source.notices.append(f"Not all of 3DPW: {counts} sequences are there.")
 
 
 def _reasons(source: Source) -> Counter:
@@ -121,7 +155,7 @@ def _count_problems(source: Source, survey: Survey) -> list[str]:
     """Where a recorded Human3.6M with all its subjects has other numbers of views than everyone's."""
     if source.name != "human36m" or not source.real:
         return []
-    options, found = source.options, set(survey.subjects)
+    options, found = source.options, set(survey.subjects) - set(survey.unreadable)
     test = {"test, 4 cameras": (HUMAN36M_TEST, survey.by_split["test"])}
     test["test, camera 4"] = (HUMAN36M_TEST_CAMERA_4, survey.cameras["test", "4"])
     expected = []
@@ -134,7 +168,7 @@ def _count_problems(source: Source, survey: Survey) -> list[str]:
     missing = [s for s in ("S1", "S5", "S6", "S7", "S8", "S9", "S11") if s not in found]
     if missing and options.subjects is None:
         source.notices.append(
-            f"{', '.join(missing)} are not there: counts of their splits are not compared with the known ones."
+            f"{', '.join(missing)} are not there, or not readable: counts of their splits are not compared with the known ones."
         )
     return [
         f"{name}: {count} views, Human3.6M has {known}; protocols will refuse the set without --allow-partial"

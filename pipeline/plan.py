@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.body.keypoints import with_joint_regressor
 from pipeline.body.model import BodyModel, load_body
 from pipeline.errors import InputError
 from pipeline.fit import FitSettings, Fitter, fits_file
@@ -70,12 +71,14 @@ class PreprocessSettings:
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked for. options: of the source. subjects: None for all. fits_from: folder of a `fit` run."""
+    """What the user asked for. joint_regressor: file of Human3.6M's joints on the body, None for the built-in ones. options: of the
+    source. subjects: None for all. fits_from: folder of a `fit` run."""
 
     source: str
     root: Path
     out: Path
     body: Path | None = None
+    joint_regressor: Path | None = None
     subjects: tuple[str, ...] | None = None
     options: dict = field(default_factory=dict)
     settings: PreprocessSettings = field(default_factory=PreprocessSettings)
@@ -106,7 +109,7 @@ def make_plan(request: Request) -> Plan:
     work."""
     previous = previous_run(request.out, request.append, request.overwrite)
     source = open_source(request.source, request.root, **_source_options(request, previous))
-    body = load_body(request.body)
+    body = with_joint_regressor(load_body(request.body), request.joint_regressor)
     fits = read_fits(request.fits_from, body) if request.fits_from else None
     plan = {
         "config": describe(request, body), "inputs": source.fingerprint(), "subjects": _subjects(request, previous),
@@ -122,7 +125,8 @@ def make_plan(request: Request) -> Plan:
     run = plan | {
         "format": FORMAT, "version": VERSION, "run_id": previous["run_id"] if previous else secrets.token_hex(8),
         "state": "running", "source": request.source, "root": str(request.root.resolve()), "code_commit": code_commit(),
-        "joint_set": FIELD_JOINTS.name, "body_path": str(request.body.resolve()) if request.body else None,
+        "joint_set": FIELD_JOINTS.name, "body_path": _absolute(request.body),
+        "joint_regressor_path": _absolute(request.joint_regressor),
         "betas": _solve_betas(request, previous, body, everything, layout, by_id), "layout": layout,
         "shards": previous["shards"] if previous else [], "failed": [],
         "supplied": 0 if fits else sum(len(by_id[i].views) for ids in layout for i in ids if uses_supplied(by_id[i], body)),
@@ -141,6 +145,7 @@ def describe(request: Request, body: BodyModel) -> dict:
     return {
         "source": request.source, "options": {k: v for k, v in sorted(request.options.items()) if v},
         "limit": request.limit, "body": {"name": body.name, "sha256": body.sha256}, "joint_set": FIELD_JOINTS.name,
+        "joint_regressor": body.joint_regressor_sha256,
         "crop": {"crop_px": settings.crop_px, "size": settings.size, "jpeg_quality": settings.jpeg_quality},
         "fit": plain(asdict(settings.fit)), "sampling": plain(asdict(settings.sampling)),
         "fits_from": fits_print(request.fits_from), "seed": settings.seed, "shard_instants": settings.shard_instants,
@@ -201,7 +206,7 @@ def _write_jobs(request: Request, run: dict, layout: list[list[str]], by_id: dic
         clear_leftovers(request.out)
         (request.out / PLAN_FOLDER).mkdir()
         context = {
-            "root": run["root"], "body": run["body_path"],
+            "root": run["root"], "body": run["body_path"], "joint_regressor": run["joint_regressor_path"],
             "header": asdict(shard_header(run)), "settings": asdict(request.settings), "betas": run["betas"],
             "smpl": _smpl_files(request.options),
         }
@@ -216,9 +221,14 @@ def _write_jobs(request: Request, run: dict, layout: list[list[str]], by_id: dic
         ) from error
 
 
+def _absolute(path: Path | None) -> str | None:
+    """Where a file is, for workers that run elsewhere."""
+    return str(path.resolve()) if path else None
+
+
 def _smpl_files(options: dict) -> list[str] | None:
-    """Folder of the user's SMPL files and the regressor, absolute: workers may run elsewhere."""
-    return [str(Path(options[name]).resolve()) for name in ("smpl", "regressor")] if options.get("smpl") else None
+    """Folder of the user's SMPL files and the regressor."""
+    return [_absolute(Path(options[name])) for name in ("smpl", "regressor")] if options.get("smpl") else None
 
 
 def given_fit(fits: dict[str, BodyFit], instant_id: str) -> BodyFit | Reject:

@@ -15,17 +15,20 @@ class JointSet:
     """Named joints in a fixed order.
 
     names: J joint names. parents: J indices of parents, -1 for the top of a tree. root: name of the joint that root-relative
-    coordinates are relative to (None where the set has no 3D root).
+    coordinates are relative to (None where the set has no 3D root). elsewhere: those of a body model's joints that lie some
+    centimetres from where markers and annotators have the joint of the same name.
     """
 
     name: str
     names: tuple[str, ...]
     parents: tuple[int, ...]
     root: str | None = None
+    elsewhere: tuple[str, ...] = ()
 
     def __post_init__(self):
         assert len(self.names) == len(self.parents) == len(set(self.names)), self.name
         assert self.root is None or self.root in self.names, self.name
+        assert set(self.elsewhere) <= set(self.names), self.name
 
     def __len__(self) -> int:
         return len(self.names)
@@ -62,15 +65,18 @@ def mirror_name(name: str) -> str:
 
 
 def match_joints(source: JointSet, target: JointSet) -> tuple[np.ndarray, np.ndarray]:
-    """Joints that both sets name: (indices into source, indices into target), in target order."""
-    shared = [name for name in target.names if name in source.names]
+    """Joints that both sets name and have at the same place: (indices into source, indices into target), in target order."""
+    apart = set(source.elsewhere) ^ set(target.elsewhere)
+    shared = [name for name in target.names if name in source.names and name not in apart]
     return source.indices(tuple(shared)), target.indices(tuple(shared))
 
 
-def _joint_set(name: str, tree: list[tuple[str, str | None]], root: str | None = None) -> JointSet:
+def _joint_set(
+    name: str, tree: list[tuple[str, str | None]], root: str | None = None, elsewhere: tuple[str, ...] = ()
+) -> JointSet:
     names = tuple(joint for joint, _ in tree)
     parents = tuple(-1 if parent is None else names.index(parent) for _, parent in tree)
-    return JointSet(name, names, parents, root)
+    return JointSet(name, names, parents, root, elsewhere)
 
 
 # Human3.6M's 17 joints in the order of 3DMPPE / I2L-MeshNet; the root is the pelvis. "spine" is their Torso (H36M Spine1),
@@ -121,14 +127,18 @@ _SMPLX_HANDS = [
     for side in ("left", "right") for finger in _FINGERS for k in (1, 2, 3)
 ]
 
+# Its hips are the thigh bones' heads, its shoulders the arm's (`pipeline.body.keypoints` has Human3.6M's on the same body).
+_SMPLX_ELSEWHERE = ("pelvis", "left_hip", "right_hip", "neck", "left_shoulder", "right_shoulder")
+
 # The 22 body joints of SMPL-X, and all 55 of its kinematic tree.
-SMPLX_22 = _joint_set("smplx_22", _SMPLX_BODY, root="pelvis")
+SMPLX_22 = _joint_set("smplx_22", _SMPLX_BODY, "pelvis", _SMPLX_ELSEWHERE)
 SMPLX_55 = _joint_set(
-    "smplx_55", _SMPLX_BODY + [("jaw", "head"), ("left_eye", "head"), ("right_eye", "head")] + _SMPLX_HANDS, root="pelvis"
+    "smplx_55", _SMPLX_BODY + [("jaw", "head"), ("left_eye", "head"), ("right_eye", "head")] + _SMPLX_HANDS, "pelvis",
+    _SMPLX_ELSEWHERE,
 )
 # SMPL's 24 joints (3DPW's `jointPositions`).
 SMPL_24 = _joint_set(
-    "smpl_24", _SMPLX_BODY + [("left_hand", "left_wrist"), ("right_hand", "right_wrist")], root="pelvis"
+    "smpl_24", _SMPLX_BODY + [("left_hand", "left_wrist"), ("right_hand", "right_wrist")], "pelvis", _SMPLX_ELSEWHERE
 )
 
 _OPENPOSE_FINGERS = ("thumb", "index", "middle", "ring", "pinky")

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import torch
 
+from pipeline.body.keypoints import with_joint_regressor
 from pipeline.body.model import BodyModel, load_body, move_body
 from pipeline.camera import Crop, make_crop, pixel_rays, project_pinhole, warp_to_crop, world_to_camera
 from pipeline.errors import InputError
@@ -104,6 +105,10 @@ def _worker(context: str) -> Worker:
         raise InputError(
             f"the body model {values['body']} changed since the run was planned; use --overwrite or restore it"
         )
+    regressor = values["joint_regressor"]
+    body = with_joint_regressor(body, Path(regressor) if regressor else None)
+    if body.joint_regressor_sha256 != header.config["joint_regressor"]:
+        raise InputError(f"the joint regressor {regressor} changed since the run was planned; use --overwrite or restore it")
     betas = {name: np.array(values) for name, values in values["betas"].items()}
     smpl = SmplBodies(*map(Path, values["smpl"])) if values["smpl"] else None
     fitter = Fitter(body, settings.fit)
@@ -135,7 +140,8 @@ def shard_views(worker: Worker, instant: Instant, fit: BodyFit | Reject) -> Iter
     """The rows of one instant, and what was left out of it.
 
     An instant with 3D joints of its own stays when its fit or mesh fails: `fit_valid` is then False, its samples are
-    zeros and the reject says so.
+    zeros and the reject says so. Where those lack the pelvis (SMPL's lies elsewhere) only a valid fit knows the root, and
+    the instant goes with the fit.
     """
     body = solve_body(worker, instant, fit)
     root = FIELD_JOINTS.root_index
@@ -217,8 +223,8 @@ def shard_view(
 
 
 def field_joints(instant: Instant, mesh: BodyMesh | None) -> tuple[np.ndarray, np.ndarray]:
-    """(J, 3) metres in the instant's frame, and (J,) where each is from: the dataset where it has that joint in 3D,
-    else the mesh."""
+    """(J, 3) metres in the instant's frame, and (J,) where each is from: the dataset where it has that very joint in 3D
+    (SMPL's hip is not Human3.6M's), else the mesh."""
     joints = np.zeros((J, 3)) if mesh is None else np.array(mesh.field_joints, np.float64)
     source = np.full(J, NO_JOINT if mesh is None else FIT_JOINT, np.uint8)
     if instant.joints_3d is not None:

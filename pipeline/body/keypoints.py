@@ -4,7 +4,9 @@ Every joint is a weighted sum of the model's 55 joints and of some of its vertic
 on where a hip is, so a joint set's joints are not simply those of the model with the same name.
 """
 
-from dataclasses import dataclass
+import hashlib
+import zipfile
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -13,7 +15,6 @@ import torch
 from smplx.vertex_ids import vertex_ids
 
 from pipeline.body.model import BodyModel
-from pipeline.body.reader import read_plain_arrays
 from pipeline.errors import InputError
 from pipeline.skeletons import HUMAN36M, JOINT_SETS, OPENPOSE_FACE, SMPLX_55, JointSet
 
@@ -30,7 +31,7 @@ LANDMARK_VERTICES = {
 # Human3.6M's joints as (weight, SMPL-X joint or feature) sums. Their skeleton (bone lengths in its metadata: hips 133 mm to each side,
 # thigh 443, shank 454, pelvis to spine 233, to neck 257, to head 121, to its top 115, neck to shoulder 151) differs from a body
 # model's: hips above and outside the thigh bones' heads, shoulders inside the arm's. These sums give its proportions on the free
-# body and nearly so on SMPL-X. For published numbers use the field's usual regressor file instead.
+# body and nearly so on SMPL-X. For published numbers use the field's usual regressor file instead (`with_joint_regressor`).
 HUMAN36M_JOINTS = {
     "pelvis": ((0.3, "left_hip"), (0.3, "right_hip"), (0.4, "spine1")),
     "spine": ((0.5, "spine2"), (0.5, "spine3")),
@@ -69,18 +70,14 @@ class KeypointMap:
         return torch.from_numpy(self.joint_weights), torch.from_numpy(self.vertex_weights), torch.from_numpy(self.vertex_ids)
 
 
-def keypoint_map(body: BodyModel, joint_set: str | JointSet, regressor_file: Path | None = None) -> KeypointMap:
-    """Where each joint of a set lies on this body.
-
-    joint_set: a set of `skeletons.JOINT_SETS` or its name. regressor_file: a user's (17, V) regressor for Human3.6M's joints in
-    place of the built-in definition, .npy or .npz.
-    """
+def keypoint_map(body: BodyModel, joint_set: str | JointSet) -> KeypointMap:
+    """Where each joint of a set lies on this body. joint_set: a set of `skeletons.JOINT_SETS` or its name."""
     if isinstance(joint_set, str):
         if joint_set not in JOINT_SETS:
             raise InputError(f"Unknown joint set '{joint_set}'; choose one of {', '.join(JOINT_SETS)}.")
         joint_set = JOINT_SETS[joint_set]
-    if regressor_file is not None:
-        return regressor_map(body, joint_set, Path(regressor_file))
+    if joint_set is HUMAN36M and body.joint_regressor is not None:
+        return regressor_map(body.joint_regressor)
     if joint_set is OPENPOSE_FACE:
         return face_map(body)
     rows = [joint_row(body, joint_set, name) for name in joint_set.names]
@@ -146,33 +143,45 @@ def face_map(body: BodyModel) -> KeypointMap:
     return compose(OPENPOSE_FACE, rows)
 
 
-def regressor_map(body: BodyModel, joint_set: JointSet, path: Path) -> KeypointMap:
-    """A user's joint regressor: one row a joint over all vertices, rows summing to one."""
+def regressor_map(regressor: np.ndarray) -> KeypointMap:
+    """Human3.6M's joints by a regressor (17, V) over the vertices."""
+    ids = np.flatnonzero(np.abs(regressor).max(0) > 0)
+    zeros = np.zeros((len(HUMAN36M), len(SMPLX_55)), np.float32)
+    return KeypointMap(HUMAN36M, zeros, ids, regressor[:, ids].astype(np.float32), np.ones(len(HUMAN36M), bool))
+
+
+def with_joint_regressor(body: BodyModel, path: Path | None) -> BodyModel:
+    """The body with a user's regressor of Human3.6M's joints: one row a joint over all vertices, rows summing to one, as .npy or
+    an .npz with `J_regressor`. None leaves the body as it is."""
+    if path is None:
+        return body
     regressor = read_regressor(path)
-    wanted = (len(joint_set), body.n_vertices)
+    wanted = (len(HUMAN36M), body.n_vertices)
     if regressor.shape != wanted:
         raise InputError(
-            f"The joint regressor {path} has shape {regressor.shape}, but {joint_set.name} on this body ({body.name}) needs {wanted}. "
+            f"The joint regressor {path} has shape {regressor.shape}, but {HUMAN36M.name} on this body ({body.name}) needs {wanted}. "
             "A regressor made for SMPL (6890 vertices) does not fit SMPL-X (10475), nor either the free body."
         )
     sums = regressor.sum(1)
     if not np.isfinite(regressor).all() or np.abs(sums - 1).max() > 0.05:
         raise InputError(f"The rows of the joint regressor {path} sum to {sums.min():.3f} .. {sums.max():.3f}; each must sum to one.")
-    ids = np.flatnonzero(np.abs(regressor).max(0) > 0)
-    weights = (regressor[:, ids] / sums[:, None]).astype(np.float32)
-    zeros = np.zeros((len(joint_set), len(SMPLX_55)), np.float32)
-    return KeypointMap(joint_set, zeros, ids, weights, np.ones(len(joint_set), bool))
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return replace(body, joint_regressor=regressor / sums[:, None], joint_regressor_sha256=digest)
 
 
 def read_regressor(path: Path) -> np.ndarray:
-    """(J, V) float64 from an .npy, or from the one array of an .npz."""
-    if path.suffix.lower() == ".npz":
-        arrays = read_plain_arrays(path, ("J_regressor",))
-        return arrays["J_regressor"].astype(np.float64)
+    """(J, V) float64 from an .npy, or from `J_regressor` of an .npz. Nothing is unpickled."""
     try:
         regressor = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"The joint regressor {path} cannot be read as a plain .npy array ({error}).") from error
+        if isinstance(regressor, np.lib.npyio.NpzFile):
+            with regressor as archive:
+                regressor = archive["J_regressor"]
+    except FileNotFoundError:
+        raise InputError(f"There is no joint regressor at {path}; name the file, or leave the option out.") from None
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"The joint regressor {path} cannot be read as a plain .npy array, or an .npz with J_regressor ({error})."
+        ) from error
     if regressor.dtype.kind not in "fiu" or regressor.ndim != 2:
         raise InputError(
             f"The joint regressor {path} is {regressor.dtype} {regressor.shape}; it must be a (joints, vertices) array of numbers."

@@ -38,7 +38,8 @@ class BodyModel:
 
     layer: the same body as an `smplx.SMPLX` (hands flat at zero, no PCA). faces: (F, 3) int64. parents: (55,) int, -1 at the root.
     v_template: (V, 3) metres. shapedirs, exprdirs: (V, 3, 10) metres per unit. posedirs: (486, 3 V) metres, None when all zero.
-    J_regressor: (55, V). weights: (V, 55). Tensors are float32 on the CPU and must not be changed.
+    J_regressor: (55, V). weights: (V, 55). Tensors are float32 on the CPU and must not be changed. joint_regressor: (17, V) float64,
+    the user's, for Human3.6M's joints in place of the built-in definition; joint_regressor_sha256: of its file.
     """
 
     name: str
@@ -54,6 +55,8 @@ class BodyModel:
     weights: torch.Tensor
     joint_template: torch.Tensor   # (55, 3) metres, rest joints at zero betas
     joint_shapedirs: torch.Tensor  # (55, 3, 20) metres per unit of beta or expression
+    joint_regressor: np.ndarray | None = None
+    joint_regressor_sha256: str | None = None
 
     @property
     def n_vertices(self) -> int:

@@ -1,8 +1,9 @@
 """fits.h5: fitted bodies on disk, one row an instant; and SMPLify-X's own result files.
 
-Attributes: format, version, source, joint_set, body_name, body_sha256, `frame` ("world" where the source has extrinsics, else
-"camera"), flat_hand_mean=True, use_pca=False. Datasets of N rows: id, the SMPL-X parameters by name (axis-angle, radians;
-transl in metres), joints (N, 55, 3) metres, vertices (N, V, 3) if asked for, quality. `rejects/` holds id, stage and reason.
+Attributes: format, version, source, joint_set, body_name, body_sha256, joint_regressor_sha256 ("" for the built-in joints),
+`frame` ("world" where the source has extrinsics, else "camera"), flat_hand_mean=True, use_pca=False. Datasets of N rows: id,
+the SMPL-X parameters by name (axis-angle, radians; transl in metres), joints (N, 55, 3) metres, vertices (N, V, 3) if asked for,
+quality. `rejects/` holds id, stage and reason.
 """
 
 import pickle
@@ -17,6 +18,7 @@ import numpy as np
 from pipeline.body.model import BodyModel, as_tensors
 from pipeline.errors import InputError
 from pipeline.records import PARAMETER_SIZES, BodyFit, BodyParameters, FitQuality, Reject
+from pipeline.skeletons import HUMAN36M
 
 FORMAT = "nvf-fits"
 VERSION = 1
@@ -35,7 +37,7 @@ class FitsWriter:
         text = h5py.string_dtype()
         self.file.attrs.update({
             "format": FORMAT, "version": VERSION, "body_name": body.name, "body_sha256": body.sha256,
-            "flat_hand_mean": True, "use_pca": False, **attributes,
+            "joint_regressor_sha256": body.joint_regressor_sha256 or "", "flat_hand_mean": True, "use_pca": False, **attributes,
         })
         self._make("id", (), text)
         for name, size in PARAMETER_SIZES.items():
@@ -121,6 +123,17 @@ def _check(path: Path, file: h5py.File, body: BodyModel | None) -> None:
             f"The fits in {path} were made with the body {file.attrs['body_name']} ({file.attrs['body_sha256'][:12]}), not with "
             f"{body.name} ({body.sha256[:12]}); give that body with --body, or fit again."
         )
+    if body is not None and file.attrs["joint_set"] == HUMAN36M.name:
+        theirs, ours = file.attrs.get("joint_regressor_sha256") or None, body.joint_regressor_sha256
+        if theirs != ours:
+            raise InputError(
+                f"The fits in {path} were made with {_regressor_name(theirs)}, this run has {_regressor_name(ours)}; give the "
+                "same --joint-regressor, or fit again."
+            )
+
+
+def _regressor_name(sha256: str | None) -> str:
+    return f"the joint regressor {sha256[:12]}" if sha256 else "the built-in joints"
 
 
 def _read_rows(file: h5py.File) -> dict[str, BodyFit]:

@@ -125,7 +125,7 @@ def summarise(tally: Tally, rejects: list[Reject], settings: FitSettings, body: 
         "fit_error_mm": percentiles(tally.errors_mm), "reprojection_px": percentiles(tally.reprojection_px),
         "iterations": percentiles(tally.iterations), "starts": dict(tally.starts.most_common()),
         "unseen": dict(tally.unseen.most_common()),
-        "body": {"name": body.name, "sha256": body.sha256},
+        "body": {"name": body.name, "sha256": body.sha256}, "joint_regressor": body.joint_regressor_sha256,
         "settings": {name: str(value) if isinstance(value, Path) else value for name, value in asdict(settings).items()},
     }
 

@@ -56,6 +56,11 @@ class Source:
 
     def instants(self) -> Iterator[Instant]:
         """Sampled instants with their split, sorted by id. Faulty items go to `rejects`."""
+        for part in self.parts().values():
+            yield from part
+
+    def parts(self) -> dict[str, Iterator[Instant]]:
+        """`instants` in pieces by name (subjects, sequences, files), in order: where one cannot be read, the others can."""
         raise NotImplementedError
 
     def group(self, instant: Instant) -> str:
@@ -117,7 +122,7 @@ def load_json(path: Path) -> dict:
     return typed(content, dict, path, "the whole file")
 
 
-_TYPE_NAMES = {dict: "an object", list: "a list", int: "a whole number"}
+_TYPE_NAMES = {dict: "an object", list: "a list", int: "a whole number", str: "a text"}
 
 
 def typed(value, kind: type, path: Path, where: str):

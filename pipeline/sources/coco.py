@@ -58,8 +58,8 @@ class Coco(Source):
         if smpl is not None or regressor is not None:
             from pipeline.sources.smpl import open_smpl  # loads torch, which a mere look at the dataset does not need
             self.smpl = open_smpl(smpl, regressor)
-        self.parts = [part for part in FILES if self._path(part).exists()]
-        if not self.parts:
+        self.files = [part for part in FILES if self._path(part).exists()]
+        if not self.files:
             raise InputError(
                 f"{self.root} has no annotations/person_keypoints_train2017.json nor person_keypoints_val2017.json. "
                 "Give the folder that holds MSCOCO's annotations/ and image folders."
@@ -69,19 +69,18 @@ class Coco(Source):
         return self.root / "annotations" / f"person_keypoints_{part}.json"
 
     def annotation_files(self) -> list[Path]:
-        files = [self._path(part) for part in self.parts]
-        if "train2017" in self.parts:
+        files = [self._path(part) for part in self.files]
+        if "train2017" in self.files:
             files += [self.root / SMPL_FITS, *self.smpl.files] if self.smpl else [self.root / SMPLX_FITS]
         return sorted(path for path in files if path.exists())
 
     def group(self, instant: Instant) -> str:
         return instant.id.split("/")[0]
 
-    def instants(self) -> Iterator[Instant]:
+    def parts(self) -> dict[str, Iterator[Instant]]:
         self.skipped.clear()
         self.notices.clear()
-        for part in self.parts:  # "train2017" sorts before "val2017"
-            yield from self._part(part)
+        return {part: self._part(part) for part in self.files}  # "train2017" sorts before "val2017"
 
     def _part(self, part: str) -> Iterator[Instant]:
         path = self._path(part)
@@ -136,6 +135,9 @@ class Coco(Source):
         if fit is not None:
             fit = typed(fit, dict, Path(SMPL_FITS if self.smpl else SMPLX_FITS), str(person["id"]))
             camera, supplied = _supplied(fit, width, height, key)
+            f = camera.K[[0, 1], [0, 1]]
+            if not (np.isfinite(camera.K).all() and (f > 0).all()):
+                return f"{image_path}: the camera of the supplied fit is none (finite numbers, focal lengths above 0)"
         view = View(
             id=f"{key}/0", camera_id="0", camera=camera, image_path=image_path, box=box,
             joints_2d=np.where(seen[:, None], keypoints[:, :2], 0.0), confidence=seen.astype(np.float64),

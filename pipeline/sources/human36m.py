@@ -158,11 +158,13 @@ class Human36m(Source):
             return False
         return True
 
-    def instants(self) -> Iterator[Instant]:
+    def parts(self) -> dict[str, Iterator[Instant]]:
         self.skipped.clear()
-        for subject in self.subjects:
-            for sequence in self.sequences(subject):
-                yield from self._sequence_instants(sequence)
+        return {f"S{subject}": self._subject_instants(subject) for subject in self.subjects}
+
+    def _subject_instants(self, subject: int) -> Iterator[Instant]:
+        for sequence in self.sequences(subject):
+            yield from self._sequence_instants(sequence)
 
     def _sequence_instants(self, sequence: Sequence) -> Iterator[Instant]:
         split = self.options.split(sequence.subject)
@@ -257,6 +259,6 @@ def open_human36m(
 
 def _subject_number(subject: int | str) -> int:
     text = str(subject).upper().removeprefix("S")
-    if not text.isdigit():
+    if not text.isdecimal():
         raise InputError(f"{subject!r} is not a subject of Human3.6M; write S9 or 9.")
     return int(text)

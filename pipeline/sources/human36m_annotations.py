@@ -32,6 +32,7 @@ from pipeline.sources.base import (
 )
 from pipeline.sources.human36m import (
     ACTIONS,
+    CAMERA_NAMES,
     SUBJECTS,
     Human36m,
     Human36mOptions,
@@ -92,13 +93,13 @@ class AnnotatedHuman36m(Human36m):
         files += self.smpl.files if self.smpl else []
         return sorted(path for path in [*files, self.root / SYNTHETIC_MARK] if path.exists())
 
-    def instants(self) -> Iterator[Instant]:
+    def parts(self) -> dict[str, Iterator[Instant]]:
         self.notices = [
             f"{path.name} holds parameters of SMPL, not of SMPL-X: they are not read without the options smpl and "
             "regressor."
             for path in (self.path(subject, "smpl_param") for subject in self.subjects) if path.exists() and not self.smpl
         ]
-        return super().instants()
+        return super().parts()
 
     def sequences(self, subject: int) -> Iterator[Sequence]:
         cameras = read_cameras(self.path(subject, "camera"))
@@ -142,6 +143,11 @@ class AnnotatedHuman36m(Human36m):
             if identity in ids:
                 raise InputError(f"{path}: the image id {identity} occurs twice. The file is damaged; fetch it again.")
             ids.add(identity)
+            if image.get("subject", subject) != subject:
+                raise InputError(
+                    f"{path}: the image {identity} is of subject {image['subject']}, the file of S{subject}. One of the files was "
+                    "renamed; fetch them again."
+                )
             if not self.keeps(subject, action, subaction, number):
                 continue
             views += 1
@@ -156,6 +162,8 @@ class AnnotatedHuman36m(Human36m):
                 )
             at[number] = _image_record(self.root, image, by_image.get(identity), path)
             sizes.setdefault(number, at[number].size)
+        for identity in sorted(by_image.keys() - ids, key=str):
+            self.reject(f"{path.name}/annotations/{identity}", f"{path.name}: an annotation names an image that is not listed")
         self.annotated[f"S{subject}"] = (len(moments), views)
         return frames, sizes
 
@@ -202,9 +210,9 @@ def _image_record(root, image: dict, annotation: dict | None, path) -> ImageReco
 
 def read_cameras(path) -> dict[int, Camera]:
     """Cameras of one subject, metres, without image size and distortion (the file has neither)."""
-    cameras = {}
+    cameras, known = {}, {str(number): number for number in CAMERA_NAMES}
     for number, camera in load_json(path).items():
-        if not number.isdigit():
+        if number not in known:
             raise InputError(f"{path}: {number!r} is not a camera number; expected '1' to '4'.")
         R = array(member(camera, "R", path, number), (3, 3), path, f"{number}/R")
         t = array(member(camera, "t", path, number), (3,), path, f"{number}/t")
@@ -216,7 +224,7 @@ def read_cameras(path) -> dict[int, Camera]:
                 f"{path}: camera {number} is not a calibrated camera (R must be a rotation, f above 0, t finite)."
             )
         K = np.array([[f[0], 0, c[0]], [0, f[1], c[1]], [0, 0, 1]])
-        cameras[int(number)] = Camera(K, R, t / 1000, 0, 0)
+        cameras[known[number]] = Camera(K, R, t / 1000, 0, 0)
     return cameras
 
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from pipeline.errors import InputError
 from pipeline.images import VideoReader, frame_path
-from pipeline.records import Camera
+from pipeline.records import Camera, Instant
 from pipeline.sources.base import MISSING_IMAGE
 from pipeline.sources.human36m import (
     ACTIONS,
@@ -112,7 +112,7 @@ def _read_mapping(mapping: ElementTree.Element, path: Path) -> dict[int, dict[tu
     known = {f"S{subject}" for subject in SUBJECTS}
     sequences: dict[int, dict[tuple[int, int], str]] = {}
     for row in rows[1:]:
-        if len(row) < 3 or not (row[0].isdigit() and row[1].isdigit()) or int(row[0]) not in ACTIONS:
+        if len(row) < 3 or not (row[0].isdecimal() and row[1].isdecimal()) or int(row[0]) not in ACTIONS:
             continue  # action 1 is _ALL; further rows are no sequences
         for subject, name in zip(subjects, row[2:], strict=False):
             if subject in known and name:
@@ -169,6 +169,12 @@ class ReleasedHuman36m(Human36m):
     def annotation_files(self) -> list[Path]:
         files = [self.pose_file(s, name) for s in self.subjects for name in self.metadata.sequences.get(s, {}).values()]
         return [self.metadata.path, *sorted(path for path in files if path.exists())]
+
+    def parts(self) -> dict[str, Iterator[Instant]]:
+        self.notices = [] if self.metadata.frames else [
+            f"{self.metadata.path.name} has no frames that can be read: the numbers of poses are not compared with the known ones."
+        ]
+        return super().parts()
 
     def sequences(self, subject: int) -> Iterator[Sequence]:
         names = self.metadata.sequences.get(subject, {})

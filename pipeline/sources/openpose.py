@@ -87,9 +87,12 @@ class OpenPose(Source):
                 images[name] = file_name
         return images
 
-    def instants(self) -> Iterator[Instant]:
+    def parts(self) -> dict[str, Iterator[Instant]]:
         self.skipped.clear()
         self.annotated.clear()
+        return {self.name: self._instants()}
+
+    def _instants(self) -> Iterator[Instant]:
         n_people = 0
         for name in sorted(self.names, key=lambda name: f"{name}/"):
             people = self._people(name)

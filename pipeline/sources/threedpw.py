@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.camera import in_image, project_pinhole
+from pipeline.camera import in_image, project_pinhole, world_to_camera
 from pipeline.errors import InputError
 from pipeline.images import image_size
 from pipeline.records import BodyParameters, Camera, Instant, SmplParameters, View
@@ -97,7 +97,7 @@ class ThreeDPW(Source):
         """3DMPPE's annotations of a split, and NeuralAnnot's fits by their ids."""
         return self.root / f"3DPW_{split}.json", self.root / f"3DPW_{split}_SMPLX_NeuralAnnot.json"
 
-    def instants(self) -> Iterator[Instant]:
+    def parts(self) -> dict[str, Iterator[Instant]]:
         self.skipped.clear()
         self.notices.clear()
         if self.smpl is None:
@@ -105,13 +105,18 @@ class ThreeDPW(Source):
                 "Without SMPL files the ground truth is jointPositions (SMPL's 24 joints); the 3dpw-14j protocol "
                 "needs smpl and regressor."
             )
-        fits = {split: {} if self.smpl else read_fits(*self._fit_files(split)) for split in SPLITS}
-        for name in sorted(self.files, key=lambda name: f"{name}/"):
-            split, path = self.files[name]
-            track = read_track(path, name)
-            size = self._image_size(name)
-            for person in range(len(track.genders)):
-                yield from self._person(track, person, split, size, fits[split])
+        fits: dict[str, dict] = {}
+        return {name: self._sequence(name, fits) for name in sorted(self.files, key=lambda name: f"{name}/")}
+
+    def _sequence(self, name: str, fits: dict[str, dict]) -> Iterator[Instant]:
+        """fits: of the splits that were read so far."""
+        split, path = self.files[name]
+        if split not in fits:
+            fits[split] = {} if self.smpl else read_fits(*self._fit_files(split))
+        track = read_track(path, name)
+        size = self._image_size(name)
+        for person in range(len(track.genders)):
+            yield from self._person(track, person, split, size, fits[split])
 
     def _image_size(self, name: str) -> tuple[int, int]:
         """(width, height) of a sequence, from its first image; (0, 0) where it has none."""
@@ -130,7 +135,7 @@ class ThreeDPW(Source):
         joints = self._joints(track, person, frames)
         for k, frame in enumerate(frames):
             key = f"{subject}/{frame:05d}"
-            instant = self._instant(key, track, joints[k], int(frame), split, size, subject)
+            instant = self._instant(key, track, joints[k], track.joints[person, frame], int(frame), split, size, subject)
             if isinstance(instant, str):
                 self.reject(key, instant)
             elif instant is None:
@@ -153,23 +158,28 @@ class ThreeDPW(Source):
         poses, trans = track.poses[person, frames], track.trans[person, frames]
         return self.smpl.joints(track.genders[person], poses, track.betas[person], trans)
 
-    def _instant(self, key, track: Track, joints, frame: int, split: str, size, subject: str) -> Instant | str | None:
-        """The person; why it is rejected; or None when no joint lies in the image."""
+    def _instant(
+        self, key, track: Track, joints, smpl_joints, frame: int, split: str, size, subject: str
+    ) -> Instant | str | None:
+        """The person; why it is rejected; or None when no joint lies in the image.
+
+        joints: (J, 3) of the instant, smpl_joints: (24, 3), metres, world. Box and presence are of the latter, whatever the
+        instant's own are, as in 3DMPPE's annotations: other joints would give other boxes and another number of people.
+        """
         image_path = f"imageFiles/{track.name}/image_{frame:05d}.jpg"
         matrix = track.extrinsics[frame]
-        if not np.isfinite(joints).all() or not np.isfinite(matrix).all():
+        if not all(np.isfinite(numbers).all() for numbers in (joints, smpl_joints, matrix)):
             return f"{image_path}: joints or camera pose are not finite"
         if not os.path.exists(f"{self.root}/{image_path}"):
             return f"{image_path}: {MISSING_IMAGE}"
         camera = Camera(track.K, matrix[:3, :3], matrix[:3, 3], *size)
-        local = joints @ camera.R.T + camera.t
-        pixels = project_pinhole(camera.K, local)
-        inside = in_image(pixels, *size) & (local[:, 2] > 0)
-        if not inside.any():
+        about, present = _see(camera, smpl_joints)
+        if not present.any():
             return None
-        box = tight_box(pixels[inside], subtract=0)
+        box = tight_box(about[present], subtract=0)
         if not (box[2] > 0 and box[3] > 0):
             return f"{image_path}: the box has no area"
+        pixels, inside = _see(camera, joints)
         view = View(
             id=f"{key}/0", camera_id="0", camera=camera, image_path=image_path, box=box,
             joints_2d=np.where(inside[:, None], pixels, 0.0), confidence=inside.astype(np.float64),
@@ -178,6 +188,13 @@ class ThreeDPW(Source):
             id=key, subject=subject, action=track.name, frame=frame, joint_set=self.joint_set, views=(view,),
             joints_3d=joints, joints_3d_valid=np.ones(len(joints), bool), has_world=True, split=split,
         )
+
+
+def _see(camera: Camera, joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """joints: (J, 3) world -> (J, 2) pixels, and (J,) bool in the image."""
+    local = world_to_camera(camera, joints)
+    pixels = project_pinhole(camera.K, local)
+    return pixels, in_image(pixels, camera.width, camera.height) & (local[:, 2] > 0)
 
 
 def read_track(path: Path, name: str) -> Track:
@@ -197,8 +214,11 @@ def read_track(path: Path, name: str) -> Track:
 
     betas = member(data, "betas", path)  # (10,), in some files (300,)
     betas = [list(np.atleast_1d(member(betas, p, path, "betas")))[:10] for p in people]
+    K = array(member(data, "cam_intrinsics", path), (3, 3), path, "cam_intrinsics")
+    if not (np.isfinite(K).all() and K[0, 0] > 0 and K[1, 1] > 0):
+        raise InputError(f"{path}: cam_intrinsics {K.tolist()} is no calibration (finite, focal lengths above 0). Fetch it again.")
     return Track(
-        name=name, K=array(member(data, "cam_intrinsics", path), (3, 3), path, "cam_intrinsics"), extrinsics=extrinsics,
+        name=name, K=K, extrinsics=extrinsics,
         usable=each("campose_valid", (n,)) > 0, joints=each("jointPositions", (n, 72)).reshape(-1, n, 24, 3),
         poses=each("poses", (n, 72)), betas=np.array([array(b, (10,), path, "betas") for b in betas]),
         trans=each("trans", (n, 3)), genders=[GENDERS[str(gender)] for gender in genders],
@@ -213,14 +233,20 @@ def read_fits(annotations: Path, fits: Path) -> dict[tuple[str, int, str], BodyP
     if not fits.exists():
         return {}
     by_id, listed, found = load_json(fits), load_json(annotations), {}
-    images = {member(image, "id", annotations, "images"): image for image in _entries(listed, "images", annotations)}
+
+    def read(entry, key: str, kind: type, where: str):
+        return typed(member(entry, key, annotations, where), kind, annotations, f"{where}/{key}")
+
+    images = {read(image, "id", int, "images"): image for image in _entries(listed, "images", annotations)}
     for person in _entries(listed, "annotations", annotations):
-        identity = str(member(person, "id", annotations, "annotations"))
+        identity = str(read(person, "id", int, "annotations"))
         if identity not in by_id:
             continue
-        image = member(images, member(person, "image_id", annotations, identity), annotations, "images")
-        sequence, name = (member(image, key, annotations, "images") for key in ("sequence", "file_name"))
-        key = (sequence, member(person, "person_id", annotations, identity), name)
+        where = f"annotations/{identity}"
+        image_id = read(person, "image_id", int, where)
+        image = member(images, image_id, annotations, "images")
+        sequence, name = (read(image, key, str, f"images/{image_id}") for key in ("sequence", "file_name"))
+        key = (sequence, read(person, "person_id", int, where), name)
         found[key] = neural_annot(by_id[identity], fits, identity)
     return found
 

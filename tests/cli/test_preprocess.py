@@ -30,12 +30,13 @@ def test_options_reach_the_request(calls):
     result = CliRunner().invoke(command, [
         "human36m", "data", "out", "--workers", "3", "--subjects", "S1,S9", "--limit", "7", "--every-test", "5", "--offsets",
         "dense", "--crop-px", "128", "--pool", "4096", "--shard-instants", "16", "--seed", "2", "--append",
-        "--jpeg-quality", "80",
+        "--jpeg-quality", "80", "--joint-regressor", "r.npy",
     ], catch_exceptions=False)
     [(request, workers)] = calls
     settings = request.settings
     assert result.exit_code == 0 and (workers.count, workers.scheduler) == (3, None)
     assert (request.source, request.root, request.out) == ("human36m", Path("data"), Path("out"))
+    assert request.body is None and request.joint_regressor == Path("r.npy")
     assert request.subjects == ("S1", "S9") and request.limit == 7 and request.append and not request.overwrite
     assert request.options == {"every_test": 5, "final": False, "focal": None}
     assert (settings.offsets, settings.crop_px, settings.size, settings.sampling.pool) == ("dense", 128, 160, 4096)

@@ -100,6 +100,15 @@ def test_a_changed_setting_is_named(root, changes, told):
         make_plan(dataclasses.replace(request(root), **changes))
 
 
+def test_another_joint_regressor_is_another_run(root, tmp_path):
+    make_plan(request(root))
+    rows = np.zeros((17, body_once().n_vertices))
+    rows[np.arange(17), np.arange(17)] = 1
+    np.save(tmp_path / "r.npy", rows)
+    with pytest.raises(InputError, match=r"made otherwise \(joint_regressor: None -> [0-9a-f]{64}\)"):
+        make_plan(request(root, joint_regressor=tmp_path / "r.npy"))
+
+
 def test_a_changed_annotation_is_named_also_when_appending(root):
     make_plan(request(root))
     (root / "S1.txt").write_text("4")

@@ -31,11 +31,14 @@ def write_dataset(root, smpl):
     for split, name in (("train", "outdoors_walk_00"), ("test", "downtown_bus_00")):
         poses = [np.c_[rng.normal(0, 0.2, (FRAMES, 3)), np.zeros((FRAMES, 69))] for _ in "mf"]
         trans = [np.tile([x, 0.2, 0.0], (FRAMES, 1)) for x in (-0.5, 0.5)]
-        joints = [smpl.joints(g, p, np.zeros(10), t) for g, p, t in zip(("male", "female"), poses, trans, strict=True)]
+        bodies = [
+            [SmplParameters(gender, *row) for row in zip(p, np.zeros((FRAMES, 10)), t, strict=True)]
+            for gender, p, t in zip(("male", "female"), poses, trans, strict=True)
+        ]
         track = {
             "sequence": name, "cam_poses": extrinsics, "cam_intrinsics": np.array([[150.0, 0, 80], [0, 150, 60], [0, 0, 1]]),
             "poses": poses, "trans": trans, "betas": [np.zeros(10), np.zeros(300)], "genders": ["m", "f"],
-            "jointPositions": [np.tile(j[:, :1], (1, 24, 1)).reshape(FRAMES, 72) for j in joints],
+            "jointPositions": [np.stack([smpl.mesh("", body).joints.ravel() for body in track]) for track in bodies],
             "campose_valid": [np.ones(FRAMES), np.array([1, 0, 1])], "poses2d": [np.zeros((FRAMES, 3, 18))] * 2,
             "img_frame_ids": 2 * np.arange(FRAMES), "poses_60Hz": [np.zeros((2 * FRAMES, 72))] * 2,
             "trans_60Hz": [np.zeros((2 * FRAMES, 3))] * 2,

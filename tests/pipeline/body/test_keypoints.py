@@ -1,8 +1,12 @@
+import hashlib
+import pickle
+
 import numpy as np
 import pytest
 import torch
 
-from pipeline.body.keypoints import keypoint_map
+from benchmarks.body_joints import differences, posed_joints
+from pipeline.body.keypoints import keypoint_map, with_joint_regressor
 from pipeline.errors import InputError
 from pipeline.skeletons import HUMAN36M, JOINT_SETS, OPENPOSE_FACE
 
@@ -59,6 +63,17 @@ def test_human36m_has_the_proportions_of_its_skeleton(body):
     np.testing.assert_allclose((points[HUMAN36M.index("left_hip")] + points[HUMAN36M.index("right_hip")]) / 2, points[0], atol=1)
 
 
+def test_the_systematic_difference_to_the_bodys_own_joints_is_as_documented(body):
+    """docs/body.md has the table; here a few bodies of it."""
+    table = differences(*posed_joints(body, 32))
+    documented = {
+        "pelvis": (52.8, 4.7), "left_hip": (69.3, 4.9), "neck": (13.0, 4.3), "left_shoulder": (28.2, 8.3), "left_knee": (0, 0),
+    }
+    for joint, (constant, rest) in documented.items():
+        assert abs(table[joint]["constant"] - constant) < 3 and abs(table[joint]["rest_mean"] - rest) < 2, joint
+    assert abs(table["mean"]["root_relative_mean"] - 45.7) < 3
+
+
 def test_users_regressor_replaces_the_definition(body, posed, tmp_path):
     rng = np.random.default_rng(0)
     regressor = np.zeros((17, body.n_vertices))
@@ -69,20 +84,36 @@ def test_users_regressor_replaces_the_definition(body, posed, tmp_path):
     np.save(tmp_path / "r.npy", regressor)
     np.savez(tmp_path / "r.npz", J_regressor=regressor)
     for name in ("r.npy", "r.npz"):
-        points = keypoint_map(body, "human36m_17", tmp_path / name)
-        np.testing.assert_allclose(points(joints, vertices), regressor @ vertices, atol=1e-5)
+        with_file = with_joint_regressor(body, tmp_path / name)
+        np.testing.assert_allclose(keypoint_map(with_file, "human36m_17")(joints, vertices), regressor @ vertices, atol=1e-5)
+        assert with_file.joint_regressor_sha256 == hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
+        assert keypoint_map(with_file, "coco_17").joint_weights.any(), "other sets stay as they are"
+    assert with_joint_regressor(body, None) is body
 
 
 @pytest.mark.parametrize("regressor, words", [
     (np.ones((17, 6890)) / 6890, r"\(17, 6890\).*needs \(17, 13492\)"),
     (np.zeros((17, 13492)), "sum to"),
+    (np.full((17, 13492), np.nan), "sum to"),
     (np.array(["a"]), "array of numbers"),
     (np.array({"a": 1}, dtype=object), "plain .npy"),
 ])
 def test_wrong_regressors(body, tmp_path, regressor, words):
     np.save(tmp_path / "r.npy", regressor)
     with pytest.raises(InputError, match=words):
-        keypoint_map(body, "human36m_17", tmp_path / "r.npy")
+        with_joint_regressor(body, tmp_path / "r.npy")
+
+
+def test_a_regressor_that_is_missing_pickled_or_no_array_is_refused(body, tmp_path):
+    (tmp_path / "r.pkl").write_bytes(pickle.dumps(np.ones((17, 13492))))
+    np.savez(tmp_path / "other.npz", regressor=np.ones((17, 13492)))
+    np.savez(tmp_path / "object.npz", J_regressor=np.array({"a": 1}, dtype=object))
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "other.npz").read_bytes()[:200])
+    with pytest.raises(InputError, match="no joint regressor at"):
+        with_joint_regressor(body, tmp_path / "none.npy")
+    for name in ("r.pkl", "other.npz", "object.npz", "cut.npz", "."):
+        with pytest.raises(InputError, match="cannot be read as a plain .npy array, or an .npz with J_regressor"):
+            with_joint_regressor(body, tmp_path / name)
 
 
 def test_unknown_joint_set_lists_the_known(body):

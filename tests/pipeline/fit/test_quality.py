@@ -9,6 +9,7 @@ from pipeline.camera import project, world_to_camera
 from pipeline.fit import FitSettings
 from pipeline.fit.quality import measure
 from pipeline.records import Camera, Instant, View
+from pipeline.skeletons import COCO
 
 SOLVED = {"iterations": 1, "converged": True, "start": "", "margin": 0.0}
 
@@ -46,6 +47,18 @@ def test_without_3d_the_image_decides_3_px_in_a_crop_of_64(instant, pixels_of_64
     assert quality.reprojection_crop[0] == pytest.approx(pixels_of_64 / 64) and quality.valid == valid
     # where joints are known in 3D they decide, whatever the image says
     assert measure(replace(instant, views=(moved,)), instant.joints_3d, FitSettings(), **SOLVED).valid
+
+
+def test_i2ls_product_of_the_hips_depths_does_not_enter_the_check_of_coco(instant):
+    """Its add_pelvis multiplies z as it multiplies validities: 4 m and 4 m give a pelvis 16 m away, and a good fit an error."""
+    points = instant.joints_3d + [0.8, 0, 0]
+    view = replace(instant.views[0], joints_2d=project(instant.views[0].camera, points))
+    coco = replace(instant, joint_set=COCO.name, views=(view,), joints_3d=None, joints_3d_valid=None)
+    quality = measure(coco, points, FitSettings(), **SOLVED)
+    assert "pelvis" not in COCO.names and quality.reprojection_px[0] < 1e-9 and quality.valid
+    hips = COCO.indices(("left_hip", "right_hip"))
+    theirs = np.r_[points[hips, :2].mean(0), points[hips, 2].prod()]
+    assert np.linalg.norm(project(view.camera, theirs) - view.joints_2d[hips].mean(0)) > 50
 
 
 def test_joints_that_are_not_valid_judge_nothing(instant):

@@ -1,6 +1,7 @@
 """`nvf-cli check-data`: counts, gaps, signs of data that do not belong together, exit codes and JSON."""
 
 import json
+import pickle
 import shutil
 from dataclasses import replace
 
@@ -60,7 +61,7 @@ def test_a_recorded_set_is_compared_with_the_known_counts(annotated_root):
     code, report = run("human36m", annotated_root)
     assert code == 1 and report["recorded"]
     assert any("test, 4 cameras: 15 views, Human3.6M has 8695" in p for p in report["problems"])
-    assert any("S5, S6, S7 are not there" in notice for notice in report["notices"])
+    assert any("S5, S6, S7 are not there, or not readable" in notice for notice in report["notices"])
     assert (HUMAN36M_TRAIN[5], HUMAN36M_TEST[64], HUMAN36M_TEST_CAMERA_4[64], HUMAN36M_TEST_CAMERA_4[5]) == (
         312188, 8695, 2181, 27558
     )
@@ -73,6 +74,66 @@ def test_what_cannot_be_read_at_all(tmp_path):
     assert code == 2 and "neither annotations/" in report["problems"][0] and report["views"] == report["instants"] == 0
     code, report = run("imagenet", tmp_path)
     assert code == 2 and "no source 'imagenet'" in report["problems"][0]
+
+
+def test_one_broken_subject_does_not_hide_the_others(captured):
+    path = captured / "annotations" / "Human36M_subject8_joint_3d.json"
+    path.write_text(path.read_text()[:-500])
+    code, report = run("human36m", captured)
+    assert code == 1 and report["problems"][0].startswith(f"S8 cannot be read: {path} is not complete JSON")
+    assert len(report["problems"]) == 1 and report["by_subject"] == {"S1": 72, "S11": 17, "S8": 24, "S9": 20}
+    assert report["by_split"] == {"train": 20, "test": 15} and report["subjects"]["S8"]["sampled"] == 0
+    with pytest.raises(InputError, match="not complete JSON"):  # what makes shards does not go on
+        list(open_source("human36m", captured).instants())
+
+
+def test_a_dataset_with_every_subject_broken_cannot_be_read(captured):
+    for path in (captured / "annotations").glob("*_camera.json"):
+        path.write_text("{")
+    code, report = run("human36m", captured)
+    assert code == 2 and "Human36M_subject1_camera.json is not complete JSON" in report["problems"][0] and report["views"] == 0
+
+
+def test_counts_are_not_compared_where_a_subject_is_broken(annotated_root, tmp_path):
+    shutil.copytree(annotated_root / "annotations", tmp_path / "annotations")
+    (tmp_path / "images").symlink_to(annotated_root / "images")
+    (tmp_path / "annotations" / "Human36M_subject9_joint_3d.json").write_text("{")
+    _, report = run("human36m", tmp_path)
+    assert len(report["problems"]) == 1 and any("S9 are not there, or not readable" in notice for notice in report["notices"])
+
+
+def test_sequences_of_3dpw_are_counted_and_a_part_is_no_problem(tmp_path):
+    for split, name in (("train", "a"), ("train", "b"), ("test", "c")):
+        write_sequence(tmp_path, split, name)
+    code, report = run("threedpw", tmp_path)
+    assert code == 0 and "Not all of 3DPW: 2 of 24 train, 0 of 12 validation, 1 of 24 test sequences are there." in report["notices"]
+    (tmp_path / "sequenceFiles" / "train" / "a.pkl").write_bytes(b"cut")
+    code, report = run("threedpw", tmp_path)
+    assert code == 1 and report["problems"][0].startswith("a cannot be read: ") and report["by_split"] == {"train": 1, "test": 1}
+
+
+def write_sequence(root, split, name):
+    """One person in one image."""
+    joints = np.random.default_rng(0).normal(0, 0.3, (1, 24, 3)) + [0, 0, 4]
+    track = {
+        "cam_poses": np.eye(4)[None], "cam_intrinsics": np.array([[100.0, 0, 60], [0, 100, 45], [0, 0, 1]]), "genders": ["m"],
+        "jointPositions": [joints.reshape(1, 72)], "campose_valid": [np.ones(1)], "poses": [np.zeros((1, 72))],
+        "trans": [np.zeros((1, 3))], "betas": [np.zeros(10)],
+    }
+    (root / "sequenceFiles" / split).mkdir(parents=True, exist_ok=True)
+    (root / "sequenceFiles" / split / f"{name}.pkl").write_bytes(pickle.dumps(track, 2))
+    (root / "imageFiles" / name).mkdir(parents=True)
+    cv2.imwrite(str(root / "imageFiles" / name / "image_00000.jpg"), np.zeros((90, 120, 3), np.uint8))
+
+
+def test_metadata_without_frame_counts_is_noted(released_root, tmp_path):
+    shutil.copytree(released_root / "S8", tmp_path / "S8")
+    text = (released_root / "metadata.xml").read_text()
+    (tmp_path / "metadata.xml").write_text(text)
+    assert not any("has no frames" in notice for notice in run("human36m", tmp_path)[1]["notices"])
+    (tmp_path / "metadata.xml").write_text(text.replace("frames>", "other>"))
+    notices = run("human36m", tmp_path)[1]["notices"]
+    assert any("metadata.xml has no frames" in notice and "not compared" in notice for notice in notices)
 
 
 def test_people_that_the_filters_leave_out_are_no_problem(tmp_path):
@@ -114,6 +175,17 @@ def test_data_that_do_not_belong_together(annotated_root):
     assert "joints lie outside the person's box" in found(view=replace(view, box=np.array([5.0, 5, 30, 30])))
     assert "more than 3 m: are the units" in found(instant=replace(instant, joints_3d=instant.joints_3d * 1000))
     assert "less than 0.3 m" in found(instant=replace(instant, joints_3d=instant.joints_3d / 1000))
+
+
+def test_json_whose_t_is_the_camera_centre_is_flagged(captured):
+    """An old converter writes T of R (X - T); every loader, and the distributed JSON, has t = -R T of R X + t."""
+    for path in (captured / "annotations").glob("*_camera.json"):
+        cameras = json.loads(path.read_text())
+        for camera in cameras.values():
+            camera["t"] = (-np.array(camera["R"]).T @ camera["t"]).tolist()
+        path.write_text(json.dumps(cameras))
+    code, report = run("human36m", captured)
+    assert code == 1 and any("are R and t world -> camera?" in problem for problem in report["problems"])
 
 
 def test_a_picture_that_cannot_be_written(captured):

@@ -6,9 +6,11 @@ import cv2
 import numpy as np
 import pytest
 
+from pipeline.camera import make_crop, warp_to_crop
 from pipeline.errors import InputError
-from pipeline.skeletons import COCO
+from pipeline.skeletons import COCO, HUMAN36M
 from pipeline.sources import open_source
+from pipeline.stages import crop_joints_2d
 
 
 def person(identity, image_id, visibility=None, **changes):
@@ -96,6 +98,21 @@ def test_crowds_and_people_without_keypoints_are_skipped_not_rejected(tmp_path):
         read(tmp_path, people="tall")
 
 
+def test_truncated_people_are_kept_with_what_the_image_shows_of_them(tmp_path):
+    """The legs below the image's border: not labelled, so not seen. The box ends at the border, its crop goes on in black."""
+    seen = [2] * 11 + [0] * 6
+    dataset(tmp_path, [person(1, 785, seen, bbox=[20.0, 30.0, 60.0, 45.0])])
+    (instant,), source = read(tmp_path)
+    (view,) = instant.views
+    assert view.confidence.tolist() == [1] * 11 + [0] * 6 and not view.joints_2d[11:].any() and not source.rejects
+    crop = make_crop(view.camera, view.box, 64, 80)
+    pixels, valid = crop_joints_2d(view, instant.joint_set, crop)
+    gone = {"pelvis", *(f"{side}_{joint}" for side in ("left", "right") for joint in ("hip", "knee", "ankle"))}
+    assert not valid[HUMAN36M.indices(tuple(gone))].any() and valid[HUMAN36M.index("left_wrist")]
+    image = warp_to_crop(np.full((75, 100, 3), 128, np.uint8), view.camera, crop)
+    assert image[40].any() and not image[-1].any()
+
+
 def test_train_and_val_are_the_training_and_validation_splits(tmp_path):
     dataset(tmp_path, [person(1, 785)])
     dataset(tmp_path, [person(1, 785)], part="train2017")
@@ -128,6 +145,22 @@ def test_neural_annot_fits_come_with_their_camera(tmp_path):
     path.write_text(json.dumps(fits))
     with pytest.raises(InputError, match="body_pose has 62 numbers, expected 63"):
         read(tmp_path)
+
+
+@pytest.mark.parametrize("camera", [
+    {"focal": [float("nan"), 700.0], "princpt": [50.0, 37.5]}, {"focal": [700.0, 0.0], "princpt": [50.0, 37.5]},
+    {"focal": [700.0, -710.0], "princpt": [50.0, 37.5]}, {"focal": [700.0, 710.0], "princpt": [float("inf"), 37.5]},
+])
+def test_a_supplied_fit_whose_camera_is_none_rejects_its_person(tmp_path, camera):
+    dataset(tmp_path, [person(1, 785), person(2, 785)], part="train2017")
+    parameters = {"root_pose": [0.1] * 3, "body_pose": [0.4] * 63, "shape": [0.5] * 10, "trans": [0.6, 0.7, 8.0],
+                  "jaw_pose": [0.1] * 3, "expr": [0.2] * 10}
+    path = tmp_path / "annotations" / "MSCOCO_train_SMPLX_all_NeuralAnnot.json"
+    path.write_text(json.dumps({"1": {"smplx_param": parameters, "cam_param": camera}}))
+    instants, source = read(tmp_path)
+    assert [i.id for i in instants] == ["train2017/000000000785/2"]
+    (reject,) = source.rejects
+    assert reject.key == "train2017/000000000785/1" and "the camera of the supplied fit is none" in reject.reason
 
 
 def test_smplifyx_fits_are_smpl_despite_their_name(tmp_path):

@@ -12,7 +12,7 @@ from pipeline.errors import InputError
 from pipeline.images import read_image
 from pipeline.skeletons import HUMAN36M
 from pipeline.sources import open_source
-from pipeline.sources.human36m import ACTIONS, INTRINSICS
+from pipeline.sources.human36m import ACTIONS, CAMERA_NAMES, INTRINSICS
 from pipeline.sources.human36m_release import BODY_17, read_metadata, read_poses
 
 
@@ -111,6 +111,7 @@ def test_subjects_without_published_poses_are_refused(annotated_root):
     refuses(annotated_root, "no subject S2 ", subjects=("S2",))
     refuses(annotated_root, "has no files of S5", subjects=("S5",))
     refuses(annotated_root, "'bob' is not a subject", subjects=("bob",))
+    refuses(annotated_root, "'S²' is not a subject", subjects=("S²",))
     refuses(annotated_root, "every_test is -3", every_test=-3)
     refuses(annotated_root, "no option colour; it takes subjects, every_train", colour="red")
 
@@ -168,6 +169,53 @@ def test_rotation_of_metadata_equals_the_published_formula(tmp_path, capture, ma
     assert np.allclose(camera.R, Rx @ Ry @ Rz, atol=1e-12)
 
 
+# fx fy cx cy k1 k2 k3 p1 p2 of cameras 1 to 4, as metadata.xml prints them.
+CALIBRATION = """
+1145.04940458804 1143.78109572365 512.541504956548 515.4514869776 -0.207098910824901 0.247775183068982 -0.00307515035078854 \
+-0.00142447157470321 -0.000975698859470499
+1149.67569986785 1147.59161666764 508.848621645943 508.064917088557 -0.194213629607385 0.240408539138292 0.00681997559022603 \
+-0.0027408943961907 -0.001619026613787
+1149.14071676148 1148.7989685676 519.815837182153 501.402658888552 -0.208338188251856 0.255488007488945 -0.00246049749891915 \
+-0.000759999321030303 0.00148438698385668
+1145.51133842318 1144.77392807652 514.968197319863 501.882018537695 -0.198384093827848 0.218323676298049 -0.00894780704152122 \
+-0.00181336200488089 -0.000587205583421232
+"""
+
+
+def test_calibration_is_that_of_metadata_xml():
+    rows = [line.split() for line in CALIBRATION.strip().splitlines()]
+    assert {k: tuple(map(float, row)) for k, row in enumerate(rows, start=1)} == INTRINSICS
+    assert list(CAMERA_NAMES.values()) == ["54138969", "55011271", "58860488", "60457274"]
+
+
+def test_videopose3d_lists_the_tangential_terms_the_other_way_round():
+    """Its `tangential_distortion` is [p2, p1]; taken as [p1, p2] it moves the corners of the image."""
+    theirs = {1: (-0.0009757, -0.0014245), 2: (-0.0016190, -0.0027409), 3: (0.0014844, -0.0007600), 4: (-0.0005872, -0.0018134)}
+    for number, (p2, p1) in theirs.items():
+        fx, fy, cx, cy, *distortion = INTRINSICS[number]
+        assert np.allclose(distortion[3:], [p1, p2], rtol=0, atol=1e-7)
+        corner = np.array([-0.44, 0.44])
+        swapped = distort(corner, np.array([*distortion[:3], p2, p1]))
+        assert np.abs((swapped - distort(corner, np.array(distortion))) * [fx, fy]).max() > 0.1
+
+
+def test_images_are_distorted_and_boxes_are_not(annotated_root):
+    """In one view: 2D joints lie where the lens puts them, the annotated box is about their pinhole projections."""
+    instant = next(open_source("human36m", annotated_root).instants())
+    view = instant.views[0]
+    X = world_to_camera(view.camera, instant.joints_3d)
+    pinhole = X[:, :2] / X[:, 2:] * view.camera.K[[0, 1], [0, 1]] + view.camera.K[:2, 2]
+    assert view.confidence.all() and np.allclose(view.joints_2d, project(view.camera, X), rtol=0, atol=1e-9)
+    assert 0.1 < np.abs(view.joints_2d - pinhole).max() < 4
+
+    def box(pixels):
+        side = 1.2 * (np.ptp(pixels, axis=0) - 1)
+        return np.r_[(pixels.min(0) + pixels.max(0) - 1 - side) / 2, side]
+
+    assert np.allclose(view.box, box(pinhole), rtol=0, atol=1e-9)
+    assert np.abs(view.box - box(view.joints_2d)).max() > 0.1
+
+
 def test_distortion_is_human36ms_own_and_not_opencvs(annotated_root):
     """ProjectPointRadial.m, written out for one point at a time; OpenCV's formula differs by more than a tenth of a
     pixel."""
@@ -206,6 +254,22 @@ def test_image_size_is_the_frames_own(released_root):
     for view in instant.views[:2]:
         image = read_image(released_root, view.image_path, (view.camera.width, view.camera.height))
         assert image.mean() == pytest.approx(40, abs=4)
+
+
+def test_d3_positions_mono_universal_is_never_read(editable_release):
+    """Camera coordinates on a skeleton of everyman's limb lengths: no ground truth, also where nothing else is there."""
+    before = [instant.joints_3d for instant in open_source("human36m", editable_release).instants()]
+    folder = editable_release / "S8" / "MyPoseFeatures"
+    for name in ("D3_Positions_mono_universal", "D3_Positions_mono", "D2_Positions"):
+        (folder / name).mkdir()
+        for path in (folder / "D3_Positions").glob("*.cdf"):
+            (folder / name / path.name).write_bytes(b"no CDF")
+            (folder / name / f"{path.stem}.54138969.cdf").write_bytes(b"no CDF")
+    source = open_source("human36m", editable_release)
+    assert np.array_equal([instant.joints_3d for instant in source.instants()], before)
+    assert not any("mono" in name or "D2_" in name for name in source.fingerprint())
+    shutil.rmtree(folder / "D3_Positions")
+    refuses(editable_release, "has no S\\*/MyPoseFeatures/D3_Positions")
 
 
 def test_frames_come_from_the_video_by_number(released_root):
@@ -323,6 +387,12 @@ def test_json_cut_in_the_middle(editable):
         ("data", lambda d: d["annotations"][0].update(keypoints_vis=[True] * 16), "keypoints_vis has 16 numbers"),
         ("joint_3d", lambda d: d["2"]["1"]["5"].pop(), "2/1/5 has 16 x 3 numbers, expected 17 x 3"),
         ("joint_3d", lambda d: d["2"].pop("1"), "no key 2/1"),
+        ("data", lambda d: d["images"][2].update(subject=9), "data.json: the image 2 is of subject 9, the file of S1"),
+        ("data", lambda d: d["images"][2].update(subject="1"), "the image 2 is of subject 1, the file of S1"),
+        ("data", lambda d: [i.update(cam_idx=5) for i in d["images"][:11]], "subject1_camera.json has no camera 5"),
+        ("camera", lambda d: d.update({"5": d["4"]}), "subject1_camera.json: '5' is not a camera number; expected '1' to '4'"),
+        ("camera", lambda d: d.update({"²": d["4"]}), "'²' is not a camera number"),
+        ("camera", lambda d: d.update({"01": d["4"]}), "'01' is not a camera number"),
         ("camera", lambda d: d.pop("3"), "subject1_camera.json has no camera 3"),
         ("camera", lambda d: d["2"].pop("t"), "has no key 2/t"),
         ("camera", lambda d: d["2"].update(f=[0, 1]), "camera 2 is not a calibrated camera"),
@@ -382,6 +452,16 @@ def test_a_bad_view_is_rejected_and_the_run_goes_on(editable, part, change, reas
     (reject,) = source.rejects
     assert reject.reason.endswith(reason) and reject.stage == "read" and reject.key.endswith("/1")
     assert len(instants[reject.key[:-2]].views) == 3 and len(instants) == 5
+
+
+def test_annotations_of_images_that_are_not_listed_are_counted(editable):
+    root, edit = editable
+    edit(1, "data", lambda d: d["annotations"].append(d["annotations"][0] | {"id": 10**6, "image_id": 10**6}))
+    source = open_source("human36m", root, subjects=[1])
+    assert len(ids(source)) == 5
+    (reject,) = source.rejects
+    assert reject.key == "Human36M_subject1_data.json/annotations/1000000"
+    assert reject.reason.endswith("an annotation names an image that is not listed")
 
 
 def test_joints_that_are_nan_or_absent_reject_the_instant(editable):

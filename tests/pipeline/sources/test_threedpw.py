@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 from pipeline.camera import world_to_camera
 from pipeline.errors import InputError
 from pipeline.sources import open_source
-from pipeline.sources.threedpw import read_track
+from pipeline.sources.threedpw import read_fits, read_track
 
 N = 5  # images of a sequence
 
@@ -86,6 +86,22 @@ def test_box_is_of_the_joints_in_the_image_times_one_point_two_without_the_minus
         low, high = seen.min(0), seen.max(0)
         assert np.allclose(view.box[2:], 1.2 * (high - low))
         assert np.allclose(view.box[:2] + view.box[2:] / 2, (low + high) / 2)
+
+
+def test_box_and_presence_are_of_smpls_24_joints_also_with_smpl_files(tmp_path, smpl):
+    """3DMPPE's annotation, whose people are counted, knows jointPositions only; the 17 regressed joints lie elsewhere."""
+    folder, _ = smpl
+    data = track(1)
+    data["jointPositions"][0][2] += 100  # nobody in the third image, wherever the mesh is
+    data["jointPositions"][0][3, 5] = np.nan
+    dataset(tmp_path, {("test", "walk"): data})
+    without, _ = read(tmp_path)
+    instants, source = read(tmp_path, smpl=folder, regressor=folder / "J_regressor_h36m_correct.npy")
+    assert [i.id for i in instants] == [i.id for i in without] and [i.frame for i in instants] == [0, 1, 4]
+    assert source.skipped == {"no joint in the image": 1} and [r.key for r in source.rejects] == ["walk/0/00003"]
+    for ours, theirs in zip(instants, without, strict=True):
+        assert ours.joint_set == "human36m_17" and np.array_equal(ours.views[0].box, theirs.views[0].box)
+        assert len(ours.views[0].joints_2d) == 17 and len(theirs.views[0].joints_2d) == 24
 
 
 def test_image_numbers_are_rows_and_not_img_frame_ids(tmp_path):
@@ -193,6 +209,41 @@ def test_with_smpl_files_the_ground_truth_is_the_body(tmp_path, smpl):
     assert {"SMPL_MALE.pkl", "SMPL_FEMALE.pkl", "J_regressor_h36m_correct.npy"} <= source.fingerprint().keys()
 
 
+def test_rest_pelvis_of_another_gender_does_not_move_root_relative_joints(tmp_path, smpl):
+    """To camera axes by parameters: R' = R R_root, t' = R trans + t - J0 + R J0. 3DMPPE takes J0 of the neutral body with the
+    gendered mesh: everything shifts alike, relative to the root nothing changes. Here points are moved, and no J0 is needed."""
+    folder, template = smpl
+    data = track()
+    dataset(tmp_path, {("test", "walk"): data})
+    instants, source = read(tmp_path, smpl=folder, regressor=folder / "J_regressor_h36m_correct.npy")
+    instant = next(i for i in instants if i.id == "walk/1/00003")  # female, twice as large as the male
+    camera, body = instant.views[0].camera, instant.supplied
+    turned = body.pose.copy()
+    turned[:3] = (Rotation.from_matrix(camera.R) * Rotation.from_rotvec(body.pose[:3])).as_rotvec()
+    beta = np.array([0, 0.01 * body.betas[0], 0])
+    found = []
+    for size in (2, 1):  # J0 of the female body, and of another
+        J0 = size * template[0] + beta
+        moved = camera.R @ body.trans + camera.t - J0 + camera.R @ J0
+        found.append(source.smpl.joints(body.gender, turned[None], body.betas, moved[None])[0])
+    ours = world_to_camera(camera, instant.joints_3d)
+    assert np.abs(found[0] - ours).max() < 1e-5
+    assert np.abs(found[1] - ours).max() > 0.01, "the whole body lies elsewhere"
+    assert np.abs((found[1] - found[1][0]) - (ours - ours[0])).max() < 1e-5
+
+
+@pytest.mark.parametrize("poses2d", ["zeros", "nan", "none"])
+def test_all_zero_poses2d_exclude_nobody(tmp_path, poses2d):
+    """Zeros where OpenPose found less than six joints: only the protocol of the ECCV 2020 challenge drops those frames."""
+    value = {"zeros": [np.zeros((N, 3, 18))], "nan": [np.full((N, 3, 18), np.nan)], "none": None}[poses2d]
+    data = track(1, poses2d=value)
+    if value is None:
+        del data["poses2d"]
+    dataset(tmp_path, {("test", "walk"): data})
+    instants, source = read(tmp_path)
+    assert [i.frame for i in instants] == list(range(N)) and not source.skipped and not source.rejects
+
+
 def test_betas_of_300_numbers_are_cut_to_ten(tmp_path):
     data = track()
     dataset(tmp_path, {("test", "walk"): data})
@@ -214,6 +265,22 @@ def test_neural_annot_fits_are_in_camera_axes_and_named_by_3dmppes_ids(tmp_path)
     (tmp_path / "3DPW_test.json").unlink()
     with pytest.raises(InputError, match="3DPW_test.json does not exist"):
         read(tmp_path)
+
+
+@pytest.mark.parametrize("value", [["walk"], {"a": 1}, None, True, 2.5])
+@pytest.mark.parametrize("part, key", [
+    ("images", "id"), ("images", "sequence"), ("images", "file_name"), ("annotations", "id"), ("annotations", "image_id"),
+    ("annotations", "person_id"),
+])
+def test_ids_of_another_type_in_3dmppes_annotations_are_refused(tmp_path, part, key, value):
+    listed = {"images": [{"id": 7, "sequence": "walk", "file_name": "image_00002.jpg"}],
+              "annotations": [{"id": 70, "image_id": 7, "person_id": 1}]}
+    listed[part][0][key] = value
+    annotations, fits = tmp_path / "3DPW_test.json", tmp_path / "fits.json"
+    annotations.write_text(json.dumps(listed))
+    fits.write_text(json.dumps({"70": {}}))
+    with pytest.raises(InputError, match=f"3DPW_test.json: {part}.*/{key} is"):
+        read_fits(annotations, fits)
 
 
 def test_a_sequence_in_two_splits_is_refused(tmp_path):
@@ -268,6 +335,8 @@ def test_bad_frames_are_rejected_and_the_run_goes_on(tmp_path):
         ({"genders": "m"}, "genders is 'm', expected a list"),
         ({"cam_poses": 3}, "cam_poses has no list of numbers, expected 0 x 4 x 4"),
         ({"betas": [np.zeros(4)]}, "betas has 4 numbers, expected 10"),
+        ({"cam_intrinsics": np.full((3, 3), np.nan)}, "walk.pkl: cam_intrinsics .*nan.* is no calibration"),
+        ({"cam_intrinsics": np.diag([-200.0, 200, 1])}, "cam_intrinsics .*-200.* is no calibration"),
     ],
 )
 def test_files_of_another_layout_are_refused(tmp_path, changes, pattern):
