@@ -36,6 +36,8 @@ OPEN_SHARDS = 128
 # An epoch mixes views of this many shards at a time, so that a run over thousands of shards keeps reopening few of
 # them.
 SHUFFLE_SHARDS = 64
+# A code of the shards' joints_source (docs/shard-format.md): the dataset measured that joint.
+DATASET_JOINT = 1
 
 
 @dataclass(frozen=True)

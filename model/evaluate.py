@@ -19,7 +19,7 @@ from rich.progress import Progress
 
 from model import metrics, protocols
 from model.checkpoint import write_atomically
-from model.dataset import ViewDataset, Views, evaluation_batches, loader, need_views, read_views
+from model.dataset import DATASET_JOINT, ViewDataset, Views, evaluation_batches, loader, need_views, read_views
 from model.optimise import fast_bf16
 from model.protocols import DEFAULT, PROTOCOLS, Protocol
 from model.published import published
@@ -116,9 +116,9 @@ def ground_truth(views: Views, index: np.ndarray, kind: str) -> tuple[np.ndarray
     kind: "dataset" takes measured joints, "fit" those of the fitted mesh where the fit is valid.
     """
     if kind == "dataset":
-        return views["joints"][index], views["joints_valid"][index].astype(bool) & views["is_3d"][index].astype(bool)[
-            :, None
-        ]
+        # a joint that the dataset lacks is filled in from the fit for training; it is no measurement
+        measured = views["joints_source"][index] == DATASET_JOINT
+        return views["joints"][index], measured & views["is_3d"][index].astype(bool)[:, None]
     joints = views["fit_joints"][index]
     return joints, np.broadcast_to(views["fit_valid"][index].astype(bool)[:, None], joints.shape[:2])
 
@@ -185,7 +185,7 @@ def score(
     main = reports["gt" if root == "gt" else "head"]
     baseline = judge(np.broadcast_to(mean_pose, truth.shape))
     per_joint = {name: row["mpjpe_mm"] for name, row in main["per_joint"].items()}
-    known = valid.all(1)
+    known, rooted = valid.all(1), valid[:, views.joint_set.root_index]
     return {
         **main,
         "split": views.split,
@@ -193,12 +193,12 @@ def score(
         "box": "the dataset's",
         "ground_truth": truth_kind,
         "n_skipped": len(index) - main["n_views"],
-        "mrpe_mm": root_error_mm(columns["gt" if root == "gt" else "head"], views),
+        "mrpe_mm": root_error_mm(columns["gt" if root == "gt" else "head"], views, rooted),
         "mean_pose": {name: baseline[name] for name in ("mpjpe_mm", "pa_mpjpe_mm")},
         "scale": {
             name: {key: report[key] for key in ("mpjpe_mm", "pa_mpjpe_mm", "pck_150mm", "auc")}
             | {
-                "mrpe_mm": root_error_mm(columns[name], views),
+                "mrpe_mm": root_error_mm(columns[name], views, rooted),
                 "median_error": scale_error(columns[name].scale, predicted),
             }
             for name, report in reports.items()
@@ -213,12 +213,11 @@ def score(
     }
 
 
-def root_error_mm(predicted: Predictions, views: Views) -> float | None:
-    """MRPE: mean distance of the absolute root, over views whose joints were measured."""
-    measured = views["is_3d"][predicted.view].astype(bool)
-    if not measured.any():
+def root_error_mm(predicted: Predictions, views: Views, known: np.ndarray) -> float | None:
+    """MRPE: mean distance of the absolute root, over views (N,) whose true root is known."""
+    if not known.any():
         return None
-    error = np.linalg.norm(predicted.root - views["root"][predicted.view], axis=1)[measured]
+    error = np.linalg.norm(predicted.root - views["root"][predicted.view], axis=1)[known]
     return round(float(error.mean()) * 1000, 3)
 
 

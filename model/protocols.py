@@ -180,9 +180,10 @@ def score(
     valid = np.ones(truth.shape[:2], bool) if valid is None else np.asarray(valid, bool)
     used, skipped = _usable(chosen, np.asarray(prediction), valid)
     if not used.any():
+        hint = "" if chosen.source else " Where a dataset lacks joints, --ground-truth fit compares with its fits."
         raise InputError(
             f"No view can be scored by {chosen.name}: "
-            f"{'; '.join(f'{reason} ({count} views)' for reason, count in skipped.items())}. It needs {chosen.truth}."
+            f"{'; '.join(f'{reason} ({count} views)' for reason, count in skipped.items())}. It needs {chosen.truth}.{hint}"
         )
     partial = check_count(chosen, int(used.sum()), real, allow_partial)
     prediction, truth = (metrics.root_align(np.asarray(points)[used], root) for points in (prediction, truth))

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import nn
@@ -16,7 +17,7 @@ from torch.utils.data import DataLoader
 from model import figures
 from model.config import Config
 from model.dataset import Batch, StepSampler, ViewDataset, Views, loader, need_views, read_views
-from model.evaluate import predict_views, score, spread
+from model.evaluate import ground_truth, predict_views, score, spread
 from model.logbook import Logbook
 from model.nvf import build_network
 from model.optimise import fast_bf16, learning_rate, set_learning_rate
@@ -224,9 +225,11 @@ def name_culprit(run: Run, batch: Batch, job: Job) -> str:
 def evaluate_now(run: Run, job: Job, log: Logbook) -> None:
     """A look at validation, evenly spread over its views; the best so far is kept."""
     validation, settings, network = job.validation, job.config.train, run.average.network
-    index = spread(len(validation), settings.evaluate_views)
+    truth = known_truth(validation)
+    usable = scorable(validation, truth)
+    index = usable[spread(len(usable), settings.evaluate_views)]
     predicted = predict_views(network, validation, index, job.device, bf16=settings.bf16)
-    found = score(predicted, validation, network.mean_pose.cpu().numpy(), truth_kind=known_truth(validation))
+    found = score(predicted, validation, network.mean_pose.cpu().numpy(), truth_kind=truth)
     best = run.record["best"] is None or found["mpjpe_mm"] < run.record["best"]["mpjpe_mm"]
     values = {
         name: found[name] for name in ("mpjpe_mm", "pa_mpjpe_mm", "n_views", "facing_flips", "distal_ratio", "seconds")
@@ -250,8 +253,13 @@ def evaluation_due(step: int, steps: int, evaluations: int) -> bool:
 
 
 def known_truth(views: Views) -> str:
-    """What a split can be compared with: measured joints where it has any."""
-    return "dataset" if views["is_3d"].any() else "fit"
+    """What a split can be compared with: measured joints where a view has all of them, else the fits."""
+    return "dataset" if len(scorable(views, "dataset")) else "fit"
+
+
+def scorable(views: Views, truth: str) -> np.ndarray:
+    """(n,) indices of the views whose every joint is known."""
+    return np.flatnonzero(ground_truth(views, np.arange(len(views)), truth)[1].all(1))
 
 
 class Meter:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from model import dataset
 from model.dataset import read_views
 from model.evaluate import (
     Predictions,
@@ -21,6 +22,7 @@ from model.evaluate import (
 from model.protocols import PROTOCOLS
 from model.runs import load_run
 from model.train import train
+from pipeline import shard_format
 from pipeline.errors import InputError
 from pipeline.skeletons import FIELD_JOINTS
 from tests.model.capsules import make_folder, make_view, tiny_config, write_folder
@@ -101,6 +103,36 @@ def test_the_fit_can_be_the_truth_and_views_without_one_are_skipped(tmp_path):
     flat = read_views([write_folder(tmp_path / "flat", flat)])["test"]
     with pytest.raises(InputError, match="No view can be scored"):
         score(perfect(flat), flat, flat["joints"].mean(0))
+
+
+def without(*names) -> np.ndarray:
+    """joints_source of a dataset that lacks some joints, which preprocess then took from the fit."""
+    source = np.full(17, shard_format.DATASET_JOINT, np.uint8)
+    source[[FIELD_JOINTS.index(name) for name in names]] = shard_format.FIT_JOINT
+    return source
+
+
+def test_a_joint_filled_in_from_the_fit_is_no_measurement(tmp_path):
+    """3DPW without SMPL files: SMPL's joints, a valid fit, and Human3.6M's head top from that fit."""
+    smpl = without("spine", "nose", "head_top")
+    views = [make_view(n, "test", "downtown_bus_00/0", joints_source=smpl) for n in range(3)]
+    views = read_views([write_folder(tmp_path / "s", views)])["test"]
+    mean_pose = views["joints"].mean(0)
+    with pytest.raises(InputError, match=r"no head_top \(3 views\).*gendered ground-truth mesh"):
+        score(perfect(views), views, mean_pose, protocol=PROTOCOLS["3dpw-14j"])
+    with pytest.raises(InputError, match="no spine.*--ground-truth fit"):
+        score(perfect(views), views, mean_pose)
+    assert score(perfect(views), views, mean_pose, truth_kind="fit")["n_views"] == 3
+
+    some = [make_view(n, "test", "S9", joints_source=without("spine") if n < 2 else without()) for n in range(5)]
+    some = read_views([write_folder(tmp_path / "some", some)])["test"]
+    report = score(perfect(some), some, mean_pose)
+    assert (report["n_views"], report["skipped"]) == (3, {"the truth has no spine": 2})
+    assert score(perfect(some), some, mean_pose, protocol=PROTOCOLS["h36m-i2l-14j"])["n_views"] == 5
+
+
+def test_codes_of_joints_are_those_of_the_shards():
+    assert dataset.DATASET_JOINT == shard_format.DATASET_JOINT
 
 
 def test_turned_bodies_are_counted(test_views):

@@ -18,6 +18,7 @@ from model.nvf import MODELS
 from model.optimise import TrainConfig, learning_rate
 from model.runs import LAST, load_run, training_statistics
 from model.train import train
+from pipeline import shard_format
 from pipeline.errors import InputError
 from tests.model.capsules import make_folder, make_view, tiny_config, write_folder
 
@@ -114,6 +115,17 @@ def test_views_without_any_label_change_nothing(tmp_path):
     nothing = write_folder(tmp_path / "nothing", views[1:])
     with pytest.raises(InputError, match="none of the 3 training views has a valid label"):
         train(nothing, tmp_path / "run2", tiny_config(), device="cpu")
+
+
+def test_validation_without_whole_measured_bodies_is_compared_with_its_fits(tmp_path):
+    """3DPW without SMPL files: some joints are the fit's, so no view could be scored against measured ones."""
+    source = np.full(17, shard_format.DATASET_JOINT, np.uint8)
+    source[-1] = shard_format.FIT_JOINT
+    views = [make_view(n, "train", "S1", joints_source=source) for n in range(4)]
+    views += [make_view(n, "validation", "S8", joints_source=source) for n in range(10, 14)]
+    shards = write_folder(tmp_path / "shards", views)
+    record = train(shards, tmp_path / "run", tiny_config(steps=2, evaluations=1), device="cpu")
+    assert record["best"]["n_views"] == 3
 
 
 def test_minutes_become_steps(tmp_path, shards):
