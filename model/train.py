@@ -109,13 +109,14 @@ def train(
             f"train.batch_size {config.train.batch_size} cannot be shared evenly by {ranks.world} processes."
         )
     splits = read_views(paths)
-    views = need_views(splits, "train", paths)
+    views = need_views(splits, "train", paths).labelled(config.train.ground_truth)
     data = data_record(views, weights)
     if checkpoint:
         refuse_other_data(folder, checkpoint.record["data"], data)
     torch.manual_seed(config.train.seed)
     network = build_network(config.network, training_statistics(views, config)).to(device)
-    job = Job(config, views, weights, splits.get("validation"), folder, device, ranks)
+    validation = known_truth(splits.get("validation"), config.train.ground_truth)
+    job = Job(config, views, weights, validation, folder, device, ranks)
     timing = checkpoint.record["timing"] if checkpoint else None
     if minutes is not None and checkpoint is None and trainable(network):
         job, timing = fit_to_minutes(job, minutes, network)
@@ -123,6 +124,7 @@ def train(
     run.record = {
         "config": job.config.to_dict(),
         "data": data,
+        "validation_truth": validation and validation.truth,
         "timing": timing,
         "commit": code_commit(),
         "device": str(device),
@@ -225,17 +227,16 @@ def name_culprit(run: Run, batch: Batch, job: Job) -> str:
 def evaluate_now(run: Run, job: Job, log: Logbook) -> None:
     """A look at validation, evenly spread over its views; the best so far is kept."""
     validation, settings, network = job.validation, job.config.train, run.average.network
-    truth = known_truth(validation)
-    usable = scorable(validation, truth)
+    usable = scorable(validation)
     index = usable[spread(len(usable), settings.evaluate_views)]
     predicted = predict_views(network, validation, index, job.device, bf16=settings.bf16)
-    found = score(predicted, validation, network.mean_pose.cpu().numpy(), truth_kind=truth)
+    found = score(predicted, validation, network.mean_pose.cpu().numpy())
     best = run.record["best"] is None or found["mpjpe_mm"] < run.record["best"]["mpjpe_mm"]
     values = {
         name: found[name] for name in ("mpjpe_mm", "pa_mpjpe_mm", "n_views", "facing_flips", "distal_ratio", "seconds")
     }
     values = {name: value for name, value in values.items() if value is not None}
-    values |= {"mpjpe_gt_scale_mm": found["scale"]["gt"]["mpjpe_mm"]}
+    values |= {"mpjpe_gt_scale_mm": found["scale"]["gt"]["mpjpe_mm"], "ground_truth": validation.truth}
     if best:
         run.record["best"] = {"step": run.step, **values, "mean_pose_mpjpe_mm": found["mean_pose"]["mpjpe_mm"]}
         save(run, job.folder / BEST, weights_only=True)
@@ -252,14 +253,17 @@ def evaluation_due(step: int, steps: int, evaluations: int) -> bool:
     return step * evaluations // steps > (step - 1) * evaluations // steps
 
 
-def known_truth(views: Views) -> str:
-    """What a split can be compared with: measured joints where a view has all of them, else the fits."""
-    return "dataset" if len(scorable(views, "dataset")) else "fit"
+def known_truth(views: Views | None, wanted: str) -> Views | None:
+    """A split labelled as wanted, or with its fits where the dataset measured no whole body; None where there is none.
+    Raises InputError when there is nothing to compare with."""
+    if views is None or (wanted == "dataset" and len(scorable(views))):
+        return views
+    return views.labelled("fit")
 
 
-def scorable(views: Views, truth: str) -> np.ndarray:
+def scorable(views: Views) -> np.ndarray:
     """(n,) indices of the views whose every joint is known."""
-    return np.flatnonzero(ground_truth(views, np.arange(len(views)), truth)[1].all(1))
+    return np.flatnonzero(ground_truth(views, np.arange(len(views)))[1].all(1))
 
 
 class Meter:

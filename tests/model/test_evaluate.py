@@ -94,9 +94,11 @@ def test_columns_differ_by_their_scale_alone(test_views):
 def test_the_fit_can_be_the_truth_and_views_without_one_are_skipped(tmp_path):
     views = [make_view(n, "test", "S9", fit_valid=n > 0) for n in range(3)]
     views = read_views([write_folder(tmp_path / "s", views)])["test"]
-    report = score(perfect(views), views, views["joints"].mean(0), truth_kind="fit")
-    # the fake fit is the truth moved by 1 cm along every axis: nothing is left of that after root alignment
+    views = views.labelled("fit")
+    report = score(perfect(views), views, views["joints"].mean(0))
+    # the fake fit is the truth moved by 1 cm along every axis: its own pelvis is the root
     assert report["mpjpe_mm"] == pytest.approx(0, abs=1e-3)
+    assert report["mrpe_mm"] == pytest.approx(0, abs=1e-3)
     assert (report["n_views"], report["n_skipped"], report["ground_truth"]) == (2, 1, "fit")
 
     flat = [make_view(n, "test", "S9", is_3d=False) for n in range(2)]
@@ -122,7 +124,8 @@ def test_a_joint_filled_in_from_the_fit_is_no_measurement(tmp_path):
         score(perfect(views), views, mean_pose, protocol=PROTOCOLS["3dpw-14j"])
     with pytest.raises(InputError, match="no spine.*--ground-truth fit"):
         score(perfect(views), views, mean_pose)
-    assert score(perfect(views), views, mean_pose, truth_kind="fit")["n_views"] == 3
+    fits = views.labelled("fit")
+    assert score(perfect(fits), fits, mean_pose)["n_views"] == 3
 
     some = [make_view(n, "test", "S9", joints_source=without("spine") if n < 2 else without()) for n in range(5)]
     some = read_views([write_folder(tmp_path / "some", some)])["test"]
@@ -132,7 +135,8 @@ def test_a_joint_filled_in_from_the_fit_is_no_measurement(tmp_path):
 
 
 def test_codes_of_joints_are_those_of_the_shards():
-    assert dataset.DATASET_JOINT == shard_format.DATASET_JOINT
+    for name in ("NO_JOINT", "DATASET_JOINT", "FIT_JOINT"):
+        assert getattr(dataset, name) == getattr(shard_format, name)
 
 
 def test_turned_bodies_are_counted(test_views):

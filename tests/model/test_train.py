@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -126,6 +127,32 @@ def test_validation_without_whole_measured_bodies_is_compared_with_its_fits(tmp_
     shards = write_folder(tmp_path / "shards", views)
     record = train(shards, tmp_path / "run", tiny_config(steps=2, evaluations=1), device="cpu")
     assert record["best"]["n_views"] == 3
+    assert (record["config"]["train"]["ground_truth"], record["validation_truth"]) == ("dataset", "fit")
+
+
+def test_the_fit_can_be_the_truth_of_a_run(tmp_path):
+    """Labels, statistics and validation are of the fitted bodies; so they stay when the run goes on."""
+    shift = np.linspace(0.02, 0.1, 17, dtype=np.float32)[:, None]  # a fit whose bones are longer than the measured ones
+
+    def view(n, split, subject, **changes):
+        plain = make_view(n, split, subject)
+        return replace(plain, fit_joints=plain.joints + shift, **changes)
+
+    views = [view(n, "train", "S1", fit_valid=n != 3) for n in range(6)]
+    views += [view(n, "validation", "S8", fit_valid=n != 10) for n in range(10, 14)]
+    shards, folder = write_folder(tmp_path / "shards", views), tmp_path / "run"
+    config = tiny_config(steps=4, evaluations=1, evaluate_views=10, ground_truth="fit")
+    record = train(shards, folder, config, device="cpu")
+    assert record["config"]["train"]["ground_truth"] == record["validation_truth"] == record["best"]["ground_truth"] == "fit"
+    assert record["best"]["n_views"] == 3
+    fitted = np.stack([v.fit_joints - v.fit_joints[0] for v in views])
+    mean = fitted[[0, 1, 2, 4, 5]].mean(0)
+    np.testing.assert_allclose(load_run(folder)[0].mean_pose.numpy(), mean, atol=1e-6)
+    error = 1000 * np.linalg.norm(fitted[7:] - mean, axis=-1).mean()
+    assert record["best"]["mean_pose_mpjpe_mm"] == pytest.approx(error, abs=0.01)
+
+    again = train(shards, folder, tiny_config(steps=4, evaluations=1), resume=True, device="cpu")
+    assert again["config"]["train"]["ground_truth"] == again["validation_truth"] == "fit"
 
 
 def test_minutes_become_steps(tmp_path, shards):
