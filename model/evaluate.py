@@ -191,6 +191,7 @@ def score(
     return {
         **main,
         "split": views.split,
+        "recorded": real,
         "root": "ground truth" if root == "gt" else "predicted",
         "box": "the dataset's",
         "ground_truth": views.truth,
@@ -296,7 +297,7 @@ def evaluate_run(
     Raises InputError for a missing run, an empty split, another joint set, or a protocol that does not fit the shards.
     """
     from model import figures
-    from model.runs import load_run
+    from model.runs import load_run, trained_on
     from model.train import choose_device
 
     protocol = protocols.protocol(protocol_name)
@@ -317,6 +318,8 @@ def evaluate_run(
         "run": str(run),
         "shards": str(shards),
         "shards_run_id": views.folders[0].run["run_id"],
+        "source": views.folders[0].run["source"],
+        "trained_on": trained_on(record),
         "seed": config.train.seed,
         "step": record["step"],
         "parameters": record["parameters"],

@@ -20,7 +20,7 @@ from model.evaluate import (
     view_errors,
 )
 from model.protocols import PROTOCOLS
-from model.runs import load_run
+from model.runs import load_run, trained_on
 from model.train import train
 from pipeline import shard_format
 from pipeline.errors import InputError
@@ -194,6 +194,19 @@ def test_a_run_is_evaluated_into_its_folder(run, shards):
         evaluate_run(run, shards, protocol_name="h36m-p2-17j", device="cpu")
     with pytest.raises(InputError, match="no such checkpoint"):
         evaluate_run(run / "none", shards, device="cpu")
+
+
+def test_the_report_says_what_the_run_was_trained_on(run, shards):
+    trained = json.loads((run / "last.json").read_text())["data"][0]
+    assert (trained["source"], trained["subjects"], trained["train_views"]) == ("capsules", ["S1"], 12)
+    report = evaluate_run(run, shards, device="cpu")
+    assert report["trained_on"]["ground_truth"] == "dataset"
+    (row,) = report["trained_on"]["data"]
+    assert row == {key: trained[key] for key in ("source", "subjects", "train_views", "weight", "content_hash")}
+    assert (report["source"], report["recorded"]) == ("capsules", False)
+    # the record of a version that had neither source and subjects nor a choice of labels
+    old = {"config": {"train": {}}, "data": [{k: v for k, v in trained.items() if k not in ("source", "subjects")}]}
+    assert trained_on(old)["data"][0] == row | {"source": None, "subjects": None}
 
 
 def test_a_recorded_dataset_with_missing_views_is_refused_unless_allowed(test_views, monkeypatch):

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from model import train as loop
-from model.checkpoint import load_checkpoint
+from model.checkpoint import load_checkpoint, save_checkpoint
 from model.dataset import ViewDataset, read_views
 from model.logbook import read_history
 from model.nvf import MODELS
@@ -153,6 +153,18 @@ def test_the_fit_can_be_the_truth_of_a_run(tmp_path):
 
     again = train(shards, folder, tiny_config(steps=4, evaluations=1), resume=True, device="cpu")
     assert again["config"]["train"]["ground_truth"] == again["validation_truth"] == "fit"
+
+
+def test_a_run_of_a_version_that_recorded_less_goes_on(tmp_path, shards):
+    folder = tmp_path / "run"
+    train(shards, folder, tiny_config(steps=4, evaluations=1), device="cpu")
+    checkpoint = load_checkpoint(folder / LAST)
+    for name in ("source", "subjects"):
+        del checkpoint.record["data"][0][name]
+    del checkpoint.record["config"]["train"]["ground_truth"], checkpoint.record["validation_truth"]
+    save_checkpoint(folder / LAST, checkpoint)
+    record = train(shards, folder, None, resume=True, device="cpu")
+    assert record["data"][0]["subjects"] == ["S1"] and record["validation_truth"] == "dataset"
 
 
 def test_minutes_become_steps(tmp_path, shards):
