@@ -2,8 +2,8 @@
 
     python -m benchmarks.metrics [--samples 20000] [--quick] [--json FILE]
 
-The loop is the usual way of research code: for every sample, root-align, take the norm of the difference, and align
-by an SVD of one 3 x 3 matrix. Targets: batched MPJPE 50 times, batched PA-MPJPE 8 times the loop's speed.
+The loop is the usual way of research code: for every sample the norm of the difference, after an alignment by an SVD
+of one 3 x 3 matrix for PA-MPJPE. Targets: batched MPJPE 50 times, batched PA-MPJPE 8 times the loop's speed.
 """
 
 import argparse
