@@ -1,6 +1,6 @@
 """How hard is a capture? Baselines that need no image, and what its pictures and bodies are like.
 
-    python benchmarks/capture.py CAPTURE [--json FILE]
+    python -m benchmarks.capture [CAPTURE] [--bodies 150] [--quick] [--json FILE]
 
 Mean pose: the mean root-relative training pose in camera axes, as the prediction for every test view. Nearest pose: the distance of
 each test pose to the training pose that is nearest after Procrustes alignment, which is what a perfect memory would reach.
@@ -10,12 +10,14 @@ deepest one to the nearest free vertex.
 
 import argparse
 import json
+import tempfile
 from pathlib import Path
 
 import igl
 import numpy as np
 from scipy.spatial import cKDTree
 
+from benchmarks._sample import sample_capture
 from model.metrics import align, mpjpe
 from pipeline.body.model import load_body
 from pipeline.camera import in_image, world_to_camera
@@ -92,11 +94,16 @@ def measure(root: Path, bodies: int) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("capture", type=Path)
+    parser.add_argument("capture", type=Path, nargs="?", default=Path("runs/demo/capture"))
     parser.add_argument("--json", type=Path, help="also write the numbers here")
     parser.add_argument("--bodies", type=int, default=150, help="true bodies that are tested for self-penetration")
+    parser.add_argument("--quick", action="store_true", help="a capture of 28 moments, made for it; 4 bodies")
     arguments = parser.parse_args()
-    numbers = measure(arguments.capture, arguments.bodies)
+    if arguments.quick:
+        with tempfile.TemporaryDirectory() as name:
+            numbers = measure(sample_capture(Path(name), 28), 4)
+    else:
+        numbers = measure(arguments.capture, arguments.bodies)
     for name, value in numbers.items():
         print(f"{name:34s} {value:10.4g}")
     if arguments.json:

@@ -1,6 +1,6 @@
 """What a training step of a configuration costs on this machine, part by part.
 
-    python -m benchmarks.step SHARDS [--config small] [--model nvf] [--threads 2] [--steps 20] [--json FILE]
+    python -m benchmarks.step [SHARDS] [--config small] [--model nvf] [--threads 2] [--steps 20] [--quick] [--json FILE]
 
 Times are processor and wall seconds of one step after warm-up: loading in this process, losses forward, backward, optimiser. The table
 of operators comes from torch's profiler. Run it on a quiet machine: processor time grows when others share its caches.
@@ -19,6 +19,8 @@ from model.dataset import StepSampler, ViewDataset, need_views, read_views
 from model.nvf import build_network
 from model.optimise import make_optimizers
 from model.runs import training_statistics
+
+DEMO = Path("runs/demo/shards")
 
 
 class Clock:
@@ -52,14 +54,20 @@ def one_step(clock, dataset, keys, network, optimizers, bf16: bool) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("shards", type=Path)
+    parser.add_argument("shards", type=Path, nargs="?", default=DEMO)
     parser.add_argument("--config", default="small")
     parser.add_argument("--model", default="nvf")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--float32", action="store_true")
+    parser.add_argument("--quick", action="store_true", help="3 steps")
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
+    if asked.quick:
+        asked.steps = 3
+        if not asked.shards.exists():
+            print(f"{asked.shards} is not there yet: `make demo` writes it. Nothing to measure.")
+            return
     torch.set_num_threads(asked.threads)
     config = load_config(asked.config, asked.model)
     views = need_views(read_views([asked.shards]), "train", [asked.shards])

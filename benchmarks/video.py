@@ -1,6 +1,6 @@
 """Frames straight from videos against JPEG files on disk, read in order.
 
-    python benchmarks/video.py [--frames 300] [--every 1 5 64] [--json FILE]
+    python -m benchmarks.video [--frames 300] [--every 1 5 64] [--quick] [--json FILE]
 
 Writes a video of 1000 x 1000 pixels with a moving textured scene, the same frames as JPEG (quality 95 and 75), and
 reads both through `pipeline.images.read_image`. Target: per frame read in order, video at least as fast as JPEG.
@@ -52,8 +52,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, default=300)
     parser.add_argument("--every", type=int, nargs="+", default=[1, 5, 64])
+    parser.add_argument("--quick", action="store_true", help="30 frames")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.frames, arguments.every = 30, [1, 5]
     cv2.setNumThreads(1)
     rows = []
     with tempfile.TemporaryDirectory() as name:

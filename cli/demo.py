@@ -76,7 +76,10 @@ def print_table(report: dict, out: Path) -> None:
     table.add_row("ratio", f"{report['mpjpe_mm'] / mean['mpjpe_mm']:.2f}", f"{report['pa_mpjpe_mm'] / mean['pa_mpjpe_mm']:.2f}")
     console = Console()
     console.print(table)
-    console.print(f"{report['n_views']} test views; root: {report['root']}; only the person's box enters at test time")
+    console.print(
+        f"{report['n_views']} test views; root: {report['root']}; ground truth: {report['ground_truth']}; only the person's box "
+        "enters at test time"
+    )
     console.print(
         f"fits: vertices {fit['vertex_error_mm']:.1f} mm from the true bodies, joints' fit error {fit['fit_error_mm']:.1f} mm"
     )

@@ -1,6 +1,7 @@
 """`nvf-cli evaluate`: what a run is worth on a split it was not trained on."""
 
 import json
+import textwrap
 from pathlib import Path
 
 import click
@@ -35,20 +36,15 @@ def command(run, shards, split, protocol_name, root, truth, allow_partial, devic
 
 
 def describe(report: dict) -> str:
-    """The table that a person reads."""
-    mean = report["mean_pose"]
-    lines = [
-        f"{report['model']} on {report['n_views']} views of '{report['split']}' ({report['protocol']['name']}), "
-        f"{report['n_skipped']} skipped; root: {report['root']}, boxes: {report['box']}, ground truth: {report['ground_truth']}",
-        f"{'':28}{'MPJPE':>10}{'PA-MPJPE':>10}{'MRPE':>10}  mm",
-    ]
-    names = {"head": "predicted scale", "bones": "scale of mean bone lengths", "gt": "true scale"}
-    for key, row in report["scale"].items():
-        root = "-" if row["mrpe_mm"] is None else f"{row['mrpe_mm']:.1f}"
-        lines.append(f"{names[key]:28}{row['mpjpe_mm']:10.1f}{row['pa_mpjpe_mm']:10.1f}{root:>10}")
-    lines.append(f"{'mean training pose':28}{mean['mpjpe_mm']:10.1f}{mean['pa_mpjpe_mm']:10.1f}{'-':>10}")
-    lines += ["", "per joint (MPJPE mm)"]
-    lines += [f"  {name:16}{row['mpjpe_mm']:8.1f}" for name, row in report["per_joint"].items()]
+    """What a person reads."""
+    from model.report import facts
+
+    lines = [f"{report['model']} of {report['run']}, step {report['step']}"]
+    if report["partial"]:
+        lines.append(report["partial"])
+    lines += [wrapped(f"{name:22}", text) for name, text in facts(report)]
+    lines += ["", *scale_lines(report), "", "per joint (MPJPE, PA-MPJPE mm)"]
+    lines += [f"  {n:16}{r['mpjpe_mm']:9.1f}{r['pa_mpjpe_mm']:9.1f}" for n, r in report["per_joint"].items()]
     for group in ("per_subject", "per_action"):
         lines += ["", f"{group.replace('_', ' ')} (views, MPJPE, PA-MPJPE mm)"]
         lines += [f"  {n:16}{r['n']:6}{r['mpjpe_mm']:9.1f}{r['pa_mpjpe_mm']:9.1f}" for n, r in report[group].items()]
@@ -58,6 +54,36 @@ def describe(report: dict) -> str:
         lines.append(
             f"{report['queries']:.0f} points asked a view; joints without voters {100 * report['fallback']['share']:.2f} %"
         )
-    if report["partial"]:
-        lines.append(report["partial"])
-    return "\n".join(lines)
+    return "\n".join(lines + quoted_lines(report))
+
+
+def wrapped(name: str, text: str) -> str:
+    """A name and its text, the text's further lines under its first."""
+    return textwrap.fill(text, 120, initial_indent=name, subsequent_indent=" " * len(name))
+
+
+def scale_lines(report: dict) -> list[str]:
+    """The headline's numbers under each source of scale, and the mean pose's."""
+    names = {"head": "predicted scale", "bones": "scale of mean bone lengths", "gt": "true scale"}
+    lines = [f"{'':28}{'MPJPE':>10}{'PA-MPJPE':>10}{'MRPE':>10}  mm {'PCK@150 %':>12}{'AUC':>8}"]
+    for key, row in report["scale"].items():
+        root = "-" if row["mrpe_mm"] is None else f"{row['mrpe_mm']:.1f}"
+        lines.append(
+            f"{names[key]:28}{row['mpjpe_mm']:10.1f}{row['pa_mpjpe_mm']:10.1f}{root:>10}"
+            f"{100 * row['pck_150mm']:17.1f}{row['auc']:8.3f}"
+        )
+    mean = report["mean_pose"]
+    return [*lines, f"{'mean training pose':28}{mean['mpjpe_mm']:10.1f}{mean['pa_mpjpe_mm']:10.1f}{'-':>10}"]
+
+
+def quoted_lines(report: dict) -> list[str]:
+    """What others published by this protocol, marked as theirs."""
+    from model.report import QUOTED, comparability, quoted_cells
+
+    if not report["quoted"]:
+        return []
+    rows = [
+        f"  {method:30}{mpjpe:>8}{pa:>9}  {source}" + (f"; {note}" if note else "")
+        for method, mpjpe, pa, source, note in map(quoted_cells, report["quoted"])
+    ]
+    return ["", f"{QUOTED}: method, MPJPE, PA-MPJPE mm, read in", wrapped("  ", comparability(report)), *rows]

@@ -62,11 +62,13 @@ def holds_training_only(path: Path) -> bool:
 def training_text(path: Path, record: dict) -> str:
     train, best = record["config"]["train"], record["best"]
     found = "none" if best is None else f"MPJPE {best['mpjpe_mm']} mm at step {best['step']} (mean pose {best['mean_pose_mpjpe_mm']})"
+    truth = train.get("ground_truth", "dataset")  # runs of older versions had no choice
     lines = [
         f"{path}: {record['config']['network']['model']}, {record['parameters']:,} parameters, step {record['step']} of "
         f"{train['steps']}, {record['seconds']:.0f} s",
         f"validation    {found}",
-        f"training      {train['optimizer']} {train['learning_rate']:g}, {train['batch_size']} views a step, seed {train['seed']}",
+        f"training      {train['optimizer']} {train['learning_rate']:g}, {train['batch_size']} views a step, seed {train['seed']}, "
+        f"ground truth: {truth}",
         *(f"data          {d['path']}: {d['train_views']} views, content {d['content_hash'][:12]}" for d in record["data"]),
         f"made by       {record['commit']}, torch {record['torch']} on {record['device']}; whole configuration: {path / 'last.json'}",
     ]

@@ -22,13 +22,20 @@ from pipeline.errors import InputError
     type=click.FloatRange(min=0, min_open=True),
     help="Steps for this long, from a short timing; a resumed run keeps its own.",
 )
+@click.option(
+    "--ground-truth",
+    "truth",
+    type=click.Choice(["dataset", "fit"]),
+    default=None,
+    help="What labels and validation are of: measured joints, or the fitted bodies; overrides the configuration's.",
+)
 @click.option("--seed", type=click.IntRange(min=0), default=None, help="Overrides the configuration's.")
 @click.option(
     "--workers", type=click.IntRange(min=0), default=None, help="Loader processes; overrides the configuration's."
 )
 @click.option("--device", default=None, help="cpu, cuda, cuda:1 ...; default: a GPU if there is one.")
 @click.option("--resume", is_flag=True, help="Go on from RUN's last checkpoint.")
-def command(shards, run, config, model, also, minutes, seed, workers, device, resume):
+def command(shards, run, config, model, also, minutes, truth, seed, workers, device, resume):
     """Train on SHARDS (the output of preprocess) and write checkpoints, curves and records into RUN.
 
     The same command under `torchrun --nproc-per-node N $(which nvf-cli) train ...` uses N GPUs.
@@ -36,22 +43,30 @@ def command(shards, run, config, model, also, minutes, seed, workers, device, re
     from model.config import load_config, with_train
     from model.train import train
 
-    if resume and (model or seed is not None or workers is not None):
-        raise InputError("--resume goes on with the run's own settings; leave out --model, --seed and --workers.")
+    if resume and (model or truth or seed is not None or workers is not None):
+        raise InputError(
+            "--resume goes on with the run's own settings; leave out --model, --ground-truth, --seed and --workers."
+        )
     settings = None
     if config is not None or not resume:
-        settings = with_train(load_config(config or "small", model), seed=seed, workers=workers)
+        settings = with_train(load_config(config or "small", model), seed=seed, workers=workers, ground_truth=truth)
     record = train(shards, run, settings, [folder_and_weight(text) for text in also], resume, device, minutes)
-    best = record["best"]
+    click.echo(f"{run}: {closing_line(record)}")
+
+
+def closing_line(record: dict) -> str:
+    """What a finished run says of itself: its length, what it learnt from, its best look at validation."""
+    best, truth = record["best"], record["config"]["train"]["ground_truth"]
+    line = f"{record['step']} steps in {record['seconds']:.0f} s, ground truth: {truth}. "
     if best is None:
-        click.echo(
-            f"{run}: {record['step']} steps in {record['seconds']:.0f} s. No validation views: the last weights are kept."
-        )
-    else:
-        click.echo(
-            f"{run}: {record['step']} steps in {record['seconds']:.0f} s. Best on validation: MPJPE {best['mpjpe_mm']:.1f} mm "
-            f"at step {best['step']} (mean pose {best['mean_pose_mpjpe_mm']:.1f} mm)."
-        )
+        return line + "No validation views: the last weights are kept."
+    line += (
+        f"Best on validation: MPJPE {best['mpjpe_mm']:.1f} mm at step {best['step']} "
+        f"(mean pose {best['mean_pose_mpjpe_mm']:.1f} mm)."
+    )
+    if record["validation_truth"] != truth:
+        line += " No validation view has all joints measured: those errors are against the fits."
+    return line
 
 
 def folder_and_weight(text: str) -> tuple[Path, float]:

@@ -5,6 +5,7 @@ the step alone, so batches are the same whatever the number of loader workers, a
 what it would have seen.
 """
 
+import copy
 import os
 import zlib
 from collections import OrderedDict
@@ -36,6 +37,10 @@ OPEN_SHARDS = 128
 # An epoch mixes views of this many shards at a time, so that a run over thousands of shards keeps reopening few of
 # them.
 SHUFFLE_SHARDS = 64
+# What is taken for the truth: what the dataset measured, or the fitted bodies.
+GROUND_TRUTHS = ("dataset", "fit")
+# Codes of the shards' joints_source (docs/shard-format.md).
+NO_JOINT, DATASET_JOINT, FIT_JOINT = 0, 1, 2
 
 
 @dataclass(frozen=True)
@@ -46,8 +51,8 @@ class Batch:
     image: (B, 3, S, S) float32 in [-1, 1] (uint8 until `to` moves it to a device). K: (B, 3, 3) px. points: (B, N, 3)
     m. sdf: (B, N) m, negative inside. point_valid: (B, N) bool, inside the crop. joints: (B, J, 3) m. joints_valid:
     (B, J) bool. root: (B, 3) m in crop axes, for targets only. joints_2d: (B, J, 2) px. joints_2d_valid: (B, J) bool.
-    is_3d: (B,) bool, the joints were measured. mesh_valid: (B,) bool, the fit is good enough for points and distances
-    to supervise. view: (B,) int64 index into the `Views`.
+    is_3d: (B,) bool, the joints were measured, or are a valid fit's where the fit is the truth. mesh_valid: (B,) bool,
+    the fit is good enough for points and distances to supervise. view: (B,) int64 index into the `Views`.
     """
 
     image: torch.Tensor
@@ -150,7 +155,9 @@ class Views:
     """The views of one split over one or more shard folders, as columns.
 
     table: column -> array over views, sorted by view id within a folder; "folder", "shard" and "row" say where a view
-    is. sizes: views of each folder. crop_px: side of the nominal crop in each folder's images, pixels.
+    is; "origin" (3,) m where the root is in the axes that the shard stores points in. sizes: views of each folder.
+    crop_px: side of the nominal crop in each folder's images, pixels. truth: one of GROUND_TRUTHS, what joints and root
+    are of.
     """
 
     def __init__(self, folders: Sequence[ShardFolder], tables: Sequence[dict[str, np.ndarray]], split: str):
@@ -165,7 +172,28 @@ class Views:
                 {name: column[rows] for name, column in table.items()} | {"folder": np.full(len(rows), number)}
             )
         self.table = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        self.table["origin"] = np.zeros((len(self), 3))
         self.sizes = [len(part["id"]) for part in parts]
+        self.truth = "dataset"
+
+    def labelled(self, truth: str) -> "Views":
+        """These views with the labels of a ground truth.
+
+        "dataset": as shards have them, measured joints, and the fit's for those that the dataset lacks. "fit": see
+        `fit_labels`. Raises InputError when no view has a valid fit then.
+        """
+        if truth == self.truth:
+            return self
+        assert (self.truth, truth) == ("dataset", "fit"), (self.truth, truth)
+        if not self["fit_valid"].any():
+            raise InputError(
+                f"{', '.join(str(folder.path) for folder in self.folders)}: none of the {len(self)} views of the split "
+                f"'{self.split}' has a valid fit to be the ground truth. Look at fit errors and rejects with `nvf-cli "
+                "inspect`; joints that the dataset measured are --ground-truth dataset."
+            )
+        labelled = copy.copy(self)
+        labelled.table, labelled.truth = self.table | fit_labels(self.table, self.joint_set.root_index), truth
+        return labelled
 
     def __len__(self) -> int:
         return len(self.table["id"])
@@ -179,6 +207,25 @@ class Views:
     def name(self, index: int) -> str:
         """Where a view is: for messages."""
         return f"view {self.table['id'][index]} of {self.shard_path(index)}"
+
+
+def fit_labels(table: dict[str, np.ndarray], pelvis: int) -> dict[str, np.ndarray]:
+    """Columns of a view table with the fitted bodies as the truth.
+
+    The root moves to the fit's own pelvis, and joints are relative to that; the scene in the camera's axes is the same.
+    A view whose fit is not valid knows nothing in 3D; its 2D joints stay.
+    """
+    valid = np.asarray(table["fit_valid"], bool)
+    joints = np.where(valid[:, None, None], table["fit_joints"], 0).astype(np.float64)
+    origin, known = joints[:, pelvis], np.repeat(valid[:, None], joints.shape[1], 1)
+    return {
+        "joints": (joints - origin[:, None]).astype(np.float32),
+        "joints_valid": known,
+        "joints_source": np.where(known, FIT_JOINT, NO_JOINT),
+        "root": table["root"] + origin,
+        "origin": origin,
+        "is_3d": valid,
+    }
 
 
 def read_views(paths: Sequence[Path]) -> dict[str, Views]:
@@ -268,7 +315,7 @@ class ViewDataset(Dataset):
             reframe.homography(table["K"][index]), np.asarray(table["joints_2d"][index], np.float64)
         )
         points, sdf = self._draw(index, reader, row, rng)
-        points = points @ A.T
+        points = (points - table["origin"][index]) @ A.T
         seen = points + root
         pixels = seen[:, :2] / np.maximum(seen[:, 2:], 1e-3) @ reframe.K[:2, :2].T + reframe.K[:2, 2]
         return {

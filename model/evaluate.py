@@ -19,7 +19,16 @@ from rich.progress import Progress
 
 from model import metrics, protocols
 from model.checkpoint import write_atomically
-from model.dataset import ViewDataset, Views, evaluation_batches, loader, need_views, read_views
+from model.dataset import (
+    DATASET_JOINT,
+    FIT_JOINT,
+    ViewDataset,
+    Views,
+    evaluation_batches,
+    loader,
+    need_views,
+    read_views,
+)
 from model.optimise import fast_bf16
 from model.protocols import DEFAULT, PROTOCOLS, Protocol
 from model.published import published
@@ -27,8 +36,6 @@ from model.targets import reference_depth
 from pipeline.errors import InputError
 from pipeline.skeletons import JointSet
 
-ROOTS = ("predicted", "gt")
-GROUND_TRUTHS = ("dataset", "fit")
 DISTAL = ("left_wrist", "right_wrist", "left_ankle", "right_ankle")
 PROXIMAL = ("hip", "knee", "shoulder", "elbow")
 
@@ -110,17 +117,13 @@ def predict_views(
     return Predictions(**({"fallback": None, "voters": None, "queries": None} | columns), seconds=seconds)
 
 
-def ground_truth(views: Views, index: np.ndarray, kind: str) -> tuple[np.ndarray, np.ndarray]:
-    """(N, J, 3) m root-relative crop axes, and which joints are known (N, J) bool.
-
-    kind: "dataset" takes measured joints, "fit" those of the fitted mesh where the fit is valid.
+def ground_truth(views: Views, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(N, J, 3) m root-relative crop axes, and which joints are known (N, J) bool: measured ones, or those of valid fits,
+    as the views are labelled. A joint that the dataset lacks is filled in from the fit for training; it is no measurement.
     """
-    if kind == "dataset":
-        return views["joints"][index], views["joints_valid"][index].astype(bool) & views["is_3d"][index].astype(bool)[
-            :, None
-        ]
-    joints = views["fit_joints"][index]
-    return joints, np.broadcast_to(views["fit_valid"][index].astype(bool)[:, None], joints.shape[:2])
+    wanted = {"dataset": DATASET_JOINT, "fit": FIT_JOINT}[views.truth]
+    known = (views["joints_source"][index] == wanted) & views["is_3d"][index].astype(bool)[:, None]
+    return views["joints"][index], known
 
 
 def view_errors(
@@ -157,18 +160,17 @@ def score(
     views: Views,
     mean_pose: np.ndarray,
     root: str = "predicted",
-    truth_kind: str = "dataset",
     protocol: Protocol = PROTOCOLS[DEFAULT],
     allow_partial: bool = False,
 ) -> dict:
-    """The evaluation of some predictions, JSON-able.
+    """The evaluation of some predictions, JSON-able, against what the views are labelled with.
 
     mean_pose: (J, 3) m of the training split. root: whose scale the headline takes, "predicted" or "gt"; all are
     reported. Raises InputError when no view can be used, or a recorded dataset has another number of views than the
     protocol.
     """
     index = predicted.view
-    truth, valid = ground_truth(views, index, truth_kind)
+    truth, valid = ground_truth(views, index)
     # what a scale of its own asks for: nothing, mean bone lengths, or the truth
     columns = {
         "head": predicted,
@@ -185,20 +187,21 @@ def score(
     main = reports["gt" if root == "gt" else "head"]
     baseline = judge(np.broadcast_to(mean_pose, truth.shape))
     per_joint = {name: row["mpjpe_mm"] for name, row in main["per_joint"].items()}
-    known = valid.all(1)
+    known, rooted = valid.all(1), valid[:, views.joint_set.root_index]
     return {
         **main,
         "split": views.split,
+        "recorded": real,
         "root": "ground truth" if root == "gt" else "predicted",
         "box": "the dataset's",
-        "ground_truth": truth_kind,
+        "ground_truth": views.truth,
         "n_skipped": len(index) - main["n_views"],
-        "mrpe_mm": root_error_mm(columns["gt" if root == "gt" else "head"], views),
+        "mrpe_mm": root_error_mm(columns["gt" if root == "gt" else "head"], views, rooted),
         "mean_pose": {name: baseline[name] for name in ("mpjpe_mm", "pa_mpjpe_mm")},
         "scale": {
             name: {key: report[key] for key in ("mpjpe_mm", "pa_mpjpe_mm", "pck_150mm", "auc")}
             | {
-                "mrpe_mm": root_error_mm(columns[name], views),
+                "mrpe_mm": root_error_mm(columns[name], views, rooted),
                 "median_error": scale_error(columns[name].scale, predicted),
             }
             for name, report in reports.items()
@@ -213,12 +216,11 @@ def score(
     }
 
 
-def root_error_mm(predicted: Predictions, views: Views) -> float | None:
-    """MRPE: mean distance of the absolute root, over views whose joints were measured."""
-    measured = views["is_3d"][predicted.view].astype(bool)
-    if not measured.any():
+def root_error_mm(predicted: Predictions, views: Views, known: np.ndarray) -> float | None:
+    """MRPE: mean distance of the absolute root, over views (N,) whose true root is known."""
+    if not known.any():
         return None
-    error = np.linalg.norm(predicted.root - views["root"][predicted.view], axis=1)[measured]
+    error = np.linalg.norm(predicted.root - views["root"][predicted.view], axis=1)[known]
     return round(float(error.mean()) * 1000, 3)
 
 
@@ -295,13 +297,13 @@ def evaluate_run(
     Raises InputError for a missing run, an empty split, another joint set, or a protocol that does not fit the shards.
     """
     from model import figures
-    from model.runs import load_run
+    from model.runs import load_run, trained_on
     from model.train import choose_device
 
     protocol = protocols.protocol(protocol_name)
     device = choose_device(device)
     network, config, record = load_run(run, device)
-    views = need_views(read_views([shards]), split, [shards])
+    views = need_views(read_views([shards]), split, [shards]).labelled(truth_kind)
     if views.joint_set.name != config.network.joint_set:
         raise InputError(
             f"{run} predicts the joints {config.network.joint_set}, {shards} holds {views.joint_set.name}. Evaluate on shards of "
@@ -316,16 +318,18 @@ def evaluate_run(
         "run": str(run),
         "shards": str(shards),
         "shards_run_id": views.folders[0].run["run_id"],
+        "source": views.folders[0].run["source"],
+        "trained_on": trained_on(record),
         "seed": config.train.seed,
         "step": record["step"],
         "parameters": record["parameters"],
         "training_seconds": record["seconds"],
         "commit": record["commit"],
         "left_out": left_out,
-        **score(predicted, views, mean_pose, root, truth_kind, protocol, allow_partial),
+        **score(predicted, views, mean_pose, root, protocol, allow_partial),
         "quoted": published(protocol.name),
     }
-    truth, valid = ground_truth(views, predicted.view, truth_kind)
+    truth, valid = ground_truth(views, predicted.view)
     shown = predicted.at_scale(predicted.scale_true) if root == "gt" else predicted
     errors = view_errors(shown, truth, valid, views.joint_set)
     save_predictions(run / "predictions.npz", shown, views, errors)

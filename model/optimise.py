@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import torch
 
+from model.dataset import GROUND_TRUTHS
+
 OPTIMIZERS = ("muon", "adamw", "rmsprop")
 SCHEDULES = ("cosine", "steps")
 
@@ -13,6 +15,7 @@ SCHEDULES = ("cosine", "steps")
 class TrainConfig:
     """Settings of a run. Everything is counted in steps.
 
+    ground_truth: "dataset" or "fit", what the labels are of (`model.dataset.Views.labelled`), in training and validation.
     batch_size: views a step, over all processes. optimizer: "muon" (with AdamW for all that is no hidden matrix), "adamw" or
     "rmsprop" (the published recipe). schedule:
     "cosine" down to zero, or "steps": times 0.1 at each of `milestones` (parts of the run). warmup: steps of linear
@@ -23,6 +26,7 @@ class TrainConfig:
     many of its views. log_every, save_every: steps between log rows and between last checkpoints.
     """
 
+    ground_truth: str = "dataset"
     steps: int = 2400
     batch_size: int = 16
     optimizer: str = "adamw"
@@ -57,6 +61,8 @@ class TrainConfig:
         for name in ("weight_decay", "warmup", "clip_norm", "workers", "seed"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"train.{name} is {getattr(self, name)}; it must not be below 0")
+        if self.ground_truth not in GROUND_TRUTHS:
+            raise ValueError(f"train.ground_truth {self.ground_truth!r}: choose one of {', '.join(GROUND_TRUTHS)}")
         if self.optimizer not in OPTIMIZERS:
             raise ValueError(f"train.optimizer {self.optimizer!r}: choose one of {', '.join(OPTIMIZERS)}")
         if self.schedule not in SCHEDULES:

@@ -22,7 +22,7 @@ class Protocol:
     number is a multiple. joints: scored, by name, relative to `root`. scale: whether the Procrustes alignment may
     scale (a similarity) or not (a rigid motion). with_thorax: the alignment, not the score, also sees the mean of the
     shoulders. average: "views", or "actions" (mean over actions of the mean over their views). headline: the number
-    that papers quote. known_views: least and most views of the real dataset, None where no count is known. truth:
+    that papers quote. known_views: least and most views of the real dataset, None for any dataset. truth:
     what the dataset's joints must be. training: what papers train on.
     """
 
@@ -71,6 +71,7 @@ PROTOCOLS = {protocol.name: protocol for protocol in (
     _human36m(
         "h36m-p1-17j", "3DMPPE's protocol 1: error after a rigid alignment (no scale) that also sees the thorax.",
         subjects=("S11",), scale=False, with_thorax=True, headline=("pa_mpjpe_mm",), training="S1, S5, S6, S7, S8, S9",
+        known_views=(3595, 3747),  # what other known counts leave: docs/protocols.md
     ),
     _human36m(
         "h36m-p2-17j", "3DMPPE's protocol 2: MPJPE of 17 joints, the pelvis counting as 0.",
@@ -180,9 +181,10 @@ def score(
     valid = np.ones(truth.shape[:2], bool) if valid is None else np.asarray(valid, bool)
     used, skipped = _usable(chosen, np.asarray(prediction), valid)
     if not used.any():
+        hint = "" if chosen.source else " Where a dataset lacks joints, --ground-truth fit compares with its fits."
         raise InputError(
             f"No view can be scored by {chosen.name}: "
-            f"{'; '.join(f'{reason} ({count} views)' for reason, count in skipped.items())}. It needs {chosen.truth}."
+            f"{'; '.join(f'{reason} ({count} views)' for reason, count in skipped.items())}. It needs {chosen.truth}.{hint}"
         )
     partial = check_count(chosen, int(used.sum()), real, allow_partial)
     prediction, truth = (metrics.root_align(np.asarray(points)[used], root) for points in (prediction, truth))

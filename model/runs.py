@@ -121,20 +121,33 @@ def settled_config(config: Config | None, checkpoint: Checkpoint | None, folder:
 
 
 def data_record(views: Views, weights: Sequence[float]) -> list[dict]:
-    """What a run was trained on: each folder's path, run, weight, views, and one hash over its shards' content."""
+    """What a run was trained on: each folder's path, run, dataset, subjects, weight, views, and one hash over its shards'
+    content."""
     rows = []
-    for folder, weight, size in zip(views.folders, weights, views.sizes, strict=True):
+    for number, (folder, weight, size) in enumerate(zip(views.folders, weights, views.sizes, strict=True)):
         joined = "".join(record["content_hash"] for record in folder.run["shards"])
         rows.append(
             {
                 "path": str(folder.path),
                 "run_id": folder.run["run_id"],
+                "source": folder.run["source"],
+                "subjects": np.unique(views["subject"][views["folder"] == number]).tolist(),
                 "weight": weight,
                 "train_views": size,
                 "content_hash": hashlib.sha256(joined.encode()).hexdigest(),
             }
         )
     return rows
+
+
+def trained_on(record: dict) -> dict:
+    """What a run's record says of its training data, for reports. source and subjects of a row are None where the run is of
+    a version that did not record them."""
+    keys = ("source", "subjects", "train_views", "weight", "content_hash")
+    return {
+        "ground_truth": record["config"]["train"].get("ground_truth", "dataset"),
+        "data": [{key: row.get(key) for key in keys} for row in record["data"]],
+    }
 
 
 def refuse_other_data(folder: Path, before: list[dict], now: list[dict]) -> None:

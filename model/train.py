@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import nn
@@ -16,7 +17,7 @@ from torch.utils.data import DataLoader
 from model import figures
 from model.config import Config
 from model.dataset import Batch, StepSampler, ViewDataset, Views, loader, need_views, read_views
-from model.evaluate import predict_views, score, spread
+from model.evaluate import ground_truth, predict_views, score, spread
 from model.logbook import Logbook
 from model.nvf import build_network
 from model.optimise import fast_bf16, learning_rate, set_learning_rate
@@ -108,13 +109,14 @@ def train(
             f"train.batch_size {config.train.batch_size} cannot be shared evenly by {ranks.world} processes."
         )
     splits = read_views(paths)
-    views = need_views(splits, "train", paths)
+    views = need_views(splits, "train", paths).labelled(config.train.ground_truth)
     data = data_record(views, weights)
     if checkpoint:
         refuse_other_data(folder, checkpoint.record["data"], data)
     torch.manual_seed(config.train.seed)
     network = build_network(config.network, training_statistics(views, config)).to(device)
-    job = Job(config, views, weights, splits.get("validation"), folder, device, ranks)
+    validation = known_truth(splits.get("validation"), config.train.ground_truth)
+    job = Job(config, views, weights, validation, folder, device, ranks)
     timing = checkpoint.record["timing"] if checkpoint else None
     if minutes is not None and checkpoint is None and trainable(network):
         job, timing = fit_to_minutes(job, minutes, network)
@@ -122,6 +124,7 @@ def train(
     run.record = {
         "config": job.config.to_dict(),
         "data": data,
+        "validation_truth": validation and validation.truth,
         "timing": timing,
         "commit": code_commit(),
         "device": str(device),
@@ -224,15 +227,16 @@ def name_culprit(run: Run, batch: Batch, job: Job) -> str:
 def evaluate_now(run: Run, job: Job, log: Logbook) -> None:
     """A look at validation, evenly spread over its views; the best so far is kept."""
     validation, settings, network = job.validation, job.config.train, run.average.network
-    index = spread(len(validation), settings.evaluate_views)
+    usable = scorable(validation)
+    index = usable[spread(len(usable), settings.evaluate_views)]
     predicted = predict_views(network, validation, index, job.device, bf16=settings.bf16)
-    found = score(predicted, validation, network.mean_pose.cpu().numpy(), truth_kind=known_truth(validation))
+    found = score(predicted, validation, network.mean_pose.cpu().numpy())
     best = run.record["best"] is None or found["mpjpe_mm"] < run.record["best"]["mpjpe_mm"]
     values = {
         name: found[name] for name in ("mpjpe_mm", "pa_mpjpe_mm", "n_views", "facing_flips", "distal_ratio", "seconds")
     }
     values = {name: value for name, value in values.items() if value is not None}
-    values |= {"mpjpe_gt_scale_mm": found["scale"]["gt"]["mpjpe_mm"]}
+    values |= {"mpjpe_gt_scale_mm": found["scale"]["gt"]["mpjpe_mm"], "ground_truth": validation.truth}
     if best:
         run.record["best"] = {"step": run.step, **values, "mean_pose_mpjpe_mm": found["mean_pose"]["mpjpe_mm"]}
         save(run, job.folder / BEST, weights_only=True)
@@ -249,9 +253,17 @@ def evaluation_due(step: int, steps: int, evaluations: int) -> bool:
     return step * evaluations // steps > (step - 1) * evaluations // steps
 
 
-def known_truth(views: Views) -> str:
-    """What a split can be compared with: measured joints where it has any."""
-    return "dataset" if views["is_3d"].any() else "fit"
+def known_truth(views: Views | None, wanted: str) -> Views | None:
+    """A split labelled as wanted, or with its fits where the dataset measured no whole body; None where there is none.
+    Raises InputError when there is nothing to compare with."""
+    if views is None or (wanted == "dataset" and len(scorable(views))):
+        return views
+    return views.labelled("fit")
+
+
+def scorable(views: Views) -> np.ndarray:
+    """(n,) indices of the views whose every joint is known."""
+    return np.flatnonzero(ground_truth(views, np.arange(len(views)))[1].all(1))
 
 
 class Meter:

@@ -67,6 +67,13 @@ def test_make_has_target(target):
     assert re.search(rf"^{target}:", makefile, flags=re.M)
 
 
+def test_make_bench_can_call_every_benchmark_with_quick():
+    """Those with a command line; `ablate` asks for a trained run."""
+    scripts = {path.stem: path.read_text() for path in (ROOT / "benchmarks").glob("[a-z]*.py")}
+    commands = {name: text for name, text in scripts.items() if "ArgumentParser" in text and name != "ablate"}
+    assert len(commands) > 10 and [name for name, text in commands.items() if '"--quick"' not in text] == []
+
+
 def test_make_preprocess_without_root_says_what_to_type():
     result = subprocess.run(["make", "-s", "preprocess", "SOURCE=human36m"], cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 2

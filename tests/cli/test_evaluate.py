@@ -1,6 +1,8 @@
 """`nvf-cli evaluate`, `report`, `predict`: parse, one call, and what is printed."""
 
 import json
+from dataclasses import replace
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -9,14 +11,24 @@ from click.testing import CliRunner
 from cli.main import nvf
 from cli.predict import parse_box
 from model import evaluate, predict
+from model.protocols import PROTOCOLS
+from model.published import published
+from model.report import comparability, facts
 from pipeline.errors import InputError
 
 ROW = {"mpjpe_mm": 80.0, "pa_mpjpe_mm": 60.0, "mrpe_mm": 300.0, "pck_150mm": 0.9, "auc": 0.5, "median_error": 0.05}
 GROUP = {"n": 8, "mpjpe_mm": 80.0, "pa_mpjpe_mm": 60.0}
+TRAINED = {"source": "capsules", "subjects": ["S1", "S<5"], "train_views": 24, "weight": 1.0, "content_hash": "ab" * 32}
 REPORT = {
     "model": "nvf",
+    "run": "runs/x",
+    "source": "human36m",
+    "recorded": True,
+    "trained_on": {"ground_truth": "dataset", "data": [TRAINED]},
     "n_views": 8,
     "n_skipped": 1,
+    "skipped": {"the truth has no spine": 1},
+    "left_out": {"another camera": 24},
     "split": "test",
     "root": "predicted",
     "box": "the dataset's",
@@ -33,14 +45,35 @@ REPORT = {
     "queries": 5000.0,
     "fallback": {"joints": 0, "views": 0, "share": 0.0},
     "partial": None,
-    "protocol": {"name": "all-17j", "describes": "All <views>."},
+    "protocol": replace(PROTOCOLS["h36m-i2l-14j"], describes="All <views>.").as_json(),
     "step": 5,
     "parameters": 1000,
     "training_seconds": 60.0,
     "seed": 0,
     "commit": "abc",
-    "quoted": [],
+    "quoted": published("h36m-i2l-14j"),
 }
+
+
+# What the page and the terminal say of this report.
+SAID = (
+    "h36m-i2l-14j",
+    "8 scored of the split 'test' (human36m)",
+    "1 skipped (the truth has no spine: 1)",
+    "24 not of the protocol (another camera: 24)",
+    "14 of human36m_17, without pelvis, spine, nose",
+    "scale of the prediction: predicted",
+    "similarity (rotation, translation and scale)",
+    "joints that the dataset measured",
+    "papers quote MPJPE and PA-MPJPE",
+    "24 views, weight 1, content abababababab",
+    "Published (quoted, not measured here)",
+)
+
+
+def plain(text: str) -> str:
+    """Without a page's escapes and a terminal's line breaks."""
+    return " ".join(unescape(text).split())
 
 
 @pytest.fixture
@@ -65,16 +98,19 @@ def test_options_reach_the_evaluation_and_the_table_says_what_was_used(called):
     ]
     result = CliRunner().invoke(nvf, arguments, catch_exceptions=False)
     assert called == [(Path("runs/x"), Path("shards"), "validation", "all-17j", "gt", "fit", True, None)]
+    assert [text for text in SAID if text not in plain(result.output)] == []
     for text in (
-        "8 views",
-        "1 skipped",
-        "root: predicted",
+        "All <views>.",
         "mean training pose",
+        "90.0   0.500",  # PCK and AUC
+        "  left_<b>wrist        80.0     60.0",
+        "I2L-MeshNet, lixel                55.7     41.1  I2L-MeshNet (ECCV 2020), tables 5 and 6",
         "S9",
         "Walking",
         "facing flips 1.0 %",
     ):
-        assert text in result.output
+        assert text in result.output, text
+    assert "PARTIAL" not in result.output and "not comparable" not in result.output
 
 
 def test_json_is_all_that_is_printed(called):
@@ -89,9 +125,45 @@ def test_the_page_holds_its_pictures_and_escapes_names(tmp_path):
     CliRunner().invoke(nvf, ["report", str(tmp_path)], catch_exceptions=False)
     page = (tmp_path / "report.html").read_text()
     assert "80.0 mm" in page and "0.40 of the mean pose" in page and "All &lt;views&gt;." in page
+    assert [text for text in SAID if text not in plain(page)] == []
+    for text in ("90.0 %", "0.500", "left_&lt;b&gt;wrist", "S9", "Walking", "tables 5 and 6", "S&lt;5"):
+        assert text in page, text
+    for title in ("action", "subject", "joint"):
+        assert f"<table><tr><th>{title}</th>" in page
+    assert "PARTIAL" not in page and "<b>wrist" not in page
     assert page.count("<img") == 1 and "data:image/png;base64,cG5n" in page and "http" not in page
     with pytest.raises(InputError, match="Evaluate first"):
         CliRunner().invoke(nvf, ["report", str(tmp_path / "none")], catch_exceptions=False)
+    (tmp_path / "evaluation.json").write_text(json.dumps({k: v for k, v in REPORT.items() if k != "trained_on"}))
+    with pytest.raises(InputError, match="evaluation.json: it has no 'trained_on'.*Evaluate again"):
+        CliRunner().invoke(nvf, ["report", str(tmp_path)], catch_exceptions=False)
+
+
+def test_what_is_missing_or_not_comparable_is_said_on_both(called, tmp_path, monkeypatch):
+    partial = "PARTIAL: 8 of 2181 views; not comparable with published numbers."
+    report = REPORT | {"partial": partial, "recorded": False, "ground_truth": "fit", "root": "ground truth"}
+    monkeypatch.setattr(evaluate, "evaluate_run", lambda *a: report)
+    terminal = CliRunner().invoke(nvf, ["evaluate", "runs/x", "shards"], catch_exceptions=False).output
+    (tmp_path / "evaluation.json").write_text(json.dumps(report))
+    CliRunner().invoke(nvf, ["report", str(tmp_path)], catch_exceptions=False)
+    for output in (terminal, (tmp_path / "report.html").read_text()):
+        for text in (partial, "a synthetic capture", "joints of the fitted bodies", "scale of the prediction: ground truth"):
+            assert text in plain(output), text
+        assert "This result is not comparable with them: these views are a synthetic capture" in plain(output)
+    assert comparability(REPORT).startswith("Their authors' numbers")
+
+
+@pytest.mark.parametrize(
+    ("sources", "said"),
+    [(["human36m"], "not used in training"), (["human36m", "threedpw"], "used in training"), ([None], "not recorded")],
+)
+def test_a_3dpw_result_says_whether_its_training_split_was_used(sources, said):
+    data = [TRAINED | {"source": source, "subjects": source and [f"T{k}" for k in range(34)]} for source in sources]
+    report = REPORT | {"protocol": PROTOCOLS["3dpw-14j"].as_json(), "trained_on": {"ground_truth": "fit", "data": data}}
+    lines = dict(facts(report))
+    assert lines["3DPW's training split"] == said and lines["trained on"].endswith("labels: fit")
+    assert ("T7 and 26 more" in lines["trained on"]) == (sources != [None])
+    assert "3DPW's training split" not in dict(facts(REPORT))
 
 
 def test_predict_passes_the_box(monkeypatch, tmp_path):

@@ -6,13 +6,19 @@ import pytest
 from click.testing import CliRunner
 
 from cli.main import nvf
-from cli.train import folder_and_weight
+from cli.train import closing_line, folder_and_weight
 from model import train as training
 from model.config import NAMED, config_from_dict, load_config
 from model.nvf import MODELS
 from pipeline.errors import InputError
 
-RECORD = {"step": 10, "seconds": 3.0, "best": {"mpjpe_mm": 90.0, "step": 8, "mean_pose_mpjpe_mm": 200.0}}
+RECORD = {
+    "step": 10,
+    "seconds": 3.0,
+    "best": {"mpjpe_mm": 90.0, "step": 8, "mean_pose_mpjpe_mm": 200.0},
+    "config": {"train": {"ground_truth": "fit"}},
+    "validation_truth": "fit",
+}
 
 
 @pytest.fixture
@@ -35,6 +41,8 @@ def test_options_reach_the_trainer(called):
         "coco:0.5",
         "--minutes",
         "2",
+        "--ground-truth",
+        "fit",
         "--seed",
         "7",
         "--workers",
@@ -53,8 +61,16 @@ def test_options_reach_the_trainer(called):
         2.0,
     )
     assert config.network.model == "volumetric" and config.network.crop_px == 256
-    assert (config.train.seed, config.train.workers) == (7, 3)
-    assert "90.0 mm at step 8 (mean pose 200.0 mm)" in result.output
+    assert (config.train.seed, config.train.workers, config.train.ground_truth) == (7, 3, "fit")
+    assert "ground truth: fit" in result.output and "90.0 mm at step 8 (mean pose 200.0 mm)" in result.output
+
+
+def test_the_closing_line_says_what_errors_are_against():
+    by_dataset = {"config": {"train": {"ground_truth": "dataset"}}}
+    assert "against the fits" not in closing_line(RECORD)
+    assert "those errors are against the fits" in closing_line(RECORD | by_dataset)
+    assert "ground truth: dataset. No validation views" in closing_line(RECORD | by_dataset | {"best": None})
+    assert load_config("small").train.ground_truth == "dataset"
 
 
 def test_a_resumed_run_keeps_its_own_settings(called):
@@ -62,6 +78,8 @@ def test_a_resumed_run_keeps_its_own_settings(called):
     assert called[0][2] is None and called[0][4] is True
     with pytest.raises(InputError, match="--resume goes on with the run's own"):
         CliRunner().invoke(nvf, ["train", "s", "r", "--resume", "--seed", "1"], catch_exceptions=False)
+    with pytest.raises(InputError, match="leave out --model, --ground-truth"):
+        CliRunner().invoke(nvf, ["train", "s", "r", "--resume", "--ground-truth", "fit"], catch_exceptions=False)
 
 
 @pytest.mark.parametrize("text", ["coco", "coco:", "coco:-1", ":2", "coco:much", "coco:inf"])
@@ -96,6 +114,7 @@ def test_a_file_stands_on_a_named_configuration(tmp_path):
         ("[train]\nstep = 5", "no setting 'train.step'"),
         ('[train]\nsteps = "five"', "'train.steps' is 'five'; it must be of type int"),
         ("[train]\nsteps = -5", "train.steps is -5"),
+        ('[train]\nground_truth = "mesh"', "train.ground_truth 'mesh': choose one of dataset, fit"),
         ("[network]\ncrop_px = 100", "crop_px 100"),
         ('extends = "huge"', "it extends 'huge'"),
         ("train = 3", "'train' is a table"),

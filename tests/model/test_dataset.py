@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,9 @@ from model.dataset import (
     need_views,
     read_views,
 )
+from model.targets import make_targets
 from pipeline.errors import InputError
+from pipeline.shard_format import offsets_to, to_lattice
 from tests.model.capsules import CROP, make_folder, make_view, write_folder
 
 
@@ -95,6 +98,64 @@ def test_a_view_far_from_its_camera_marks_points_outside_the_crop(folder):
     pixels = seen[:, :2] / seen[:, 2:] * batch.K[0, 0, 0] + (CROP - 1) / 2
     inside = ((pixels >= -0.5) & (pixels <= CROP - 0.5)).all(1)
     assert torch.equal(inside, batch.point_valid[0]) and 0 < inside.sum() < 512
+
+
+# Metres from a fake dataset's pelvis to its fit's, on the shards' lattice.
+OFF = np.array([0.03, -0.021, 0.05])
+
+
+def fitted_view(number: int, split: str = "train", subject: str = "S1", **changes):
+    """A view whose fit has a pelvis and joints of its own."""
+    rng = np.random.default_rng(number)
+    view = make_view(number, split, subject)
+    fit_joints = view.joints + to_lattice(rng.normal(0, 0.02, view.joints.shape)) * 1e-4
+    fit_joints[0] = OFF
+    return replace(view, fit_joints=fit_joints.astype(np.float32), **changes)
+
+
+def measured_as_fitted(view):
+    """The same scene of a dataset that measured those joints: the oracle of labels from a fit."""
+    joints = (view.fit_joints - OFF).astype(np.float32)
+    points = view.samples.points - to_lattice(OFF)
+    samples = replace(
+        view.samples, points=points, joints=to_lattice(joints), root=view.root + OFF,
+        joint_offsets=offsets_to(points[view.samples.voters], to_lattice(joints)[:, None]),
+    )
+    return replace(view, joints=joints, root=view.root + OFF, samples=samples)
+
+
+def test_labels_of_the_fit_are_those_of_a_dataset_that_measured_it(tmp_path):
+    """Image, camera, points, distances and joints stay one scene, through every augmentation."""
+    views = [fitted_view(n) for n in range(6)]
+    fitted = read_views([write_folder(tmp_path / "a", views)])["train"].labelled("fit")
+    oracle = read_views([write_folder(tmp_path / "b", [measured_as_fitted(view) for view in views])])["train"]
+    keys = [(epoch, n) for epoch in range(4) for n in range(6)]
+    found, expected = (
+        ViewDataset(v, CROP, DrawConfig(points=64), AugmentConfig(), seed=1).__getitems__(keys) for v in (fitted, oracle)
+    )
+    for name, value in vars(found).items():
+        assert torch.allclose(value.double(), getattr(expected, name).double(), atol=2e-6), name
+    assert found.joints[:, 0].abs().max() == 0 and found.is_3d.all() and found.mesh_valid.all()
+    # and against the same views by the dataset: what lies in the camera's axes has not moved
+    by_dataset = read_views([tmp_path / "a"])["train"]
+    before = ViewDataset(by_dataset, CROP, DrawConfig(points=64), AugmentConfig(), seed=1).__getitems__(keys)
+    for name in ("image", "K", "sdf", "joints_2d", "joints_2d_valid", "point_valid"):
+        assert torch.equal(getattr(before, name), getattr(found, name)), name
+    moved = [batch.points + batch.root[:, None] for batch in (before, found)]
+    assert torch.allclose(*moved, atol=2e-6) and (before.root - found.root).norm(dim=1).min() > 0.06
+
+
+def test_a_view_without_a_valid_fit_keeps_its_2d_joints_alone(tmp_path):
+    views = [fitted_view(0), fitted_view(1, fit_valid=False)]
+    fitted = read_views([write_folder(tmp_path / "a", views)])["train"].labelled("fit")
+    batch = ViewDataset(fitted, CROP, DrawConfig(points=64), AugmentConfig()).__getitems__([(0, 0), (0, 1)])
+    assert batch.is_3d.tolist() == batch.joints_valid.all(1).tolist() == batch.joints_valid.any(1).tolist() == [True, False]
+    targets = make_targets(batch, CROP)
+    assert targets.scale_valid.tolist() == targets.point_valid.any(1).tolist() == [True, False]
+    assert not targets.joints_valid[1].any() and targets.joints_2d_valid.all()
+    rejected = read_views([write_folder(tmp_path / "b", views[1:])])["train"]
+    with pytest.raises(InputError, match="none of the 1 views of the split 'train' has a valid fit.*--ground-truth dataset"):
+        rejected.labelled("fit")
 
 
 def test_refusals(tmp_path, folder):

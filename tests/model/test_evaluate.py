@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from model import dataset
 from model.dataset import read_views
 from model.evaluate import (
     Predictions,
@@ -19,8 +20,9 @@ from model.evaluate import (
     view_errors,
 )
 from model.protocols import PROTOCOLS
-from model.runs import load_run
+from model.runs import load_run, trained_on
 from model.train import train
+from pipeline import shard_format
 from pipeline.errors import InputError
 from pipeline.skeletons import FIELD_JOINTS
 from tests.model.capsules import make_folder, make_view, tiny_config, write_folder
@@ -92,15 +94,49 @@ def test_columns_differ_by_their_scale_alone(test_views):
 def test_the_fit_can_be_the_truth_and_views_without_one_are_skipped(tmp_path):
     views = [make_view(n, "test", "S9", fit_valid=n > 0) for n in range(3)]
     views = read_views([write_folder(tmp_path / "s", views)])["test"]
-    report = score(perfect(views), views, views["joints"].mean(0), truth_kind="fit")
-    # the fake fit is the truth moved by 1 cm along every axis: nothing is left of that after root alignment
+    views = views.labelled("fit")
+    report = score(perfect(views), views, views["joints"].mean(0))
+    # the fake fit is the truth moved by 1 cm along every axis: its own pelvis is the root
     assert report["mpjpe_mm"] == pytest.approx(0, abs=1e-3)
+    assert report["mrpe_mm"] == pytest.approx(0, abs=1e-3)
     assert (report["n_views"], report["n_skipped"], report["ground_truth"]) == (2, 1, "fit")
 
     flat = [make_view(n, "test", "S9", is_3d=False) for n in range(2)]
     flat = read_views([write_folder(tmp_path / "flat", flat)])["test"]
     with pytest.raises(InputError, match="No view can be scored"):
         score(perfect(flat), flat, flat["joints"].mean(0))
+
+
+def without(*names) -> np.ndarray:
+    """joints_source of a dataset that lacks some joints, which preprocess then took from the fit."""
+    source = np.full(17, shard_format.DATASET_JOINT, np.uint8)
+    source[[FIELD_JOINTS.index(name) for name in names]] = shard_format.FIT_JOINT
+    return source
+
+
+def test_a_joint_filled_in_from_the_fit_is_no_measurement(tmp_path):
+    """3DPW without SMPL files: SMPL's joints, a valid fit, and Human3.6M's head top from that fit."""
+    smpl = without("spine", "nose", "head_top")
+    views = [make_view(n, "test", "downtown_bus_00/0", joints_source=smpl) for n in range(3)]
+    views = read_views([write_folder(tmp_path / "s", views)])["test"]
+    mean_pose = views["joints"].mean(0)
+    with pytest.raises(InputError, match=r"no head_top \(3 views\).*gendered ground-truth mesh"):
+        score(perfect(views), views, mean_pose, protocol=PROTOCOLS["3dpw-14j"])
+    with pytest.raises(InputError, match="no spine.*--ground-truth fit"):
+        score(perfect(views), views, mean_pose)
+    fits = views.labelled("fit")
+    assert score(perfect(fits), fits, mean_pose)["n_views"] == 3
+
+    some = [make_view(n, "test", "S9", joints_source=without("spine") if n < 2 else without()) for n in range(5)]
+    some = read_views([write_folder(tmp_path / "some", some)])["test"]
+    report = score(perfect(some), some, mean_pose)
+    assert (report["n_views"], report["skipped"]) == (3, {"the truth has no spine": 2})
+    assert score(perfect(some), some, mean_pose, protocol=PROTOCOLS["h36m-i2l-14j"])["n_views"] == 5
+
+
+def test_codes_of_joints_are_those_of_the_shards():
+    for name in ("NO_JOINT", "DATASET_JOINT", "FIT_JOINT"):
+        assert getattr(dataset, name) == getattr(shard_format, name)
 
 
 def test_turned_bodies_are_counted(test_views):
@@ -158,6 +194,19 @@ def test_a_run_is_evaluated_into_its_folder(run, shards):
         evaluate_run(run, shards, protocol_name="h36m-p2-17j", device="cpu")
     with pytest.raises(InputError, match="no such checkpoint"):
         evaluate_run(run / "none", shards, device="cpu")
+
+
+def test_the_report_says_what_the_run_was_trained_on(run, shards):
+    trained = json.loads((run / "last.json").read_text())["data"][0]
+    assert (trained["source"], trained["subjects"], trained["train_views"]) == ("capsules", ["S1"], 12)
+    report = evaluate_run(run, shards, device="cpu")
+    assert report["trained_on"]["ground_truth"] == "dataset"
+    (row,) = report["trained_on"]["data"]
+    assert row == {key: trained[key] for key in ("source", "subjects", "train_views", "weight", "content_hash")}
+    assert (report["source"], report["recorded"]) == ("capsules", False)
+    # the record of a version that had neither source and subjects nor a choice of labels
+    old = {"config": {"train": {}}, "data": [{k: v for k, v in trained.items() if k not in ("source", "subjects")}]}
+    assert trained_on(old)["data"][0] == row | {"source": None, "subjects": None}
 
 
 def test_a_recorded_dataset_with_missing_views_is_refused_unless_allowed(test_views, monkeypatch):

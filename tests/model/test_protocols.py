@@ -1,6 +1,7 @@
 """Named protocols: which views and joints they take, how they align and average, and the counts they insist on."""
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -128,6 +129,27 @@ def test_3dpw_count_is_a_range():
     assert check_count(chosen, 35515, real=True, allow_partial=False) is None
     with pytest.raises(InputError):
         check_count(chosen, 35000, real=True, allow_partial=False)
+
+
+def test_the_count_of_protocol_1_is_what_other_counts_leave():
+    """docs/protocols.md, step by step."""
+    train_frames = range(5 * (312_188 // 4) - 4 * 150, 5 * (312_188 // 4) + 1)
+    s9_frames = [1_877_420 // 4 - frames for frames in (train_frames[-1], train_frames[0])]
+    s9_views = math.ceil(s9_frames[0] / 64), (s9_frames[1] + 30 * 63) // 64
+    missing = 4 * PROTOCOLS["h36m-i2l-14j"].known_views[0] - PROTOCOLS["h36m-p2-17j"].known_views[0]
+    least, most = (4 * (2181 - views) - missing for views in reversed(s9_views))
+    assert (s9_views, missing, least, most) == ((1237, 1275), 29, 3595, 3747)
+
+    chosen = protocol("h36m-p1-17j")
+    assert chosen.known_views == (least, most)
+    assert all(check_count(chosen, n, real=True, allow_partial=False) is None for n in (least, most))
+    for n in (least - 1, most + 1):
+        with pytest.raises(InputError, match=f"scores 3595 to 3747 views of human36m, here are {n}.*--allow-partial"):
+            check_count(chosen, n, real=True, allow_partial=False)
+
+
+def test_every_protocol_of_a_dataset_knows_its_views():
+    assert [name for name, p in PROTOCOLS.items() if p.source and not p.known_views] == []
 
 
 def test_partial_is_said_in_the_report(table):

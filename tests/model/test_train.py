@@ -5,19 +5,21 @@ import os
 import signal
 import socket
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from model import train as loop
-from model.checkpoint import load_checkpoint
+from model.checkpoint import load_checkpoint, save_checkpoint
 from model.dataset import ViewDataset, read_views
 from model.logbook import read_history
 from model.nvf import MODELS
 from model.optimise import TrainConfig, learning_rate
 from model.runs import LAST, load_run, training_statistics
 from model.train import train
+from pipeline import shard_format
 from pipeline.errors import InputError
 from tests.model.capsules import make_folder, make_view, tiny_config, write_folder
 
@@ -114,6 +116,55 @@ def test_views_without_any_label_change_nothing(tmp_path):
     nothing = write_folder(tmp_path / "nothing", views[1:])
     with pytest.raises(InputError, match="none of the 3 training views has a valid label"):
         train(nothing, tmp_path / "run2", tiny_config(), device="cpu")
+
+
+def test_validation_without_whole_measured_bodies_is_compared_with_its_fits(tmp_path):
+    """3DPW without SMPL files: some joints are the fit's, so no view could be scored against measured ones."""
+    source = np.full(17, shard_format.DATASET_JOINT, np.uint8)
+    source[-1] = shard_format.FIT_JOINT
+    views = [make_view(n, "train", "S1", joints_source=source) for n in range(4)]
+    views += [make_view(n, "validation", "S8", joints_source=source) for n in range(10, 14)]
+    shards = write_folder(tmp_path / "shards", views)
+    record = train(shards, tmp_path / "run", tiny_config(steps=2, evaluations=1), device="cpu")
+    assert record["best"]["n_views"] == 3
+    assert (record["config"]["train"]["ground_truth"], record["validation_truth"]) == ("dataset", "fit")
+
+
+def test_the_fit_can_be_the_truth_of_a_run(tmp_path):
+    """Labels, statistics and validation are of the fitted bodies; so they stay when the run goes on."""
+    shift = np.linspace(0.02, 0.1, 17, dtype=np.float32)[:, None]  # a fit whose bones are longer than the measured ones
+
+    def view(n, split, subject, **changes):
+        plain = make_view(n, split, subject)
+        return replace(plain, fit_joints=plain.joints + shift, **changes)
+
+    views = [view(n, "train", "S1", fit_valid=n != 3) for n in range(6)]
+    views += [view(n, "validation", "S8", fit_valid=n != 10) for n in range(10, 14)]
+    shards, folder = write_folder(tmp_path / "shards", views), tmp_path / "run"
+    config = tiny_config(steps=4, evaluations=1, evaluate_views=10, ground_truth="fit")
+    record = train(shards, folder, config, device="cpu")
+    assert record["config"]["train"]["ground_truth"] == record["validation_truth"] == record["best"]["ground_truth"] == "fit"
+    assert record["best"]["n_views"] == 3
+    fitted = np.stack([v.fit_joints - v.fit_joints[0] for v in views])
+    mean = fitted[[0, 1, 2, 4, 5]].mean(0)
+    np.testing.assert_allclose(load_run(folder)[0].mean_pose.numpy(), mean, atol=1e-6)
+    error = 1000 * np.linalg.norm(fitted[7:] - mean, axis=-1).mean()
+    assert record["best"]["mean_pose_mpjpe_mm"] == pytest.approx(error, abs=0.01)
+
+    again = train(shards, folder, tiny_config(steps=4, evaluations=1), resume=True, device="cpu")
+    assert again["config"]["train"]["ground_truth"] == again["validation_truth"] == "fit"
+
+
+def test_a_run_of_a_version_that_recorded_less_goes_on(tmp_path, shards):
+    folder = tmp_path / "run"
+    train(shards, folder, tiny_config(steps=4, evaluations=1), device="cpu")
+    checkpoint = load_checkpoint(folder / LAST)
+    for name in ("source", "subjects"):
+        del checkpoint.record["data"][0][name]
+    del checkpoint.record["config"]["train"]["ground_truth"], checkpoint.record["validation_truth"]
+    save_checkpoint(folder / LAST, checkpoint)
+    record = train(shards, folder, None, resume=True, device="cpu")
+    assert record["data"][0]["subjects"] == ["S1"] and record["validation_truth"] == "dataset"
 
 
 def test_minutes_become_steps(tmp_path, shards):
