@@ -1,9 +1,11 @@
 """What a trained field's error is made of, and what its decode depends on.
 
     python -m benchmarks.ablate RUN SHARDS [--split validation] [--views 96] [--json FILE]
+    python -m benchmarks.ablate --quick
 
 First the oracles: one part of the prediction is replaced by the truth, and what is left of the error is the rest's. Then the settings
-of the decode, the same weights each time. Then two controls. Choose settings on validation, never on test.
+of the decode, the same weights each time. Then controls: other pictures, other colours, outlines alone. Choose settings on validation,
+never on test. What a change in training does, `benchmarks.variants` tells.
 """
 
 import argparse
@@ -12,18 +14,24 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.compare import make_shards, trained
 from model import voting
 from model.augment import NO_AUGMENTATION
-from model.dataset import Batch, DrawConfig, ViewDataset, evaluation_batches, need_views, read_views
+from model.config import load_config
+from model.dataset import Batch, DrawConfig, ViewDataset, Views, evaluation_batches, need_views, read_views
 from model.metrics import mpjpe, pa_mpjpe
 from model.nvf import NeuralVotingField
 from model.runs import load_run
 from model.targets import HALF, Targets, make_targets, reference_depth, to_canonical
 from model.voting import VotingConfig
+from pipeline.body.model import BodyModel, load_body
+from pipeline.camera import project_pinhole
+from pipeline.shards import ShardReader
 
 # Points of each view's pool that stand in for the true surface.
 POOL = 1024
@@ -50,10 +58,11 @@ class Trial:
         self.network, self.batches = network.eval(), batches
         self.side = network.config.crop_px
 
-    def looks(self, shuffled: bool = False) -> Iterator[tuple[Targets, "Look"]]:
+    def looks(self, change=lambda batch: batch.image) -> Iterator[tuple[Targets, "Look"]]:
+        """Labels and what the network sees, of every batch; `change` gives the image that it is shown."""
         for batch in self.batches:
-            image = batch.image.roll(1, 0) if shuffled else batch.image
-            yield make_targets(batch, self.side, torch.Generator().manual_seed(0)), Look(self.network, image, batch.K, self.side)
+            targets = make_targets(batch, self.side, torch.Generator().manual_seed(0))
+            yield targets, Look(self.network, change(batch), batch.K, self.side)
 
     def report(self, joints: list[Tensor]) -> dict:
         """Joints (B, J, 3) m per batch, root-relative -> MPJPE, PA-MPJPE and the error of each joint, millimetres."""
@@ -103,20 +112,23 @@ class Look:
 
 def oracles(trial: Trial) -> dict[str, dict]:
     """The prediction, and the prediction with one part of it true."""
-    names = ("predicted", "true scale", "true depth", "true image position", "votes of the true surface", "best tenth of those votes")
-    swapped: dict[str, list[Tensor]] = {name: [] for name in names}
+    swapped: dict[str, list[Tensor]] = {}
     for targets, look in trial.looks():
         q = look.vote(trial.network.config.voting).joints
         deep, flat = q.clone(), q.clone()
         deep[..., 2], flat[..., :2] = targets.joints[..., 2], targets.joints[..., :2]
         near = targets.point_valid & (targets.distance.abs() < 0.02)
         near = near | ~near.any(1, keepdim=True)
-        surface = look.at_points(targets.points, near)
-        chosen = look.at_points(targets.points, near, targets.joints)
-        for name, (joints, scale) in zip(names, (
-            (q, look.scale), (q, targets.scale), (deep, look.scale), (flat, look.scale), (surface, look.scale), (chosen, look.scale),
-        ), strict=True):
-            swapped[name].append(look.relative(joints, scale))
+        for name, joints, scale in (
+            ("predicted", q, look.scale),
+            ("before any vote", look.seen, look.scale),
+            ("true scale", q, targets.scale),
+            ("true depth", deep, look.scale),
+            ("true image position", flat, look.scale),
+            ("votes of the true surface", look.at_points(targets.points, near), look.scale),
+            ("best tenth of those votes", look.at_points(targets.points, near, targets.joints), look.scale),
+        ):
+            swapped.setdefault(name, []).append(look.relative(joints, scale))
     return {name: trial.report(joints) for name, joints in swapped.items()}
 
 
@@ -146,11 +158,34 @@ def coarse_to_fine(trial: Trial, views: int) -> dict:
     return {"views": views, "share_of_points_asked": float(np.mean(asked)), "apart_mm": float(np.mean(apart))}
 
 
-def controls(trial: Trial) -> dict[str, dict]:
-    """What is left without the image: the joints of another view's picture should be no better than the mean pose."""
-    other = [look.relative(look.vote(trial.network.config.voting).joints, look.scale) for _, look in trial.looks(shuffled=True)]
-    mean = [trial.network.mean_pose.expand(len(batch), -1, -1) for batch in trial.batches]
-    return {"pictures of other views": trial.report(other), "mean pose": trial.report(mean)}
+def controls(trial: Trial, views: Views) -> dict[str, dict]:
+    """The prediction from changed images. Another view's picture should leave no more than the mean pose."""
+    body = load_body()
+    changes = {
+        "pictures of other views": lambda batch: batch.image.roll(1, 0),
+        "red, green and blue exchanged": lambda batch: batch.image.roll(1, 1),
+        "outlines alone": lambda batch: silhouettes(batch, views, body, trial.side),
+    }
+    table = {
+        name: trial.report(
+            [look.relative(look.vote(trial.network.config.voting).joints, look.scale) for _, look in trial.looks(change)]
+        )
+        for name, change in changes.items()
+    }
+    return table | {"mean pose": trial.report([trial.network.mean_pose.expand(len(batch), -1, -1) for batch in trial.batches])}
+
+
+def silhouettes(batch: Batch, views: Views, body: BodyModel, side: int) -> Tensor:
+    """(B, 3, side, side): the fitted body in white on black, as the nominal crop shows it."""
+    images = torch.full((len(batch), 3, side, side), -1.0)
+    for k, index in enumerate(batch.view.tolist()):
+        parameters = ShardReader(views.shard_path(index)).read_body(int(views["row"][index]))
+        pixels = project_pinhole(batch.K[k].numpy(), body.mesh(parameters)[0] + views["root"][index])
+        mask = np.zeros((side, side), np.uint8)
+        for corners in np.round(pixels[body.faces] * 16).astype(np.int32):
+            cv2.fillConvexPoly(mask, corners, 1, shift=4)
+        images[k, :, torch.from_numpy(mask > 0)] = 1.0
+    return images
 
 
 def show(title: str, table: dict[str, dict]) -> None:
@@ -164,13 +199,20 @@ def show(title: str, table: dict[str, dict]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path)
-    parser.add_argument("shards", type=Path)
+    parser.add_argument("run", type=Path, nargs="?")
+    parser.add_argument("shards", type=Path, nargs="?")
     parser.add_argument("--split", default="validation")
     parser.add_argument("--views", type=int, default=96)
     parser.add_argument("--full", type=int, default=4, help="views on which the whole 16 mm grid is asked (seconds each)")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--quick", action="store_true", help="a few seconds of training on a small capture, to see that it runs")
     asked = parser.parse_args()
+    if asked.quick:
+        out = Path("runs/ablate-quick")
+        asked.shards, asked.run, asked.views, asked.full = make_shards(out, 60), out / "run", 8, 1
+        trained(asked.run, asked.shards, load_config("small"), 0.1)
+    if not asked.run or not asked.shards:
+        parser.error("name a run and the shards to look at, or --quick")
     network, config, _ = load_run(asked.run)
     if not isinstance(network, NeuralVotingField):
         parser.error(f"{asked.run} holds {config.network.model}, which has no votes to look into")
@@ -179,7 +221,7 @@ def main() -> None:
     index = np.unique(np.linspace(0, len(views) - 1, asked.views).astype(int))
     trial = Trial(network, [dataset.__getitems__(keys).to("cpu") for keys in evaluation_batches(index, 16)])
     torch.set_grad_enabled(False)
-    tables = {"oracles": oracles(trial), "decode": settings_table(trial), "controls": controls(trial)}
+    tables = {"oracles": oracles(trial), "decode": settings_table(trial), "controls": controls(trial, views)}
     for title, table in tables.items():
         show(title, table)
     if asked.full:

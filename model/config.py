@@ -67,14 +67,14 @@ NAMED: dict[str, dict] = {
 # a radius, the nearest points vote, everything concatenated again at every layer, no loss on decoded joints).
 MODEL_SETTINGS: dict[str, dict] = {
     **{name: {"network": {"lifted": False}} for name in ("holistic", "heatmap25d", "volumetric")},
-    "nosdf": {"network": {"voting": {"use_distance": False}}},
+    "nosdf": {"network": {"losses": {"limb": 0.0}, "voting": {"use_distance": False}}},
     "nvf-published": {
         "network": {
             "lifted": False,
             "field": {"skip": "all", "film": False},
             "targets": {"vote": "published", "candidates": 0, "neighbours": 64},
             "voting": {"best": 0.5},
-            "losses": {"distance": 1.0, "vote": 1.0, "joint": 0.0},
+            "losses": {"distance": 1.0, "limb": 0.0, "vote": 1.0, "joint": 0.0},
         },
         "train": {
             "optimizer": "rmsprop",

@@ -1,4 +1,4 @@
-"""The voting field: at any point of the canonical volume, one signed distance and a vote for every joint."""
+"""The voting field: at any point of the canonical volume, one signed distance, a vote for every joint, and the limb it belongs to."""
 
 import math
 from dataclasses import dataclass
@@ -31,10 +31,13 @@ class FieldConfig:
 
 
 class FieldOutput(NamedTuple):
-    """distance: (B, N) in units of the truncation, through tanh. votes: (B, N, J, 4) raw: three of the vector, one of weight."""
+    """distance: (B, N) in units of the truncation, through tanh. votes: (B, N, J, 4) raw: three of the vector, one of weight.
+    limbs: (B, N, J - 1) logits of the nearest bone; only training asks for them.
+    """
 
     distance: Tensor
     votes: Tensor
+    limbs: Tensor
 
 
 class Prepared(NamedTuple):
@@ -97,7 +100,7 @@ class VotingField(nn.Module):
         self.layers = nn.ModuleList([
             nn.Linear(a + skip, b) for a, b in zip(config.hidden[:-1], config.hidden[1:], strict=True)
         ])
-        self.out = nn.Linear(config.hidden[-1] + skip, 1 + 4 * joints)
+        self.out = nn.Linear(config.hidden[-1] + skip, 1 + 4 * joints + joints - 1)
         nn.init.normal_(self.out.weight, std=0.01)
         nn.init.zeros_(self.out.bias)
 
@@ -109,7 +112,7 @@ class VotingField(nn.Module):
         rate of 1e-3 a thousand steps, and then to repeat the 2D joints, which it does worse than they were.
         """
         self.seen_first = True
-        vectors = self.out.weight.view(-1, self.out.in_features)[1:].unflatten(0, (self.joints, 4))[:, :3]
+        vectors = self.out.weight[1 : 1 + 4 * self.joints].unflatten(0, (self.joints, 4))[:, :3]
         first = self.config.hidden[-1]  # where the position starts in the last layer's input
         vectors[:, :, first : first + 3] = -torch.eye(3)
 
@@ -134,12 +137,13 @@ class VotingField(nn.Module):
         return torch.cat([F.leaky_relu(x, 0.1), skip], -1)
 
     def forward(self, prepared: Prepared, q: Tensor) -> FieldOutput:
-        """Distance and votes at (B, N, 3) crop coordinates."""
+        """Distance, votes and limbs at (B, N, 3) crop coordinates."""
         x = self.out(self.hidden(prepared, q)).float()
-        votes = x[..., 1:].unflatten(-1, (self.joints, 4))
+        distance, votes, limbs = x.split([1, 4 * self.joints, self.joints - 1], -1)
+        votes = votes.unflatten(-1, (self.joints, 4))
         if self.seen_first:
             votes = torch.cat([votes[..., :3] + prepared.seen, votes[..., 3:]], -1)
-        return FieldOutput(x[..., 0].tanh(), votes)
+        return FieldOutput(distance[..., 0].tanh(), votes, limbs)
 
     def distance(self, prepared: Prepared, q: Tensor) -> Tensor:
         """(B, N) distance only, for the search of the surface."""

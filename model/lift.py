@@ -14,61 +14,60 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.targets import HALF, Targets, to_crop
+from model.targets import Targets, to_canonical, to_crop
 
 
 @dataclass(frozen=True)
 class LiftConfig:
-    """hidden: width of the two residual blocks. copies: cameras a step for each pose of the batch. pitch_degrees, roll_degrees:
-    deviation of their tilt from that of the pose's own camera; they stand all about the person. noise: median error of the 2D
-    joints they are shown with, as a part of the crop's half; noise_spread: deviation of its logarithm.
+    """hidden: width of the two residual blocks. copies: cameras a step for each pose of the batch, its own among them.
+    pitch_degrees, roll_degrees: deviation of the others' tilt from that of the pose's own camera; they stand all about the person.
     """
 
-    hidden: int = 256
+    hidden: int = 192
     copies: int = 12
     pitch_degrees: float = 12.0
     roll_degrees: float = 5.0
-    noise: float = 0.03
-    noise_spread: float = 0.7
 
     def __post_init__(self):
         if self.hidden < 1 or self.copies < 1:
             raise ValueError(f"lift.hidden {self.hidden} and lift.copies {self.copies} must be above 0")
-        for name in ("pitch_degrees", "roll_degrees", "noise", "noise_spread"):
+        for name in ("pitch_degrees", "roll_degrees"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"lift.{name} is {getattr(self, name)}; it must not be negative")
 
 
 class Lifter(nn.Module):
-    """2D joints, how blurred each is, and log D0 -> the depth of each joint, as a change of its mean depth."""
+    """Where the heatmaps see the joints, how blurred each is, and log D0 -> what to add to each joint: to its place in the image, and
+    to its mean depth.
+    """
 
     def __init__(self, config: LiftConfig, joints: int):
         super().__init__()
         c = config.hidden
         self.enter = nn.Linear(3 * joints + 1, c)
         self.blocks = nn.ModuleList([nn.ModuleList([nn.Linear(c, c), nn.Linear(c, c)]) for _ in range(2)])
-        self.out = nn.Linear(c, joints)
+        self.out = nn.Linear(c, 3 * joints)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
     def forward(self, xy: Tensor, blur: Tensor, depth: Tensor) -> Tensor:
-        """(B, J) crop depth beyond the mean. xy: (B, J, 2) crop coordinates, blur: (B, J) of the same unit, depth: (B,) D0."""
+        """(B, J, 3) crop coordinates. xy: (B, J, 2) crop coordinates, blur: (B, J) of the same unit, depth: (B,) D0."""
         x = self.enter(torch.cat([xy.flatten(1), blur, depth.log()[:, None] - 1.5], -1))
         for first, second in self.blocks:
             x = x + second(F.relu(first(F.relu(x))))
-        return self.out(F.relu(x)).float()
+        return self.out(F.relu(x)).float().unflatten(1, (-1, 3))
 
 
 @dataclass(frozen=True)
 class SeenPoses:
-    """Poses as other cameras would show them. xy: (M, J, 2) crop coordinates with noise. blur: (M, J). depth: (M,) D0.
-    z: (M, J) crop depth. valid: (M, J) bool.
+    """Poses as cameras show them. xy: (M, J, 2) crop coordinates, as heatmaps would see them. blur: (M, J). depth: (M,) D0.
+    joints: (M, J, 3) crop coordinates, the truth. valid: (M, J) bool.
     """
 
     xy: Tensor
     blur: Tensor
     depth: Tensor
-    z: Tensor
+    joints: Tensor
     valid: Tensor
 
 
@@ -87,26 +86,28 @@ def camera_turns(count: int, config: LiftConfig, generator: torch.Generator | No
 
 
 def under_other_cameras(
-    joints: Tensor, targets: Targets, root: int, blur: float, config: LiftConfig, generator: torch.Generator | None
+    pose: Tensor, xy: Tensor, blur: Tensor, targets: Targets, root: int, config: LiftConfig, generator: torch.Generator | None
 ) -> SeenPoses:
-    """A batch's poses (B, J, 3) m, root-relative, each under `copies` other cameras: another direction, and distance, focal
-    length and place in the crop of another view of the batch.
+    """A batch's poses (B, J, 3) m, root-relative, each under `copies` cameras, its own first. Another camera looks from another
+    direction; its distance, its focal length and the person's place in the crop are those of another view of the batch, and so are
+    the errors of the heatmaps and their blur: noise like theirs, as it is at this step.
 
-    root: its index. blur: spread in crop coordinates of a heatmap that is sure.
+    xy: (B, J, 2) crop coordinates, where the heatmaps see the joints, blur: (B, J). root: its index.
     """
-    count, device = len(joints) * config.copies, joints.device
-    pose = joints.repeat(config.copies, 1, 1) @ camera_turns(count, config, generator, device).transpose(1, 2)
-    other = torch.randint(len(joints), (count,), generator=generator, device=device)
-    depth, scale, place = targets.depth[other], targets.scale[other], targets.joints[other, root, :2]
-    centre = torch.cat([HALF * place, depth[:, None]], -1)
-    q = to_crop(scale[:, None, None] * pose + centre[:, None], depth)
-    noise = torch.randn(q.shape, generator=generator, device=device)
-    error = config.noise * (config.noise_spread * noise[..., 2]).exp()
-    direction = torch.randn(q[..., :2].shape, generator=generator, device=device)
+    views, count, device = len(pose), len(pose) * config.copies, pose.device
+    turns = camera_turns(count - views, config, generator, device)
+    turns = torch.cat([torch.eye(3, device=device).expand(views, 3, 3), turns])
+    drawn = torch.randint(views, (2, count - views), generator=generator, device=device)
+    own = torch.arange(views, device=device)
+    camera, eye = torch.cat([own.expand(2, -1), drawn], 1)
+    depth, scale, place = targets.depth[camera], targets.scale[camera], targets.joints[camera, root]
+    turned = pose.repeat(config.copies, 1, 1) @ turns.transpose(1, 2)
+    joints = to_crop(scale[:, None, None] * turned + to_canonical(place[:, None], depth), depth)
+    error = xy - targets.joints[..., :2]
     return SeenPoses(
-        xy=q[..., :2] + error[..., None] * direction,
-        blur=(error.square() + blur**2).sqrt(),
+        xy=joints[..., :2] + error[eye],
+        blur=blur[eye],
         depth=depth,
-        z=q[..., 2],
-        valid=targets.joints_valid.repeat(config.copies, 1),
+        joints=joints,
+        valid=targets.joints_valid.repeat(config.copies, 1) & targets.joints_valid[eye] & targets.joints_valid[camera, root, None],
     )

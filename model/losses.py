@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.targets import HALF, TargetConfig, Targets, published_votes, to_canonical, truncate
+from model.targets import HALF, TargetConfig, Targets, nearest_bone, published_votes, to_canonical, truncate
 
 
 @dataclass(frozen=True)
@@ -14,6 +14,7 @@ class LossConfig:
     """Weights of the parts, and beta, where the Huber loss of published votes turns from squared to absolute."""
 
     distance: float = 0.5
+    limb: float = 0.3
     vote: float = 0.1
     joint: float = 5.0
     heatmap: float = 0.5
@@ -38,6 +39,14 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
 def distance_loss(predicted: Tensor, targets: Targets, config: TargetConfig) -> Tensor:
     """L1 between the tanh output (B, N) and the truncated label."""
     return masked_mean((predicted - truncate(targets.distance, config.truncation)).abs(), targets.point_valid)
+
+
+def limb_loss(logits: Tensor, targets: Targets, bones: tuple[tuple[int, int], ...], reach: float = 0.03) -> Tensor:
+    """Cross entropy of the nearest bone, at labelled points inside the body or within `reach` metres of it. logits: (B, N, J - 1)."""
+    points, joints = to_canonical(targets.points, targets.depth), to_canonical(targets.joints, targets.depth)
+    limb, known = nearest_bone(points, joints, targets.joints_valid, bones)
+    entropy = F.cross_entropy(logits.transpose(1, 2), limb, reduction="none")
+    return masked_mean(entropy, known & targets.point_valid & (targets.distance < reach))
 
 
 def voting_points(targets: Targets, config: TargetConfig) -> Tensor:
@@ -84,8 +93,8 @@ def joint_loss(joints: Tensor, targets: Targets) -> Tensor:
     return HALF * (masked_mean(xy, seen) + masked_mean(z, targets.joints_valid))
 
 
-def heatmap_loss(logits: Tensor, targets: Targets, sigma: float = 1.0) -> Tensor:
-    """Cross entropy between the spatial softmax of (B, J, h, w) and a Gaussian of `sigma` cells about each 2D joint."""
+def heatmap_loss(logits: Tensor, targets: Targets, sigma: float) -> Tensor:
+    """Cross entropy between the spatial softmax of (B, J, h, w) and a Gaussian about each 2D joint; sigma: crop coordinates."""
     h, w = logits.shape[-2:]
     xy = torch.where(targets.joints_valid[..., None], targets.joints[..., :2], targets.joints_2d)
     inside = (xy.abs() < 1).all(-1) & (targets.joints_valid | targets.joints_2d_valid)
@@ -93,7 +102,7 @@ def heatmap_loss(logits: Tensor, targets: Targets, sigma: float = 1.0) -> Tensor
     centre = (xy + 1) * size / 2 - 0.5
     across = torch.arange(w, device=xy.device) - centre[..., :1]
     down = torch.arange(h, device=xy.device) - centre[..., 1:]
-    gaussian = torch.exp(-(across.square()[:, :, None] + down.square()[..., None]) / (2 * sigma**2)).flatten(2)
+    gaussian = torch.exp(-(across.square()[:, :, None] + down.square()[..., None]) / (2 * (sigma * w / 2) ** 2)).flatten(2)
     gaussian = gaussian / gaussian.sum(-1, keepdim=True).clamp(min=1e-6)
     entropy = -(gaussian * torch.log_softmax(logits.float().flatten(2), -1)).sum(-1)
     return masked_mean(entropy, inside)

@@ -99,14 +99,18 @@ def axis_mean(probability: Tensor, dim: int) -> tuple[Tensor, Tensor]:
 
 
 class Look(NamedTuple):
-    """What a network sees in images before its head is asked. features: of the encoder. maps: auxiliary log-heatmaps per stack.
-    seen: (B, J, 3) crop coordinates, where the heatmaps see each joint, and the depth that is lifted from there (without
-    a lifter, the mean depth). given: (B, context) the whole person: made of the encoder's context, of `seen`, and of log D0,
-    which says how strong perspective is and cannot be read from a crop.
+    """What a network sees in images before its head is asked.
+
+    features: of the encoder. maps: auxiliary log-heatmaps per stack. xy: (B, J, 2) crop coordinates, their means. blur: (B, J),
+    their deviation. seen: (B, J, 3) crop coordinates, the pose lifted from there (without a lifter: the means, at the mean depths).
+    given: (B, context) the whole person: made of the encoder's context, of `seen`, and of log D0, which says how strong
+    perspective is and cannot be read from a crop.
     """
 
     features: Features
     maps: list[Tensor]
+    xy: Tensor
+    blur: Tensor
     seen: Tensor
     given: Tensor
 
@@ -122,6 +126,7 @@ class PoseNetwork(nn.Module):
         self.register_buffer("bone_lengths", torch.as_tensor(statistics.bone_lengths, dtype=torch.float32))
         scale = torch.tensor([statistics.log_scale_mean, statistics.log_scale_std], dtype=torch.float32)
         self.register_buffer("log_scale", scale)
+        self.heatmap_sigma = 2 / (config.crop_px / 4)  # one cell of the 1/4 map, in crop coordinates
         self.encoder = build_encoder(config.encoder)
         self.heatmaps = nn.ModuleList([
             nn.Conv2d(self.encoder.channels[0], len(self.joint_set), 1) for _ in range(config.encoder.stacks)
@@ -148,24 +153,23 @@ class PoseNetwork(nn.Module):
         p = maps[-1].float().flatten(2).softmax(-1).view(maps[-1].shape)
         (x, across), (y, down) = axis_mean(p, 3), axis_mean(p, 2)
         xy, blur = torch.stack([x, y], -1), ((across + down) / 2).clamp(min=0).sqrt()
-        z = self.mean_depths().expand(len(xy), -1)
+        seen = self.start(xy)
         if self.lifter is not None:
-            z = z + self.lifter(xy.detach(), blur.detach(), depth)
-        seen = torch.cat([xy, z[..., None]], -1)
+            seen = seen + self.lifter(xy.detach(), blur.detach(), depth)
         told = torch.cat([features.context, seen.flatten(1).to(features.context), depth.to(features.context).log()[:, None] - 1.5], -1)
-        return Look(features, maps, seen, self.whole(told))
+        return Look(features, maps, xy, blur, seen, self.whole(told))
 
-    def mean_depths(self) -> Tensor:
-        """(J,) crop coordinates: the depths of the mean pose at the mean scale."""
-        return self.mean_pose[:, 2] * (self.log_scale[0].exp() / HALF)
+    def start(self, xy: Tensor) -> Tensor:
+        """(B, J, 3) crop coordinates: joints at (B, J, 2) and at the depths of the mean pose at the mean scale."""
+        z = self.mean_pose[:, 2] * (self.log_scale[0].exp() / HALF)
+        return torch.cat([xy, z.expand(len(xy), -1)[..., None]], -1)
 
-    def lift_loss(self, seen: Tensor, joints: Tensor, targets: Targets, generator: torch.Generator | None) -> Tensor:
-        """L1 in metres of lifted depths, of this batch's views and of its poses under other cameras."""
-        sure = 2 / (self.config.crop_px / 4)  # the heatmaps' labels are Gaussians of one cell
-        others = under_other_cameras(joints, targets, self.joint_set.root_index, sure, self.config.lift, generator)
-        z = self.mean_depths() + self.lifter(others.xy, others.blur, others.depth)
-        here = losses.masked_mean((seen[..., 2] - targets.joints[..., 2]).abs(), targets.joints_valid)
-        return HALF * (here + losses.masked_mean((z - others.z).abs(), others.valid))
+    def lift_loss(self, look: Look, batch: Batch, targets: Targets, generator: torch.Generator | None) -> Tensor:
+        """L1 in metres of lifted joints, of this batch's views and of its poses under other cameras."""
+        root, xy, blur = self.joint_set.root_index, look.xy.detach(), look.blur.detach()
+        poses = under_other_cameras(batch.joints, xy, blur, targets, root, self.config.lift, generator)
+        lifted = self.start(poses.xy) + self.lifter(poses.xy, poses.blur, poses.depth)
+        return HALF * losses.masked_mean((lifted - poses.joints).abs().sum(-1), poses.valid)
 
     def outputs(self) -> list[nn.Module]:
         """Layers whose answers are losses' own: every other matrix is hidden."""
@@ -182,14 +186,14 @@ class PoseNetwork(nn.Module):
 
     def losses(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """"total" and its named parts, unweighted."""
-        self._check(batch.image)
+        assert batch.image.shape[-1] in (self.config.crop_px, self.config.crop_px // 2), batch.image.shape
         targets = make_targets(batch, self.config.crop_px, generator)
         look = self.look(batch.image, targets.depth)
         parts = self.head_losses(look.features, look.seen, look.given, targets, generator)
-        parts["heatmap"] = sum(losses.heatmap_loss(logits, targets) for logits in look.maps)
+        parts["heatmap"] = sum(losses.heatmap_loss(logits, targets, self.heatmap_sigma) for logits in look.maps)
         parts["scale"] = losses.scale_loss(self.predict_log_scale(look.given), targets)
         if self.lifter is not None:
-            parts["lift"] = self.lift_loss(look.seen, batch.joints, targets, generator)
+            parts["lift"] = self.lift_loss(look, batch, targets, generator)
         total = sum(getattr(self.config.losses, name) * value for name, value in parts.items())
         return {"total": total, **parts}
 
@@ -254,6 +258,8 @@ class NeuralVotingField(PoseNetwork):
         parts = {}
         if config.voting.use_distance:
             parts["distance"] = losses.distance_loss(output.distance[:, :drawn], targets, config.targets)
+        if config.losses.limb > 0:
+            parts["limb"] = losses.limb_loss(output.limbs[:, :drawn], targets, self.joint_set.bones)
         if asked is None:
             raw, near = output.votes, losses.voting_points(targets, config.targets)
             voters = losses.decoding_points(targets, config.targets)

@@ -130,6 +130,19 @@ def truncate(distance: Tensor, truncation: float) -> Tensor:
     return (distance / truncation).clamp(-1, 1)
 
 
+def nearest_bone(points: Tensor, joints: Tensor, valid: Tensor, bones: tuple[tuple[int, int], ...]) -> tuple[Tensor, Tensor]:
+    """(B, N) index of the bone nearest to each canonical point (B, N, 3), as a segment between canonical joints (B, J, 3), metres; and
+    (B, N) bool, whether one is known. valid: (B, J).
+    """
+    parents, children = (list(side) for side in zip(*bones, strict=True))
+    start, along = joints[:, None, parents], (joints[:, children] - joints[:, parents])[:, None]
+    offset = points[:, :, None] - start
+    part = ((offset * along).sum(-1) / along.square().sum(-1).clamp(min=1e-8)).clamp(0, 1)
+    known = (valid[:, parents] & valid[:, children])[:, None]
+    distance = (offset - part[..., None] * along).norm(dim=-1).masked_fill(~known, torch.inf)
+    return distance.argmin(-1), known.any(-1).expand(distance.shape[:2])
+
+
 def published_votes(points: Tensor, joints: Tensor, valid: Tensor, config: TargetConfig) -> tuple[Tensor, Tensor, Tensor]:
     """Labels of the hand original: weight max(0, 1 - d / R) and unit vector, for canonical points and joints in metres.
 

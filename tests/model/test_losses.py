@@ -7,8 +7,9 @@ import torch
 
 from model import losses
 from model.nvf import build_network
-from model.targets import TargetConfig, make_targets, to_canonical
+from model.targets import TargetConfig, make_targets, nearest_bone, to_canonical
 from model.voting import vote_positions
+from pipeline.skeletons import FIELD_JOINTS
 from tests.model.field_scenes import make_batch, small_config, statistics
 
 
@@ -98,7 +99,7 @@ def test_heatmap_is_best_where_the_joint_is():
     right, mirrored = logits.clone(), logits.clone()
     right[b, j, cell[..., 1], cell[..., 0]] = 5
     mirrored[b, j, cell[..., 0], cell[..., 1]] = 5
-    assert losses.heatmap_loss(right, targets) < losses.heatmap_loss(mirrored, targets) - 0.5
+    assert losses.heatmap_loss(right, targets, 0.125) < losses.heatmap_loss(mirrored, targets, 0.125) - 0.5
 
 
 @pytest.mark.parametrize("model", ["nvf", "nosdf", "heatmap25d"])
@@ -118,7 +119,7 @@ def test_a_bad_fit_removes_what_came_from_the_mesh_and_keeps_the_joints():
     network = build_network(small_config(), statistics(make_batch(4, 10)))
     batch = make_batch(1, 64)
     parts = network.losses(replace(batch, mesh_valid=~batch.mesh_valid), torch.Generator().manual_seed(0))
-    assert parts["distance"] == 0
+    assert parts["distance"] == parts["limb"] == 0
     assert parts["joint"] > 0
     assert parts["scale"] > 0
 
@@ -127,3 +128,17 @@ def test_a_bad_fit_removes_what_came_from_the_mesh_and_keeps_the_joints():
 def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         losses.LossConfig(**wrong)
+
+
+def test_limbs_are_told_at_the_body_only():
+    batch = make_batch(3, 200)
+    targets = make_targets(batch, 64)
+    points, joints = (to_canonical(q, targets.depth) for q in (targets.points, targets.joints))
+    limb, _ = nearest_bone(points, joints, targets.joints_valid, FIELD_JOINTS.bones)
+    right = 20.0 * torch.nn.functional.one_hot(limb, 16).float()
+    assert losses.limb_loss(right, targets, FIELD_JOINTS.bones) < 1e-6
+    wrong_far_away = torch.where((targets.distance > 0.03)[..., None], -right, right)
+    assert losses.limb_loss(wrong_far_away, targets, FIELD_JOINTS.bones) < 1e-6
+    assert losses.limb_loss(-right, targets, FIELD_JOINTS.bones) > 10
+    meshless = make_targets(replace(batch, mesh_valid=~batch.mesh_valid), 64)
+    assert losses.limb_loss(right, meshless, FIELD_JOINTS.bones) == 0

@@ -10,6 +10,7 @@ from model.targets import (
     HALF,
     TargetConfig,
     make_targets,
+    nearest_bone,
     pixels_to_crop,
     published_votes,
     reference_depth,
@@ -17,6 +18,7 @@ from model.targets import (
     to_crop,
     truncate,
 )
+from pipeline.skeletons import FIELD_JOINTS
 from tests.model.field_scenes import body_distance, make_batch
 
 
@@ -114,3 +116,23 @@ def test_reference_depth_is_where_the_crop_spans_the_volume():
 def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         TargetConfig(**wrong)
+
+
+def test_nearest_bone_is_that_of_a_search_along_every_bone():
+    """The slow twin walks along each segment in small steps."""
+    generator = torch.Generator().manual_seed(0)
+    joints, points = torch.randn(2, 17, 3, generator=generator), torch.randn(2, 40, 3, generator=generator)
+    valid = torch.ones(2, 17, dtype=torch.bool)
+    valid[1, 3] = False
+    limb, known = nearest_bone(points, joints, valid, FIELD_JOINTS.bones)
+    for b in range(2):
+        for n in range(40):
+            distances = []
+            for parent, child in FIELD_JOINTS.bones:
+                along = torch.linspace(0, 1, 2001)[:, None]
+                segment = joints[b, parent] * (1 - along) + joints[b, child] * along
+                far = not (valid[b, parent] and valid[b, child])
+                distances.append(torch.inf if far else (segment - points[b, n]).norm(dim=-1).min().item())
+            assert distances[limb[b, n]] <= min(distances) + 1e-3
+    assert known.all()
+    assert not nearest_bone(points, joints, torch.zeros_like(valid), FIELD_JOINTS.bones)[1].any()

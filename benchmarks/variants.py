@@ -1,0 +1,122 @@
+"""One thing changed in how the field is trained, everything else as it is; judged on validation.
+
+    python -m benchmarks.variants OUT SHARDS [--steps 800] [--only NAME ...] [--list]
+    python -m benchmarks.variants --quick
+
+Every variant is trained for the same number of steps, from the same seed. Finished ones are kept: the same command goes on;
+`--only` picks some. Writes OUT/variants.json and prints the table. Single runs scatter by some per cent.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.compare import make_shards
+from model.config import config_from_dict, load_config, merge, with_train
+from model.evaluate import write_json
+from model.runs import LAST
+from model.train import train
+from pipeline.memory import keep_freed_memory
+
+DIRECT_AT_LABELS = {"targets": {"candidates": 0}}
+PUBLISHED = {"lifted": False, "targets": {"vote": "published", "candidates": 0, "neighbours": 64}, "voting": {"best": 0.5}}
+# Name -> tables on top of the configuration; "model" there takes another head.
+VARIANTS: dict[str, dict] = {
+    "as configured": {},
+    # what a vote is, and what trains it
+    "no loss on decoded joints": {"network": {"losses": {"joint": 0.0}}},
+    "published votes, loss on decoded joints": {"network": PUBLISHED},
+    "published votes": {"network": merge(PUBLISHED, {"losses": {"joint": 0.0}})},
+    "published votes, R 0.2 m": {"network": merge(PUBLISHED, {"targets": {"radius": 0.2}})},
+    "published votes, K 16": {"network": merge(PUBLISHED, {"targets": {"neighbours": 16}})},
+    "votes trained at labelled points": {"network": DIRECT_AT_LABELS},
+    # where votes start
+    "not lifted": {"network": {"lifted": False}},
+    "lifted without other cameras": {"network": {"lift": {"copies": 1}}},
+    "heatmap25d, lifted": {"network": {"model": "heatmap25d"}},
+    "heatmap25d": {"network": {"model": "heatmap25d", "lifted": False}},
+    # the distance
+    "no distance at all": {"network": {"model": "nosdf", "voting": {"use_distance": False}}},
+    "distance not trained": {"network": {"losses": {"distance": 0.0}}},
+    "truncation 0.2 m": {"network": {"targets": {"truncation": 0.2}}},
+    # how many points
+    "64 points, 128 asked, 32 vote": {"draw": {"points": 64}, "network": {"targets": {"candidates": 128, "voters": 32}}},
+    "1,024 points, 1,024 asked, 256 vote": {"draw": {"points": 1024}, "network": {"targets": {"candidates": 1024, "voters": 256}}},
+    # what else trains the encoder, and which encoder
+    "no heatmaps": {"network": {"losses": {"heatmap": 0.0}}},
+    "hourglass, 1 stack": {"network": {"encoder": {"kind": "hourglass", "channels": 64, "stacks": 1}}},
+    "hourglass, 2 stacks": {"network": {"encoder": {"kind": "hourglass", "channels": 64, "stacks": 2}}},
+}
+
+
+def run_variant(folder: Path, shards: Path, config_name: str, changes: dict, steps: int) -> dict:
+    """One variant, trained, gone on with, or found finished: its row of the table."""
+    config = config_from_dict(merge(load_config(config_name).to_dict(), changes), "variant")
+    config = with_train(config, steps=steps, evaluations=1, evaluate_views=480)
+    resume = (folder / LAST).exists()
+    record = train(shards, folder, None if resume else config, resume=resume)
+    best = record["best"]
+    return {
+        "mpjpe_mm": best["mpjpe_mm"],
+        "pa_mpjpe_mm": best["pa_mpjpe_mm"],
+        "mpjpe_gt_scale_mm": best["mpjpe_gt_scale_mm"],
+        "distal_ratio": best.get("distal_ratio"),
+        "facing_flips": best.get("facing_flips"),
+        "mean_pose_mpjpe_mm": best["mean_pose_mpjpe_mm"],
+        "steps": record["step"],
+        "seconds": record["seconds"],
+        "parameters": record["parameters"],
+        "commit": record["commit"],
+    }
+
+
+def print_table(rows: dict[str, dict]) -> None:
+    names = ("MPJPE mm", "PA mm", "true scale", "distal ratio", "flips %", "steps", "ms a step")
+    table = Table("", *names)
+    for name, row in rows.items():
+        table.add_row(
+            name,
+            f"{row['mpjpe_mm']:.1f}",
+            f"{row['pa_mpjpe_mm']:.1f}",
+            f"{row['mpjpe_gt_scale_mm']:.1f}",
+            f"{row['distal_ratio']:.2f}",
+            f"{100 * row['facing_flips']:.1f}",
+            str(row["steps"]),
+            f"{1000 * row['seconds'] / row['steps']:.0f}",
+        )
+    Console(width=max(120, Console().width)).print(table)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path, nargs="?", default=Path("runs/variants"))
+    parser.add_argument("shards", type=Path, nargs="?")
+    parser.add_argument("--steps", type=int, default=800)
+    parser.add_argument("--config", default="small")
+    parser.add_argument("--only", nargs="+", choices=VARIANTS, metavar="NAME", help="names as --list prints them")
+    parser.add_argument("--list", action="store_true", help="print the names and end")
+    parser.add_argument("--quick", action="store_true", help="two variants and a few steps on a small capture, to see that it runs")
+    asked = parser.parse_args()
+    if asked.list:
+        print("\n".join(VARIANTS))
+        return
+    keep_freed_memory()
+    names = asked.only or list(VARIANTS)
+    if asked.quick:
+        asked.out, asked.steps, names = Path("runs/variants-quick"), 10, ["as configured", "published votes"]
+    shards = asked.shards or make_shards(asked.out, 60 if asked.quick else 1500)
+    path = asked.out / "variants.json"
+    rows = json.loads(path.read_text()) if path.exists() else {}
+    for name in names:
+        if name not in rows:
+            folder = asked.out / name.replace(" ", "-").replace(",", "")
+            rows[name] = run_variant(folder, shards, asked.config, VARIANTS[name], asked.steps)
+            write_json(path, rows)
+    print_table({name: rows[name] for name in VARIANTS if name in rows})
+
+
+if __name__ == "__main__":
+    main()
