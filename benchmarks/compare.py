@@ -3,7 +3,7 @@ validation.
 
 python -m benchmarks.compare runs/compare --minutes 10 --seeds 3 [--models nvf,heatmap25d] [--shards SHARDS]
 
-For every model a few learning rates are tried for a part of the time and the best on validation is kept; then it is
+For every model a few learning rates (--rates) are tried for a part of the time and the best on validation is kept; then it is
 trained for the whole time with every seed and evaluated on the test split, only the box known. Finished rows are kept:
 the same command goes on, and --models adds some. Writes table.json (a row per model and seed), summary.json and
 comparison.png. Without --shards the synthetic capture is made first.
@@ -30,8 +30,6 @@ from pipeline.memory import keep_freed_memory
 
 # These get every seed; the others one.
 SEEDED = ("nvf", "heatmap25d", "volumetric")
-# Tried for every model alike, times its own learning rate.
-RATES = (0.5, 1.0, 2.0)
 # Part of the time that each of them is tried for.
 TRIAL = 0.2
 BOOTSTRAPS = 2000
@@ -60,10 +58,16 @@ def trained(folder: Path, shards: Path, config: Config, minutes: float) -> dict:
     return train(shards, folder, None if resume else config, resume=resume, minutes=minutes)
 
 
-def choose_rate(out: Path, shards: Path, config: Config, minutes: float) -> tuple[Config, list[dict]]:
-    """The configuration with the learning rate that did best on validation, and what was tried."""
+def choose_rate(
+    out: Path, shards: Path, config: Config, minutes: float, factors: list[float]
+) -> tuple[Config, list[dict]]:
+    """The configuration with the learning rate that did best on validation, and what was tried: the configured one times each
+    factor. A single factor needs no trial.
+    """
+    if len(factors) == 1:
+        return with_train(config, learning_rate=config.train.learning_rate * factors[0]), []
     tried = []
-    for factor in RATES:
+    for factor in factors:
         rate = config.train.learning_rate * factor
         folder = out / "trials" / f"{config.network.model}-{rate:.1e}"
         record = trained(folder, shards, with_train(config, learning_rate=rate), minutes * TRIAL)
@@ -196,7 +200,9 @@ def print_table(summary: dict) -> None:
         )
 
 
-def compare(out: Path, shards: Path, models: list[str], seeds: int, minutes: float, config_name: str) -> list[dict]:
+def compare(
+    out: Path, shards: Path, models: list[str], seeds: int, minutes: float, config_name: str, factors: list[float]
+) -> list[dict]:
     """Every row that is asked for and not there yet; the table is written after each."""
     path = out / "table.json"
     table = json.loads(path.read_text()) if path.exists() else []
@@ -207,7 +213,7 @@ def compare(out: Path, shards: Path, models: list[str], seeds: int, minutes: flo
             continue
         config, tried = load_config(config_name, model), []
         if model != "mean_pose":
-            config, tried = choose_rate(out, shards, config, minutes)
+            config, tried = choose_rate(out, shards, config, minutes, factors)
         for seed in missing:
             table.append(row_of(out, shards, config, seed, minutes, tried))
             write_json(path, table)
@@ -221,6 +227,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--models", default=",".join(MODELS), help="comma-separated")
     parser.add_argument("--config", default="small")
+    parser.add_argument(
+        "--rates", default="0.5,1,2", help="factors of the configured learning rate that every model tries; one alone is taken untried"
+    )
     parser.add_argument("--shards", type=Path)
     parser.add_argument("--instants", type=int, default=1500, help="of the capture, where it has to be made")
     parser.add_argument(
@@ -232,12 +241,13 @@ def main() -> None:
     if arguments.quick:
         minutes, seeds, instants, out = 0.1, 1, 60, Path("runs/compare-quick")
     models = arguments.models.replace(",", " ").split()
+    factors = [float(factor) for factor in arguments.rates.replace(",", " ").split()]
     unknown = [name for name in models if name not in MODELS]
     if unknown:
         parser.error(f"--models {' '.join(unknown)}: choose from {', '.join(MODELS)}")
     out.mkdir(parents=True, exist_ok=True)
     shards = arguments.shards or make_shards(out, instants)
-    table = compare(out, shards, models, seeds, minutes, arguments.config)
+    table = compare(out, shards, models, seeds, minutes, arguments.config, factors)
     summary = summarise(table)
     write_json(out / "summary.json", summary)
     comparison_plot(out / "comparison.png", table)

@@ -15,23 +15,26 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.targets import Targets, to_canonical, to_crop
+from pipeline.skeletons import JointSet
 
 
 @dataclass(frozen=True)
 class LiftConfig:
     """hidden: width of the two residual blocks. copies: cameras a step for each pose of the batch, its own among them.
     pitch_degrees, roll_degrees: deviation of the others' tilt from that of the pose's own camera; they stand all about the person.
+    bend_degrees: deviation, about each axis, of a turn of every joint in half of the poses that others see: poses nobody has shown.
     """
 
     hidden: int = 192
     copies: int = 12
     pitch_degrees: float = 12.0
     roll_degrees: float = 5.0
+    bend_degrees: float = 10.0
 
     def __post_init__(self):
         if self.hidden < 1 or self.copies < 1:
             raise ValueError(f"lift.hidden {self.hidden} and lift.copies {self.copies} must be above 0")
-        for name in ("pitch_degrees", "roll_degrees"):
+        for name in ("pitch_degrees", "roll_degrees", "bend_degrees"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"lift.{name} is {getattr(self, name)}; it must not be negative")
 
@@ -85,15 +88,34 @@ def camera_turns(count: int, config: LiftConfig, generator: torch.Generator | No
     return roll @ pitch @ about
 
 
+def bend(pose: Tensor, degrees: float, bones: tuple[tuple[int, int], ...], generator: torch.Generator | None) -> Tensor:
+    """(M, J, 3) root-relative poses with a small random turn at every joint; bones keep their lengths. bones: parents first."""
+    turns = torch.randn(len(pose), len(bones), 3, generator=generator, device=pose.device) * math.radians(degrees)
+    local = roma.rotvec_to_rotmat(turns)
+    joints, frames = list(pose.unbind(1)), {bones[0][0]: torch.eye(3, device=pose.device).expand(len(pose), 3, 3)}
+    for k, (parent, child) in enumerate(bones):
+        frames[child] = frames[parent] @ local[:, k]
+        along = (pose[:, child] - pose[:, parent])[..., None]
+        joints[child] = joints[parent] + (frames[child] @ along)[..., 0]
+    return torch.stack(joints, 1)
+
+
 def under_other_cameras(
-    pose: Tensor, xy: Tensor, blur: Tensor, targets: Targets, root: int, config: LiftConfig, generator: torch.Generator | None
+    pose: Tensor,
+    xy: Tensor,
+    blur: Tensor,
+    targets: Targets,
+    joint_set: JointSet,
+    config: LiftConfig,
+    generator: torch.Generator | None,
 ) -> SeenPoses:
     """A batch's poses (B, J, 3) m, root-relative, each under `copies` cameras, its own first. Another camera looks from another
     direction; its distance, its focal length and the person's place in the crop are those of another view of the batch, and so are
     the errors of the heatmaps and their blur: noise like theirs, as it is at this step.
 
-    xy: (B, J, 2) crop coordinates, where the heatmaps see the joints, blur: (B, J). root: its index.
+    xy: (B, J, 2) crop coordinates, where the heatmaps see the joints, blur: (B, J).
     """
+    root = joint_set.root_index
     views, count, device = len(pose), len(pose) * config.copies, pose.device
     turns = camera_turns(count - views, config, generator, device)
     turns = torch.cat([torch.eye(3, device=device).expand(views, 3, 3), turns])
@@ -101,7 +123,11 @@ def under_other_cameras(
     own = torch.arange(views, device=device)
     camera, eye = torch.cat([own.expand(2, -1), drawn], 1)
     depth, scale, place = targets.depth[camera], targets.scale[camera], targets.joints[camera, root]
-    turned = pose.repeat(config.copies, 1, 1) @ turns.transpose(1, 2)
+    pose, valid = pose.repeat(config.copies, 1, 1), targets.joints_valid.repeat(config.copies, 1)
+    plain = views * ((config.copies + 1) // 2)
+    pose = torch.cat([pose[:plain], bend(pose[plain:], config.bend_degrees, joint_set.bones, generator)])
+    valid = torch.cat([valid[:plain], valid[plain:] & valid[plain:].all(1, keepdim=True)])
+    turned = pose @ turns.transpose(1, 2)
     joints = to_crop(scale[:, None, None] * turned + to_canonical(place[:, None], depth), depth)
     error = xy - targets.joints[..., :2]
     return SeenPoses(
@@ -109,5 +135,5 @@ def under_other_cameras(
         blur=blur[eye],
         depth=depth,
         joints=joints,
-        valid=targets.joints_valid.repeat(config.copies, 1) & targets.joints_valid[eye] & targets.joints_valid[camera, root, None],
+        valid=valid & targets.joints_valid[eye] & targets.joints_valid[camera, root, None],
     )

@@ -166,8 +166,8 @@ class PoseNetwork(nn.Module):
 
     def lift_loss(self, look: Look, batch: Batch, targets: Targets, generator: torch.Generator | None) -> Tensor:
         """L1 in metres of lifted joints, of this batch's views and of its poses under other cameras."""
-        root, xy, blur = self.joint_set.root_index, look.xy.detach(), look.blur.detach()
-        poses = under_other_cameras(batch.joints, xy, blur, targets, root, self.config.lift, generator)
+        xy, blur = look.xy.detach(), look.blur.detach()
+        poses = under_other_cameras(batch.joints, xy, blur, targets, self.joint_set, self.config.lift, generator)
         lifted = self.start(poses.xy) + self.lifter(poses.xy, poses.blur, poses.depth)
         return HALF * losses.masked_mean((lifted - poses.joints).abs().sum(-1), poses.valid)
 
