@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks import compare
+from model.config import load_config
 
 
 def rows(tmp_path, model, errors, seeds=1):
@@ -67,11 +68,14 @@ def test_finished_rows_are_kept_and_tuning_takes_the_best_on_validation(tmp_path
             "tried": tried,
         },
     )
-    table = compare.compare(tmp_path, tmp_path, ["nvf", "holistic"], 2, 10, "small")
+    table = compare.compare(tmp_path, tmp_path, ["nvf", "holistic"], 2, 10, "small", [0.5, 1.0, 2.0])
     assert [(row["model"], row["seed"]) for row in table] == [("nvf", 0), ("nvf", 1), ("holistic", 0)]
     assert table[0]["learning_rate"] == min(
         (t["learning_rate"] for t in table[0]["tried"]), key=lambda r: abs(r - 2e-3)
     )
     assert len(asked) == 6 and {minutes for *_, minutes in asked} == {2.0}
-    again = compare.compare(tmp_path, tmp_path, ["nvf", "holistic", "mean_pose"], 2, 10, "small")
+    again = compare.compare(tmp_path, tmp_path, ["nvf", "holistic", "mean_pose"], 2, 10, "small", [0.5, 1.0, 2.0])
     assert again[:3] == table and again[3]["model"] == "mean_pose" and len(asked) == 6
+    untried = compare.compare(tmp_path / "untried", tmp_path, ["nvf"], 1, 10, "small", [2.0])
+    assert untried[0]["tried"] == [] and len(asked) == 6
+    assert untried[0]["learning_rate"] == 2 * load_config("small", "nvf").train.learning_rate
