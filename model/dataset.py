@@ -10,7 +10,7 @@ import os
 import zlib
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import cv2
@@ -85,10 +85,6 @@ class Batch:
         if moved.image.dtype == torch.uint8:
             moved = Batch(**{**vars(moved), "image": moved.image.float().mul_(2 / 255).sub_(1)})
         return moved
-
-    def halved(self) -> "Batch":
-        """The same views, their images (float32) at half the side. Everything else is told in the whole crop's pixels."""
-        return replace(self, image=torch.nn.functional.avg_pool2d(self.image, 2))
 
     def rows(self, index: slice) -> "Batch":
         """Some of the views."""

@@ -186,7 +186,7 @@ class PoseNetwork(nn.Module):
 
     def losses(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """"total" and its named parts, unweighted."""
-        assert batch.image.shape[-1] in (self.config.crop_px, self.config.crop_px // 2), batch.image.shape
+        self._check(batch.image)
         targets = make_targets(batch, self.config.crop_px, generator)
         look = self.look(batch.image, targets.depth)
         parts = self.head_losses(look.features, look.seen, look.given, targets, generator)

@@ -17,7 +17,7 @@ class TrainConfig:
 
     ground_truth: "dataset" or "fit", what the labels are of (`model.dataset.Views.labelled`), in training and validation.
     batch_size: views a step, over all processes. optimizer: "muon" (with AdamW for all that is no hidden matrix), "adamw" or
-    "rmsprop" (the published recipe). coarse: first part of the steps, which see images of half the side. schedule:
+    "rmsprop" (the published recipe). schedule:
     "cosine" down to zero, or "steps": times 0.1 at each of `milestones` (parts of the run). warmup: steps of linear
     rise. clip_norm: largest norm of the gradient (0: no clipping). average: decay of the moving average of the
     weights, which is what is evaluated and kept as best (0: the weights themselves). bf16: autocast where it is
@@ -29,7 +29,6 @@ class TrainConfig:
     ground_truth: str = "dataset"
     steps: int = 2400
     batch_size: int = 16
-    coarse: float = 0.0
     optimizer: str = "adamw"
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
@@ -64,8 +63,6 @@ class TrainConfig:
                 raise ValueError(f"train.{name} is {getattr(self, name)}; it must not be below 0")
         if self.ground_truth not in GROUND_TRUTHS:
             raise ValueError(f"train.ground_truth {self.ground_truth!r}: choose one of {', '.join(GROUND_TRUTHS)}")
-        if not 0 <= self.coarse < 1:
-            raise ValueError(f"train.coarse is {self.coarse}; it is a part of the run, at least 0 and below 1")
         if self.optimizer not in OPTIMIZERS:
             raise ValueError(f"train.optimizer {self.optimizer!r}: choose one of {', '.join(OPTIMIZERS)}")
         if self.schedule not in SCHEDULES:

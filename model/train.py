@@ -20,7 +20,7 @@ from model.dataset import Batch, StepSampler, ViewDataset, Views, loader, need_v
 from model.evaluate import ground_truth, predict_views, score, spread
 from model.logbook import Logbook
 from model.nvf import build_network
-from model.optimise import TrainConfig, fast_bf16, learning_rate, set_learning_rate
+from model.optimise import fast_bf16, learning_rate, set_learning_rate
 from model.runs import (
     BEST,
     LAST,
@@ -199,15 +199,8 @@ def compute_losses(compute: nn.Module, batch: Batch, job: Job, step: int) -> dic
     kind, settings = job.device.type, job.config.train
     generator = torch.Generator(job.device)
     generator.manual_seed((settings.seed * 1_000_003 + step) * 64 + job.ranks.rank)
-    if is_coarse(settings, step):
-        batch = batch.halved()
     with torch.autocast(kind, torch.bfloat16, enabled=settings.bf16 and fast_bf16(job.device)):
         return compute(batch, generator)
-
-
-def is_coarse(settings: TrainConfig, step: int) -> bool:
-    """Whether a step sees images of half the side."""
-    return step < settings.coarse * settings.steps
 
 
 def name_culprit(run: Run, batch: Batch, job: Job) -> str:
