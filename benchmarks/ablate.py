@@ -24,6 +24,7 @@ from model import voting
 from model.augment import NO_AUGMENTATION
 from model.config import load_config
 from model.dataset import Batch, DrawConfig, ViewDataset, Views, evaluation_batches, need_views, read_views
+from model.evaluate import facing_flips
 from model.metrics import mpjpe, pa_mpjpe
 from model.nvf import NeuralVotingField
 from model.runs import load_run
@@ -44,6 +45,7 @@ def decode_settings(base: VotingConfig) -> dict[str, VotingConfig]:
         "as configured": base,
         **{name: replace(base, cells=cells, levels=levels) for (cells, levels), name in grids.items()},
         **{f"gate {1000 * gate:.0f} mm": replace(base, gate=gate) for gate in (0.01, 0.04, 0.06, 0.1) if gate != base.gate},
+        **{f"the {n} nearest, no gate": replace(base, gate=1e-6, nearest=n) for n in (64, 256, 1024) if n <= base.most},
         **{f"temperature {t}": replace(base, temperature=t) for t in (0.25, 0.5, 2.0)},
         "best tenth by score": replace(base, best=0.1),
         "best 32 by score": replace(base, best=32),
@@ -71,6 +73,7 @@ class Trial:
         names = self.network.joint_set.names
         return {
             "mpjpe_mm": float(1000 * np.mean(mpjpe(found, true))), "pa_mpjpe_mm": float(1000 * np.mean(pa_mpjpe(found, true))),
+            "facing_flips": float(facing_flips(found, true, self.network.joint_set).mean()),
             "per_joint_mm": dict(zip(names, each.round(1).tolist(), strict=True)),
         }
 
@@ -90,6 +93,10 @@ class Look:
     def vote(self, settings: VotingConfig) -> voting.Votes:
         distance, votes = (lambda q: self.head.distance(self.prepared, q)), (lambda q: self.head(self.prepared, q).votes)
         return voting.vote(distance, votes, self.depth, self.config.targets, settings)
+
+    def bone_scale(self, q: Tensor) -> Tensor:
+        """(B,) the scale at which joints in crop coordinates have bones of the training set's mean lengths."""
+        return voting.bone_scale(to_canonical(q, self.depth), self.network.joint_set.bones, self.network.bone_lengths)
 
     def relative(self, q: Tensor, scale: Tensor) -> Tensor:
         """Joints in crop coordinates -> root-relative metres."""
@@ -122,6 +129,7 @@ def oracles(trial: Trial) -> dict[str, dict]:
         for name, joints, scale in (
             ("predicted", q, look.scale),
             ("before any vote", look.seen, look.scale),
+            ("scale of mean bone lengths", q, look.bone_scale(q)),
             ("true scale", q, targets.scale),
             ("true depth", deep, look.scale),
             ("true image position", flat, look.scale),
@@ -189,12 +197,14 @@ def silhouettes(batch: Batch, views: Views, body: BodyModel, side: int) -> Tenso
 
 
 def show(title: str, table: dict[str, dict]) -> None:
-    print(f"\n{title}\n{'':32} {'MPJPE':>7} {'PA':>7} {'wrists':>7} {'ankles':>7} {'queries':>8} {'from finest':>12}")
+    columns = ("MPJPE", "PA", "wrists", "ankles", "flips %", "queries", "from finest mm")
+    print(f"\n{title}\n{'':32} " + " ".join(f"{name:>7}" for name in columns))
     for name, row in table.items():
         joints = row["per_joint_mm"]
-        wrists, ankles = ((joints[f"left_{j}"] + joints[f"right_{j}"]) / 2 for j in ("wrist", "ankle"))
-        extra = f"{row['queries']:8.0f} {row['from_finest_mm']:9.1f} mm" if "queries" in row else ""
-        print(f"{name:32} {row['mpjpe_mm']:7.1f} {row['pa_mpjpe_mm']:7.1f} {wrists:7.1f} {ankles:7.1f} {extra}")
+        limbs = [(joints[f"left_{j}"] + joints[f"right_{j}"]) / 2 for j in ("wrist", "ankle")]
+        values = [row["mpjpe_mm"], row["pa_mpjpe_mm"], *limbs, 100 * row["facing_flips"]]
+        extra = f" {row['queries']:7.0f} {row['from_finest_mm']:7.1f}" if "queries" in row else ""
+        print(f"{name:32} " + " ".join(f"{value:7.1f}" for value in values) + extra)
 
 
 def main() -> None:
