@@ -24,11 +24,12 @@ from model import voting
 from model.augment import NO_AUGMENTATION
 from model.config import load_config
 from model.dataset import Batch, DrawConfig, ViewDataset, Views, evaluation_batches, need_views, read_views
-from model.evaluate import facing_flips
+from model.evaluate import facing_flips, spread
 from model.metrics import mpjpe, pa_mpjpe
 from model.nvf import NeuralVotingField
 from model.runs import load_run
 from model.targets import HALF, Targets, make_targets, reference_depth, to_canonical
+from model.train import known_truth, scorable
 from model.voting import VotingConfig
 from pipeline.body.model import BodyModel, load_body
 from pipeline.camera import project_pinhole
@@ -40,11 +41,13 @@ POOL = 1024
 
 def decode_settings(base: VotingConfig) -> dict[str, VotingConfig]:
     """Name -> settings of the decode; one thing changes at a time."""
+    fine = replace(base, cells=base.cells * 2 ** (base.levels - 1), levels=1)
     grids = {(24, 1): "one grid of 24", (32, 1): "one grid of 32", (32, 2): "32, then 64", (34, 3): "34, 68, 136 (16 mm)"}
     return {
         "as configured": base,
         **{name: replace(base, cells=cells, levels=levels) for (cells, levels), name in grids.items()},
-        **{f"gate {1000 * gate:.0f} mm": replace(base, gate=gate) for gate in (0.01, 0.04, 0.06, 0.1) if gate != base.gate},
+        # a wider gate is wider than coarse cells can be told apart: the finest grid is asked whole
+        **{f"gate {1000 * gate:.0f} mm": replace(fine, gate=gate, most=4096) for gate in (0.01, 0.02, 0.04, 0.06, 0.1)},
         **{f"the {n} nearest, no gate": replace(base, gate=1e-6, nearest=n) for n in (64, 256, 1024) if n <= base.most},
         **{f"temperature {t}": replace(base, temperature=t) for t in (0.25, 0.5, 2.0)},
         "best tenth by score": replace(base, best=0.1),
@@ -60,11 +63,11 @@ class Trial:
         self.network, self.batches = network.eval(), batches
         self.side = network.config.crop_px
 
-    def looks(self, change=lambda batch: batch.image) -> Iterator[tuple[Targets, "Look"]]:
+    def looks(self, change=lambda batch: batch.image) -> Iterator[tuple[Targets, "Seen"]]:
         """Labels and what the network sees, of every batch; `change` gives the image that it is shown."""
         for batch in self.batches:
             targets = make_targets(batch, self.side, torch.Generator().manual_seed(0))
-            yield targets, Look(self.network, change(batch), batch.K, self.side)
+            yield targets, Seen(self.network, change(batch), batch.K, self.side)
 
     def report(self, joints: list[Tensor]) -> dict:
         """Joints (B, J, 3) m per batch, root-relative -> MPJPE, PA-MPJPE and the error of each joint, millimetres."""
@@ -78,7 +81,7 @@ class Trial:
         }
 
 
-class Look:
+class Seen:
     """One batch seen by the network: its field, ready to be asked."""
 
     def __init__(self, network: NeuralVotingField, image: Tensor, K: Tensor, side: int):
@@ -115,8 +118,6 @@ class Look:
         return voting.combine(positions, score, selected, self.config.targets, settings)[0]
 
 
-
-
 def oracles(trial: Trial) -> dict[str, dict]:
     """The prediction, and the prediction with one part of it true."""
     swapped: dict[str, list[Tensor]] = {}
@@ -142,7 +143,8 @@ def oracles(trial: Trial) -> dict[str, dict]:
 
 def settings_table(trial: Trial) -> dict[str, dict]:
     """Every setting of the decode: its error, the points it asked, and how far its joints are from those of the finest grid."""
-    fine = [look.vote(VotingConfig(cells=34, levels=3, most=40_000)).joints for _, look in trial.looks()]
+    finest = replace(trial.network.config.voting, cells=34, levels=3, most=40_000)
+    fine = [look.vote(finest).joints for _, look in trial.looks()]
     table = {}
     for name, settings in decode_settings(trial.network.config.voting).items():
         rows = [(look, look.vote(settings)) for _, look in trial.looks()]
@@ -166,9 +168,8 @@ def coarse_to_fine(trial: Trial, views: int) -> dict:
     return {"views": views, "share_of_points_asked": float(np.mean(asked)), "apart_mm": float(np.mean(apart))}
 
 
-def controls(trial: Trial, views: Views) -> dict[str, dict]:
+def controls(trial: Trial, views: Views, body: BodyModel) -> dict[str, dict]:
     """The prediction from changed images. Another view's picture should leave no more than the mean pose."""
-    body = load_body()
     changes = {
         "pictures of other views": lambda batch: batch.image.roll(1, 0),
         "red, green and blue exchanged": lambda batch: batch.image.roll(1, 1),
@@ -188,7 +189,8 @@ def silhouettes(batch: Batch, views: Views, body: BodyModel, side: int) -> Tenso
     images = torch.full((len(batch), 3, side, side), -1.0)
     for k, index in enumerate(batch.view.tolist()):
         parameters = ShardReader(views.shard_path(index)).read_body(int(views["row"][index]))
-        pixels = project_pinhole(batch.K[k].numpy(), body.mesh(parameters)[0] + views["root"][index])
+        pelvis = views["root"][index] - views["origin"][index]  # what the stored mesh is relative to
+        pixels = project_pinhole(batch.K[k].numpy(), body.mesh(parameters)[0] + pelvis)
         mask = np.zeros((side, side), np.uint8)
         for corners in np.round(pixels[body.faces] * 16).astype(np.int32):
             cv2.fillConvexPoly(mask, corners, 1, shift=4)
@@ -214,6 +216,7 @@ def main() -> None:
     parser.add_argument("--split", default="validation")
     parser.add_argument("--views", type=int, default=96)
     parser.add_argument("--full", type=int, default=4, help="views on which the whole 16 mm grid is asked (seconds each)")
+    parser.add_argument("--body", type=Path, help="the body the shards were made with (default: the free one)")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--quick", action="store_true", help="a few seconds of training on a small capture, to see that it runs")
     asked = parser.parse_args()
@@ -224,14 +227,18 @@ def main() -> None:
     if not asked.run or not asked.shards:
         parser.error("name a run and the shards to look at, or --quick")
     network, config, _ = load_run(asked.run)
-    if not isinstance(network, NeuralVotingField):
-        parser.error(f"{asked.run} holds {config.network.model}, which has no votes to look into")
-    views = need_views(read_views([asked.shards]), asked.split, [asked.shards])
+    if not isinstance(network, NeuralVotingField) or not config.network.voting.use_distance:
+        parser.error(f"{asked.run} holds {config.network.model}, which has no votes at a surface to look into")
+    views = known_truth(need_views(read_views([asked.shards]), asked.split, [asked.shards]), config.train.ground_truth)
     dataset = ViewDataset(views, config.network.crop_px, DrawConfig(points=POOL, voters=0.0), NO_AUGMENTATION)
-    index = np.unique(np.linspace(0, len(views) - 1, asked.views).astype(int))
+    body = load_body(asked.body)
+    if body.sha256 != ShardReader(views.shard_path(0)).attributes["body_sha256"]:
+        parser.error(f"{asked.shards} was made with another body than {body.name}; give it with --body")
+    index = scorable(views)
+    index = index[spread(len(index), asked.views)]
     trial = Trial(network, [dataset.__getitems__(keys).to("cpu") for keys in evaluation_batches(index, 16)])
     torch.set_grad_enabled(False)
-    tables = {"oracles": oracles(trial), "decode": settings_table(trial), "controls": controls(trial, views)}
+    tables = {"oracles": oracles(trial), "decode": settings_table(trial), "controls": controls(trial, views, body)}
     for title, table in tables.items():
         show(title, table)
     if asked.full:

@@ -15,13 +15,13 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.compare import make_shards
-from model.config import config_from_dict, load_config, merge, with_train
+from model.config import Config, config_from_dict, load_config, merge, with_train
 from model.evaluate import write_json
 from model.runs import LAST
 from model.train import train
 from pipeline.memory import keep_freed_memory
 
-DIRECT_AT_LABELS = {"targets": {"candidates": 0}}
+# Published votes start nowhere: compare them with "not lifted".
 PUBLISHED = {"lifted": False, "targets": {"vote": "published", "candidates": 0, "neighbours": 64}, "voting": {"best": 0.5}}
 # Name -> tables on top of the configuration; "model" there takes another head.
 VARIANTS: dict[str, dict] = {
@@ -32,15 +32,17 @@ VARIANTS: dict[str, dict] = {
     "published votes": {"network": merge(PUBLISHED, {"losses": {"joint": 0.0}})},
     "published votes, R 0.2 m": {"network": merge(PUBLISHED, {"targets": {"radius": 0.2}})},
     "published votes, K 16": {"network": merge(PUBLISHED, {"targets": {"neighbours": 16}})},
-    "votes trained at labelled points": {"network": DIRECT_AT_LABELS},
+    "votes trained at labelled points": {"network": {"targets": {"candidates": 0}}},
     # where votes start
     "not lifted": {"network": {"lifted": False}},
     "lifted without other cameras": {"network": {"lift": {"copies": 1}}},
+    "lifted without bent poses": {"network": {"lift": {"bend_degrees": 0.0}}},
     "heatmap25d, lifted": {"network": {"model": "heatmap25d"}},
     "heatmap25d": {"network": {"model": "heatmap25d", "lifted": False}},
-    # the distance
-    "no distance at all": {"network": {"model": "nosdf", "voting": {"use_distance": False}}},
-    "distance not trained": {"network": {"losses": {"distance": 0.0}}},
+    # what the mesh tells
+    "no limbs": {"network": {"losses": {"limb": 0.0}}},
+    "no distance": {"network": {"voting": {"use_distance": False}}},
+    "no mesh": {"network": {"model": "nosdf", "losses": {"limb": 0.0}, "voting": {"use_distance": False}}},
     "truncation 0.2 m": {"network": {"targets": {"truncation": 0.2}}},
     # how many points
     "64 points, 128 asked, 32 vote": {"draw": {"points": 64}, "network": {"targets": {"candidates": 128, "voters": 32}}},
@@ -52,10 +54,15 @@ VARIANTS: dict[str, dict] = {
 }
 
 
+def variant(config_name: str, changes: dict, steps: int) -> Config:
+    """The configuration with one change, looked at once, at its end."""
+    config = config_from_dict(merge(load_config(config_name).to_dict(), changes), "variant")
+    return with_train(config, steps=steps, evaluations=1, evaluate_views=480)
+
+
 def run_variant(folder: Path, shards: Path, config_name: str, changes: dict, steps: int) -> dict:
     """One variant, trained, gone on with, or found finished: its row of the table."""
-    config = config_from_dict(merge(load_config(config_name).to_dict(), changes), "variant")
-    config = with_train(config, steps=steps, evaluations=1, evaluate_views=480)
+    config = variant(config_name, changes, steps)
     resume = (folder / LAST).exists()
     record = train(shards, folder, None if resume else config, resume=resume)
     best = record["best"]
@@ -109,12 +116,16 @@ def main() -> None:
         asked.out, asked.steps, names = Path("runs/variants-quick"), 10, ["as configured", "published votes"]
     shards = asked.shards or make_shards(asked.out, 60 if asked.quick else 1500)
     path = asked.out / "variants.json"
-    rows = json.loads(path.read_text()) if path.exists() else {}
+    settings = {"config": asked.config, "steps": asked.steps}
+    found = json.loads(path.read_text()) if path.exists() else {"settings": settings, "rows": {}}
+    if found["settings"] != settings:
+        parser.error(f"{path} is of {found['settings']}; ask for the same, or name another folder")
+    rows = found["rows"]
     for name in names:
         if name not in rows:
             folder = asked.out / name.replace(" ", "-").replace(",", "")
             rows[name] = run_variant(folder, shards, asked.config, VARIANTS[name], asked.steps)
-            write_json(path, rows)
+            write_json(path, found)
     print_table({name: rows[name] for name in VARIANTS if name in rows})
 
 

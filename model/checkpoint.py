@@ -17,7 +17,7 @@ import torch
 from pipeline.errors import InputError
 
 FORMAT = "nvf-checkpoint"
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)

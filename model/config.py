@@ -62,9 +62,9 @@ NAMED: dict[str, dict] = {
         "draw": {"points": 2048},
     },
 }
-# What a model needs beside its name. nvf-published: the hand recipe rescaled to a body (FIELD: weights and unit
-# vectors within
-# a radius, the nearest points vote, everything concatenated again at every layer, no loss on decoded joints).
+# What a model needs beside its name. nosdf: nothing that comes from a mesh. nvf-published: the hand recipe rescaled to a body
+# (docs/field.md: weights and unit vectors within a radius, the nearest points vote, everything concatenated again at every
+# layer, no loss on decoded joints).
 MODEL_SETTINGS: dict[str, dict] = {
     **{name: {"network": {"lifted": False}} for name in ("holistic", "heatmap25d", "volumetric")},
     "nosdf": {"network": {"losses": {"limb": 0.0}, "voting": {"use_distance": False}}},

@@ -21,7 +21,8 @@ from pipeline.skeletons import JointSet
 @dataclass(frozen=True)
 class LiftConfig:
     """hidden: width of the two residual blocks. copies: cameras a step for each pose of the batch, its own among them.
-    pitch_degrees, roll_degrees: deviation of the others' tilt from that of the pose's own camera; they stand all about the person.
+    pitch_degrees, roll_degrees: deviation of the others' tilt. They stand all about the image's vertical, so what one of them sees
+    from behind is tilted the other way: a camera that looked down looks up from there.
     bend_degrees: deviation, about each axis, of a turn of every joint in half of the poses that others see: poses nobody has shown.
     """
 
@@ -100,6 +101,14 @@ def bend(pose: Tensor, degrees: float, bones: tuple[tuple[int, int], ...], gener
     return torch.stack(joints, 1)
 
 
+def draw_whole(joints_valid: Tensor, count: int, generator: torch.Generator | None) -> Tensor:
+    """(2, count) indices of views whose every joint is known in 3D; of any view where there is none. joints_valid: (B, J)."""
+    whole = joints_valid.all(1).float()
+    share = torch.where(whole.any(), whole, 1.0).cumsum(0)
+    u = torch.rand(2, count, generator=generator, device=share.device)
+    return torch.searchsorted(share / share[-1], u, right=True).clamp(max=len(share) - 1)
+
+
 def under_other_cameras(
     pose: Tensor,
     xy: Tensor,
@@ -111,29 +120,30 @@ def under_other_cameras(
 ) -> SeenPoses:
     """A batch's poses (B, J, 3) m, root-relative, each under `copies` cameras, its own first. Another camera looks from another
     direction; its distance, its focal length and the person's place in the crop are those of another view of the batch, and so are
-    the errors of the heatmaps and their blur: noise like theirs, as it is at this step.
+    the errors of the heatmaps and their blur: noise like theirs, as it is at this step. What is not known in 3D is not valid.
 
     xy: (B, J, 2) crop coordinates, where the heatmaps see the joints, blur: (B, J).
     """
-    root = joint_set.root_index
-    views, count, device = len(pose), len(pose) * config.copies, pose.device
-    turns = camera_turns(count - views, config, generator, device)
-    turns = torch.cat([torch.eye(3, device=device).expand(views, 3, 3), turns])
-    drawn = torch.randint(views, (2, count - views), generator=generator, device=device)
-    own = torch.arange(views, device=device)
-    camera, eye = torch.cat([own.expand(2, -1), drawn], 1)
-    depth, scale, place = targets.depth[camera], targets.scale[camera], targets.joints[camera, root]
-    pose, valid = pose.repeat(config.copies, 1, 1), targets.joints_valid.repeat(config.copies, 1)
+    views, known = len(pose), targets.joints_valid
+    others = views * (config.copies - 1)
+    own = torch.arange(views, device=pose.device)
+    camera, eye = torch.cat([own.expand(2, -1), draw_whole(known, others, generator)], 1)
+
+    turns = torch.eye(3, device=pose.device).expand(views, 3, 3)
+    turns = torch.cat([turns, camera_turns(others, config, generator, pose.device)])
+    pose = torch.where(known[..., None], pose, 0.0).repeat(config.copies, 1, 1)
     plain = views * ((config.copies + 1) // 2)
     pose = torch.cat([pose[:plain], bend(pose[plain:], config.bend_degrees, joint_set.bones, generator)])
-    valid = torch.cat([valid[:plain], valid[plain:] & valid[plain:].all(1, keepdim=True)])
-    turned = pose @ turns.transpose(1, 2)
-    joints = to_crop(scale[:, None, None] * turned + to_canonical(place[:, None], depth), depth)
-    error = xy - targets.joints[..., :2]
+
+    depth, place = targets.depth[camera], targets.joints[camera, joint_set.root_index]
+    turned = targets.scale[camera, None, None] * (pose @ turns.transpose(1, 2))
+    joints = to_crop(turned + to_canonical(place[:, None], depth), depth)
+    error = torch.where(known[..., None], xy - targets.joints[..., :2], 0.0)
+    whole = (known.all(1).repeat(config.copies) & known.all(1)[camera] & known.all(1)[eye])[views:, None]
     return SeenPoses(
         xy=joints[..., :2] + error[eye],
         blur=blur[eye],
         depth=depth,
         joints=joints,
-        valid=valid & targets.joints_valid[eye] & targets.joints_valid[camera, root, None],
+        valid=torch.cat([known & known[:, joint_set.root_index, None], whole.expand(-1, known.shape[1])]),
     )

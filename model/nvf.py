@@ -167,7 +167,8 @@ class PoseNetwork(nn.Module):
     def lift_loss(self, look: Look, batch: Batch, targets: Targets, generator: torch.Generator | None) -> Tensor:
         """L1 in metres of lifted joints, of this batch's views and of its poses under other cameras."""
         xy, blur = look.xy.detach(), look.blur.detach()
-        poses = under_other_cameras(batch.joints, xy, blur, targets, self.joint_set, self.config.lift, generator)
+        with torch.autocast(xy.device.type, enabled=False):  # geometry stays in float32
+            poses = under_other_cameras(batch.joints, xy, blur, targets, self.joint_set, self.config.lift, generator)
         lifted = self.start(poses.xy) + self.lifter(poses.xy, poses.blur, poses.depth)
         return HALF * losses.masked_mean((lifted - poses.joints).abs().sum(-1), poses.valid)
 
@@ -192,7 +193,7 @@ class PoseNetwork(nn.Module):
         parts = self.head_losses(look.features, look.seen, look.given, targets, generator)
         parts["heatmap"] = sum(losses.heatmap_loss(logits, targets, self.heatmap_sigma) for logits in look.maps)
         parts["scale"] = losses.scale_loss(self.predict_log_scale(look.given), targets)
-        if self.lifter is not None:
+        if self.lifter is not None and self.config.losses.lift > 0:
             parts["lift"] = self.lift_loss(look, batch, targets, generator)
         total = sum(getattr(self.config.losses, name) * value for name, value in parts.items())
         return {"total": total, **parts}

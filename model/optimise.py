@@ -17,12 +17,10 @@ class TrainConfig:
 
     ground_truth: "dataset" or "fit", what the labels are of (`model.dataset.Views.labelled`), in training and validation.
     batch_size: views a step, over all processes. optimizer: "muon" (with AdamW for all that is no hidden matrix), "adamw" or
-    "rmsprop" (the published recipe). schedule:
-    "cosine" down to zero, or "steps": times 0.1 at each of `milestones` (parts of the run). warmup: steps of linear
-    rise. clip_norm: largest norm of the gradient (0: no clipping). average: decay of the moving average of the
-    weights, which is what is evaluated and kept as best (0: the weights themselves). bf16: autocast where it is
-    fast. compile:
-    torch.compile. workers: loader processes. evaluations: how often validation is looked at; evaluate_views: on how
+    "rmsprop" (the published recipe). schedule: "cosine" down to zero, or "steps": times 0.1 at each of `milestones` (parts of the
+    run). warmup: steps of linear rise. clip_norm: largest norm of the gradient (0: no clipping). average: decay of the moving
+    average of the weights, which is what is evaluated and kept as best (0: the weights themselves). bf16: autocast where it is
+    fast. compile: torch.compile. workers: loader processes. evaluations: how often validation is looked at; evaluate_views: on how
     many of its views. log_every, save_every: steps between log rows and between last checkpoints.
     """
 

@@ -6,6 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+from benchmarks import variants
+from model.nvf import Statistics, build_network
+from pipeline.skeletons import JOINT_SETS
 
 ROOT = Path(__file__).parent.parent
 
@@ -23,3 +28,12 @@ def test_the_quick_form_runs(tmp_path, name, keys):
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr
     assert list(json.loads((tmp_path / "found.json").read_text())) == keys
+
+
+@pytest.mark.parametrize("name", variants.VARIANTS)
+def test_every_variant_is_a_network_that_can_be_built(name):
+    config = variants.variant("small", variants.VARIANTS[name], 10)
+    joints = len(JOINT_SETS[config.network.joint_set])
+    network = build_network(config.network, Statistics(torch.zeros(joints, 3), torch.ones(joints - 1), 0.0, 1.0))
+    assert name == "as configured" or config.to_dict() != variants.variant("small", {}, 10).to_dict()
+    assert sum(p.numel() for p in network.parameters()) > 0

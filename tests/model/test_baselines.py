@@ -60,6 +60,17 @@ def test_networks_share_everything_but_the_head():
     assert all(shared == names["nvf"] for shared in names.values())
 
 
+def test_heatmaps_can_start_from_the_lifted_pose_too():
+    torch.manual_seed(0)
+    network = network_for("heatmap25d", lifted=True).eval()
+    network.lifter.out.bias.data[2::3] = 0.25  # every joint a quarter of the half deeper
+    depth = reference_depth(BATCH.K, 64)
+    look = network.look(BATCH.image, depth)
+    deep = network.decode(look.features, look.seen, look.given, depth)[0]
+    flat = network.decode(look.features, network.start(look.xy), look.given, depth)[0]
+    torch.testing.assert_close(deep[..., 2] - flat[..., 2], torch.full((2, 17), 0.25))
+
+
 def test_every_stack_is_supervised():
     network = network_for("nvf", encoder=EncoderConfig("hourglass", 32, stacks=2, context=32))
     network.losses(BATCH, torch.Generator().manual_seed(0))["total"].backward()
