@@ -21,14 +21,14 @@ from pipeline.skeletons import JointSet
 @dataclass(frozen=True)
 class LiftConfig:
     """hidden: width of the two residual blocks. copies: cameras a step for each pose of the batch, its own among them.
-    pitch_degrees, roll_degrees: deviation of the others' tilt. They stand all about the image's vertical, so what one of them sees
-    from behind is tilted the other way: a camera that looked down looks up from there.
+    pitch_degrees, roll_degrees: deviation of the others' tilt from the mean camera's. They stand all about the direction in which the
+    mean person of the training set stands: about the image's vertical, a camera that looks down would look up from behind.
     bend_degrees: deviation, about each axis, of a turn of every joint in half of the poses that others see: poses nobody has shown.
     """
 
     hidden: int = 192
     copies: int = 12
-    pitch_degrees: float = 12.0
+    pitch_degrees: float = 6.0
     roll_degrees: float = 5.0
     bend_degrees: float = 10.0
 
@@ -75,13 +75,13 @@ class SeenPoses:
     valid: Tensor
 
 
-def camera_turns(count: int, config: LiftConfig, generator: torch.Generator | None, device: torch.device) -> Tensor:
-    """(count, 3, 3) rotations of the person: any yaw about the image's vertical, then a little pitch and roll."""
-    yaw = torch.rand(count, generator=generator, device=device) * (2 * math.pi)
-    tilt = torch.randn(count, 2, generator=generator, device=device)
+def camera_turns(count: int, up: Tensor, config: LiftConfig, generator: torch.Generator | None) -> Tensor:
+    """(count, 3, 3) rotations of the person: any yaw about `up` (3,), then a little pitch and roll."""
+    yaw = torch.rand(count, generator=generator, device=up.device) * (2 * math.pi)
+    tilt = torch.randn(count, 2, generator=generator, device=up.device)
     zero = torch.zeros_like(yaw)
     turns = [
-        torch.stack([zero, yaw, zero], -1),
+        yaw[:, None] * up,
         torch.stack([tilt[:, 0] * math.radians(config.pitch_degrees), zero, zero], -1),
         torch.stack([zero, zero, tilt[:, 1] * math.radians(config.roll_degrees)], -1),
     ]
@@ -114,6 +114,7 @@ def under_other_cameras(
     xy: Tensor,
     blur: Tensor,
     targets: Targets,
+    up: Tensor,
     joint_set: JointSet,
     config: LiftConfig,
     generator: torch.Generator | None,
@@ -122,7 +123,7 @@ def under_other_cameras(
     direction; its distance, its focal length and the person's place in the crop are those of another view of the batch, and so are
     the errors of the heatmaps and their blur: noise like theirs, as it is at this step. What is not known in 3D is not valid.
 
-    xy: (B, J, 2) crop coordinates, where the heatmaps see the joints, blur: (B, J).
+    xy: (B, J, 2) crop coordinates, where the heatmaps see the joints, blur: (B, J). up: (3,) unit vector, crop axes.
     """
     views, known = len(pose), targets.joints_valid
     others = views * (config.copies - 1)
@@ -130,7 +131,7 @@ def under_other_cameras(
     camera, eye = torch.cat([own.expand(2, -1), draw_whole(known, others, generator)], 1)
 
     turns = torch.eye(3, device=pose.device).expand(views, 3, 3)
-    turns = torch.cat([turns, camera_turns(others, config, generator, pose.device)])
+    turns = torch.cat([turns, camera_turns(others, up, config, generator)])
     pose = torch.where(known[..., None], pose, 0.0).repeat(config.copies, 1, 1)
     plain = views * ((config.copies + 1) // 2)
     pose = torch.cat([pose[:plain], bend(pose[plain:], config.bend_degrees, joint_set.bones, generator)])

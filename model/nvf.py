@@ -164,11 +164,18 @@ class PoseNetwork(nn.Module):
         z = self.mean_pose[:, 2] * (self.log_scale[0].exp() / HALF)
         return torch.cat([xy, z.expand(len(xy), -1)[..., None]], -1)
 
+    def mean_up(self) -> Tensor:
+        """(3,) unit vector from the pelvis to the neck of the mean pose: people face all ways, so that it stands upright."""
+        spine = self.mean_pose[self.joint_set.index("neck")] - self.mean_pose[self.joint_set.root_index]
+        return spine / spine.norm().clamp(min=1e-6)
+
     def lift_loss(self, look: Look, batch: Batch, targets: Targets, generator: torch.Generator | None) -> Tensor:
         """L1 in metres of lifted joints, of this batch's views and of its poses under other cameras."""
         xy, blur = look.xy.detach(), look.blur.detach()
         with torch.autocast(xy.device.type, enabled=False):  # geometry stays in float32
-            poses = under_other_cameras(batch.joints, xy, blur, targets, self.joint_set, self.config.lift, generator)
+            poses = under_other_cameras(
+                batch.joints, xy, blur, targets, self.mean_up(), self.joint_set, self.config.lift, generator
+            )
         lifted = self.start(poses.xy) + self.lifter(poses.xy, poses.blur, poses.depth)
         return HALF * losses.masked_mean((lifted - poses.joints).abs().sum(-1), poses.valid)
 

@@ -14,6 +14,7 @@ from tests.model.field_scenes import make_batch, small_config, statistics
 BATCH = make_batch(4, 16)
 TARGETS = make_targets(BATCH, 64)
 CONFIG = LiftConfig(copies=3)
+UP = torch.tensor([0.0, -1.0, 0.0])
 
 
 def shown(targets=TARGETS, error=0.0, seed=0):
@@ -23,16 +24,23 @@ def shown(targets=TARGETS, error=0.0, seed=0):
     blur = torch.full((4, 17), 0.1)
     blur[1] = error
     generator = torch.Generator().manual_seed(seed)
-    return under_other_cameras(BATCH.joints, targets.joints[..., :2] + off, blur, targets, FIELD_JOINTS, CONFIG, generator)
+    return under_other_cameras(BATCH.joints, targets.joints[..., :2] + off, blur, targets, UP, FIELD_JOINTS, CONFIG, generator)
 
 
 def test_turns_are_rotations_about_the_whole_circle():
-    R = camera_turns(500, LiftConfig(), torch.Generator().manual_seed(0), torch.device("cpu"))
+    R = camera_turns(500, UP, LiftConfig(), torch.Generator().manual_seed(0))
     torch.testing.assert_close(R @ R.transpose(1, 2), torch.eye(3).expand(500, -1, -1), atol=1e-5, rtol=0)
     assert torch.linalg.det(R).min() > 0.99
     facing = torch.atan2(R[:, 0, 2], R[:, 2, 2])
     assert torch.histc(facing, 8, -torch.pi, torch.pi).min() > 30
     assert R[:, 1, 1].min() > 0.7  # upright stays upright
+
+
+def test_whoever_leans_as_the_mean_person_does_goes_on_leaning_so():
+    """A camera that looks down looks down from behind too."""
+    lean = torch.nn.functional.normalize(torch.tensor([0.0, -1.0, -0.3]), dim=0)
+    R = camera_turns(500, lean, LiftConfig(pitch_degrees=0.0, roll_degrees=0.0), torch.Generator().manual_seed(0))
+    torch.testing.assert_close(R @ lean, lean.expand(500, 3), atol=1e-5, rtol=0)
 
 
 def test_the_first_camera_of_a_pose_is_its_own():
@@ -88,7 +96,7 @@ def test_views_in_2d_alone_lend_nothing_and_spoil_nothing():
     joints[3] = torch.nan
     poses = under_other_cameras(
         BATCH.joints, joints[..., :2].nan_to_num(), torch.full((4, 17), 0.1), replace(TARGETS, joints=joints, joints_valid=valid),
-        FIELD_JOINTS, LiftConfig(copies=9), torch.Generator().manual_seed(0),
+        UP, FIELD_JOINTS, LiftConfig(copies=9), torch.Generator().manual_seed(0),
     )
     assert torch.equal(poses.valid.all(1), torch.tensor([True, True, True, False]).repeat(9))
     assert poses.xy[poses.valid].isfinite().all() and poses.joints[poses.valid].isfinite().all()
@@ -117,7 +125,7 @@ def test_lifting_is_learnt_without_pictures():
 
     def depth_error():
         xy, blur = targets.joints[..., :2], torch.zeros(64, 17)
-        poses = under_other_cameras(batch.joints, xy, blur, targets, FIELD_JOINTS, config, generator)
+        poses = under_other_cameras(batch.joints, xy, blur, targets, UP, FIELD_JOINTS, config, generator)
         return (lifter(poses.xy, poses.blur, poses.depth)[..., 2] - poses.joints[..., 2]).abs().mean(), poses
 
     for _ in range(300):
