@@ -47,8 +47,8 @@ def make_shards(folder: Path, instants: int) -> Path:
     return shards
 
 
-def trained(folder: Path, shards: Path, config: Config, minutes: float) -> dict:
-    """The record of a run, trained, gone on with, or found finished."""
+def trained(folder: Path, shards: Path, config: Config, minutes: float | None = None) -> dict:
+    """The record of a run, trained, gone on with, or found finished; for some minutes, or for the configuration's steps."""
     record = folder / "last.json"
     if record.exists():
         said = json.loads(record.read_text())

@@ -14,11 +14,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.compare import make_shards
+from benchmarks.compare import make_shards, trained
 from model.config import Config, config_from_dict, load_config, merge, with_train
 from model.evaluate import write_json
-from model.runs import LAST
-from model.train import train
 from pipeline.memory import keep_freed_memory
 
 # Published votes start nowhere: compare them with "not lifted".
@@ -62,9 +60,7 @@ def variant(config_name: str, changes: dict, steps: int) -> Config:
 
 def run_variant(folder: Path, shards: Path, config_name: str, changes: dict, steps: int) -> dict:
     """One variant, trained, gone on with, or found finished: its row of the table."""
-    config = variant(config_name, changes, steps)
-    resume = (folder / LAST).exists()
-    record = train(shards, folder, None if resume else config, resume=resume)
+    record = trained(folder, shards, variant(config_name, changes, steps))
     best = record["best"]
     return {
         "mpjpe_mm": best["mpjpe_mm"],

@@ -93,8 +93,8 @@ def joint_loss(joints: Tensor, targets: Targets) -> Tensor:
     return HALF * (masked_mean(xy, seen) + masked_mean(z, targets.joints_valid))
 
 
-def heatmap_loss(logits: Tensor, targets: Targets, sigma: float) -> Tensor:
-    """Cross entropy between the spatial softmax of (B, J, h, w) and a Gaussian about each 2D joint; sigma: crop coordinates."""
+def heatmap_loss(logits: Tensor, targets: Targets, sigma: float = 1.0) -> Tensor:
+    """Cross entropy between the spatial softmax of (B, J, h, w) and a Gaussian of `sigma` cells about each 2D joint."""
     h, w = logits.shape[-2:]
     xy = torch.where(targets.joints_valid[..., None], targets.joints[..., :2], targets.joints_2d)
     inside = (xy.abs() < 1).all(-1) & (targets.joints_valid | targets.joints_2d_valid)
@@ -102,7 +102,7 @@ def heatmap_loss(logits: Tensor, targets: Targets, sigma: float) -> Tensor:
     centre = (xy + 1) * size / 2 - 0.5
     across = torch.arange(w, device=xy.device) - centre[..., :1]
     down = torch.arange(h, device=xy.device) - centre[..., 1:]
-    gaussian = torch.exp(-(across.square()[:, :, None] + down.square()[..., None]) / (2 * (sigma * w / 2) ** 2)).flatten(2)
+    gaussian = torch.exp(-(across.square()[:, :, None] + down.square()[..., None]) / (2 * sigma**2)).flatten(2)
     gaussian = gaussian / gaussian.sum(-1, keepdim=True).clamp(min=1e-6)
     entropy = -(gaussian * torch.log_softmax(logits.float().flatten(2), -1)).sum(-1)
     return masked_mean(entropy, inside)

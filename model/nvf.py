@@ -126,7 +126,6 @@ class PoseNetwork(nn.Module):
         self.register_buffer("bone_lengths", torch.as_tensor(statistics.bone_lengths, dtype=torch.float32))
         scale = torch.tensor([statistics.log_scale_mean, statistics.log_scale_std], dtype=torch.float32)
         self.register_buffer("log_scale", scale)
-        self.heatmap_sigma = 2 / (config.crop_px / 4)  # one cell of the 1/4 map, in crop coordinates
         self.encoder = build_encoder(config.encoder)
         self.heatmaps = nn.ModuleList([
             nn.Conv2d(self.encoder.channels[0], len(self.joint_set), 1) for _ in range(config.encoder.stacks)
@@ -198,7 +197,7 @@ class PoseNetwork(nn.Module):
         targets = make_targets(batch, self.config.crop_px, generator)
         look = self.look(batch.image, targets.depth)
         parts = self.head_losses(look.features, look.seen, look.given, targets, generator)
-        parts["heatmap"] = sum(losses.heatmap_loss(logits, targets, self.heatmap_sigma) for logits in look.maps)
+        parts["heatmap"] = sum(losses.heatmap_loss(logits, targets) for logits in look.maps)
         parts["scale"] = losses.scale_loss(self.predict_log_scale(look.given), targets)
         if self.lifter is not None and self.config.losses.lift > 0:
             parts["lift"] = self.lift_loss(look, batch, targets, generator)
