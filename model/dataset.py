@@ -29,6 +29,7 @@ from model.augment import (
 )
 from pipeline.camera import in_image
 from pipeline.errors import InputError
+from pipeline.records import FIT_JOINT, NO_JOINT
 from pipeline.shards import LATTICE_M, ShardFolder, ShardReader
 from pipeline.skeletons import JOINT_SETS, JointSet
 
@@ -39,8 +40,6 @@ OPEN_SHARDS = 128
 SHUFFLE_SHARDS = 64
 # What is taken for the truth: what the dataset measured, or the fitted bodies.
 GROUND_TRUTHS = ("dataset", "fit")
-# Codes of the shards' joints_source (docs/shard-format.md).
-NO_JOINT, DATASET_JOINT, FIT_JOINT = 0, 1, 2
 
 
 @dataclass(frozen=True)

@@ -19,21 +19,13 @@ from rich.progress import Progress
 
 from model import metrics, protocols
 from model.checkpoint import write_atomically
-from model.dataset import (
-    DATASET_JOINT,
-    FIT_JOINT,
-    ViewDataset,
-    Views,
-    evaluation_batches,
-    loader,
-    need_views,
-    read_views,
-)
+from model.dataset import ViewDataset, Views, evaluation_batches, loader, need_views, read_views
 from model.optimise import fast_bf16
 from model.protocols import DEFAULT, PROTOCOLS, Protocol
 from model.published import published
 from model.targets import reference_depth
 from pipeline.errors import InputError
+from pipeline.records import DATASET_JOINT, FIT_JOINT
 from pipeline.skeletons import JointSet
 
 DISTAL = ("left_wrist", "right_wrist", "left_ankle", "right_ankle")

@@ -12,6 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.errors import InputError
+from pipeline.records import DATASET_JOINT as DATASET_JOINT
+from pipeline.records import FIT_JOINT as FIT_JOINT
+from pipeline.records import NO_JOINT as NO_JOINT
 from pipeline.records import PARAMETER_SIZES, BodyParameters, FieldSamples, Reject
 from pipeline.skeletons import FIELD_JOINTS
 
@@ -20,8 +23,6 @@ VERSION = 1
 LATTICE_M = 1e-4  # metres a step of points, distances and offsets
 OFFSETS = ("voters", "dense", "derive")
 SPLITS = ("train", "validation", "test")
-# Values of views/joints_source.
-NO_JOINT, DATASET_JOINT, FIT_JOINT = 0, 1, 2
 
 J = len(FIELD_JOINTS)
 # Dataset -> (type, shape of a row). "text" is UTF-8 of fixed length, padded with zero bytes; N points, K voters a

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 import torch
 
-from model import dataset
 from model.dataset import read_views
 from model.evaluate import (
     Predictions,
@@ -22,7 +21,7 @@ from model.evaluate import (
 from model.protocols import PROTOCOLS
 from model.runs import load_run, trained_on
 from model.train import train
-from pipeline import shard_format
+from pipeline import records, shard_format
 from pipeline.errors import InputError
 from pipeline.skeletons import FIELD_JOINTS
 from tests.model.capsules import make_folder, make_view, tiny_config, write_folder
@@ -136,7 +135,7 @@ def test_a_joint_filled_in_from_the_fit_is_no_measurement(tmp_path):
 
 def test_codes_of_joints_are_those_of_the_shards():
     for name in ("NO_JOINT", "DATASET_JOINT", "FIT_JOINT"):
-        assert getattr(dataset, name) == getattr(shard_format, name)
+        assert getattr(records, name) == getattr(shard_format, name)
 
 
 def test_turned_bodies_are_counted(test_views):
