@@ -17,7 +17,7 @@ import torch
 from pipeline.errors import InputError
 
 FORMAT = "nvf-checkpoint"
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True)

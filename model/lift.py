@@ -1,8 +1,8 @@
-"""From where the image shows the joints to how deep they lie, learnt from poses alone.
+"""What poses alone tell: how deep joints lie that an image shows, before any vote; and which of the voted poses people take.
 
-Lifting needs no picture: a pose seen by another camera is another example of it, and costs a thousandth of an image. So every
-pose of a batch is shown to the lifter under `copies` further cameras, all about the person, and what the network has to learn
-from pictures is what the 2D pose does not tell. (Martinez et al. 2017 lift 2D joints by such a network; random cameras for its
+Neither needs a picture: a pose seen by another camera is another example, and costs a thousandth of an image. So every
+pose of a batch is shown under `copies` cameras, all about the person, with the errors that heatmaps and votes make at that step, and
+what the encoder has to learn from pictures is the rest. (Martinez et al. 2017 lift 2D joints by such a network; random cameras for its
 training go back to Fang et al. 2018.)
 """
 
@@ -41,38 +41,49 @@ class LiftConfig:
 
 
 class Lifter(nn.Module):
-    """Where the heatmaps see the joints, how blurred each is, and log D0 -> what to add to each joint: to its place in the image, and
-    to its mean depth.
+    """Where something saw the joints, how sure it was of each, and log D0 -> what to add to each joint.
+
+    dims: 2 for heatmaps, whose joints get a depth; 3 for votes, whose joints get a pose that could be.
     """
 
-    def __init__(self, config: LiftConfig, joints: int):
+    def __init__(self, config: LiftConfig, joints: int, dims: int):
         super().__init__()
         c = config.hidden
-        self.enter = nn.Linear(3 * joints + 1, c)
+        self.enter = nn.Linear((dims + 1) * joints + 1, c)
         self.blocks = nn.ModuleList([nn.ModuleList([nn.Linear(c, c), nn.Linear(c, c)]) for _ in range(2)])
         self.out = nn.Linear(c, 3 * joints)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
-    def forward(self, xy: Tensor, blur: Tensor, depth: Tensor) -> Tensor:
-        """(B, J, 3) crop coordinates. xy: (B, J, 2) crop coordinates, blur: (B, J) of the same unit, depth: (B,) D0."""
-        x = self.enter(torch.cat([xy.flatten(1), blur, depth.log()[:, None] - 1.5], -1))
+    def forward(self, place: Tensor, doubt: Tensor, depth: Tensor) -> Tensor:
+        """(B, J, 3) crop coordinates. place: (B, J, dims) crop coordinates, doubt: (B, J) their deviation, depth: (B,) D0."""
+        x = self.enter(torch.cat([place.flatten(1), doubt, depth.log()[:, None] - 1.5], -1))
         for first, second in self.blocks:
             x = x + second(F.relu(first(F.relu(x))))
         return self.out(F.relu(x)).float().unflatten(1, (-1, 3))
 
 
 @dataclass(frozen=True)
-class SeenPoses:
-    """Poses as cameras show them. xy: (M, J, 2) crop coordinates, as heatmaps would see them. blur: (M, J). depth: (M,) D0.
-    joints: (M, J, 3) crop coordinates, the truth. valid: (M, J) bool.
+class PosesElsewhere:
+    """A batch's poses as cameras could show them. joints: (M, J, 3) crop coordinates, the truth. depth: (M,) D0. valid: (M, J) bool.
+    eye: (M,) the view of the batch that each pose is seen as well as. known: (B, J) and true: (B, J, 3) are joints_valid and joints
+    of the batch's `Targets`.
     """
 
-    xy: Tensor
-    blur: Tensor
-    depth: Tensor
     joints: Tensor
+    depth: Tensor
     valid: Tensor
+    eye: Tensor
+    known: Tensor
+    true: Tensor
+
+    def seen(self, place: Tensor, doubt: Tensor) -> tuple[Tensor, Tensor]:
+        """(M, J, dims) and (M, J): where joints would be seen there, and the doubt, given (B, J, dims) crop coordinates and (B, J) of
+        the batch's own views: with the errors and the doubt of `eye`, noise as it is at this step.
+        """
+        dims = place.shape[-1]
+        error = torch.where(self.known[..., None], place - self.true[..., :dims], 0.0)
+        return self.joints[..., :dims] + error[self.eye], doubt[self.eye]
 
 
 def camera_turns(count: int, up: Tensor, config: LiftConfig, generator: torch.Generator | None) -> Tensor:
@@ -110,20 +121,11 @@ def draw_whole(joints_valid: Tensor, count: int, generator: torch.Generator | No
 
 
 def under_other_cameras(
-    pose: Tensor,
-    xy: Tensor,
-    blur: Tensor,
-    targets: Targets,
-    up: Tensor,
-    joint_set: JointSet,
-    config: LiftConfig,
-    generator: torch.Generator | None,
-) -> SeenPoses:
+    pose: Tensor, targets: Targets, up: Tensor, joint_set: JointSet, config: LiftConfig, generator: torch.Generator | None
+) -> PosesElsewhere:
     """A batch's poses (B, J, 3) m, root-relative, each under `copies` cameras, its own first. Another camera looks from another
-    direction; its distance, its focal length and the person's place in the crop are those of another view of the batch, and so are
-    the errors of the heatmaps and their blur: noise like theirs, as it is at this step. What is not known in 3D is not valid.
-
-    xy: (B, J, 2) crop coordinates, where the heatmaps see the joints, blur: (B, J). up: (3,) unit vector, crop axes.
+    direction; its distance, its focal length and the person's place in the crop are those of another view of the batch. What is not
+    known in 3D is not valid. up: (3,) unit vector, crop axes.
     """
     views, known = len(pose), targets.joints_valid
     others = views * (config.copies - 1)
@@ -138,13 +140,12 @@ def under_other_cameras(
 
     depth, place = targets.depth[camera], targets.joints[camera, joint_set.root_index]
     turned = targets.scale[camera, None, None] * (pose @ turns.transpose(1, 2))
-    joints = to_crop(turned + to_canonical(place[:, None], depth), depth)
-    error = torch.where(known[..., None], xy - targets.joints[..., :2], 0.0)
     whole = (known.all(1).repeat(config.copies) & known.all(1)[camera] & known.all(1)[eye])[views:, None]
-    return SeenPoses(
-        xy=joints[..., :2] + error[eye],
-        blur=blur[eye],
+    return PosesElsewhere(
+        joints=to_crop(turned + to_canonical(place[:, None], depth), depth),
         depth=depth,
-        joints=joints,
         valid=torch.cat([known & known[:, joint_set.root_index, None], whole.expand(-1, known.shape[1])]),
+        eye=eye,
+        known=known,
+        true=targets.joints,
     )

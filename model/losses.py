@@ -20,6 +20,7 @@ class LossConfig:
     heatmap: float = 0.5
     scale: float = 1.0
     lift: float = 5.0
+    refine: float = 5.0
     beta: float = 0.1
 
     def __post_init__(self):

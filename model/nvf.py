@@ -11,7 +11,7 @@ from model import losses, voting
 from model.dataset import Batch
 from model.field import FieldConfig, Prepared, VotingField
 from model.hourglass import EncoderConfig, Features, build_encoder
-from model.lift import LiftConfig, Lifter, under_other_cameras
+from model.lift import LiftConfig, Lifter, PosesElsewhere, under_other_cameras
 from model.losses import LossConfig
 from model.targets import HALF, TargetConfig, Targets, make_targets, reference_depth, to_canonical
 from model.voting import VotingConfig
@@ -24,6 +24,7 @@ MODELS = ("nvf", "nvf-published", "nosdf", "holistic", "heatmap25d", "volumetric
 class NetworkConfig:
     """Everything that shapes a network. model: one of MODELS. crop_px: side of the images it takes, a multiple of 32.
     lifted: the head starts from the depths that the 2D pose tells (lift.py), not from the mean ones.
+    refined: its joints are corrected by what poses are like (lift.py).
     slices: depth slices of the volumetric baseline.
     """
 
@@ -36,6 +37,7 @@ class NetworkConfig:
     voting: VotingConfig = dataclasses.field(default_factory=VotingConfig)
     losses: LossConfig = dataclasses.field(default_factory=LossConfig)
     lifted: bool = True
+    refined: bool = True
     lift: LiftConfig = dataclasses.field(default_factory=LiftConfig)
     slices: int = 16
 
@@ -88,6 +90,11 @@ def standardise(image: Tensor) -> Tensor:
     return (image - mean) / (deviation + 0.05)
 
 
+def pose_loss(joints: Tensor, poses: PosesElsewhere) -> Tensor:
+    """L1 in metres of (M, J, 3) crop coordinates."""
+    return HALF * losses.masked_mean((joints - poses.joints).abs().sum(-1), poses.valid)
+
+
 def axis_mean(probability: Tensor, dim: int) -> tuple[Tensor, Tensor]:
     """Mean and variance along one axis of (B, J, ...) probabilities whose cells share [-1, 1] evenly: (B, J) each."""
     others = [d for d in range(2, probability.ndim) if d != dim]
@@ -115,8 +122,15 @@ class Look(NamedTuple):
     given: Tensor
 
 
+class Found(NamedTuple):
+    """joints: (B, J, 3) crop coordinates, as a head finds them. spread: (B, J) m, how far its evidence lies apart."""
+
+    joints: Tensor
+    spread: Tensor
+
+
 class PoseNetwork(nn.Module):
-    """Encoder, scale head and auxiliary heatmaps. A subclass adds a head: `head_losses` and `decode`."""
+    """Encoder, scale head, auxiliary heatmaps and what poses tell. A subclass adds a head: `head_losses` and `decode`."""
 
     def __init__(self, config: NetworkConfig, statistics: Statistics):
         super().__init__()
@@ -130,20 +144,27 @@ class PoseNetwork(nn.Module):
         self.heatmaps = nn.ModuleList([
             nn.Conv2d(self.encoder.channels[0], len(self.joint_set), 1) for _ in range(config.encoder.stacks)
         ])
-        self.lifter = Lifter(config.lift, len(self.joint_set)) if config.lifted else None
+        self.lifter = Lifter(config.lift, len(self.joint_set), dims=2) if config.lifted else None
+        self.refiner = Lifter(config.lift, len(self.joint_set), dims=3) if config.refined else None
         seen = config.encoder.context + 1 + 3 * len(self.joint_set)
         self.whole = nn.Sequential(nn.Linear(seen, 256), nn.ReLU(), nn.Linear(256, config.encoder.context), nn.ReLU())
         self.scale_head = nn.Sequential(nn.Linear(config.encoder.context, 64), nn.ReLU(), nn.Linear(64, 1))
 
     def head_losses(
         self, features: Features, seen: Tensor, given: Tensor, targets: Targets, generator: torch.Generator | None
-    ) -> dict[str, Tensor]:
-        """Named losses of the head, summed over stacks. seen: (B, J, 3) and given: (B, context) of `look`."""
+    ) -> tuple[dict[str, Tensor], Found]:
+        """Named losses of the head, summed over stacks, and what the last finds. seen: (B, J, 3), given: (B, context), of `look`."""
         raise NotImplementedError
 
-    def decode(self, features: Features, seen: Tensor, given: Tensor, depth: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """joints (B, J, 3) in crop coordinates, spread (B, J) m, diagnostics."""
+    def decode(self, features: Features, seen: Tensor, given: Tensor, depth: Tensor) -> tuple[Found, dict[str, Tensor]]:
+        """What the head finds, before it is refined, and diagnostics."""
         raise NotImplementedError
+
+    def refine(self, found: Found, depth: Tensor) -> Tensor:
+        """(B, J, 3) crop coordinates: what is found, corrected by what poses are like. depth: (B,) D0."""
+        if self.refiner is None:
+            return found.joints
+        return found.joints + self.refiner(found.joints, found.spread, depth)
 
     def look(self, image: Tensor, depth: Tensor) -> Look:
         """What the encoder and the auxiliary heads make of (B, 3, S, S) images; depth: (B,) D0."""
@@ -168,20 +189,25 @@ class PoseNetwork(nn.Module):
         spine = self.mean_pose[self.joint_set.index("neck")] - self.mean_pose[self.joint_set.root_index]
         return spine / spine.norm().clamp(min=1e-6)
 
-    def lift_loss(self, look: Look, batch: Batch, targets: Targets, generator: torch.Generator | None) -> Tensor:
-        """L1 in metres of lifted joints, of this batch's views and of its poses under other cameras."""
-        xy, blur = look.xy.detach(), look.blur.detach()
-        with torch.autocast(xy.device.type, enabled=False):  # geometry stays in float32
-            poses = under_other_cameras(
-                batch.joints, xy, blur, targets, self.mean_up(), self.joint_set, self.config.lift, generator
-            )
-        lifted = self.start(poses.xy) + self.lifter(poses.xy, poses.blur, poses.depth)
-        return HALF * losses.masked_mean((lifted - poses.joints).abs().sum(-1), poses.valid)
+    def pose_losses(
+        self, look: Look, found: Found, batch: Batch, targets: Targets, generator: torch.Generator | None
+    ) -> dict[str, Tensor]:
+        """"lift" and "refine": L1 in metres of lifted and refined joints, of a batch's views and of its poses under other cameras."""
+        with torch.autocast(batch.K.device.type, enabled=False):  # geometry stays in float32
+            poses = under_other_cameras(batch.joints, targets, self.mean_up(), self.joint_set, self.config.lift, generator)
+            xy, blur = poses.seen(look.xy.detach().float(), look.blur.detach())
+            voted = Found(*poses.seen(found.joints.detach(), found.spread.detach()))
+        parts = {}
+        if self.lifter is not None:
+            parts["lift"] = pose_loss(self.start(xy) + self.lifter(xy, blur, poses.depth), poses)
+        if self.refiner is not None:
+            parts["refine"] = pose_loss(self.refine(voted, poses.depth), poses)
+        return parts
 
     def outputs(self) -> list[nn.Module]:
         """Layers whose answers are losses' own: every other matrix is hidden."""
-        lifting = [] if self.lifter is None else [self.lifter.out]
-        return [*self.heatmaps, self.scale_head[-1], *lifting]
+        of_poses = [part.out for part in (self.lifter, self.refiner) if part is not None]
+        return [*self.heatmaps, self.scale_head[-1], *of_poses]
 
     def hidden_matrices(self) -> list[nn.Parameter]:
         """What Muon may orthogonalise."""
@@ -196,11 +222,11 @@ class PoseNetwork(nn.Module):
         self._check(batch.image)
         targets = make_targets(batch, self.config.crop_px, generator)
         look = self.look(batch.image, targets.depth)
-        parts = self.head_losses(look.features, look.seen, look.given, targets, generator)
+        parts, found = self.head_losses(look.features, look.seen, look.given, targets, generator)
         parts["heatmap"] = sum(losses.heatmap_loss(logits, targets) for logits in look.maps)
         parts["scale"] = losses.scale_loss(self.predict_log_scale(look.given), targets)
-        if self.lifter is not None and self.config.losses.lift > 0:
-            parts["lift"] = self.lift_loss(look, batch, targets, generator)
+        if self.lifter is not None or self.refiner is not None:
+            parts |= self.pose_losses(look, found, batch, targets, generator)
         total = sum(getattr(self.config.losses, name) * value for name, value in parts.items())
         return {"total": total, **parts}
 
@@ -210,13 +236,13 @@ class PoseNetwork(nn.Module):
         self._check(image)
         depth = reference_depth(K, self.config.crop_px)
         look = self.look(image, depth)
-        q, spread, diagnostics = self.decode(look.features, look.seen, look.given, depth)
+        found, diagnostics = self.decode(look.features, look.seen, look.given, depth)
         if scale is None:
             scale = self.predict_log_scale(look.given).exp()
-        canonical = to_canonical(q.float(), depth)
+        canonical = to_canonical(self.refine(found, depth).float(), depth)
         root = self.joint_set.root_index
         joints = (canonical - canonical[:, root : root + 1]) / scale[:, None, None]
-        sure = voting.confidence(spread)
+        sure = voting.confidence(found.spread)
         rays = canonical[..., :2] / canonical[..., 2:]
         bones = voting.bone_scale(canonical, self.joint_set.bones, self.bone_lengths)
         return Prediction(
@@ -247,17 +273,18 @@ class NeuralVotingField(PoseNetwork):
 
     def head_losses(
         self, features: Features, seen: Tensor, given: Tensor, targets: Targets, generator: torch.Generator | None
-    ) -> dict[str, Tensor]:
+    ) -> tuple[dict[str, Tensor], Found]:
         parts: dict[str, Tensor] = {}
         for head, pyramid in zip(self.fields, features.pyramids, strict=True):
             prepared = head.prepare(pyramid, given, seen)
-            for name, value in self._field_losses(head, prepared, targets, generator).items():
+            of_stack, found = self._field_losses(head, prepared, targets, generator)
+            for name, value in of_stack.items():
                 parts[name] = parts.get(name, 0) + value
-        return parts
+        return parts, found
 
     def _field_losses(
         self, head: VotingField, prepared: Prepared, targets: Targets, generator: torch.Generator | None
-    ) -> dict[str, Tensor]:
+    ) -> tuple[dict[str, Tensor], Found]:
         config, drawn = self.config, targets.points.shape[1]
         asked = self._ask_where(head, prepared, targets, generator)
         q = targets.points if asked is None else torch.cat([targets.points, asked], 1)
@@ -278,10 +305,10 @@ class NeuralVotingField(PoseNetwork):
             parts["vote"] = losses.direct_vote_loss(positions, score, targets, near)
         else:
             parts["vote"] = losses.published_vote_loss(q, raw, targets, config.targets, config.losses.beta)
+        joints, weights = voting.combine(positions, score, voters, config.targets, config.voting)
         if config.losses.joint > 0:
-            joints, _ = voting.combine(positions, score, voters, config.targets, config.voting)
             parts["joint"] = losses.joint_loss(joints, targets)
-        return parts
+        return parts, Found(joints, voting.spread_of(positions, joints, weights))
 
     @torch.no_grad()
     def _ask_where(
@@ -298,14 +325,14 @@ class NeuralVotingField(PoseNetwork):
         near = head.distance(prepared, q).abs().topk(config.voters, dim=1, largest=False).indices
         return voting.rows(q, near)
 
-    def decode(self, features: Features, seen: Tensor, given: Tensor, depth: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    def decode(self, features: Features, seen: Tensor, given: Tensor, depth: Tensor) -> tuple[Found, dict[str, Tensor]]:
         head = self.fields[-1]
         prepared = head.prepare(features.pyramids[-1], given, seen)
         votes = voting.vote(
             lambda q: head.distance(prepared, q), lambda q: head(prepared, q).votes, depth, self.config.targets, self.config.voting
         )
-        found = {"spread": votes.spread, "voters": votes.voters, "fallback": votes.fallback, "queries": votes.queries}
-        return votes.joints, votes.spread, found
+        diagnostics = {"spread": votes.spread, "voters": votes.voters, "fallback": votes.fallback, "queries": votes.queries}
+        return Found(votes.joints, votes.spread), diagnostics
 
 
 def build_network(config: NetworkConfig, training_statistics: Statistics) -> nn.Module:

@@ -91,6 +91,11 @@ def combine(positions: Tensor, score: Tensor, selected: Tensor, targets: TargetC
     return (weights[..., None] * positions).sum(1), weights
 
 
+def spread_of(positions: Tensor, joints: Tensor, weights: Tensor) -> Tensor:
+    """(B, J) m weighted deviation of votes (B, N, J, 3) from the joints (B, J, 3) that they make; weights: (B, N, J)."""
+    return (weights * ((positions - joints[:, None]) * HALF).square().sum(-1)).sum(1).sqrt()
+
+
 def best_of(score: Tensor, selected: Tensor, best: float) -> Tensor:
     """(B, N, J) lowest score that still votes for each joint, as a mask of the points above it."""
     count = selected.sum(1)
@@ -109,7 +114,7 @@ def decode(q: Tensor, raw: Tensor, selected: Tensor, depth: Tensor, targets: Tar
         kept = best_of(score, selected, config.best)
         score = score.masked_fill(~kept, -torch.inf if targets.vote == "direct" else 0.0)
     joints, weights = combine(positions, score, selected, targets, config)
-    spread = (weights * ((positions - joints[:, None]) * HALF).square().sum(-1)).sum(1).sqrt()
+    spread = spread_of(positions, joints, weights)
     # Effective number of equal votes: 1 / sum w^2.
     voters = 1 / weights.square().sum(1)
     fallback = torch.zeros_like(spread, dtype=torch.bool)

@@ -55,7 +55,7 @@ def test_the_mean_pose_needs_no_image():
 
 def test_networks_share_everything_but_the_head():
     torch.manual_seed(0)
-    names = {m: {n for n, _ in network_for(m).named_parameters() if not n.startswith(("heads.", "fields.", "lifter."))}
+    names = {m: {n for n, _ in network_for(m).named_parameters() if not n.startswith(("heads.", "fields.", "lifter.", "refiner."))}
              for m in MODELS if m != "mean_pose"}
     assert all(shared == names["nvf"] for shared in names.values())
 
@@ -66,8 +66,8 @@ def test_heatmaps_can_start_from_the_lifted_pose_too():
     network.lifter.out.bias.data[2::3] = 0.25  # every joint a quarter of the half deeper
     depth = reference_depth(BATCH.K, 64)
     look = network.look(BATCH.image, depth)
-    deep = network.decode(look.features, look.seen, look.given, depth)[0]
-    flat = network.decode(look.features, network.start(look.xy), look.given, depth)[0]
+    deep = network.decode(look.features, look.seen, look.given, depth)[0].joints
+    flat = network.decode(look.features, network.start(look.xy), look.given, depth)[0].joints
     torch.testing.assert_close(deep[..., 2] - flat[..., 2], torch.full((2, 17), 0.25))
 
 
@@ -111,7 +111,7 @@ def test_every_point_votes_for_what_is_seen_at_the_start():
     network = network_for("nvf").eval()
     depth = reference_depth(BATCH.K, 64)
     look = network.look(BATCH.image, depth)
-    joints = network.decode(look.features, look.seen, look.given, depth)[0]
+    joints = network.decode(look.features, look.seen, look.given, depth)[0].joints
     torch.testing.assert_close(joints[..., :2], look.seen[..., :2], atol=0.05, rtol=0)
     torch.testing.assert_close(joints[..., 2], look.seen[..., 2], atol=0.08, rtol=0)
 

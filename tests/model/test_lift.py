@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from model.lift import LiftConfig, Lifter, bend, camera_turns, under_other_cameras
-from model.nvf import Look, build_network
-from model.targets import make_targets, to_canonical
+from model.nvf import Found, Look, build_network, pose_loss
+from model.targets import HALF, make_targets, to_canonical
 from pipeline.skeletons import FIELD_JOINTS
 from tests.model.field_scenes import make_batch, small_config, statistics
 
@@ -17,14 +17,17 @@ CONFIG = LiftConfig(copies=3)
 UP = torch.tensor([0.0, -1.0, 0.0])
 
 
-def shown(targets=TARGETS, error=0.0, seed=0):
-    """The batch's poses, with heatmaps that are off by `error` in the second view and blurred by it."""
-    off = torch.zeros(4, 17, 2)
-    off[1] = error
-    blur = torch.full((4, 17), 0.1)
-    blur[1] = error
+def elsewhere(targets=TARGETS, copies=3, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    return under_other_cameras(BATCH.joints, targets.joints[..., :2] + off, blur, targets, UP, FIELD_JOINTS, CONFIG, generator)
+    return under_other_cameras(BATCH.joints, targets, UP, FIELD_JOINTS, replace(CONFIG, copies=copies), generator)
+
+
+def second_view_off(by, dims=2):
+    """The batch's joints, off by something in the second view, and a doubt that says so."""
+    place, doubt = TARGETS.joints[..., :dims].clone(), torch.full((4, 17), 0.1)
+    place[1] += by
+    doubt[1] = by
+    return place, doubt
 
 
 def test_turns_are_rotations_about_the_whole_circle():
@@ -44,13 +47,14 @@ def test_whoever_leans_as_the_mean_person_does_goes_on_leaning_so():
 
 
 def test_the_first_camera_of_a_pose_is_its_own():
-    poses = shown(error=0.2)
+    poses = elsewhere()
     torch.testing.assert_close(poses.joints[:4], TARGETS.joints, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(poses.xy[1], TARGETS.joints[1, :, :2] + 0.2, atol=1e-5, rtol=1e-5)
+    place, _ = poses.seen(*second_view_off(0.2))
+    torch.testing.assert_close(place[1], TARGETS.joints[1, :, :2] + 0.2, atol=1e-5, rtol=1e-5)
 
 
 def test_a_pose_under_another_camera_keeps_its_bones_but_for_scale():
-    poses = shown()
+    poses = elsewhere()
     X = to_canonical(poses.joints, poses.depth)
     parents, children = (list(side) for side in zip(*FIELD_JOINTS.bones, strict=True))
     lengths = (X[:, children] - X[:, parents]).norm(dim=-1)
@@ -71,18 +75,20 @@ def test_bent_poses_keep_their_bones_and_their_root():
     torch.testing.assert_close(bend(BATCH.joints, 0.0, FIELD_JOINTS.bones, None), BATCH.joints, atol=1e-6, rtol=1e-6)
 
 
-def test_errors_and_blur_come_together_from_a_view_of_the_batch():
-    poses = shown(error=0.2)
-    off = (poses.xy - poses.joints[..., :2]).mean((1, 2))
+@pytest.mark.parametrize("dims", [2, 3])
+def test_errors_and_doubt_come_together_from_a_view_of_the_batch(dims):
+    poses = elsewhere()
+    place, doubt = poses.seen(*second_view_off(0.2, dims))
+    off = (place - poses.joints[..., :dims]).mean((1, 2))
     assert 2 <= (off > 0.1).sum() <= 10
-    torch.testing.assert_close(off, torch.where(poses.blur[:, 0] > 0.15, 0.2, 0.0), atol=1e-5, rtol=0)
+    torch.testing.assert_close(off, torch.where(doubt[:, 0] > 0.15, 0.2, 0.0), atol=1e-5, rtol=0)
 
 
 def test_joints_that_are_not_known_are_not_lifted_from():
     valid = TARGETS.joints_valid.clone()
     valid[1, 5] = False
     valid[2] = False
-    poses = shown(replace(TARGETS, joints_valid=valid))
+    poses = elsewhere(replace(TARGETS, joints_valid=valid))
     assert poses.valid[1].tolist() == [j != 5 for j in range(17)]  # its own camera: what is known counts
     assert not poses.valid[[2, 5, 6, 9, 10]].any()  # other cameras see whole poses only
     assert poses.valid[[0, 3, 4, 7, 8, 11]].all()
@@ -94,23 +100,22 @@ def test_views_in_2d_alone_lend_nothing_and_spoil_nothing():
     valid[3] = False
     joints = TARGETS.joints.clone()
     joints[3] = torch.nan
-    poses = under_other_cameras(
-        BATCH.joints, joints[..., :2].nan_to_num(), torch.full((4, 17), 0.1), replace(TARGETS, joints=joints, joints_valid=valid),
-        UP, FIELD_JOINTS, LiftConfig(copies=9), torch.Generator().manual_seed(0),
-    )
+    poses = elsewhere(replace(TARGETS, joints=joints, joints_valid=valid), copies=9)
+    place, _ = poses.seen(joints[..., :2].nan_to_num(), torch.full((4, 17), 0.1))
     assert torch.equal(poses.valid.all(1), torch.tensor([True, True, True, False]).repeat(9))
-    assert poses.xy[poses.valid].isfinite().all() and poses.joints[poses.valid].isfinite().all()
+    assert place[poses.valid].isfinite().all() and poses.joints[poses.valid].isfinite().all()
 
 
-def test_geometry_of_lifting_stays_in_float32_under_autocast():
+def test_geometry_stays_in_float32_under_autocast():
     network = build_network(small_config("nvf"), statistics(make_batch(16, 10)))
-    found = []
+    look = Look([], [], TARGETS.joints[..., :2], torch.full((4, 17), 0.1), TARGETS.joints, torch.zeros(4, 32))
+    found, each = Found(TARGETS.joints + 0.1, torch.full((4, 17), 0.1)), []
     for enabled in (False, True):
         with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
-            look = Look([], [], TARGETS.joints[..., :2], torch.full((4, 17), 0.1), TARGETS.joints, torch.zeros(4, 32))
-            found.append(network.lift_loss(look, BATCH, TARGETS, torch.Generator().manual_seed(0)))
-    # an untrained lifter adds nothing, so that the loss is of the geometry alone
-    torch.testing.assert_close(*found, atol=1e-6, rtol=1e-6)
+            each.append(network.pose_losses(look, found, BATCH, TARGETS, torch.Generator().manual_seed(0)))
+    # untrained they add nothing, so that the losses are of the geometry alone
+    torch.testing.assert_close(*each, atol=1e-6, rtol=1e-6)
+    assert each[0]["refine"].item() == pytest.approx(0.3 * 1.1, rel=1e-4)
 
 
 def test_lifting_is_learnt_without_pictures():
@@ -120,13 +125,13 @@ def test_lifting_is_learnt_without_pictures():
     batch = make_batch(64, 16)
     targets = make_targets(batch, 64)
     generator, config = torch.Generator().manual_seed(0), LiftConfig(hidden=64, copies=8, bend_degrees=0.0)
-    lifter = Lifter(config, 17)
+    lifter = Lifter(config, 17, dims=2)
     optimizer = torch.optim.Adam(lifter.parameters(), 3e-3)
 
     def depth_error():
-        xy, blur = targets.joints[..., :2], torch.zeros(64, 17)
-        poses = under_other_cameras(batch.joints, xy, blur, targets, UP, FIELD_JOINTS, config, generator)
-        return (lifter(poses.xy, poses.blur, poses.depth)[..., 2] - poses.joints[..., 2]).abs().mean(), poses
+        poses = under_other_cameras(batch.joints, targets, UP, FIELD_JOINTS, config, generator)
+        xy, blur = poses.seen(targets.joints[..., :2], torch.zeros(64, 17))
+        return (lifter(xy, blur, poses.depth)[..., 2] - poses.joints[..., 2]).abs().mean(), poses
 
     for _ in range(300):
         loss, _ = depth_error()
@@ -137,13 +142,37 @@ def test_lifting_is_learnt_without_pictures():
     assert error < 0.5 * poses.joints[..., 2].abs().mean()
 
 
-def test_the_image_learns_nothing_from_lifting_poses():
-    """What is lifted from a view's own joints does not pull on the heatmaps."""
+def test_poses_that_nobody_takes_are_put_right():
+    """Depths voted with noise come nearer to the truth, places in the image that are right stay."""
     torch.manual_seed(0)
-    network = build_network(small_config("nvf"), statistics(make_batch(16, 10)))
-    network.losses(BATCH, torch.Generator().manual_seed(0))["lift"].backward()
-    pulled = {name.split(".")[0] for name, p in network.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
-    assert pulled == {"lifter"}
+    torch.set_num_threads(1)
+    batch = make_batch(64, 16)
+    targets = make_targets(batch, 64)
+    generator, config = torch.Generator().manual_seed(0), LiftConfig(hidden=64, copies=4, bend_degrees=0.0)
+    refiner = Lifter(config, 17, dims=3)
+    optimizer = torch.optim.Adam(refiner.parameters(), 3e-3)
+    place, doubt = targets.joints.clone(), torch.full((64, 17), 0.3)
+    place[..., 2] += 0.3 * torch.randn(64, 17, generator=generator)
+    for _ in range(300):
+        poses = under_other_cameras(batch.joints, targets, UP, FIELD_JOINTS, config, generator)
+        seen, doubts = poses.seen(place, doubt)
+        loss = pose_loss(seen + refiner(seen, doubts, poses.depth), poses)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    error = (place + refiner(place, doubt, targets.depth) - targets.joints).abs().mean((0, 1))
+    assert error[2] < 0.5 * (place - targets.joints)[..., 2].abs().mean()
+    assert error[:2].max() < 0.03
+
+
+def test_the_encoder_learns_nothing_from_poses_alone():
+    """What is lifted and refined of a view's own joints does not pull on heatmaps or votes."""
+    for loss, own in (("lift", "lifter"), ("refine", "refiner")):
+        torch.manual_seed(0)
+        network = build_network(small_config("nvf"), statistics(make_batch(16, 10)))
+        network.losses(BATCH, torch.Generator().manual_seed(0))[loss].backward()
+        pulled = {name.split(".")[0] for name, p in network.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
+        assert pulled == {own}
 
 
 def test_without_a_lifter_the_mean_depth_is_seen():
@@ -151,6 +180,16 @@ def test_without_a_lifter_the_mean_depth_is_seen():
     network = build_network(small_config("nvf", lifted=False), statistics(batch)).eval()
     look = network.look(batch.image, make_targets(batch, 64).depth)
     torch.testing.assert_close(look.seen, network.start(look.xy))
+
+
+def test_what_is_predicted_is_refined():
+    torch.manual_seed(0)
+    batch = make_batch(16, 10)
+    network = build_network(small_config("nvf"), statistics(batch)).eval()
+    plain = network.predict(batch.image, batch.K)
+    network.refiner.out.bias.data[2::3] = 0.25
+    found = network.predict(batch.image, batch.K)
+    torch.testing.assert_close(found.joints_canonical[..., 2] - plain.joints_canonical[..., 2], torch.full((16, 17), 0.25 * HALF))
 
 
 @pytest.mark.parametrize("wrong", [{"hidden": 0}, {"copies": 0}, {"roll_degrees": -1.0}])
