@@ -26,7 +26,7 @@ from model.config import load_config
 from model.dataset import Batch, DrawConfig, ViewDataset, Views, evaluation_batches, need_views, read_views
 from model.evaluate import facing_flips, spread
 from model.metrics import mpjpe, pa_mpjpe
-from model.nvf import NeuralVotingField
+from model.nvf import Found, NeuralVotingField
 from model.runs import load_run
 from model.targets import HALF, Targets, make_targets, reference_depth, to_canonical
 from model.train import known_truth, scorable
@@ -97,6 +97,10 @@ class Seen:
         distance, votes = (lambda q: self.head.distance(self.prepared, q)), (lambda q: self.head(self.prepared, q).votes)
         return voting.vote(distance, votes, self.depth, self.config.targets, settings)
 
+    def refined(self, votes: voting.Votes) -> Tensor:
+        """(B, J, 3) crop coordinates: what the network makes of the votes."""
+        return self.network.refine(Found(votes.joints, votes.spread), self.depth)
+
     def bone_scale(self, q: Tensor) -> Tensor:
         """(B,) the scale at which joints in crop coordinates have bones of the training set's mean lengths."""
         return voting.bone_scale(to_canonical(q, self.depth), self.network.joint_set.bones, self.network.bone_lengths)
@@ -122,13 +126,15 @@ def oracles(trial: Trial) -> dict[str, dict]:
     """The prediction, and the prediction with one part of it true."""
     swapped: dict[str, list[Tensor]] = {}
     for targets, look in trial.looks():
-        q = look.vote(trial.network.config.voting).joints
+        votes = look.vote(trial.network.config.voting)
+        q = look.refined(votes)
         deep, flat = q.clone(), q.clone()
         deep[..., 2], flat[..., :2] = targets.joints[..., 2], targets.joints[..., :2]
         near = targets.point_valid & (targets.distance.abs() < 0.02)
         near = near | ~near.any(1, keepdim=True)
         for name, joints, scale in (
             ("predicted", q, look.scale),
+            ("votes, not refined", votes.joints, look.scale),
             ("before any vote", look.seen, look.scale),
             ("scale of mean bone lengths", q, look.bone_scale(q)),
             ("true scale", q, targets.scale),
@@ -149,7 +155,7 @@ def settings_table(trial: Trial) -> dict[str, dict]:
     for name, settings in decode_settings(trial.network.config.voting).items():
         rows = [(look, look.vote(settings)) for _, look in trial.looks()]
         moved = torch.cat([(votes.joints - q).norm(dim=-1) * HALF for (_, votes), q in zip(rows, fine, strict=True)])
-        table[name] = trial.report([look.relative(votes.joints, look.scale) for look, votes in rows]) | {
+        table[name] = trial.report([look.relative(look.refined(votes), look.scale) for look, votes in rows]) | {
             "queries": float(torch.cat([votes.queries for _, votes in rows]).float().mean()),
             "from_finest_mm": float(1000 * moved.mean()),
         }
@@ -177,7 +183,7 @@ def controls(trial: Trial, views: Views, body: BodyModel) -> dict[str, dict]:
     }
     table = {
         name: trial.report(
-            [look.relative(look.vote(trial.network.config.voting).joints, look.scale) for _, look in trial.looks(change)]
+            [look.relative(look.refined(look.vote(trial.network.config.voting)), look.scale) for _, look in trial.looks(change)]
         )
         for name, change in changes.items()
     }

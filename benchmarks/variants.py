@@ -19,8 +19,13 @@ from model.config import Config, config_from_dict, load_config, merge, with_trai
 from model.evaluate import write_json
 from pipeline.memory import keep_freed_memory
 
-# Published votes start nowhere: compare them with "not lifted".
-PUBLISHED = {"lifted": False, "targets": {"vote": "published", "candidates": 0, "neighbours": 64}, "voting": {"best": 0.5}}
+# Published votes start nowhere and are taken as they are: compare them with "neither lifted nor refined".
+PUBLISHED = {
+    "lifted": False,
+    "refined": False,
+    "targets": {"vote": "published", "candidates": 0, "neighbours": 64},
+    "voting": {"best": 0.5},
+}
 # Name -> tables on top of the configuration; "model" there takes another head.
 VARIANTS: dict[str, dict] = {
     "as configured": {},
@@ -31,12 +36,14 @@ VARIANTS: dict[str, dict] = {
     "published votes, R 0.2 m": {"network": merge(PUBLISHED, {"targets": {"radius": 0.2}})},
     "published votes, K 16": {"network": merge(PUBLISHED, {"targets": {"neighbours": 16}})},
     "votes trained at labelled points": {"network": {"targets": {"candidates": 0}}},
-    # where votes start
+    # where votes start, and what is made of them
     "not lifted": {"network": {"lifted": False}},
-    "lifted without other cameras": {"network": {"lift": {"copies": 1}}},
-    "lifted without bent poses": {"network": {"lift": {"bend_degrees": 0.0}}},
-    "heatmap25d, lifted": {"network": {"model": "heatmap25d"}},
-    "heatmap25d": {"network": {"model": "heatmap25d", "lifted": False}},
+    "not refined": {"network": {"refined": False}},
+    "neither lifted nor refined": {"network": {"lifted": False, "refined": False}},
+    "poses under no other cameras": {"network": {"lift": {"copies": 1}}},
+    "no bent poses": {"network": {"lift": {"bend_degrees": 0.0}}},
+    "heatmap25d, lifted and refined": {"network": {"model": "heatmap25d"}},
+    "heatmap25d": {"network": {"model": "heatmap25d", "lifted": False, "refined": False}},
     # what the mesh tells
     "no limbs": {"network": {"losses": {"limb": 0.0}}},
     "no distance": {"network": {"voting": {"use_distance": False}}},

@@ -1,6 +1,6 @@
 """What the field is compared with. Same crops, intrinsics, encoder, auxiliary heatmaps, scale head and canonical frame, and each head
-is given the whole-person vector as the field is. The field has beside its head what a mesh tells (distance, limb), and the lifted pose
-(lift.py), which a head can be given too (`NetworkConfig.lifted`).
+is given the whole-person vector as the field is. The field has beside its head what a mesh tells (distance, limb), and what poses tell
+(lift.py), which a head can be given too (`NetworkConfig.lifted`, `refined`).
 """
 
 import torch
