@@ -26,7 +26,7 @@ from model.config import load_config
 from model.dataset import Batch, DrawConfig, ViewDataset, Views, evaluation_batches, need_views, read_views
 from model.evaluate import facing_flips, spread
 from model.metrics import mpjpe, pa_mpjpe
-from model.nvf import Found, NeuralVotingField
+from model.nvf import NeuralVotingField
 from model.runs import load_run
 from model.targets import HALF, Targets, make_targets, reference_depth, to_canonical
 from model.train import known_truth, scorable
@@ -50,6 +50,7 @@ def decode_settings(base: VotingConfig) -> dict[str, VotingConfig]:
         **{f"gate {1000 * gate:.0f} mm": replace(fine, gate=gate, most=4096) for gate in (0.01, 0.02, 0.04, 0.06, 0.1)},
         **{f"the {n} nearest, no gate": replace(base, gate=1e-6, nearest=n) for n in (64, 256, 1024) if n <= base.most},
         **{f"temperature {t}": replace(base, temperature=t) for t in (0.25, 0.5, 2.0)},
+        **{f"{n or 'all'} neighbours": replace(base, neighbours=n) for n in (8, 32, 512, 0)},
         "best tenth by score": replace(base, best=0.1),
         "best 32 by score": replace(base, best=32),
         "every point of one grid of 20": replace(base, cells=20, use_distance=False),
@@ -95,11 +96,7 @@ class Seen:
 
     def vote(self, settings: VotingConfig) -> voting.Votes:
         distance, votes = (lambda q: self.head.distance(self.prepared, q)), (lambda q: self.head(self.prepared, q).votes)
-        return voting.vote(distance, votes, self.depth, self.config.targets, settings)
-
-    def refined(self, votes: voting.Votes) -> Tensor:
-        """(B, J, 3) crop coordinates: what the network makes of the votes."""
-        return self.network.refine(Found(votes.joints, votes.spread), self.depth)
+        return voting.vote(distance, votes, self.seen.float(), self.depth, self.config.targets, settings)
 
     def bone_scale(self, q: Tensor) -> Tensor:
         """(B,) the scale at which joints in crop coordinates have bones of the training set's mean lengths."""
@@ -115,6 +112,7 @@ class Seen:
         """Joints voted by given points; with the true joints, the tenth of the votes nearest to each counts and no other."""
         positions, score = voting.vote_positions(q, self.head(self.prepared, q).votes, self.depth, self.config.targets)
         settings = self.config.voting
+        selected = voting.of_each_joint(q, self.seen.float(), selected, settings.neighbours)
         if true is not None:
             score = -(positions - true[:, None]).norm(dim=-1)
             kept = voting.best_of(score, selected, 0.1)
@@ -126,15 +124,13 @@ def oracles(trial: Trial) -> dict[str, dict]:
     """The prediction, and the prediction with one part of it true."""
     swapped: dict[str, list[Tensor]] = {}
     for targets, look in trial.looks():
-        votes = look.vote(trial.network.config.voting)
-        q = look.refined(votes)
+        q = look.vote(trial.network.config.voting).joints
         deep, flat = q.clone(), q.clone()
         deep[..., 2], flat[..., :2] = targets.joints[..., 2], targets.joints[..., :2]
         near = targets.point_valid & (targets.distance.abs() < 0.02)
         near = near | ~near.any(1, keepdim=True)
         for name, joints, scale in (
             ("predicted", q, look.scale),
-            ("votes, not refined", votes.joints, look.scale),
             ("before any vote", look.seen, look.scale),
             ("scale of mean bone lengths", q, look.bone_scale(q)),
             ("true scale", q, targets.scale),
@@ -155,7 +151,7 @@ def settings_table(trial: Trial) -> dict[str, dict]:
     for name, settings in decode_settings(trial.network.config.voting).items():
         rows = [(look, look.vote(settings)) for _, look in trial.looks()]
         moved = torch.cat([(votes.joints - q).norm(dim=-1) * HALF for (_, votes), q in zip(rows, fine, strict=True)])
-        table[name] = trial.report([look.relative(look.refined(votes), look.scale) for look, votes in rows]) | {
+        table[name] = trial.report([look.relative(votes.joints, look.scale) for look, votes in rows]) | {
             "queries": float(torch.cat([votes.queries for _, votes in rows]).float().mean()),
             "from_finest_mm": float(1000 * moved.mean()),
         }
@@ -183,7 +179,7 @@ def controls(trial: Trial, views: Views, body: BodyModel) -> dict[str, dict]:
     }
     table = {
         name: trial.report(
-            [look.relative(look.refined(look.vote(trial.network.config.voting)), look.scale) for _, look in trial.looks(change)]
+            [look.relative(look.vote(trial.network.config.voting).joints, look.scale) for _, look in trial.looks(change)]
         )
         for name, change in changes.items()
     }

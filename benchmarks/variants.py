@@ -19,12 +19,9 @@ from model.config import Config, config_from_dict, load_config, merge, with_trai
 from model.evaluate import write_json
 from pipeline.memory import keep_freed_memory
 
-# Published votes start nowhere and are taken as they are: compare them with "neither lifted nor refined".
 PUBLISHED = {
-    "lifted": False,
-    "refined": False,
     "targets": {"vote": "published", "candidates": 0, "neighbours": 64},
-    "voting": {"best": 0.5},
+    "voting": {"best": 0.5, "neighbours": 0},
 }
 # Name -> tables on top of the configuration; "model" there takes another head.
 VARIANTS: dict[str, dict] = {
@@ -36,14 +33,13 @@ VARIANTS: dict[str, dict] = {
     "published votes, R 0.2 m": {"network": merge(PUBLISHED, {"targets": {"radius": 0.2}})},
     "published votes, K 16": {"network": merge(PUBLISHED, {"targets": {"neighbours": 16}})},
     "votes trained at labelled points": {"network": {"targets": {"candidates": 0}}},
-    # where votes start, and what is made of them
-    "not lifted": {"network": {"lifted": False}},
-    "not refined": {"network": {"refined": False}},
-    "neither lifted nor refined": {"network": {"lifted": False, "refined": False}},
-    "poses under no other cameras": {"network": {"lift": {"copies": 1}}},
-    "no bent poses": {"network": {"lift": {"bend_degrees": 0.0}}},
-    "heatmap25d, lifted and refined": {"network": {"model": "heatmap25d"}},
-    "heatmap25d": {"network": {"model": "heatmap25d", "lifted": False, "refined": False}},
+    # who votes for a joint
+    "every point votes for every joint": {"network": {"targets": {"neighbours": 0}, "voting": {"neighbours": 0}}},
+    "4 neighbours in training, 32 in prediction": {"network": {"targets": {"neighbours": 4}, "voting": {"neighbours": 32}}},
+    "32 neighbours in training, 256 in prediction": {"network": {"targets": {"neighbours": 32}, "voting": {"neighbours": 256}}},
+    "asked about joints at half the distance": {"network": {"targets": {"across": 0.08, "along": 0.2}}},
+    "asked about joints at twice the distance": {"network": {"targets": {"across": 0.33, "along": 0.8}}},
+    "heatmap25d": {"network": {"model": "heatmap25d"}},
     # what the mesh tells
     "no limbs": {"network": {"losses": {"limb": 0.0}}},
     "no distance": {"network": {"voting": {"use_distance": False}}},

@@ -1,6 +1,5 @@
 """What the field is compared with. Same crops, intrinsics, encoder, auxiliary heatmaps, scale head and canonical frame, and each head
-is given the whole-person vector as the field is. The field has beside its head what a mesh tells (distance, limb), and what poses tell
-(lift.py), which a head can be given too (`NetworkConfig.lifted`, `refined`).
+is given the whole-person vector as the field is. The field has beside its head what a mesh tells (distance, limb).
 """
 
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor, nn
 from model.dataset import Batch
 from model.hourglass import Features
 from model.losses import joint_loss
-from model.nvf import Found, NetworkConfig, PoseNetwork, Prediction, Statistics, axis_mean
+from model.nvf import NetworkConfig, PoseNetwork, Prediction, Statistics, axis_mean
 from model.targets import HALF, Targets, reference_depth
 
 # Channels of the convolution before the maps: about the work of the field's MLP on a training draw.
@@ -55,19 +54,19 @@ class StackedHead(PoseNetwork):
     def outputs(self) -> list[nn.Module]:
         return [*super().outputs(), *(head[-1] if isinstance(head, nn.Sequential) else head.out for head in self.heads)]
 
-    def read(self, head: nn.Module, pyramid: list[Tensor], seen: Tensor, given: Tensor) -> Found:
-        """seen: (B, J, 3) and given: (B, context), of `look`."""
+    def read(self, head: nn.Module, pyramid: list[Tensor], seen: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
+        """joints (B, J, 3) in crop coordinates and spread (B, J) m. seen: (B, J, 3) and given: (B, context), of `look`."""
         raise NotImplementedError
 
     def head_losses(
         self, features: Features, seen: Tensor, given: Tensor, targets: Targets, generator: torch.Generator | None
-    ) -> tuple[dict[str, Tensor], Found]:
-        found = [self.read(head, maps, seen, given) for head, maps in zip(self.heads, features.pyramids, strict=True)]
-        return {"joint": sum(joint_loss(each.joints, targets) for each in found)}, found[-1]
+    ) -> dict[str, Tensor]:
+        found = [self.read(head, maps, seen, given)[0] for head, maps in zip(self.heads, features.pyramids, strict=True)]
+        return {"joint": sum(joint_loss(joints, targets) for joints in found)}
 
-    def decode(self, features: Features, seen: Tensor, given: Tensor, depth: Tensor) -> tuple[Found, dict[str, Tensor]]:
-        found = self.read(self.heads[-1], features.pyramids[-1], seen, given)
-        return found, {"spread": found.spread}
+    def decode(self, features: Features, seen: Tensor, given: Tensor, depth: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        joints, spread = self.read(self.heads[-1], features.pyramids[-1], seen, given)
+        return joints, spread, {"spread": spread}
 
 
 class Holistic(StackedHead):
@@ -77,11 +76,11 @@ class Holistic(StackedHead):
         pooled = sum(self.encoder.channels) + self.config.encoder.context
         return nn.Sequential(nn.Linear(pooled, 512), nn.ReLU(), nn.Linear(512, 3 * len(self.joint_set)))
 
-    def read(self, head: nn.Module, pyramid: list[Tensor], seen: Tensor, given: Tensor) -> Found:
+    def read(self, head: nn.Module, pyramid: list[Tensor], seen: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
         pooled = torch.cat([features.mean((2, 3)) for features in pyramid] + [given], -1)
         change = head(pooled).float().unflatten(-1, (-1, 3))
         joints = self.mean_pose * (self.log_scale[0].exp() / HALF) + change
-        return Found(joints, torch.zeros_like(joints[..., 0]))
+        return joints, torch.zeros_like(joints[..., 0])
 
 
 class MapHead(nn.Module):
@@ -106,19 +105,19 @@ class MapHead(nn.Module):
 class Heatmap25D(StackedHead):
     """Latent 2.5D heatmaps (Iqbal et al. 2018): a soft-argmax in the image and the depth map read under it.
 
-    The depth maps hold what lies beyond the mean depth of each joint, or beyond the lifted one (`lifted`).
+    The depth maps hold what lies beyond the mean depth of each joint.
     """
 
     def make_head(self) -> nn.Module:
         return MapHead(self.encoder.channels, self.config.encoder.context, 2 * len(self.joint_set))
 
-    def read(self, head: nn.Module, pyramid: list[Tensor], seen: Tensor, given: Tensor) -> Found:
+    def read(self, head: nn.Module, pyramid: list[Tensor], seen: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
         logits, depths = head(pyramid, given).chunk(2, 1)
         p = logits.flatten(2).softmax(-1).view(logits.shape)
         (x, across), (y, down) = axis_mean(p, 3), axis_mean(p, 2)
         z = (p * depths).sum((2, 3))
         along = (p * depths.square()).sum((2, 3)) - z.square()
-        return Found(torch.stack([x, y, seen[..., 2] + z], -1), HALF * (across + down + along).clamp(min=0).sqrt())
+        return torch.stack([x, y, seen[..., 2] + z], -1), HALF * (across + down + along).clamp(min=0).sqrt()
 
 
 class Volumetric(StackedHead):
@@ -127,11 +126,11 @@ class Volumetric(StackedHead):
     def make_head(self) -> nn.Module:
         return MapHead(self.encoder.channels, self.config.encoder.context, len(self.joint_set) * self.config.slices)
 
-    def read(self, head: nn.Module, pyramid: list[Tensor], seen: Tensor, given: Tensor) -> Found:
+    def read(self, head: nn.Module, pyramid: list[Tensor], seen: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
         logits = head(pyramid, given).unflatten(1, (-1, self.config.slices))
         p = logits.flatten(2).softmax(-1).view(logits.shape)
         (z, along), (y, down), (x, across) = axis_mean(p, 2), axis_mean(p, 3), axis_mean(p, 4)
-        return Found(torch.stack([x, y, z], -1), HALF * (across + down + along).clamp(min=0).sqrt())
+        return torch.stack([x, y, z], -1), HALF * (across + down + along).clamp(min=0).sqrt()
 
 
 HEADS = {"mean_pose": MeanPose, "holistic": Holistic, "heatmap25d": Heatmap25D, "volumetric": Volumetric}

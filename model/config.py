@@ -66,15 +66,12 @@ NAMED: dict[str, dict] = {
 # (docs/field.md: weights and unit vectors within a radius, the nearest points vote, everything concatenated again at every
 # layer, no loss on decoded joints).
 MODEL_SETTINGS: dict[str, dict] = {
-    **{name: {"network": {"lifted": False, "refined": False}} for name in ("holistic", "heatmap25d", "volumetric")},
     "nosdf": {"network": {"losses": {"limb": 0.0}, "voting": {"use_distance": False}}},
     "nvf-published": {
         "network": {
-            "lifted": False,
-            "refined": False,
             "field": {"skip": "all", "film": False},
             "targets": {"vote": "published", "candidates": 0, "neighbours": 64},
-            "voting": {"best": 0.5},
+            "voting": {"best": 0.5, "neighbours": 0},
             "losses": {"distance": 1.0, "limb": 0.0, "vote": 1.0, "joint": 0.0},
         },
         "train": {

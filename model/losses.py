@@ -19,8 +19,6 @@ class LossConfig:
     joint: float = 5.0
     heatmap: float = 0.5
     scale: float = 1.0
-    lift: float = 5.0
-    refine: float = 5.0
     beta: float = 0.1
 
     def __post_init__(self):
@@ -64,10 +62,10 @@ def decoding_points(targets: Targets, config: TargetConfig) -> Tensor:
 def direct_vote_loss(positions: Tensor, score: Tensor, targets: Targets, voters: Tensor) -> Tensor:
     """Negative log-likelihood of offsets with a predicted Laplace width: |error|_1 / b + 3 log b, where score = -2 log b.
 
-    The softmax of the scores then weighs votes by 1 / b^2. positions: (B, N, J, 3), score: (B, N, J), voters: (B, N) bool.
+    The softmax of the scores then weighs votes by 1 / b^2. positions: (B, N, J, 3), score: (B, N, J), voters: (B, N, J) bool.
     """
     error = (positions - targets.joints[:, None]).abs().sum(-1) * (HALF / 0.1)  # in tenths of a metre
-    return masked_mean(error * (score / 2).exp() - 1.5 * score, voters[..., None] & targets.joints_valid[:, None])
+    return masked_mean(error * (score / 2).exp() - 1.5 * score, voters & targets.joints_valid[:, None])
 
 
 def published_vote_loss(q: Tensor, raw: Tensor, targets: Targets, config: TargetConfig, beta: float) -> Tensor:

@@ -11,7 +11,6 @@ from model import losses, voting
 from model.dataset import Batch
 from model.field import FieldConfig, Prepared, VotingField
 from model.hourglass import EncoderConfig, Features, build_encoder
-from model.lift import LiftConfig, Lifter, PosesElsewhere, under_other_cameras
 from model.losses import LossConfig
 from model.targets import HALF, TargetConfig, Targets, make_targets, reference_depth, to_canonical
 from model.voting import VotingConfig
@@ -23,8 +22,6 @@ MODELS = ("nvf", "nvf-published", "nosdf", "holistic", "heatmap25d", "volumetric
 @dataclass(frozen=True)
 class NetworkConfig:
     """Everything that shapes a network. model: one of MODELS. crop_px: side of the images it takes, a multiple of 32.
-    lifted: the head starts from the depths that the 2D pose tells (lift.py), not from the mean ones.
-    refined: its joints are corrected by what poses are like (lift.py).
     slices: depth slices of the volumetric baseline.
     """
 
@@ -36,9 +33,6 @@ class NetworkConfig:
     targets: TargetConfig = dataclasses.field(default_factory=TargetConfig)
     voting: VotingConfig = dataclasses.field(default_factory=VotingConfig)
     losses: LossConfig = dataclasses.field(default_factory=LossConfig)
-    lifted: bool = True
-    refined: bool = True
-    lift: LiftConfig = dataclasses.field(default_factory=LiftConfig)
     slices: int = 16
 
     def __post_init__(self):
@@ -90,11 +84,6 @@ def standardise(image: Tensor) -> Tensor:
     return (image - mean) / (deviation + 0.05)
 
 
-def pose_loss(joints: Tensor, poses: PosesElsewhere) -> Tensor:
-    """L1 in metres of (M, J, 3) crop coordinates."""
-    return HALF * losses.masked_mean((joints - poses.joints).abs().sum(-1), poses.valid)
-
-
 def axis_mean(probability: Tensor, dim: int) -> tuple[Tensor, Tensor]:
     """Mean and variance along one axis of (B, J, ...) probabilities whose cells share [-1, 1] evenly: (B, J) each."""
     others = [d for d in range(2, probability.ndim) if d != dim]
@@ -108,29 +97,19 @@ def axis_mean(probability: Tensor, dim: int) -> tuple[Tensor, Tensor]:
 class Look(NamedTuple):
     """What a network sees in images before its head is asked.
 
-    features: of the encoder. maps: auxiliary log-heatmaps per stack. xy: (B, J, 2) crop coordinates, their means. blur: (B, J),
-    their deviation. seen: (B, J, 3) crop coordinates, the pose lifted from there (without a lifter: the means, at the mean depths).
-    given: (B, context) the whole person: made of the encoder's context, of `seen`, and of log D0, which says how strong
+    features: of the encoder. maps: auxiliary log-heatmaps per stack. seen: (B, J, 3) crop coordinates, their means at the depths of
+    the mean pose. given: (B, context) the whole person: made of the encoder's context, of `seen`, and of log D0, which says how strong
     perspective is and cannot be read from a crop.
     """
 
     features: Features
     maps: list[Tensor]
-    xy: Tensor
-    blur: Tensor
     seen: Tensor
     given: Tensor
 
 
-class Found(NamedTuple):
-    """joints: (B, J, 3) crop coordinates, as a head finds them. spread: (B, J) m, how far its evidence lies apart."""
-
-    joints: Tensor
-    spread: Tensor
-
-
 class PoseNetwork(nn.Module):
-    """Encoder, scale head, auxiliary heatmaps and what poses tell. A subclass adds a head: `head_losses` and `decode`."""
+    """Encoder, scale head and auxiliary heatmaps. A subclass adds a head: `head_losses` and `decode`."""
 
     def __init__(self, config: NetworkConfig, statistics: Statistics):
         super().__init__()
@@ -144,70 +123,37 @@ class PoseNetwork(nn.Module):
         self.heatmaps = nn.ModuleList([
             nn.Conv2d(self.encoder.channels[0], len(self.joint_set), 1) for _ in range(config.encoder.stacks)
         ])
-        self.lifter = Lifter(config.lift, len(self.joint_set), dims=2) if config.lifted else None
-        self.refiner = Lifter(config.lift, len(self.joint_set), dims=3) if config.refined else None
         seen = config.encoder.context + 1 + 3 * len(self.joint_set)
         self.whole = nn.Sequential(nn.Linear(seen, 256), nn.ReLU(), nn.Linear(256, config.encoder.context), nn.ReLU())
         self.scale_head = nn.Sequential(nn.Linear(config.encoder.context, 64), nn.ReLU(), nn.Linear(64, 1))
 
     def head_losses(
         self, features: Features, seen: Tensor, given: Tensor, targets: Targets, generator: torch.Generator | None
-    ) -> tuple[dict[str, Tensor], Found]:
-        """Named losses of the head, summed over stacks, and what the last finds. seen: (B, J, 3), given: (B, context), of `look`."""
+    ) -> dict[str, Tensor]:
+        """Named losses of the head, summed over stacks. seen: (B, J, 3) and given: (B, context) of `look`."""
         raise NotImplementedError
 
-    def decode(self, features: Features, seen: Tensor, given: Tensor, depth: Tensor) -> tuple[Found, dict[str, Tensor]]:
-        """What the head finds, before it is refined, and diagnostics."""
+    def decode(self, features: Features, seen: Tensor, given: Tensor, depth: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """joints (B, J, 3) in crop coordinates, spread (B, J) m, diagnostics."""
         raise NotImplementedError
-
-    def refine(self, found: Found, depth: Tensor) -> Tensor:
-        """(B, J, 3) crop coordinates: what is found, corrected by what poses are like. depth: (B,) D0."""
-        if self.refiner is None:
-            return found.joints
-        return found.joints + self.refiner(found.joints, found.spread, depth)
 
     def look(self, image: Tensor, depth: Tensor) -> Look:
         """What the encoder and the auxiliary heads make of (B, 3, S, S) images; depth: (B,) D0."""
         features = self.encoder(standardise(image))
         maps = [conv(pyramid[0]) for conv, pyramid in zip(self.heatmaps, features.pyramids, strict=True)]
         p = maps[-1].float().flatten(2).softmax(-1).view(maps[-1].shape)
-        (x, across), (y, down) = axis_mean(p, 3), axis_mean(p, 2)
-        xy, blur = torch.stack([x, y], -1), ((across + down) / 2).clamp(min=0).sqrt()
-        seen = self.start(xy)
-        if self.lifter is not None:
-            seen = seen + self.lifter(xy.detach(), blur.detach(), depth)
+        seen = self.start(torch.stack([axis_mean(p, 3)[0], axis_mean(p, 2)[0]], -1))
         told = torch.cat([features.context, seen.flatten(1).to(features.context), depth.to(features.context).log()[:, None] - 1.5], -1)
-        return Look(features, maps, xy, blur, seen, self.whole(told))
+        return Look(features, maps, seen, self.whole(told))
 
     def start(self, xy: Tensor) -> Tensor:
         """(B, J, 3) crop coordinates: joints at (B, J, 2) and at the depths of the mean pose at the mean scale."""
         z = self.mean_pose[:, 2] * (self.log_scale[0].exp() / HALF)
         return torch.cat([xy, z.expand(len(xy), -1)[..., None]], -1)
 
-    def mean_up(self) -> Tensor:
-        """(3,) unit vector from the pelvis to the neck of the mean pose: people face all ways, so that it stands upright."""
-        spine = self.mean_pose[self.joint_set.index("neck")] - self.mean_pose[self.joint_set.root_index]
-        return spine / spine.norm().clamp(min=1e-6)
-
-    def pose_losses(
-        self, look: Look, found: Found, batch: Batch, targets: Targets, generator: torch.Generator | None
-    ) -> dict[str, Tensor]:
-        """"lift" and "refine": L1 in metres of lifted and refined joints, of a batch's views and of its poses under other cameras."""
-        with torch.autocast(batch.K.device.type, enabled=False):  # geometry stays in float32
-            poses = under_other_cameras(batch.joints, targets, self.mean_up(), self.joint_set, self.config.lift, generator)
-            xy, blur = poses.seen(look.xy.detach().float(), look.blur.detach())
-            voted = Found(*poses.seen(found.joints.detach(), found.spread.detach()))
-        parts = {}
-        if self.lifter is not None:
-            parts["lift"] = pose_loss(self.start(xy) + self.lifter(xy, blur, poses.depth), poses)
-        if self.refiner is not None:
-            parts["refine"] = pose_loss(self.refine(voted, poses.depth), poses)
-        return parts
-
     def outputs(self) -> list[nn.Module]:
         """Layers whose answers are losses' own: every other matrix is hidden."""
-        of_poses = [part.out for part in (self.lifter, self.refiner) if part is not None]
-        return [*self.heatmaps, self.scale_head[-1], *of_poses]
+        return [*self.heatmaps, self.scale_head[-1]]
 
     def hidden_matrices(self) -> list[nn.Parameter]:
         """What Muon may orthogonalise."""
@@ -222,11 +168,9 @@ class PoseNetwork(nn.Module):
         self._check(batch.image)
         targets = make_targets(batch, self.config.crop_px, generator)
         look = self.look(batch.image, targets.depth)
-        parts, found = self.head_losses(look.features, look.seen, look.given, targets, generator)
+        parts = self.head_losses(look.features, look.seen, look.given, targets, generator)
         parts["heatmap"] = sum(losses.heatmap_loss(logits, targets) for logits in look.maps)
         parts["scale"] = losses.scale_loss(self.predict_log_scale(look.given), targets)
-        if self.lifter is not None or self.refiner is not None:
-            parts |= self.pose_losses(look, found, batch, targets, generator)
         total = sum(getattr(self.config.losses, name) * value for name, value in parts.items())
         return {"total": total, **parts}
 
@@ -236,13 +180,13 @@ class PoseNetwork(nn.Module):
         self._check(image)
         depth = reference_depth(K, self.config.crop_px)
         look = self.look(image, depth)
-        found, diagnostics = self.decode(look.features, look.seen, look.given, depth)
+        q, spread, diagnostics = self.decode(look.features, look.seen, look.given, depth)
         if scale is None:
             scale = self.predict_log_scale(look.given).exp()
-        canonical = to_canonical(self.refine(found, depth).float(), depth)
+        canonical = to_canonical(q.float(), depth)
         root = self.joint_set.root_index
         joints = (canonical - canonical[:, root : root + 1]) / scale[:, None, None]
-        sure = voting.confidence(found.spread)
+        sure = voting.confidence(spread)
         rays = canonical[..., :2] / canonical[..., 2:]
         bones = voting.bone_scale(canonical, self.joint_set.bones, self.bone_lengths)
         return Prediction(
@@ -273,18 +217,17 @@ class NeuralVotingField(PoseNetwork):
 
     def head_losses(
         self, features: Features, seen: Tensor, given: Tensor, targets: Targets, generator: torch.Generator | None
-    ) -> tuple[dict[str, Tensor], Found]:
+    ) -> dict[str, Tensor]:
         parts: dict[str, Tensor] = {}
         for head, pyramid in zip(self.fields, features.pyramids, strict=True):
             prepared = head.prepare(pyramid, given, seen)
-            of_stack, found = self._field_losses(head, prepared, targets, generator)
-            for name, value in of_stack.items():
+            for name, value in self._field_losses(head, prepared, targets, generator).items():
                 parts[name] = parts.get(name, 0) + value
-        return parts, found
+        return parts
 
     def _field_losses(
         self, head: VotingField, prepared: Prepared, targets: Targets, generator: torch.Generator | None
-    ) -> tuple[dict[str, Tensor], Found]:
+    ) -> dict[str, Tensor]:
         config, drawn = self.config, targets.points.shape[1]
         asked = self._ask_where(head, prepared, targets, generator)
         q = targets.points if asked is None else torch.cat([targets.points, asked], 1)
@@ -295,44 +238,52 @@ class NeuralVotingField(PoseNetwork):
         if config.losses.limb > 0:
             parts["limb"] = losses.limb_loss(output.limbs[:, :drawn], targets, self.joint_set.bones)
         if asked is None:
-            raw, near = output.votes, losses.voting_points(targets, config.targets)
-            voters = losses.decoding_points(targets, config.targets)
+            raw, near = output.votes, losses.voting_points(targets, config.targets)[..., None]
+            voters = losses.decoding_points(targets, config.targets)[..., None]
         else:
             q, raw = asked, output.votes[:, drawn:]
-            near = voters = torch.ones(q.shape[:2], dtype=torch.bool, device=q.device)
+            everywhere = torch.ones(q.shape[:2], dtype=torch.bool, device=q.device)
+            near = voters = voting.of_each_joint(q, prepared.seen[:, 0].detach(), everywhere, config.targets.neighbours)
         positions, score = voting.vote_positions(q, raw, targets.depth, config.targets)
         if config.targets.vote == "direct":
             parts["vote"] = losses.direct_vote_loss(positions, score, targets, near)
         else:
             parts["vote"] = losses.published_vote_loss(q, raw, targets, config.targets, config.losses.beta)
-        joints, weights = voting.combine(positions, score, voters, config.targets, config.voting)
         if config.losses.joint > 0:
+            joints, _ = voting.combine(positions, score, voters, config.targets, config.voting)
             parts["joint"] = losses.joint_loss(joints, targets)
-        return parts, Found(joints, voting.spread_of(positions, joints, weights))
+        return parts
 
     @torch.no_grad()
     def _ask_where(
         self, head: VotingField, prepared: Prepared, targets: Targets, generator: torch.Generator | None
     ) -> Tensor | None:
-        """(B, voters, 3) points at which votes are trained, chosen as prediction chooses them; None for the labelled points."""
-        config = self.config.targets
+        """(B, about voters, 3) points at which votes are trained, chosen as prediction chooses them: near the predicted surface, and
+        near where a joint is seen, as many for each joint. None for the labelled points.
+        """
+        config, seen = self.config.targets, prepared.seen[:, 0].float()
         if not config.candidates:
             return None
-        shape = (len(targets.points), config.candidates if self.config.voting.use_distance else config.voters, 3)
-        q = torch.rand(shape, generator=generator, device=targets.points.device) * 2 - 1
+        voters = -(-config.voters // seen.shape[1])
+        drawn = -(-config.candidates // seen.shape[1]) if self.config.voting.use_distance else voters
+        noise = torch.randn((*seen.shape[:2], drawn, 3), generator=generator, device=seen.device)
+        spread = torch.tensor([config.across, config.across, config.along], device=seen.device) / HALF
+        q = (seen[:, :, None] + spread * noise).clamp(-1, 1)
         if not self.config.voting.use_distance:
-            return q
-        near = head.distance(prepared, q).abs().topk(config.voters, dim=1, largest=False).indices
-        return voting.rows(q, near)
+            return q.flatten(1, 2)
+        size = head.distance(prepared, q.flatten(1, 2)).abs().view(q.shape[:3])
+        nearest = size.topk(voters, dim=2, largest=False).indices
+        return q.gather(2, nearest[..., None].expand(-1, -1, -1, 3)).flatten(1, 2)
 
-    def decode(self, features: Features, seen: Tensor, given: Tensor, depth: Tensor) -> tuple[Found, dict[str, Tensor]]:
+    def decode(self, features: Features, seen: Tensor, given: Tensor, depth: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         head = self.fields[-1]
         prepared = head.prepare(features.pyramids[-1], given, seen)
         votes = voting.vote(
-            lambda q: head.distance(prepared, q), lambda q: head(prepared, q).votes, depth, self.config.targets, self.config.voting
+            lambda q: head.distance(prepared, q), lambda q: head(prepared, q).votes, seen.float(), depth,
+            self.config.targets, self.config.voting,
         )
-        diagnostics = {"spread": votes.spread, "voters": votes.voters, "fallback": votes.fallback, "queries": votes.queries}
-        return Found(votes.joints, votes.spread), diagnostics
+        found = {"spread": votes.spread, "voters": votes.voters, "fallback": votes.fallback, "queries": votes.queries}
+        return votes.joints, votes.spread, found
 
 
 def build_network(config: NetworkConfig, training_statistics: Statistics) -> nn.Module:

@@ -49,25 +49,28 @@ def pixels_to_crop(pixels: Tensor, side: int) -> Tensor:
 class TargetConfig:
     """truncation: metres at which |distance| saturates; it must exceed the half diagonal of a coarse cell, else
     coarse-to-fine cannot drop anything. vote: "direct" (offset + confidence) or "published" (weight + unit vector).
-    candidates, voters: votes are trained where prediction will ask for them, at the `voters` points of smallest *predicted*
-    |distance| among `candidates` drawn uniformly in the volume. Points drawn about the true surface give the pose away by where
-    they are, which no query at test time does. candidates = 0 is the published way: the labelled points within `band` metres
-    of the surface. radius: metres within which a published vote is defined. neighbours: labelled points that vote for a
-    joint in the published recipe, the nearest ones (0 is all).
+    candidates, voters: votes are trained where prediction will ask for them: of `candidates` points drawn about where the image shows
+    the joints, at the `voters` of smallest *predicted* |distance|, as many for each joint. across, along: their deviation, metres.
+    Points drawn about the true surface give the pose away by where they are, which no query at test time does. candidates = 0 is the
+    published way: the labelled points within `band` metres of the surface. neighbours: points that vote for a joint, those that appear
+    nearest to it in the image, and in the published recipe those that are (0 is all).
+    radius: metres within which a published vote is defined.
     """
 
     truncation: float = 0.12
     vote: str = "direct"
     candidates: int = 1024
     voters: int = 128
+    across: float = 0.165
+    along: float = 0.4125
+    neighbours: int = 8
     radius: float = 0.4
-    neighbours: int = 0
     band: float = 0.15
 
     def __post_init__(self):
         if self.vote not in ("direct", "published"):
             raise ValueError(f"vote {self.vote!r}: choose direct or published")
-        for name in ("truncation", "radius", "band"):
+        for name in ("truncation", "across", "along", "radius", "band"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it is a length in metres above 0")
         if self.neighbours < 0:

@@ -26,6 +26,7 @@ class VotingConfig:
     most: cells that are refined at most, those of smallest |distance|, which bounds work and memory.
     margin: metres added to a cell's half diagonal before it is dropped. gate: metres of predicted |distance| within which a
     point votes. nearest: points of smallest |distance| that vote in any case, so that an uncertain limb never goes unheard.
+    neighbours: how many of them vote for a joint, those nearest to where the image shows it; 0 is all.
     best: points that vote for each joint, those of largest weight; a count above 1, or a part of the points up to 1.
     temperature: of the softmax over confidences (direct votes). use_distance: False asks the coarse grid only and lets
     every point vote (the field without its distance).
@@ -37,6 +38,7 @@ class VotingConfig:
     margin: float = 0.016
     gate: float = 0.02
     nearest: int = 256
+    neighbours: int = 128
     best: float = 1.0
     temperature: float = 1.0
     use_distance: bool = True
@@ -46,6 +48,8 @@ class VotingConfig:
             raise ValueError(f"{self.cells} cells and {self.levels} levels: at least 4 cells and 1 level")
         if self.gate <= 0 or self.margin < 0 or self.temperature <= 0:
             raise ValueError(f"gate {self.gate} and temperature {self.temperature} must be above 0, margin {self.margin} not below")
+        if self.neighbours < 0:
+            raise ValueError(f"neighbours is {self.neighbours}; give a count, or 0 for all points")
         if not 1 <= self.nearest <= self.most or self.best <= 0:
             raise ValueError(f"nearest {self.nearest} must be 1 to most ({self.most}), and best {self.best} above 0")
 
@@ -78,9 +82,9 @@ def vote_positions(q: Tensor, raw: Tensor, depth: Tensor, config: TargetConfig) 
 def combine(positions: Tensor, score: Tensor, selected: Tensor, targets: TargetConfig, config: VotingConfig) -> tuple:
     """Weighted mean of the votes of the selected points: joints (B, J, 3), weights (B, N, J).
 
-    positions: (B, N, J, 3), score: (B, N, J), selected: (B, N) bool with at least one point a view.
+    positions: (B, N, J, 3), score: (B, N, J), selected: (B, N, J) bool with at least one point a joint.
     """
-    out = ~selected[..., None]
+    out = ~selected
     if targets.vote == "direct":
         weights = (score / config.temperature).masked_fill(out, -torch.inf).softmax(1)
     else:
@@ -91,35 +95,42 @@ def combine(positions: Tensor, score: Tensor, selected: Tensor, targets: TargetC
     return (weights[..., None] * positions).sum(1), weights
 
 
-def spread_of(positions: Tensor, joints: Tensor, weights: Tensor) -> Tensor:
-    """(B, J) m weighted deviation of votes (B, N, J, 3) from the joints (B, J, 3) that they make; weights: (B, N, J)."""
-    return (weights * ((positions - joints[:, None]) * HALF).square().sum(-1)).sum(1).sqrt()
+def of_each_joint(q: Tensor, seen: Tensor, selected: Tensor, count: int) -> Tensor:
+    """(B, N, J) bool: the `count` selected points that appear nearest to each joint in the image, or all (0), which vote for it.
+
+    q: (B, N, 3), seen: (B, J, 2 or 3) crop coordinates, selected: (B, N) bool.
+    """
+    if not count:
+        return selected[..., None].expand(-1, -1, seen.shape[1])
+    far = torch.cdist(q[..., :2], seen[..., :2]).masked_fill(~selected[..., None], torch.inf)
+    limit = far.topk(min(count, q.shape[1]), dim=1, largest=False).values[:, -1:]
+    return (far <= limit) & selected[..., None]
 
 
 def best_of(score: Tensor, selected: Tensor, best: float) -> Tensor:
-    """(B, N, J) lowest score that still votes for each joint, as a mask of the points above it."""
+    """(B, N, J) bool: of the selected points (B, N, J), those whose score is among the best of their joint."""
     count = selected.sum(1)
     keep = torch.full_like(count, int(best)) if best > 1 else (count * best).ceil().long()
     keep = keep.clamp(min=1).minimum(count)
-    ranked = score.masked_fill(~selected[..., None], -torch.inf).sort(1, descending=True).values
-    lowest = ranked.gather(1, (keep - 1)[:, None, None].expand(-1, 1, score.shape[2]))
-    return (score >= lowest) & selected[..., None]
+    ranked = score.masked_fill(~selected, -torch.inf).sort(1, descending=True).values
+    lowest = ranked.gather(1, (keep - 1)[:, None])
+    return (score >= lowest) & selected
 
 
 def decode(q: Tensor, raw: Tensor, selected: Tensor, depth: Tensor, targets: TargetConfig,
            config: VotingConfig, queries: Tensor) -> Votes:
-    """Joints from the votes (B, N, J, 4) of the selected points. q: (B, N, 3), selected: (B, N) bool."""
+    """Joints from the votes (B, N, J, 4) of the selected points (B, N, J) bool. q: (B, N, 3)."""
     positions, score = vote_positions(q, raw, depth, targets)
     if config.best != 1:
         kept = best_of(score, selected, config.best)
         score = score.masked_fill(~kept, -torch.inf if targets.vote == "direct" else 0.0)
     joints, weights = combine(positions, score, selected, targets, config)
-    spread = spread_of(positions, joints, weights)
+    spread = (weights * ((positions - joints[:, None]) * HALF).square().sum(-1)).sum(1).sqrt()
     # Effective number of equal votes: 1 / sum w^2.
     voters = 1 / weights.square().sum(1)
     fallback = torch.zeros_like(spread, dtype=torch.bool)
     if targets.vote == "published":
-        fallback = score.masked_fill(~selected[..., None], 0.0).sum(1) <= 1e-6
+        fallback = score.masked_fill(~selected, 0.0).sum(1) <= 1e-6
         voters = voters.masked_fill(fallback, 0.0)
     return Votes(joints, spread, voters, fallback, queries)
 
@@ -182,21 +193,23 @@ def refine_grid(distance_at: Ask, batch: int, config: VotingConfig,
     return q, valid, queries
 
 
-def vote(distance: Ask, votes: Ask, depth: Tensor, targets: TargetConfig, config: VotingConfig) -> Votes:
-    """Ask the field coarse to fine and combine the votes of the points near the surface.
+def vote(distance: Ask, votes: Ask, seen: Tensor, depth: Tensor, targets: TargetConfig, config: VotingConfig) -> Votes:
+    """Ask the field coarse to fine and combine the votes of the points near the surface, for each joint those near it.
 
-    distance: (B, N, 3) crop coordinates -> (B, N) in truncations. votes: (B, N, 3) -> (B, N, J, 4). depth: (B,) D0.
+    distance: (B, N, 3) crop coordinates -> (B, N) in truncations. votes: (B, N, 3) -> (B, N, J, 4). seen: (B, J, 3) crop coordinates,
+    where the image shows the joints. depth: (B,) D0.
     """
     device = depth.device
     if config.use_distance:
-        q, voting, queries = refine_grid(
+        q, near, queries = refine_grid(
             lambda p: in_slices(distance, p) * targets.truncation, len(depth), config, device
         )
     else:
         q = cell_centres(config.cells, device).expand(len(depth), -1, -1)
-        voting = torch.ones(q.shape[:2], dtype=torch.bool, device=device)
-        queries = voting.sum(1)
-    return decode(q, in_slices(votes, q), voting, depth, targets, config, queries)
+        near = torch.ones(q.shape[:2], dtype=torch.bool, device=device)
+        queries = near.sum(1)
+    selected = of_each_joint(q, seen, near, config.neighbours)
+    return decode(q, in_slices(votes, q), selected, depth, targets, config, queries)
 
 
 def confidence(spread: Tensor) -> Tensor:

@@ -55,20 +55,9 @@ def test_the_mean_pose_needs_no_image():
 
 def test_networks_share_everything_but_the_head():
     torch.manual_seed(0)
-    names = {m: {n for n, _ in network_for(m).named_parameters() if not n.startswith(("heads.", "fields.", "lifter.", "refiner."))}
+    names = {m: {n for n, _ in network_for(m).named_parameters() if not n.startswith(("heads.", "fields."))}
              for m in MODELS if m != "mean_pose"}
     assert all(shared == names["nvf"] for shared in names.values())
-
-
-def test_heatmaps_can_start_from_the_lifted_pose_too():
-    torch.manual_seed(0)
-    network = network_for("heatmap25d", lifted=True).eval()
-    network.lifter.out.bias.data[2::3] = 0.25  # every joint a quarter of the half deeper
-    depth = reference_depth(BATCH.K, 64)
-    look = network.look(BATCH.image, depth)
-    deep = network.decode(look.features, look.seen, look.given, depth)[0].joints
-    flat = network.decode(look.features, network.start(look.xy), look.given, depth)[0].joints
-    torch.testing.assert_close(deep[..., 2] - flat[..., 2], torch.full((2, 17), 0.25))
 
 
 def test_every_stack_is_supervised():
@@ -111,7 +100,7 @@ def test_every_point_votes_for_what_is_seen_at_the_start():
     network = network_for("nvf").eval()
     depth = reference_depth(BATCH.K, 64)
     look = network.look(BATCH.image, depth)
-    joints = network.decode(look.features, look.seen, look.given, depth)[0].joints
+    joints = network.decode(look.features, look.seen, look.given, depth)[0]
     torch.testing.assert_close(joints[..., :2], look.seen[..., :2], atol=0.05, rtol=0)
     torch.testing.assert_close(joints[..., 2], look.seen[..., 2], atol=0.08, rtol=0)
 

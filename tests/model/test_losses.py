@@ -19,14 +19,14 @@ def test_masked_mean_ignores_what_is_masked_even_when_it_is_not_finite():
     assert losses.masked_mean(values, torch.zeros(3, dtype=torch.bool)) == 0
 
 
-@pytest.mark.parametrize("config", [TargetConfig(), TargetConfig(vote="published", candidates=0)])
+@pytest.mark.parametrize("config", [TargetConfig(), TargetConfig(vote="published", candidates=0, neighbours=0)])
 def test_true_predictions_beat_perturbed_ones(config):
     targets = make_targets(make_batch(2, 300), 64)
     points, joints = to_canonical(targets.points, targets.depth), to_canonical(targets.joints, targets.depth)
     if config.vote == "direct":
         raw = torch.cat([targets.joints[:, None] - targets.points[:, :, None], torch.zeros(2, 300, 17, 1)], -1)
         measure = lambda r: losses.direct_vote_loss(  # noqa: E731
-            *vote_positions(targets.points, r, targets.depth, config), targets, targets.point_valid
+            *vote_positions(targets.points, r, targets.depth, config), targets, targets.point_valid[..., None]
         )
     else:
         offset = joints[:, None] - points[:, :, None]
@@ -39,16 +39,16 @@ def test_true_predictions_beat_perturbed_ones(config):
 
 def test_likelihood_prefers_the_width_that_fits_the_error():
     targets = make_targets(make_batch(2, 300), 64)
-    error = 0.05 * torch.randn(2, 300, 17, 3)
+    error, seen = 0.05 * torch.randn(2, 300, 17, 3), targets.point_valid[..., None]
     positions = targets.joints[:, None] + error
-    loss = [losses.direct_vote_loss(positions, torch.full((2, 300, 17), s), targets, targets.point_valid) for s in (-6.0, 1.2, 6.0)]
+    loss = [losses.direct_vote_loss(positions, torch.full((2, 300, 17), s), targets, seen) for s in (-6.0, 1.2, 6.0)]
     assert loss[1] < min(loss[0], loss[2])
 
 
 def test_published_votes_are_supervised_within_the_band_only():
     targets = make_targets(make_batch(2, 300), 64)
     raw = torch.randn(2, 300, 17, 4, requires_grad=True)
-    losses.published_vote_loss(targets.points, raw, targets, TargetConfig(vote="published", candidates=0, band=0.05), 0.1).backward()
+    losses.published_vote_loss(targets.points, raw, targets, TargetConfig(vote="published", candidates=0, neighbours=0, band=0.05), 0.1).backward()
     near = targets.point_valid & (targets.distance.abs() < 0.05)
     assert near.any()
     assert (raw.grad.abs().sum((2, 3)) > 0).equal(near)

@@ -34,24 +34,28 @@ class TrueField:
         return torch.cat([direction, weight[..., None]], -1)
 
 
+    def vote(self, config, distance=None):
+        return voting.vote(distance or self.distance, self.votes, self.targets.joints, self.targets.depth, self.config, config)
+
+
 def decoded_error_mm(field, found):
     joints = to_canonical(found.joints, field.targets.depth)
     return (joints - field.joints).norm(dim=-1).mean().item() * 1000
 
 
-@pytest.mark.parametrize("targets", [TargetConfig(), TargetConfig(vote="published", candidates=0)])
+@pytest.mark.parametrize("targets", [TargetConfig(), TargetConfig(vote="published", candidates=0, neighbours=0)])
 @pytest.mark.parametrize("best", [1.0, 0.5])
-def test_true_fields_decode_to_a_millimetre(targets, best):
+@pytest.mark.parametrize("neighbours", [0, 32])
+def test_true_fields_decode_to_a_millimetre(targets, best, neighbours):
     field = TrueField(make_batch(3, 10), targets)
-    found = voting.vote(field.distance, field.votes, field.targets.depth, targets, VotingConfig(cells=20, best=best))
+    found = field.vote(VotingConfig(cells=20, best=best, neighbours=neighbours))
     assert decoded_error_mm(field, found) < 1
     assert not found.fallback.any()
 
 
 def test_true_field_decodes_without_its_distance():
     field = TrueField(make_batch(2, 10), TargetConfig())
-    config = VotingConfig(cells=16, use_distance=False)
-    found = voting.vote(field.distance, field.votes, field.targets.depth, field.config, config)
+    found = field.vote(VotingConfig(cells=16, use_distance=False))
     assert decoded_error_mm(field, found) < 1
     assert (found.queries == 16**3).all()
 
@@ -74,16 +78,29 @@ def test_an_uncertain_limb_still_votes():
     """A predicted distance that never comes near zero must not empty the gate (joints would land on the camera)."""
     field = TrueField(make_batch(2, 10), TargetConfig())
     unsure = lambda q: field.distance(q).abs() * 0.1 + 0.8  # noqa: E731
-    found = voting.vote(unsure, field.votes, field.targets.depth, field.config, VotingConfig(cells=20, nearest=64))
+    found = field.vote(VotingConfig(cells=20, nearest=64), unsure)
     assert decoded_error_mm(field, found) < 1
 
 
-ALL = torch.ones(1, 50, dtype=torch.bool)
+def test_each_joint_is_voted_by_the_points_that_appear_nearest_to_it():
+    """Slow twin: one joint, one point at a time."""
+    q, seen = torch.rand(2, 40, 3), torch.rand(2, 5, 3)
+    selected = torch.rand(2, 40) < 0.6
+    found = voting.of_each_joint(q, seen, selected, 7)
+    for view in range(2):
+        for joint in range(5):
+            far = [(q[view, n] - seen[view, joint])[:2].norm().item() if selected[view, n] else float("inf") for n in range(40)]
+            assert found[view, :, joint].nonzero().flatten().tolist() == sorted(sorted(range(40), key=far.__getitem__)[:7])
+    assert torch.equal(voting.of_each_joint(q, seen, selected, 0), selected[..., None].expand(-1, -1, 5))
+    assert torch.equal(voting.of_each_joint(q, seen, selected, 40), selected[..., None].expand(-1, -1, 5))
+
+
+ALL = torch.ones(1, 50, 17, dtype=torch.bool)
 DEPTH = torch.tensor([4.0])
 
 
 def test_joint_without_voters_falls_back_and_says_so():
-    config = TargetConfig(vote="published", candidates=0, radius=0.3)
+    config = TargetConfig(vote="published", candidates=0, neighbours=0, radius=0.3)
     q = torch.rand(1, 50, 3) * 0.1
     raw = torch.zeros(1, 50, 17, 4)
     raw[:, :, 1:, 3] = 0.5
@@ -98,7 +115,7 @@ def test_spread_measures_disagreement_and_confidence_falls_with_it():
     q = torch.zeros(1, 2, 3)
     raw = torch.zeros(1, 2, 2, 4)
     raw[0, :, 1, 0] = torch.tensor([-0.1, 0.1]) / HALF  # two votes 200 mm apart
-    found = voting.decode(q, raw, ALL[:, :2], DEPTH, TargetConfig(), VotingConfig(), torch.zeros(1))
+    found = voting.decode(q, raw, ALL[:, :2, :2], DEPTH, TargetConfig(), VotingConfig(), torch.zeros(1))
     torch.testing.assert_close(found.spread, torch.tensor([[0.0, 0.1]]))
     torch.testing.assert_close(voting.confidence(found.spread), torch.tensor([[1.0, 0.5]]))
 
@@ -107,8 +124,8 @@ def test_points_that_are_not_selected_have_no_say():
     q = torch.rand(2, 20, 3)
     raw = torch.randn(2, 20, 3, 4)
     chosen = torch.arange(20) < 12
-    some, depth, five, none = chosen.expand(2, -1), torch.full((2,), 4.0), VotingConfig(best=5.0), torch.zeros(2)
-    for targets in (TargetConfig(), TargetConfig(vote="published", candidates=0)):
+    some, depth, five, none = chosen[:, None].expand(2, -1, 3), torch.full((2,), 4.0), VotingConfig(best=5.0), torch.zeros(2)
+    for targets in (TargetConfig(), TargetConfig(vote="published", candidates=0, neighbours=0)):
         with_them = voting.decode(q, raw, some, depth, targets, five, none)
         without = voting.decode(q[:, chosen], raw[:, chosen], some[:, chosen], depth, targets, five, none)
         torch.testing.assert_close(with_them.joints, without.joints)
@@ -140,7 +157,10 @@ def test_bone_scale_is_the_ratio_of_lengths():
     torch.testing.assert_close(scale, torch.tensor([1.3]), atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("wrong", [{"cells": 2}, {"levels": 0}, {"gate": 0.0}, {"best": 0.0}, {"nearest": 0}, {"temperature": -1.0}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"cells": 2}, {"levels": 0}, {"gate": 0.0}, {"best": 0.0}, {"nearest": 0}, {"neighbours": -1}, {"temperature": -1.0}],
+)
 def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         replace(VotingConfig(), **wrong)
