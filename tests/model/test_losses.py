@@ -48,7 +48,8 @@ def test_likelihood_prefers_the_width_that_fits_the_error():
 def test_published_votes_are_supervised_within_the_band_only():
     targets = make_targets(make_batch(2, 300), 64)
     raw = torch.randn(2, 300, 17, 4, requires_grad=True)
-    losses.published_vote_loss(targets.points, raw, targets, TargetConfig(vote="published", candidates=0, neighbours=0, band=0.05), 0.1).backward()
+    config = TargetConfig(vote="published", candidates=0, neighbours=0, band=0.05)
+    losses.published_vote_loss(targets.points, raw, targets, config, 0.1).backward()
     near = targets.point_valid & (targets.distance.abs() < 0.05)
     assert near.any()
     assert (raw.grad.abs().sum((2, 3)) > 0).equal(near)

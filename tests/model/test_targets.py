@@ -87,7 +87,7 @@ def test_view_known_in_2d_only_has_no_scale_and_no_depth():
 
 def test_published_votes_are_zero_outside_the_radius_and_point_at_the_joint_inside():
     targets = make_targets(make_batch(2, 400), 64)
-    config = TargetConfig(vote="published", candidates=0, radius=0.3)
+    config = TargetConfig(vote="published", candidates=0, neighbours=0, radius=0.3)
     points, joints = to_canonical(targets.points, targets.depth), to_canonical(targets.joints, targets.depth)
     weight, direction, votes = published_votes(points, joints, targets.point_valid, config)
     back = points[:, :, None] + (1 - weight)[..., None] * 0.3 * direction
