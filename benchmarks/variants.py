@@ -39,7 +39,8 @@ VARIANTS: dict[str, dict] = {
     "32 neighbours in training, 256 in prediction": {"network": {"targets": {"neighbours": 32}, "voting": {"neighbours": 256}}},
     "asked about joints at half the distance": {"network": {"targets": {"across": 0.08, "along": 0.2}}},
     "asked about joints at twice the distance": {"network": {"targets": {"across": 0.33, "along": 0.8}}},
-    "heatmap25d": {"network": {"model": "heatmap25d"}},
+    # other heads
+    **{name: {"network": {"model": name}} for name in ("heatmap25d", "volumetric", "holistic")},
     # what the mesh tells
     "no limbs": {"network": {"losses": {"limb": 0.0}}},
     "no distance": {"network": {"voting": {"use_distance": False}}},
