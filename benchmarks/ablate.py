@@ -50,7 +50,7 @@ def decode_settings(base: VotingConfig) -> dict[str, VotingConfig]:
         **{f"gate {1000 * gate:.0f} mm": replace(fine, gate=gate, most=4096) for gate in (0.01, 0.02, 0.04, 0.06, 0.1)},
         **{f"the {n} nearest, no gate": replace(base, gate=1e-6, nearest=n) for n in (64, 256, 1024) if n <= base.most},
         **{f"temperature {t}": replace(base, temperature=t) for t in (0.25, 0.5, 2.0)},
-        **{f"{n or 'all'} neighbours": replace(base, neighbours=n) for n in (8, 32, 512, 0)},
+        **{f"{n or 'all'} neighbours": replace(base, neighbours=n) for n in (8, 32, 128, 0)},
         "best tenth by score": replace(base, best=0.1),
         "best 32 by score": replace(base, best=32),
         "every point of one grid of 20": replace(base, cells=20, use_distance=False),

@@ -36,6 +36,7 @@ VARIANTS: dict[str, dict] = {
     # who votes for a joint
     "every point votes for every joint": {"network": {"targets": {"neighbours": 0}, "voting": {"neighbours": 0}}},
     "4 neighbours in training, 32 in prediction": {"network": {"targets": {"neighbours": 4}, "voting": {"neighbours": 32}}},
+    "8 neighbours in training, 128 in prediction": {"network": {"targets": {"neighbours": 8}, "voting": {"neighbours": 128}}},
     "32 neighbours in training, 256 in prediction": {"network": {"targets": {"neighbours": 32}, "voting": {"neighbours": 256}}},
     "asked about joints at half the distance": {"network": {"targets": {"across": 0.08, "along": 0.2}}},
     "asked about joints at twice the distance": {"network": {"targets": {"across": 0.33, "along": 0.8}}},

@@ -31,7 +31,7 @@ NAMED: dict[str, dict] = {
     "small": {
         "network": {
             "losses": {"heatmap": 1.0},
-            "targets": {"candidates": 256, "voters": 64},
+            "targets": {"candidates": 256, "voters": 64, "neighbours": 16},
             # A third of the default's points, 23 ms a view instead of 89, the same joints to 0.2 mm (docs/experiments.md).
             "voting": {"cells": 24, "most": 1024},
         },

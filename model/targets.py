@@ -63,7 +63,7 @@ class TargetConfig:
     voters: int = 128
     across: float = 0.165
     along: float = 0.4125
-    neighbours: int = 8
+    neighbours: int = 32
     radius: float = 0.4
     band: float = 0.15
 

@@ -38,7 +38,7 @@ class VotingConfig:
     margin: float = 0.016
     gate: float = 0.02
     nearest: int = 256
-    neighbours: int = 128
+    neighbours: int = 64
     best: float = 1.0
     temperature: float = 1.0
     use_distance: bool = True
