@@ -96,7 +96,7 @@ class Seen:
 
     def vote(self, settings: VotingConfig) -> voting.Votes:
         distance, votes = (lambda q: self.head.distance(self.prepared, q)), (lambda q: self.head(self.prepared, q).votes)
-        return voting.vote(distance, votes, self.seen.float(), self.depth, self.config.targets, settings)
+        return voting.vote(distance, votes, self.seen, self.depth, self.config.targets, settings)
 
     def bone_scale(self, q: Tensor) -> Tensor:
         """(B,) the scale at which joints in crop coordinates have bones of the training set's mean lengths."""
@@ -112,7 +112,7 @@ class Seen:
         """Joints voted by given points; with the true joints, the tenth of the votes nearest to each counts and no other."""
         positions, score = voting.vote_positions(q, self.head(self.prepared, q).votes, self.depth, self.config.targets)
         settings = self.config.voting
-        selected = voting.of_each_joint(q, self.seen.float(), selected, settings.neighbours)
+        selected = voting.of_each_joint(q, self.seen, selected, settings.neighbours)
         if true is not None:
             score = -(positions - true[:, None]).norm(dim=-1)
             kept = voting.best_of(score, selected, 0.1)

@@ -97,9 +97,9 @@ def axis_mean(probability: Tensor, dim: int) -> tuple[Tensor, Tensor]:
 class Look(NamedTuple):
     """What a network sees in images before its head is asked.
 
-    features: of the encoder. maps: auxiliary log-heatmaps per stack. seen: (B, J, 3) crop coordinates, their means at the depths of
-    the mean pose. given: (B, context) the whole person: made of the encoder's context, of `seen`, and of log D0, which says how strong
-    perspective is and cannot be read from a crop.
+    features: of the encoder. maps: auxiliary log-heatmaps per stack. seen: (B, J, 3) float32 crop coordinates, their means at the
+    depths of the mean pose. given: (B, context) the whole person: made of the encoder's context, of `seen`, and of log D0, which says
+    how strong perspective is and cannot be read from a crop.
     """
 
     features: Features
@@ -261,7 +261,7 @@ class NeuralVotingField(PoseNetwork):
         """(B, about voters, 3) points at which votes are trained, chosen as prediction chooses them: near the predicted surface, and
         near where a joint is seen, as many for each joint. None for the labelled points.
         """
-        config, seen = self.config.targets, prepared.seen[:, 0].float()
+        config, seen = self.config.targets, prepared.seen[:, 0]
         if not config.candidates:
             return None
         voters = -(-config.voters // seen.shape[1])
@@ -279,7 +279,7 @@ class NeuralVotingField(PoseNetwork):
         head = self.fields[-1]
         prepared = head.prepare(features.pyramids[-1], given, seen)
         votes = voting.vote(
-            lambda q: head.distance(prepared, q), lambda q: head(prepared, q).votes, seen.float(), depth,
+            lambda q: head.distance(prepared, q), lambda q: head(prepared, q).votes, seen, depth,
             self.config.targets, self.config.voting,
         )
         found = {"spread": votes.spread, "voters": votes.voters, "fallback": votes.fallback, "queries": votes.queries}

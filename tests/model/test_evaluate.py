@@ -134,8 +134,8 @@ def test_a_joint_filled_in_from_the_fit_is_no_measurement(tmp_path):
 
 
 def test_codes_of_joints_are_those_of_the_shards():
-    for name in ("NO_JOINT", "DATASET_JOINT", "FIT_JOINT"):
-        assert getattr(records, name) == getattr(shard_format, name)
+    for code, name in enumerate(("NO_JOINT", "DATASET_JOINT", "FIT_JOINT")):  # as docs/shard-format.md has them
+        assert getattr(records, name) == getattr(shard_format, name) == code
 
 
 def test_turned_bodies_are_counted(test_views):

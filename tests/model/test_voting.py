@@ -33,7 +33,6 @@ class TrueField:
         weight, direction, _ = published_votes(points, self.joints, everywhere, self.config)
         return torch.cat([direction, weight[..., None]], -1)
 
-
     def vote(self, config, distance=None):
         return voting.vote(distance or self.distance, self.votes, self.targets.joints, self.targets.depth, self.config, config)
 
