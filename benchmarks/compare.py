@@ -3,35 +3,39 @@ validation.
 
 python -m benchmarks.compare runs/compare --minutes 10 --seeds 3 [--models nvf,heatmap25d] [--shards SHARDS]
 
-For every model a few learning rates (--rates) are tried for a part of the time and the best on validation is kept; then it is
-trained for the whole time with every seed and evaluated on the test split, only the box known. Finished rows are kept:
-the same command goes on, and --models adds some. Writes table.json (a row per model and seed), summary.json and
-comparison.png. Without --shards the synthetic capture is made first.
+All models are timed first, in turns, which makes the minutes a number of steps for each (timing.json). For every model a few
+learning rates (--rates) are tried for a part of the steps, and the configured one stays unless another is clearly better on
+validation; then it is trained for all of them with every seed and evaluated on the test split, only the box known.
+Finished rows are kept: the same command goes on, and --models adds some. Writes table.json (a row per model and seed),
+summary.json and comparison.png. Without --shards the synthetic capture is made first.
 """
 
 import argparse
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from model.config import Config, load_config, with_train
+from model.config import Config, load_config, with_steps, with_train
+from model.dataset import need_views, read_views
 from model.evaluate import evaluate_run, write_json
 from model.figures import comparison_plot
-from model.nvf import MODELS
-from model.runs import LAST
-from model.train import train
+from model.nvf import MODELS, build_network
+from model.runs import LAST, training_statistics
+from model.train import Job, Ranks, choose_device, time_steps, train
 from pipeline.memory import keep_freed_memory
 
 # These get every seed; the others one.
 SEEDED = ("nvf", "heatmap25d", "volumetric")
-# Part of the time that each of them is tried for.
-TRIAL = 0.2
+# Part of the steps that each rate is tried for, and by how much another than the configured one must be better: so much do short
+# runs scatter.
+TRIAL, MARGIN = 0.2, 0.03
+# How often every model is timed, in turns: where a machine's speed drifts, it drifts for all of them.
+ROUNDS = 3
 BOOTSTRAPS = 2000
 
 
@@ -47,41 +51,59 @@ def make_shards(folder: Path, instants: int) -> Path:
     return shards
 
 
-def trained(folder: Path, shards: Path, config: Config, minutes: float | None = None) -> dict:
-    """The record of a run, trained, gone on with, or found finished; for some minutes, or for the configuration's steps."""
+def step_seconds(shards: Path, config: Config) -> float:
+    """Seconds of a training step, by a short timing."""
+    views = need_views(read_views([shards]), "train", [shards]).labelled(config.train.ground_truth)
+    device = choose_device(None)
+    network = build_network(config.network, training_statistics(views, config)).to(device)
+    return time_steps(Job(config, views, [1.0], None, shards, device, Ranks()), network)
+
+
+def time_models(path: Path, shards: Path, config_name: str, rounds: int) -> dict[str, float]:
+    """Seconds of a step of every model that learns: the median of the rounds. Timed once; `path` keeps it."""
+    if not path.exists():
+        found = {name: [] for name in MODELS if name != "mean_pose"}
+        for _ in range(rounds):
+            for name, seconds in found.items():
+                seconds.append(round(step_seconds(shards, load_config(config_name, name)), 5))
+        write_json(path, found)
+    return {name: float(np.median(seconds)) for name, seconds in json.loads(path.read_text()).items()}
+
+
+def trained(folder: Path, shards: Path, config: Config) -> dict:
+    """The record of a run, trained, gone on with, or found finished."""
     record = folder / "last.json"
     if record.exists():
         said = json.loads(record.read_text())
         if said["config"]["network"]["model"] == "mean_pose" or said["step"] == said["config"]["train"]["steps"]:
             return said
     resume = (folder / LAST).exists()
-    return train(shards, folder, None if resume else config, resume=resume, minutes=minutes)
+    return train(shards, folder, None if resume else config, resume=resume)
 
 
-def choose_rate(
-    out: Path, shards: Path, config: Config, minutes: float, factors: list[float]
-) -> tuple[Config, list[dict]]:
+def choose_rate(out: Path, shards: Path, config: Config, factors: list[float]) -> tuple[Config, list[dict]]:
     """The configuration with the learning rate that did best on validation, and what was tried: the configured one times each
     factor. A single factor needs no trial.
     """
+    configured = config.train.learning_rate
     if len(factors) == 1:
-        return with_train(config, learning_rate=config.train.learning_rate * factors[0]), []
-    tried = []
+        return with_train(config, learning_rate=configured * factors[0]), []
+    short, tried = with_steps(config, int(config.train.steps * TRIAL)), []
     for factor in factors:
-        rate = config.train.learning_rate * factor
+        rate = configured * factor
         folder = out / "trials" / f"{config.network.model}-{rate:.1e}"
-        record = trained(folder, shards, with_train(config, learning_rate=rate), minutes * TRIAL)
+        record = trained(folder, shards, with_train(short, learning_rate=rate))
         tried.append(
             {"learning_rate": rate, "steps": record["step"], "validation_mpjpe_mm": record["best"]["mpjpe_mm"]}
         )
-    best = min(tried, key=lambda row: row["validation_mpjpe_mm"])
+    best = min(tried, key=lambda row: row["validation_mpjpe_mm"] * (1 - MARGIN * (row["learning_rate"] == configured)))
     return with_train(config, learning_rate=best["learning_rate"]), tried
 
 
-def row_of(out: Path, shards: Path, config: Config, seed: int, minutes: float, tried: list[dict]) -> dict:
+def row_of(out: Path, shards: Path, config: Config, seed: int, timing: dict, tried: list[dict]) -> dict:
     """Train and evaluate one model with one seed."""
     folder = out / f"{config.network.model}-seed{seed}"
-    record = trained(folder, shards, replace(config, train=replace(config.train, seed=seed)), minutes)
+    record = trained(folder, shards, with_train(config, seed=seed))
     source = folder / "evaluation.json"
     report = json.loads(source.read_text()) if source.exists() else evaluate_run(folder, shards)
     keys = (
@@ -105,8 +127,7 @@ def row_of(out: Path, shards: Path, config: Config, seed: int, minutes: float, t
         "parameters": record["parameters"],
         "seconds": record["seconds"],
         "steps": record["step"],
-        "minutes": minutes,
-        "timing": record["timing"],
+        "timing": timing,
         "learning_rate": config.train.learning_rate,
         "tried": tried,
         "commit": record["commit"],
@@ -201,7 +222,7 @@ def print_table(summary: dict) -> None:
 
 
 def compare(
-    out: Path, shards: Path, models: list[str], seeds: int, minutes: float, config_name: str, factors: list[float]
+    out: Path, shards: Path, models: list[str], seeds: int, minutes: float, config_name: str, factors: list[float], rounds: int
 ) -> list[dict]:
     """Every row that is asked for and not there yet; the table is written after each."""
     path = out / "table.json"
@@ -211,11 +232,14 @@ def compare(
         missing = [seed for seed in wanted if not any((row["model"], row["seed"]) == (model, seed) for row in table)]
         if not missing:
             continue
-        config, tried = load_config(config_name, model), []
+        config, tried, timing = load_config(config_name, model), [], {}
         if model != "mean_pose":
-            config, tried = choose_rate(out, shards, config, minutes, factors)
+            step = time_models(out / "timing.json", shards, config_name, rounds)[model]
+            config = with_steps(config, int(minutes * 60 / step))
+            timing = {"minutes": minutes, "step_seconds": step, "steps": config.train.steps}
+            config, tried = choose_rate(out, shards, config, factors)
         for seed in missing:
-            table.append(row_of(out, shards, config, seed, minutes, tried))
+            table.append(row_of(out, shards, config, seed, timing, tried))
             write_json(path, table)
     return table
 
@@ -237,9 +261,9 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     keep_freed_memory()
-    minutes, seeds, instants, out = arguments.minutes, arguments.seeds, arguments.instants, arguments.out
+    minutes, seeds, instants, out, rounds = arguments.minutes, arguments.seeds, arguments.instants, arguments.out, ROUNDS
     if arguments.quick:
-        minutes, seeds, instants, out = 0.1, 1, 60, Path("runs/compare-quick")
+        minutes, seeds, instants, out, rounds = 0.1, 1, 60, Path("runs/compare-quick"), 1
     models = arguments.models.replace(",", " ").split()
     factors = [float(factor) for factor in arguments.rates.replace(",", " ").split()]
     unknown = [name for name in models if name not in MODELS]
@@ -247,7 +271,7 @@ def main() -> None:
         parser.error(f"--models {' '.join(unknown)}: choose from {', '.join(MODELS)}")
     out.mkdir(parents=True, exist_ok=True)
     shards = arguments.shards or make_shards(out, instants)
-    table = compare(out, shards, models, seeds, minutes, arguments.config, factors)
+    table = compare(out, shards, models, seeds, minutes, arguments.config, factors, rounds)
     summary = summarise(table)
     write_json(out / "summary.json", summary)
     comparison_plot(out / "comparison.png", table)

@@ -15,14 +15,12 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.compare import make_shards, trained
-from model.config import Config, config_from_dict, load_config, merge, with_train
+from model.config import MODEL_SETTINGS, Config, config_from_dict, load_config, merge, with_train
 from model.evaluate import write_json
 from pipeline.memory import keep_freed_memory
 
-PUBLISHED = {
-    "targets": {"vote": "published", "candidates": 0, "neighbours": 64},
-    "voting": {"best": 0.5, "neighbours": 0},
-}
+# What a vote is in the hand recipe, and which points cast it.
+PUBLISHED = {name: MODEL_SETTINGS["nvf-published"]["network"][name] for name in ("targets", "voting")}
 # Name -> tables on top of the configuration; "model" there takes another head.
 VARIANTS: dict[str, dict] = {
     "as configured": {},

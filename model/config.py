@@ -130,6 +130,12 @@ def with_train(config: Config, **changes) -> Config:
     return replace(config, train=replace(config.train, **{k: v for k, v in changes.items() if v is not None}))
 
 
+def with_steps(config: Config, steps: int) -> Config:
+    """The configuration for another number of steps, at least 1; the warm-up is a tenth of them at most."""
+    steps = max(1, steps)
+    return with_train(config, steps=steps, warmup=min(config.train.warmup, steps // 10))
+
+
 def config_from_dict(tables: dict, origin: str = "configuration") -> Config:
     """Raises InputError naming `origin`, the key and what is wrong with it."""
     return _build(Config, tables, origin, "")

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from model import losses, voting
 from model.dataset import Batch
-from model.field import FieldConfig, Prepared, VotingField
+from model.field import FieldConfig, FieldOutput, Prepared, VotingField
 from model.hourglass import EncoderConfig, Features, build_encoder
 from model.losses import LossConfig
 from model.targets import HALF, TargetConfig, Targets, make_targets, reference_depth, to_canonical
@@ -228,22 +228,29 @@ class NeuralVotingField(PoseNetwork):
     def _field_losses(
         self, head: VotingField, prepared: Prepared, targets: Targets, generator: torch.Generator | None
     ) -> dict[str, Tensor]:
+        """Losses of one stack: what a mesh tells at the labelled points, and the votes where they are trained."""
         config, drawn = self.config, targets.points.shape[1]
         asked = self._ask_where(head, prepared, targets, generator)
-        q = targets.points if asked is None else torch.cat([targets.points, asked], 1)
-        output = head(prepared, q)
+        output = head(prepared, targets.points if asked is None else torch.cat([targets.points, asked], 1))
+        labelled = FieldOutput(*(value[:, :drawn] for value in output))
         parts = {}
         if config.voting.use_distance:
-            parts["distance"] = losses.distance_loss(output.distance[:, :drawn], targets, config.targets)
+            parts["distance"] = losses.distance_loss(labelled.distance, targets, config.targets)
         if config.losses.limb > 0:
-            parts["limb"] = losses.limb_loss(output.limbs[:, :drawn], targets, self.joint_set.bones)
+            parts["limb"] = losses.limb_loss(labelled.limbs, targets, self.joint_set.bones)
         if asked is None:
-            raw, near = output.votes, losses.voting_points(targets, config.targets)[..., None]
+            near = losses.voting_points(targets, config.targets)[..., None]
             voters = losses.decoding_points(targets, config.targets)[..., None]
-        else:
-            q, raw = asked, output.votes[:, drawn:]
-            everywhere = torch.ones(q.shape[:2], dtype=torch.bool, device=q.device)
-            near = voters = voting.of_each_joint(q, prepared.seen[:, 0].detach(), everywhere, config.targets.neighbours)
+            return parts | self._vote_losses(targets.points, labelled.votes, near, voters, targets)
+        everywhere = torch.ones(asked.shape[:2], dtype=torch.bool, device=asked.device)
+        voters = voting.of_each_joint(asked, prepared.seen[:, 0].detach(), everywhere, config.targets.neighbours)
+        return parts | self._vote_losses(asked, output.votes[:, drawn:], voters, voters, targets)
+
+    def _vote_losses(self, q: Tensor, raw: Tensor, near: Tensor, voters: Tensor, targets: Targets) -> dict[str, Tensor]:
+        """Losses of the votes (B, N, J, 4) at q (B, N, 3): of each vote where `near` holds, and of the joints that `voters`
+        decode, both (B, N, J or 1) bool.
+        """
+        config, parts = self.config, {}
         positions, score = voting.vote_positions(q, raw, targets.depth, config.targets)
         if config.targets.vote == "direct":
             parts["vote"] = losses.direct_vote_loss(positions, score, targets, near)

@@ -15,7 +15,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from model import figures
-from model.config import Config
+from model.config import Config, with_steps
 from model.dataset import Batch, StepSampler, ViewDataset, Views, loader, need_views, read_views
 from model.evaluate import ground_truth, predict_views, score, spread
 from model.logbook import Logbook
@@ -353,11 +353,8 @@ def losses_module(network: nn.Module, compiled: bool, ranks: Ranks) -> nn.Module
     return torch.compile(module) if compiled else module
 
 
-def fit_to_minutes(job: Job, minutes: float, network: nn.Module) -> tuple[Job, dict]:
-    """The job with as many steps as fit into the minutes, from a short timing on a copy of the network; and the timing.
-
-    Steps and the wait for data count; looks at validation do not.
-    """
+def time_steps(job: Job, network: nn.Module) -> float:
+    """Seconds a step takes, by a short timing on a copy of the network. The wait for data counts; looks at validation do not."""
     trial = start_run(copy.deepcopy(network), job.config)
     compute = losses_module(trial.network, job.config.train.compile, job.ranks)
     for k, batch in enumerate(job.batches(range(WARM_STEPS + TIMED_STEPS))):
@@ -367,7 +364,12 @@ def fit_to_minutes(job: Job, minutes: float, network: nn.Module) -> tuple[Job, d
     seconds = torch.tensor((time.perf_counter() - started) / TIMED_STEPS, dtype=torch.float64, device=job.device)
     if job.ranks.world > 1:
         dist.broadcast(seconds, 0)
-    steps = max(1, int(minutes * 60 / float(seconds)))
-    timing = {"minutes": minutes, "step_seconds": float(seconds), "steps": steps}
-    settings = replace(job.config.train, steps=steps, warmup=min(job.config.train.warmup, steps // 10))
-    return replace(job, config=replace(job.config, train=settings)), timing
+    return float(seconds)
+
+
+def fit_to_minutes(job: Job, minutes: float, network: nn.Module) -> tuple[Job, dict]:
+    """The job with as many steps as fit into the minutes, and the timing that says so."""
+    seconds = time_steps(job, network)
+    config = with_steps(job.config, int(minutes * 60 / seconds))
+    timing = {"minutes": minutes, "step_seconds": seconds, "steps": config.train.steps}
+    return replace(job, config=config), timing

@@ -50,32 +50,66 @@ def test_the_field_is_set_against_the_best_baseline_on_the_same_views(tmp_path):
     assert found["high"] - found["low"] < 0.01  # paired: the views' difficulty cancels
 
 
-def test_finished_rows_are_kept_and_tuning_takes_the_best_on_validation(tmp_path, monkeypatch):
-    asked = []
+@pytest.fixture
+def untrained(monkeypatch):
+    """`compare` without its training: what it asked for; a step takes 10 ms, 30 of the volumetric one."""
 
-    def trained(folder, shards, config, minutes):
-        asked.append((folder.name, config.train.seed, minutes))
-        return {"step": 9, "best": {"mpjpe_mm": abs(config.train.learning_rate - 2e-3)}}
+    class Asked(list):
+        scores: dict[float, float]
 
-    monkeypatch.setattr(compare, "trained", trained)
-    monkeypatch.setattr(
-        compare,
-        "row_of",
-        lambda out, shards, config, seed, minutes, tried: {
-            "model": config.network.model,
-            "seed": seed,
-            "learning_rate": config.train.learning_rate,
-            "tried": tried,
-        },
-    )
-    table = compare.compare(tmp_path, tmp_path, ["nvf", "holistic"], 2, 10, "small", [0.5, 1.0, 2.0])
+    asked, timed = Asked(), []
+
+    def trained(folder, shards, config):
+        asked.append((folder.name, config.train.steps))
+        rate = config.train.learning_rate / load_config("small", config.network.model).train.learning_rate
+        return {"step": config.train.steps, "best": {"mpjpe_mm": asked.scores[rate]}}
+
+    def step_seconds(shards, config):
+        timed.append(config.network.model)
+        return 0.03 if config.network.model == "volumetric" else 0.01
+
+    def row_of(out, shards, config, seed, timing, tried):
+        settings = config.train
+        return {"model": config.network.model, "seed": seed, "learning_rate": settings.learning_rate, "tried": tried,
+                "steps": settings.steps, "timing": timing}
+
+    for name, value in (("trained", trained), ("step_seconds", step_seconds), ("row_of", row_of)):
+        monkeypatch.setattr(compare, name, value)
+    return asked, timed
+
+
+FACTORS = [0.5, 1.0, 2.0]
+
+
+def test_finished_rows_are_kept(tmp_path, untrained):
+    asked, timed = untrained
+    asked.scores = {0.5: 100.0, 1.0: 101.0, 2.0: 120.0}
+    table = compare.compare(tmp_path, tmp_path, ["nvf", "holistic"], 2, 10, "small", FACTORS, 2)
     assert [(row["model"], row["seed"]) for row in table] == [("nvf", 0), ("nvf", 1), ("holistic", 0)]
-    assert table[0]["learning_rate"] == min(
-        (t["learning_rate"] for t in table[0]["tried"]), key=lambda r: abs(r - 2e-3)
-    )
-    assert len(asked) == 6 and {minutes for *_, minutes in asked} == {2.0}
-    again = compare.compare(tmp_path, tmp_path, ["nvf", "holistic", "mean_pose"], 2, 10, "small", [0.5, 1.0, 2.0])
+    assert len(asked) == 6
+    again = compare.compare(tmp_path, tmp_path, ["nvf", "holistic", "mean_pose"], 2, 10, "small", FACTORS, 2)
     assert again[:3] == table and again[3]["model"] == "mean_pose" and len(asked) == 6
-    untried = compare.compare(tmp_path / "untried", tmp_path, ["nvf"], 1, 10, "small", [2.0])
-    assert untried[0]["tried"] == [] and len(asked) == 6
-    assert untried[0]["learning_rate"] == 2 * load_config("small", "nvf").train.learning_rate
+    assert len(timed) == 12
+
+
+def test_models_are_timed_in_turns_and_get_the_steps_that_fit_into_the_minutes(tmp_path, untrained):
+    asked, timed = untrained
+    asked.scores = dict.fromkeys(FACTORS, 100.0)
+    table = compare.compare(tmp_path, tmp_path, ["nvf", "volumetric"], 1, 1.0, "small", FACTORS, 2)
+    assert timed[:6] == timed[6:] and len(set(timed)) == 6
+    assert [row["steps"] for row in table] == [6000, 2000]
+    assert {steps for name, steps in asked if name.startswith("nvf-")} == {1200}
+    assert table[1]["timing"] == {"minutes": 1.0, "step_seconds": 0.03, "steps": 2000}
+
+
+@pytest.mark.parametrize(("half", "chosen"), [(98.0, 1.0), (96.0, 0.5)])
+def test_another_rate_must_be_clearly_better_on_validation(tmp_path, untrained, half, chosen):
+    asked, _ = untrained
+    asked.scores = {0.5: half, 1.0: 100.0, 2.0: 120.0}
+    (row,) = compare.compare(tmp_path, tmp_path, ["nvf"], 1, 1.0, "small", FACTORS, 1)
+    assert row["learning_rate"] == chosen * load_config("small", "nvf").train.learning_rate
+    assert [round(tried["validation_mpjpe_mm"]) for tried in row["tried"]] == [round(half), 100, 120]
+    (tmp_path / "untried").mkdir()
+    (untried,) = compare.compare(tmp_path / "untried", tmp_path, ["nvf"], 1, 1.0, "small", [2.0], 1)
+    assert untried["tried"] == [] and len(asked) == 3
+    assert untried["learning_rate"] == 2 * load_config("small", "nvf").train.learning_rate
