@@ -28,7 +28,7 @@ VARIANTS: dict[str, dict] = {
     "no loss on decoded joints": {"network": {"losses": {"joint": 0.0}}},
     "published votes, loss on decoded joints": {"network": PUBLISHED},
     "published votes": {"network": merge(PUBLISHED, {"losses": {"joint": 0.0}})},
-    "published votes, R 0.2 m": {"network": merge(PUBLISHED, {"targets": {"radius": 0.2}})},
+    "published votes, R 0.2 m": {"network": merge(PUBLISHED, {"targets": {"radius": [0.2]}})},
     "published votes, K 16": {"network": merge(PUBLISHED, {"targets": {"neighbours": 16}})},
     "votes trained at labelled points": {"network": {"targets": {"candidates": 0}}},
     # who votes for a joint

@@ -164,13 +164,15 @@ def _build(kind: type, tables: dict, origin: str, prefix: str):
 
 
 def _plain(value, hint: type, origin: str, where: str):
-    """A value of the declared type: whole numbers pass for floats, lists for tuples."""
+    """A value of the declared type: whole numbers pass for floats, lists for tuples, and a number for a list of one."""
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if hint in (int, float, bool, str):
         if type(value) is not hint:
             raise InputError(f"{origin}: '{where}' is {value!r}; it must be of type {hint.__name__}.")
         return value
+    if type(value) in (int, float):
+        value = [value]
     if not isinstance(value, list | tuple):
         raise InputError(f"{origin}: '{where}' is {value!r}; it must be a list.")
     return tuple(value)

@@ -42,6 +42,9 @@ class NetworkConfig:
             raise ValueError(f"joint set {self.joint_set!r}: choose one of {', '.join(JOINT_SETS)}")
         if self.crop_px < 32 or self.crop_px % 32:
             raise ValueError(f"crop_px {self.crop_px}: the encoder halves the image five times; take a multiple of 32")
+        joints = len(JOINT_SETS[self.joint_set])
+        if len(self.targets.radius) not in (1, joints):
+            raise ValueError(f"{len(self.targets.radius)} values of targets.radius: give one, or one for each of the {joints} joints")
         need = voting.half_diagonal(self.voting.cells) + self.voting.gate + self.voting.margin
         if self.voting.use_distance and self.voting.levels > 1 and self.targets.truncation <= need:
             raise ValueError(

@@ -54,7 +54,7 @@ class TargetConfig:
     Points drawn about the true surface give the pose away by where they are, which no query at test time does. candidates = 0 is the
     published way: the labelled points within `band` metres of the surface. neighbours: points that vote for a joint, those that appear
     nearest to it in the image, and in the published recipe those that are (0 is all).
-    radius: metres within which a published vote is defined.
+    radius: metres within which a published vote is defined: one for all joints, or one for each, in the order of the joint set.
     """
 
     truncation: float = 0.12
@@ -64,15 +64,17 @@ class TargetConfig:
     across: float = 0.165
     along: float = 0.4125
     neighbours: int = 32
-    radius: float = 0.4
+    radius: tuple[float, ...] = (0.4,)
     band: float = 0.15
 
     def __post_init__(self):
         if self.vote not in ("direct", "published"):
             raise ValueError(f"vote {self.vote!r}: choose direct or published")
-        for name in ("truncation", "across", "along", "radius", "band"):
+        for name in ("truncation", "across", "along", "band"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it is a length in metres above 0")
+        if not self.radius or not all(radius > 0 for radius in self.radius):
+            raise ValueError(f"radius is {self.radius}; give lengths in metres above 0, one for all joints or one for each")
         if self.neighbours < 0:
             raise ValueError(f"neighbours is {self.neighbours}; give a count, or 0 for all points")
         if self.candidates and not 1 <= self.voters <= self.candidates:
@@ -154,11 +156,12 @@ def published_votes(points: Tensor, joints: Tensor, valid: Tensor, config: Targe
     """
     offset = joints[:, None] - points[:, :, None]
     length = offset.norm(dim=-1)
-    votes = (length < config.radius) & valid[..., None]
+    radius = torch.tensor(config.radius, device=points.device)
+    votes = (length < radius) & valid[..., None]
     if config.neighbours:
         k = min(config.neighbours, points.shape[1])
         far = torch.where(votes, length, torch.inf)
         votes &= far <= far.topk(k, dim=1, largest=False).values[:, -1:]
-    weight = torch.where(votes, 1 - length / config.radius, 0.0)
+    weight = torch.where(votes, 1 - length / radius, 0.0)
     direction = torch.where(votes[..., None], offset / length.clamp(min=1e-6)[..., None], 0.0)
     return weight, direction, votes

@@ -75,7 +75,8 @@ def vote_positions(q: Tensor, raw: Tensor, depth: Tensor, config: TargetConfig) 
     if config.vote == "direct":
         return q[:, :, None] + raw[..., :3], raw[..., 3]
     weight = raw[..., 3].clamp(0, 1)
-    X = to_canonical(q, depth)[:, :, None] + (1 - weight)[..., None] * config.radius * raw[..., :3]
+    length = (1 - weight) * torch.tensor(config.radius, device=q.device)
+    X = to_canonical(q, depth)[:, :, None] + length[..., None] * raw[..., :3]
     return to_crop(X, depth), weight
 
 

@@ -31,7 +31,7 @@ def test_true_predictions_beat_perturbed_ones(config):
     else:
         offset = joints[:, None] - points[:, :, None]
         length = offset.norm(dim=-1, keepdim=True)
-        raw = torch.cat([offset / length, (1 - length / config.radius).clamp(min=0)], -1)
+        raw = torch.cat([offset / length, (1 - length / torch.tensor(config.radius)[:, None]).clamp(min=0)], -1)
         measure = lambda r: losses.published_vote_loss(targets.points, r, targets, config, 0.1)  # noqa: E731
     assert measure(raw) < 1e-5
     assert measure(raw + 0.05 * torch.randn_like(raw)) > measure(raw) + 1e-3

@@ -18,6 +18,7 @@ from model.targets import (
     to_crop,
     truncate,
 )
+from model.voting import vote_positions
 from pipeline.skeletons import FIELD_JOINTS
 from tests.model.field_scenes import body_distance, make_batch
 
@@ -85,14 +86,22 @@ def test_view_known_in_2d_only_has_no_scale_and_no_depth():
     assert all(torch.isfinite(getattr(targets, name)).all() for name in ("points", "distance", "joints", "scale"))
 
 
-def test_published_votes_are_zero_outside_the_radius_and_point_at_the_joint_inside():
+RADII = tuple(0.2 + 0.02 * joint for joint in range(17))
+
+
+@pytest.mark.parametrize("radius", [(0.3,), RADII])
+def test_published_votes_are_zero_outside_the_radius_and_point_at_the_joint_inside(radius):
     targets = make_targets(make_batch(2, 400), 64)
-    config = TargetConfig(vote="published", candidates=0, neighbours=0, radius=0.3)
+    config = TargetConfig(vote="published", candidates=0, neighbours=0, radius=radius)
     points, joints = to_canonical(targets.points, targets.depth), to_canonical(targets.joints, targets.depth)
     weight, direction, votes = published_votes(points, joints, targets.point_valid, config)
-    back = points[:, :, None] + (1 - weight)[..., None] * 0.3 * direction
+    back, said = vote_positions(targets.points, torch.cat([direction, weight[..., None]], -1), targets.depth, config)
+    length, reach = (joints[:, None] - points[:, :, None]).norm(dim=-1), torch.tensor(radius)
     assert 0.02 < votes.float().mean() < 0.5
-    torch.testing.assert_close(back[votes], joints[:, None].expand_as(back)[votes], atol=1e-5, rtol=1e-5)
+    assert torch.equal(votes, (length < reach) & targets.point_valid[..., None])
+    torch.testing.assert_close(weight, said)
+    torch.testing.assert_close(weight[votes], (1 - length / reach)[votes])
+    torch.testing.assert_close(back[votes], targets.joints[:, None].expand_as(back)[votes], atol=1e-5, rtol=1e-5)
     assert (weight[~votes] == 0).all()
     assert (direction[~votes] == 0).all()
 
@@ -112,7 +121,7 @@ def test_reference_depth_is_where_the_crop_spans_the_volume():
     assert depth.item() == pytest.approx(500 * CANONICAL_SIDE / 128)
 
 
-@pytest.mark.parametrize("wrong", [{"vote": "both"}, {"radius": 0.0}, {"truncation": -1.0}, {"neighbours": -1}, {"voters": 5000}])
+@pytest.mark.parametrize("wrong", [{"vote": "both"}, {"radius": (0.4, 0.0)}, {"truncation": -1.0}, {"neighbours": -1}, {"voters": 5000}])
 def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         TargetConfig(**wrong)

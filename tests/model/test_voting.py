@@ -99,7 +99,7 @@ DEPTH = torch.tensor([4.0])
 
 
 def test_joint_without_voters_falls_back_and_says_so():
-    config = TargetConfig(vote="published", candidates=0, neighbours=0, radius=0.3)
+    config = TargetConfig(vote="published", candidates=0, neighbours=0, radius=(0.3,))
     q = torch.rand(1, 50, 3) * 0.1
     raw = torch.zeros(1, 50, 17, 4)
     raw[:, :, 1:, 3] = 0.5
