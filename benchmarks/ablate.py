@@ -17,12 +17,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.compare import make_shards, trained
 from model import voting
 from model.augment import NO_AUGMENTATION
-from model.config import load_config
+from model.config import load_config, with_steps
 from model.dataset import Batch, DrawConfig, ViewDataset, Views, evaluation_batches, need_views, read_views
 from model.evaluate import facing_flips, spread
 from model.metrics import mpjpe, pa_mpjpe
@@ -108,15 +109,26 @@ class Seen:
         root = self.network.joint_set.root_index
         return (X - X[:, root : root + 1]) / scale[:, None, None]
 
-    def at_points(self, q: Tensor, selected: Tensor, true: Tensor | None = None) -> Tensor:
-        """Joints voted by given points; with the true joints, the tenth of the votes nearest to each counts and no other."""
+    def predicted_points(self) -> voting.Near:
+        """The points that vote in prediction."""
+        return voting.points_that_vote(
+            lambda q: self.head.distance(self.prepared, q), self.depth, self.config.targets, self.config.voting
+        )
+
+    def at_points(self, q: Tensor, selected: Tensor, true: Tensor | None = None, swap: str = "") -> Tensor:
+        """Joints voted by given points. With the true joints one part of each vote is true: its "direction" or "length" (both from
+        the point, crop coordinates), or its "weight": the tenth of the votes nearest to each joint counts and no other.
+        """
         positions, score = voting.vote_positions(q, self.head(self.prepared, q).votes, self.depth, self.config.targets)
-        settings = self.config.voting
+        settings, here = self.config.voting, q[:, :, None]
         selected = voting.of_each_joint(q, self.seen, selected, settings.neighbours)
-        if true is not None:
-            score = -(positions - true[:, None]).norm(dim=-1)
-            kept = voting.best_of(score, selected, 0.1)
+        if swap == "weight":
+            kept = voting.best_of(-(positions - true[:, None]).norm(dim=-1), selected, 0.1)
             return (positions * kept[..., None]).sum(1) / kept.sum(1)[..., None]
+        if swap:
+            said, right = positions - here, true[:, None] - here
+            along, far = (right, said) if swap == "direction" else (said, right)
+            positions = here + F.normalize(along, dim=-1) * far.norm(dim=-1, keepdim=True)
         return voting.combine(positions, score, selected, self.config.targets, settings)[0]
 
 
@@ -129,6 +141,7 @@ def oracles(trial: Trial) -> dict[str, dict]:
         deep[..., 2], flat[..., :2] = targets.joints[..., 2], targets.joints[..., :2]
         near = targets.point_valid & (targets.distance.abs() < 0.02)
         near = near | ~near.any(1, keepdim=True)
+        found, true = look.predicted_points(), targets.joints
         for name, joints, scale in (
             ("predicted", q, look.scale),
             ("before any vote", look.seen, look.scale),
@@ -136,8 +149,10 @@ def oracles(trial: Trial) -> dict[str, dict]:
             ("true scale", q, targets.scale),
             ("true depth", deep, look.scale),
             ("true image position", flat, look.scale),
+            *((f"true {swap} of each vote", look.at_points(found.q, found.real, true, swap), look.scale)
+              for swap in ("weight", "direction", "length")),
             ("votes of the true surface", look.at_points(targets.points, near), look.scale),
-            ("best tenth of those votes", look.at_points(targets.points, near, targets.joints), look.scale),
+            ("best tenth of those votes", look.at_points(targets.points, near, true, "weight"), look.scale),
         ):
             swapped.setdefault(name, []).append(look.relative(joints, scale))
     return {name: trial.report(joints) for name, joints in swapped.items()}
@@ -160,14 +175,15 @@ def settings_table(trial: Trial) -> dict[str, dict]:
 
 def coarse_to_fine(trial: Trial, views: int) -> dict:
     """The 16 mm grid asked whole and asked coarse to fine, by the same gate: points asked and how far the joints differ."""
-    some = Trial(trial.network, [trial.batches[0].rows(slice(k, k + 1)) for k in range(views)])
+    singles = [batch.rows(slice(k, k + 1)) for batch in trial.batches for k in range(len(batch))]
+    some = Trial(trial.network, [singles[k] for k in spread(len(singles), views)])
     whole, fine = VotingConfig(cells=136, levels=1, most=10_000), VotingConfig(cells=34, levels=3, most=10_000)
     asked, apart = [], []
     for _, look in some.looks():
         a, b = look.vote(whole), look.vote(fine)
         asked.append(float(b.queries) / float(a.queries))
         apart.append(float((a.joints - b.joints).norm(dim=-1).mean()) * HALF * 1000)
-    return {"views": views, "share_of_points_asked": float(np.mean(asked)), "apart_mm": float(np.mean(apart))}
+    return {"views": len(some.batches), "share_of_points_asked": float(np.mean(asked)), "apart_mm": float(np.mean(apart))}
 
 
 def controls(trial: Trial, views: Views, body: BodyModel) -> dict[str, dict]:
@@ -225,7 +241,7 @@ def main() -> None:
     if asked.quick:
         out = Path("runs/ablate-quick")
         asked.shards, asked.run, asked.views, asked.full = make_shards(out, 60), out / "run", 8, 1
-        trained(asked.run, asked.shards, load_config("small"), 0.1)
+        trained(asked.run, asked.shards, with_steps(load_config("small"), 40))
     if not asked.run or not asked.shards:
         parser.error("name a run and the shards to look at, or --quick")
     network, config, _ = load_run(asked.run)

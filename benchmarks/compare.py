@@ -7,11 +7,12 @@ All models are timed first, in turns, which makes the minutes a number of steps 
 learning rates (--rates) are tried for a part of the steps, and the configured one stays unless another is clearly better on
 validation; then it is trained for all of them with every seed and evaluated on the test split, only the box known.
 Finished rows are kept: the same command goes on, and --models adds some. Writes table.json (a row per model and seed),
-summary.json and comparison.png. Without --shards the synthetic capture is made first.
+predictions/, summary.json and comparison.png. Without --shards the synthetic capture is made first.
 """
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -25,8 +26,9 @@ from model.dataset import need_views, read_views
 from model.evaluate import evaluate_run, write_json
 from model.figures import comparison_plot
 from model.nvf import MODELS, build_network
-from model.runs import LAST, training_statistics
+from model.runs import BEST, LAST, training_statistics
 from model.train import Job, Ranks, choose_device, time_steps, train
+from pipeline.errors import InputError
 from pipeline.memory import keep_freed_memory
 
 # These get every seed; the others one.
@@ -59,6 +61,15 @@ def step_seconds(shards: Path, config: Config) -> float:
     return time_steps(Job(config, views, [1.0], None, shards, device, Ranks()), network)
 
 
+def refuse_other_settings(out: Path, settings: dict) -> None:
+    """A folder holds one comparison. Raises InputError when it was begun with other settings."""
+    path = out / "settings.json"
+    if not path.exists():
+        write_json(path, settings)
+    elif (before := json.loads(path.read_text())) != settings:
+        raise InputError(f"{out} was begun with {before}, not {settings}. Ask for the same, or name another folder.")
+
+
 def time_models(path: Path, shards: Path, config_name: str, rounds: int) -> dict[str, float]:
     """Seconds of a step of every model that learns: the median of the rounds. Timed once; `path` keeps it."""
     if not path.exists():
@@ -73,7 +84,7 @@ def time_models(path: Path, shards: Path, config_name: str, rounds: int) -> dict
 def trained(folder: Path, shards: Path, config: Config) -> dict:
     """The record of a run, trained, gone on with, or found finished."""
     record = folder / "last.json"
-    if record.exists():
+    if record.exists() and (folder / BEST).exists():
         said = json.loads(record.read_text())
         if said["config"]["network"]["model"] == "mean_pose" or said["step"] == said["config"]["train"]["steps"]:
             return said
@@ -93,6 +104,8 @@ def choose_rate(out: Path, shards: Path, config: Config, factors: list[float]) -
         rate = configured * factor
         folder = out / "trials" / f"{config.network.model}-{rate:.1e}"
         record = trained(folder, shards, with_train(short, learning_rate=rate))
+        if record["best"] is None:
+            raise InputError(f"{shards} has no validation split to choose a learning rate by. Give one alone, e.g. --rates 1.")
         tried.append(
             {"learning_rate": rate, "steps": record["step"], "validation_mpjpe_mm": record["best"]["mpjpe_mm"]}
         )
@@ -104,8 +117,11 @@ def row_of(out: Path, shards: Path, config: Config, seed: int, timing: dict, tri
     """Train and evaluate one model with one seed."""
     folder = out / f"{config.network.model}-seed{seed}"
     record = trained(folder, shards, with_train(config, seed=seed))
-    source = folder / "evaluation.json"
-    report = json.loads(source.read_text()) if source.exists() else evaluate_run(folder, shards)
+    report = evaluate_run(folder, shards)
+    # a copy: evaluating the run in another way would overwrite it
+    predictions = out / "predictions" / f"{folder.name}.npz"
+    predictions.parent.mkdir(exist_ok=True)
+    shutil.copyfile(folder / "predictions.npz", predictions)
     keys = (
         "mpjpe_mm",
         "pa_mpjpe_mm",
@@ -132,6 +148,7 @@ def row_of(out: Path, shards: Path, config: Config, seed: int, timing: dict, tri
         "tried": tried,
         "commit": record["commit"],
         "run": str(folder),
+        "predictions": str(predictions),
     }
 
 
@@ -139,7 +156,7 @@ def view_errors(rows: list[dict]) -> tuple[np.ndarray, np.ndarray]:
     """(views,) m mean over the seeds of a model, and the group (subject and action) of each view."""
     errors = []
     for row in rows:
-        with np.load(Path(row["run"]) / "predictions.npz") as saved:
+        with np.load(row["predictions"]) as saved:
             errors.append(saved["mpjpe"])
             groups = np.char.add(np.char.add(saved["subject"], "/"), saved["action"])
     return np.mean(errors, 0), groups
@@ -158,7 +175,7 @@ def paired_bootstrap(rows: list[dict], others: list[dict]) -> dict:
 
 
 def summarise(table: list[dict]) -> dict:
-    """Per model the mean and spread over seeds; and the field against the best of the others."""
+    """Per model the mean and spread over seeds; and the field against the best of the others, whatever it is but the mean pose."""
     models = {}
     for name in dict.fromkeys(row["model"] for row in table):
         rows = [row for row in table if row["model"] == name]
@@ -175,13 +192,16 @@ def summarise(table: list[dict]) -> dict:
             "parameters": rows[0]["parameters"],
         }
     ours = [row for row in table if row["model"] == "nvf"]
-    baselines = [name for name in models if name not in ("nvf", "nosdf", "nvf-published", "mean_pose")]
+    baselines = [name for name in models if name not in ("nvf", "mean_pose")]
     if not ours or not baselines:
         return {"models": models}
     best = min(baselines, key=lambda name: models[name]["mpjpe_mm"])
     return {
         "models": models,
         "best_baseline": best,
+        "best_pa": min(models, key=lambda name: models[name]["pa_mpjpe_mm"]),
+        "gap_mm": round(models[best]["mpjpe_mm"] - models["nvf"]["mpjpe_mm"], 2),
+        "largest_spread_mm": max(row["spread_mm"] for row in models.values()),
         "nvf_against_it": paired_bootstrap(ours, [row for row in table if row["model"] == best]),
     }
 
@@ -225,6 +245,7 @@ def compare(
     out: Path, shards: Path, models: list[str], seeds: int, minutes: float, config_name: str, factors: list[float], rounds: int
 ) -> list[dict]:
     """Every row that is asked for and not there yet; the table is written after each."""
+    refuse_other_settings(out, {"config": config_name, "minutes": minutes, "shards": str(shards.resolve())})
     path = out / "table.json"
     table = json.loads(path.read_text()) if path.exists() else []
     for model in models:

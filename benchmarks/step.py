@@ -14,11 +14,13 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.compare import make_shards
 from model.config import load_config
 from model.dataset import StepSampler, ViewDataset, need_views, read_views
 from model.nvf import build_network
-from model.optimise import make_optimizers
-from model.runs import training_statistics
+from model.optimise import fast_bf16
+from model.runs import Run, start_run, training_statistics
+from pipeline.memory import keep_freed_memory
 
 DEMO = Path("runs/demo/shards")
 
@@ -38,18 +40,20 @@ class Clock:
         total[1] += 1000 * (time.process_time() - cpu)
 
 
-def one_step(clock, dataset, keys, network, optimizers, bf16: bool) -> None:
+def one_step(clock: Clock, dataset: ViewDataset, keys: list, run: Run, bf16: bool) -> None:
     with clock.part("load"):
         batch = dataset.__getitems__(keys).to("cpu")
     with clock.part("losses"), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-        total = network.losses(batch, torch.Generator().manual_seed(0))["total"]
+        total = run.network.losses(batch, torch.Generator().manual_seed(0))["total"]
     with clock.part("backward"):
-        network.zero_grad()
+        run.network.zero_grad(set_to_none=True)
         total.backward()
     with clock.part("optimiser"):
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        for optimizer in optimizers:
+        torch.nn.utils.clip_grad_norm_(run.network.parameters(), 1.0, foreach=True)
+        for optimizer in run.optimizers:
             optimizer.step()
+        run.step += 1
+        run.average.update(run.step)
 
 
 def main() -> None:
@@ -60,31 +64,30 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--float32", action="store_true")
-    parser.add_argument("--quick", action="store_true", help="3 steps")
+    parser.add_argument("--quick", action="store_true", help="3 steps on a small capture, to see that it runs")
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
     if asked.quick:
-        asked.steps = 3
-        if not asked.shards.exists():
-            print(f"{asked.shards} is not there yet: `make demo` writes it. Nothing to measure.")
-            return
+        asked.steps, asked.shards = 3, make_shards(Path("runs/step-quick"), 60)
+    keep_freed_memory()
     torch.set_num_threads(asked.threads)
     config = load_config(asked.config, asked.model)
     views = need_views(read_views([asked.shards]), "train", [asked.shards])
     network = build_network(config.network, training_statistics(views, config))
-    optimizers = make_optimizers(network, config.train)
+    run = start_run(network, config)
+    bf16 = config.train.bf16 and not asked.float32 and fast_bf16(torch.device("cpu"))
     dataset = ViewDataset(views, config.network.crop_px, config.draw, config.augment)
     keys = list(StepSampler(views, [1.0], config.train.batch_size, range(asked.steps + 3), 0))
     for k in keys[:3]:
-        one_step(Clock(), dataset, k, network, optimizers, not asked.float32)
+        one_step(Clock(), dataset, k, run, bf16)
     clock = Clock()
     for k in keys[3:]:
-        one_step(clock, dataset, k, network, optimizers, not asked.float32)
+        one_step(clock, dataset, k, run, bf16)
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
-        one_step(Clock(), dataset, keys[-1], network, optimizers, not asked.float32)
+        one_step(Clock(), dataset, keys[-1], run, bf16)
     print(profile.key_averages().table(sort_by="self_cpu_time_total", row_limit=15, max_name_column_width=40))
     rows = {name: {"wall_ms": wall / asked.steps, "cpu_ms": cpu / asked.steps} for name, (wall, cpu) in clock.parts.items()}
-    print(f"{asked.model}, {config.train.batch_size} views a step, {asked.threads} threads, "
+    print(f"{asked.model}, {config.train.batch_size} views a step, {asked.threads} threads, {'bf16' if bf16 else 'float32'}, "
           f"{sum(p.numel() for p in network.parameters()) / 1e6:.2f} M parameters")
     for name, row in rows.items():
         print(f"{name:>10}  {row['wall_ms']:7.1f} ms wall  {row['cpu_ms']:7.1f} ms cpu")

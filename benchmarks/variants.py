@@ -15,21 +15,25 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.compare import make_shards, trained
-from model.config import MODEL_SETTINGS, Config, config_from_dict, load_config, merge, with_train
+from model.config import MODEL_SETTINGS, Config, config_from_dict, load_config, merge, with_steps, with_train
 from model.evaluate import write_json
 from pipeline.memory import keep_freed_memory
 
 # What a vote is in the hand recipe, and which points cast it.
 PUBLISHED = {name: MODEL_SETTINGS["nvf-published"]["network"][name] for name in ("targets", "voting")}
+ALONE = merge(PUBLISHED, {"losses": {"joint": 0.0}})
 # Name -> tables on top of the configuration; "model" there takes another head.
 VARIANTS: dict[str, dict] = {
     "as configured": {},
     # what a vote is, and what trains it
     "no loss on decoded joints": {"network": {"losses": {"joint": 0.0}}},
     "published votes, loss on decoded joints": {"network": PUBLISHED},
-    "published votes": {"network": merge(PUBLISHED, {"losses": {"joint": 0.0}})},
-    "published votes, R 0.2 m": {"network": merge(PUBLISHED, {"targets": {"radius": [0.2]}})},
-    "published votes, K 16": {"network": merge(PUBLISHED, {"targets": {"neighbours": 16}})},
+    "published votes": {"network": ALONE},
+    "published votes, R 0.2 m": {"network": merge(ALONE, {"targets": {"radius": [0.2]}})},
+    "published votes, K 16": {"network": merge(ALONE, {"targets": {"neighbours": 16}})},
+    "published votes, band 0.05 m": {"network": merge(ALONE, {"targets": {"band": 0.05}})},
+    "published votes, loss on decoded joints, R 0.2 m": {"network": merge(PUBLISHED, {"targets": {"radius": [0.2]}})},
+    "published votes, loss on decoded joints, K 16": {"network": merge(PUBLISHED, {"targets": {"neighbours": 16}})},
     "votes trained at labelled points": {"network": {"targets": {"candidates": 0}}},
     # who votes for a joint
     "every point votes for every joint": {"network": {"targets": {"neighbours": 0}, "voting": {"neighbours": 0}}},
@@ -48,6 +52,7 @@ VARIANTS: dict[str, dict] = {
     # how many points
     "64 points, 128 asked, 32 vote": {"draw": {"points": 64}, "network": {"targets": {"candidates": 128, "voters": 32}}},
     "1,024 points, 1,024 asked, 256 vote": {"draw": {"points": 1024}, "network": {"targets": {"candidates": 1024, "voters": 256}}},
+    "no moving average": {"train": {"average": 0.0}},
     # what else trains the encoder, and which encoder
     "no heatmaps": {"network": {"losses": {"heatmap": 0.0}}},
     "hourglass, 1 stack": {"network": {"encoder": {"kind": "hourglass", "channels": 64, "stacks": 1}}},
@@ -58,7 +63,7 @@ VARIANTS: dict[str, dict] = {
 def variant(config_name: str, changes: dict, steps: int) -> Config:
     """The configuration with one change, looked at once, at its end."""
     config = config_from_dict(merge(load_config(config_name).to_dict(), changes), "variant")
-    return with_train(config, steps=steps, evaluations=1, evaluate_views=480)
+    return with_steps(with_train(config, evaluations=1, evaluate_views=480), steps)
 
 
 def run_variant(folder: Path, shards: Path, config_name: str, changes: dict, steps: int) -> dict:
@@ -69,6 +74,8 @@ def run_variant(folder: Path, shards: Path, config_name: str, changes: dict, ste
         "mpjpe_mm": best["mpjpe_mm"],
         "pa_mpjpe_mm": best["pa_mpjpe_mm"],
         "mpjpe_gt_scale_mm": best["mpjpe_gt_scale_mm"],
+        "wrists_mm": (best["joints_mm"]["left_wrist"] + best["joints_mm"]["right_wrist"]) / 2,
+        "ankles_mm": (best["joints_mm"]["left_ankle"] + best["joints_mm"]["right_ankle"]) / 2,
         "distal_ratio": best.get("distal_ratio"),
         "facing_flips": best.get("facing_flips"),
         "mean_pose_mpjpe_mm": best["mean_pose_mpjpe_mm"],
@@ -80,7 +87,7 @@ def run_variant(folder: Path, shards: Path, config_name: str, changes: dict, ste
 
 
 def print_table(rows: dict[str, dict]) -> None:
-    names = ("MPJPE mm", "PA mm", "true scale", "distal ratio", "flips %", "steps", "ms a step")
+    names = ("MPJPE mm", "PA mm", "true scale", "wrists", "ankles", "distal ratio", "flips %", "steps", "ms a step")
     table = Table("", *names)
     for name, row in rows.items():
         table.add_row(
@@ -88,6 +95,8 @@ def print_table(rows: dict[str, dict]) -> None:
             f"{row['mpjpe_mm']:.1f}",
             f"{row['pa_mpjpe_mm']:.1f}",
             f"{row['mpjpe_gt_scale_mm']:.1f}",
+            f"{row['wrists_mm']:.0f}",
+            f"{row['ankles_mm']:.0f}",
             f"{row['distal_ratio']:.2f}",
             f"{100 * row['facing_flips']:.1f}",
             str(row["steps"]),

@@ -52,7 +52,8 @@ def describe(report: dict) -> str:
         lines += ["", f"facing flips {100 * report['facing_flips']:.1f} %, distal ratio {report['distal_ratio']}"]
     if "fallback" in report:
         lines.append(
-            f"{report['queries']:.0f} points asked a view; joints without voters {100 * report['fallback']['share']:.2f} %"
+            f"{report['queries']:.0f} points asked a view; "
+            f"joints without voters within the gate {100 * report['fallback']['share']:.2f} %"
         )
     return "\n".join(lines + quoted_lines(report))
 

@@ -127,7 +127,9 @@ def restore_optimizers(
         # the key is what follows the last dot; a parameter's own name has dots too
         state = {n.rpartition(".")[2]: t for n, t in tensors.items() if n.rpartition(".")[0] == name}
         if state:
+            # a fused optimiser counts its steps where the weights are, any other on the processor
+            at_home = set() if owner[parameter].defaults.get("fused") else {"step"}
             owner[parameter].state[parameter] = {
-                key: value.clone() if key == "step" else value.to(parameter.device, copy=True)
+                key: value.clone() if key in at_home else value.to(parameter.device, copy=True)
                 for key, value in state.items()
             }

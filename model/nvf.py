@@ -146,7 +146,8 @@ class PoseNetwork(nn.Module):
         maps = [conv(pyramid[0]) for conv, pyramid in zip(self.heatmaps, features.pyramids, strict=True)]
         p = maps[-1].float().flatten(2).softmax(-1).view(maps[-1].shape)
         seen = self.start(torch.stack([axis_mean(p, 3)[0], axis_mean(p, 2)[0]], -1))
-        told = torch.cat([features.context, seen.flatten(1).to(features.context), depth.to(features.context).log()[:, None] - 1.5], -1)
+        told = torch.cat([seen.flatten(1), depth.log()[:, None] - 1.5], -1).to(features.context)
+        told = torch.cat([features.context, told], -1)
         return Look(features, maps, seen, self.whole(told))
 
     def start(self, xy: Tensor) -> Tensor:

@@ -184,11 +184,13 @@ def take_step(run: Run, compute: nn.Module, batch: Batch, job: Job) -> dict[str,
     limit = settings.clip_norm or math.inf
     norm = torch.nn.utils.clip_grad_norm_(parameters, limit, foreach=True)
     # one wait for the device a step, so that weights are never spoilt
-    if not torch.isfinite(parts["total"].detach() + norm).item():
+    total, size = torch.stack([parts["total"].detach().float(), norm.float()]).tolist()
+    if not math.isfinite(total + size):
         raise InputError(name_culprit(run, batch, job))
-    set_learning_rate(run.optimizers, learning_rate(settings, run.step))
-    for optimizer in run.optimizers:
-        optimizer.step()
+    if size > 0:  # where nothing is labelled, neither old momentum nor decay moves the weights
+        set_learning_rate(run.optimizers, learning_rate(settings, run.step))
+        for optimizer in run.optimizers:
+            optimizer.step()
     run.step += 1
     run.average.update(run.step)
     return {name: value.detach() for name, value in parts.items()} | {"gradient": norm}
@@ -231,6 +233,7 @@ def evaluate_now(run: Run, job: Job, log: Logbook) -> None:
     index = usable[spread(len(usable), settings.evaluate_views)]
     predicted = predict_views(network, validation, index, job.device, bf16=settings.bf16)
     found = score(predicted, validation, network.mean_pose.cpu().numpy())
+    errors = {name: row["mpjpe_mm"] for name, row in found["per_joint"].items()}
     best = run.record["best"] is None or found["mpjpe_mm"] < run.record["best"]["mpjpe_mm"]
     values = {
         name: found[name] for name in ("mpjpe_mm", "pa_mpjpe_mm", "n_views", "facing_flips", "distal_ratio", "seconds")
@@ -238,9 +241,8 @@ def evaluate_now(run: Run, job: Job, log: Logbook) -> None:
     values = {name: value for name, value in values.items() if value is not None}
     values |= {"mpjpe_gt_scale_mm": found["scale"]["gt"]["mpjpe_mm"], "ground_truth": validation.truth}
     if best:
-        run.record["best"] = {"step": run.step, **values, "mean_pose_mpjpe_mm": found["mean_pose"]["mpjpe_mm"]}
+        run.record["best"] = {"step": run.step, **values, "mean_pose_mpjpe_mm": found["mean_pose"]["mpjpe_mm"], "joints_mm": errors}
         save(run, job.folder / BEST, weights_only=True)
-    errors = {name: row["mpjpe_mm"] for name, row in found["per_joint"].items()}
     log.validation(run.step, values, best, errors, found.get("voters", {}))
     picture = figures.prediction_grid(
         predicted, validation, job.config.network.crop_px, spread(len(index), PICTURES), side=160
@@ -305,8 +307,10 @@ def join_ranks(device: torch.device) -> tuple[Ranks, torch.device]:
     """Meet the other processes that torchrun started, if any; each takes its own GPU."""
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
         return Ranks(), device
+    if device.index is not None:
+        raise InputError(f"--device {device}: torchrun gives each process a device of its own. Leave it out, or name the kind alone.")
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    if device.type == "cuda" and device.index is None:
+    if device.type == "cuda":
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
     return Ranks(dist.get_rank(), dist.get_world_size()), device

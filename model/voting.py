@@ -56,7 +56,8 @@ class VotingConfig:
 
 class Votes(NamedTuple):
     """joints: (B, J, 3) crop coordinates. spread: (B, J) m, weighted deviation of the votes. voters: (B, J) points that
-    voted with weight. fallback: (B, J) bool, no point had weight for the joint. queries: (B,) points asked.
+    voted with weight. fallback: (B, J) bool, none of the joint's voters lies within the gate, or (published votes) none has weight
+    for it. queries: (B,) points asked.
     """
 
     joints: Tensor
@@ -171,12 +172,22 @@ def in_slices(ask: Ask, q: Tensor) -> Tensor:
     return torch.cat([ask(part) for part in q.split(max(1, POINTS_AT_ONCE // len(q)), dim=1)], 1)
 
 
-def refine_grid(distance_at: Ask, batch: int, config: VotingConfig,
-                device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+class Near(NamedTuple):
+    """Points that may vote. q: (B, M, 3) crop coordinates. real: (B, M) bool, false for padding. gated: (B, M) bool, within the gate,
+    not only among the nearest. queries: (B,) points asked.
+    """
+
+    q: Tensor
+    real: Tensor
+    gated: Tensor
+    queries: Tensor
+
+
+def refine_grid(distance_at: Ask, batch: int, config: VotingConfig, device: torch.device) -> Near:
     """Coarse to fine: the points that vote. distance_at: (B, N, 3) -> (B, N) predicted distance, metres.
 
-    Returns points (B, M, 3), which are real (B, M), and queries asked (B,). A cell is dropped only when its |distance| is above
-    its half diagonal plus the gate and the margin: no point of it could pass the gate; but `nearest` to `most` stay.
+    A cell is dropped only when its |distance| is above its half diagonal plus the gate and the margin: no point of it could pass
+    the gate; but `nearest` to `most` stay.
     """
     q = cell_centres(config.cells, device).expand(batch, -1, -1)
     valid = torch.ones(q.shape[:2], dtype=torch.bool, device=device)
@@ -185,13 +196,23 @@ def refine_grid(distance_at: Ask, batch: int, config: VotingConfig,
         last = level == config.levels - 1
         cells = config.cells * 2**level
         reach = config.gate if last else half_diagonal(cells) + config.gate + config.margin
-        index, valid = nearest_points(distance_at(q), valid, reach, config.nearest, config.most)
-        q = rows(q, index)
+        distance = distance_at(q)
+        index, valid = nearest_points(distance, valid, reach, config.nearest, config.most)
+        q, distance = rows(q, index), rows(distance, index)
         if not last:
             q = (q[:, :, None] + cell_centres(2, device) / cells).flatten(1, 2)
             valid = valid[..., None].expand(-1, -1, 8).flatten(1)
             queries = queries + valid.sum(1)
-    return q, valid, queries
+    return Near(q, valid, valid & (distance.abs() <= config.gate), queries)
+
+
+def points_that_vote(distance: Ask, depth: Tensor, targets: TargetConfig, config: VotingConfig) -> Near:
+    """The points near the surface, or every point of the coarse grid. distance: (B, N, 3) -> (B, N) in truncations. depth: (B,)."""
+    if config.use_distance:
+        return refine_grid(lambda p: in_slices(distance, p) * targets.truncation, len(depth), config, depth.device)
+    q = cell_centres(config.cells, depth.device).expand(len(depth), -1, -1)
+    everywhere = torch.ones(q.shape[:2], dtype=torch.bool, device=depth.device)
+    return Near(q, everywhere, everywhere, everywhere.sum(1))
 
 
 def vote(distance: Ask, votes: Ask, seen: Tensor, depth: Tensor, targets: TargetConfig, config: VotingConfig) -> Votes:
@@ -200,17 +221,10 @@ def vote(distance: Ask, votes: Ask, seen: Tensor, depth: Tensor, targets: Target
     distance: (B, N, 3) crop coordinates -> (B, N) in truncations. votes: (B, N, 3) -> (B, N, J, 4). seen: (B, J, 3) crop coordinates,
     where the image shows the joints. depth: (B,) D0.
     """
-    device = depth.device
-    if config.use_distance:
-        q, near, queries = refine_grid(
-            lambda p: in_slices(distance, p) * targets.truncation, len(depth), config, device
-        )
-    else:
-        q = cell_centres(config.cells, device).expand(len(depth), -1, -1)
-        near = torch.ones(q.shape[:2], dtype=torch.bool, device=device)
-        queries = near.sum(1)
-    selected = of_each_joint(q, seen, near, config.neighbours)
-    return decode(q, in_slices(votes, q), selected, depth, targets, config, queries)
+    near = points_that_vote(distance, depth, targets, config)
+    selected = of_each_joint(near.q, seen, near.real, config.neighbours)
+    found = decode(near.q, in_slices(votes, near.q), selected, depth, targets, config, near.queries)
+    return found._replace(fallback=found.fallback | ~(selected & near.gated[..., None]).any(1))
 
 
 def confidence(spread: Tensor) -> Tensor:

@@ -47,6 +47,18 @@ def test_an_optimiser_restored_from_a_file_goes_on_bit_equal(tmp_path, make):
         assert torch.equal(value, again.state_dict()[name]), name
 
 
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_fused_optimiser_counts_its_steps_where_the_weights_are(fused):
+    net = torch.nn.Linear(2, 2, device="meta")
+    optimizer = torch.optim.AdamW(net.parameters())
+    optimizer.defaults["fused"] = fused
+    moments = {f"weight.{key}": torch.ones(2, 2) for key in ("exp_avg", "exp_avg_sq")}
+    restore_optimizers(net, [optimizer], moments | {"weight.step": torch.tensor(3.0)})
+    state = optimizer.state[net.weight]
+    assert state["exp_avg"].device.type == "meta"
+    assert state["step"].device.type == ("meta" if fused else "cpu")
+
+
 def test_the_record_is_readable_beside_the_file_and_no_temporary_is_left(tmp_path):
     save_checkpoint(tmp_path / "best.safetensors", Checkpoint({"network.a": torch.ones(2)}, {"step": 7}))
     assert json.loads((tmp_path / "best.json").read_text())["step"] == 7

@@ -1,19 +1,23 @@
 """The comparison's arithmetic; the training in it is tested elsewhere."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from benchmarks import compare
 from model.config import load_config
+from pipeline.errors import InputError
+from tests.model.capsules import make_folder
 
 
 def rows(tmp_path, model, errors, seeds=1):
     found = []
     for seed in range(seeds):
-        run = tmp_path / f"{model}-{seed}"
-        run.mkdir()
+        predictions = tmp_path / f"{model}-{seed}.npz"
         np.savez(
-            run / "predictions.npz",
+            predictions,
             mpjpe=errors + 0.001 * seed,
             subject=np.repeat(["S9", "S11"], 20),
             action=np.tile(["A", "B"], 20),
@@ -29,7 +33,7 @@ def rows(tmp_path, model, errors, seeds=1):
                 "facing_flips": 0.0,
                 "steps": 10,
                 "parameters": 5,
-                "run": str(run),
+                "predictions": str(predictions),
             }
         )
     return found
@@ -113,3 +117,48 @@ def test_another_rate_must_be_clearly_better_on_validation(tmp_path, untrained, 
     (untried,) = compare.compare(tmp_path / "untried", tmp_path, ["nvf"], 1, 1.0, "small", [2.0], 1)
     assert untried["tried"] == [] and len(asked) == 3
     assert untried["learning_rate"] == 2 * load_config("small", "nvf").train.learning_rate
+
+
+TINY = """
+extends = "small"
+[network]
+crop_px = 64
+encoder = {channels = 8, context = 16}
+field = {hidden = [32, 32]}
+targets = {truncation = 0.3}
+voting = {cells = 8, most = 64, nearest = 16}
+[train]
+batch_size = 4
+workers = 0
+log_every = 2
+save_every = 4
+evaluate_views = 3
+[draw]
+points = 96
+"""
+
+
+def test_a_comparison_is_trained_evaluated_and_gone_on_with(tmp_path, monkeypatch):
+    shards, config = make_folder(tmp_path / "shards", 16, 4, 4), tmp_path / "tiny.toml"
+    config.write_text(TINY)
+    assert compare.step_seconds(shards, load_config(str(config), "nvf")) > 0
+    monkeypatch.setattr(compare, "step_seconds", lambda shards, config: 0.1)
+    ask = lambda models, minutes=0.0101: compare.compare(  # noqa: E731
+        tmp_path / "out", shards, models, 1, minutes, str(config), [1.0, 2.0], 1
+    )
+    (tmp_path / "out").mkdir()
+    table = ask(["nvf", "heatmap25d"])
+    for row in table:
+        assert row["steps"] == row["timing"]["steps"] == 6 and row["tried"][1]["steps"] == 1
+        assert row["mpjpe_mm"] > 0 and row["pa_mpjpe_mm"] > 0 and row["parameters"] > 0 and row["seconds"] > 0
+        assert row["root"] == "predicted" and row["n_views"] == 4
+    # what is done to a run later does not change the comparison
+    (Path(table[0]["run"]) / "predictions.npz").unlink()
+    monkeypatch.setattr(compare, "train", None)
+    assert ask(["nvf", "heatmap25d"]) == table == json.loads((tmp_path / "out" / "table.json").read_text())
+    summary = compare.summarise(table)
+    assert summary["best_baseline"] == "heatmap25d" and summary["gap_mm"] == pytest.approx(
+        table[1]["mpjpe_mm"] - table[0]["mpjpe_mm"], abs=0.01
+    )
+    with pytest.raises(InputError, match="was begun with .*0.0101.*, not .*0.02"):
+        ask(["nvf"], 0.02)

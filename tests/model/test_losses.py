@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from model import losses
+from model.losses import LossConfig
 from model.nvf import build_network
 from model.targets import TargetConfig, make_targets, nearest_bone, to_canonical
-from model.voting import vote_positions
+from model.voting import VotingConfig, vote_positions
 from pipeline.skeletons import FIELD_JOINTS
 from tests.model.field_scenes import make_batch, small_config, statistics
 
@@ -109,8 +110,10 @@ def test_batch_with_nothing_valid_gives_zero_and_no_gradient_that_is_not_a_numbe
     nothing = torch.zeros(2, dtype=torch.bool)
     batch = replace(batch, is_3d=nothing, mesh_valid=nothing, joints_valid=nothing[:, None].expand(-1, 17),
                     joints_2d_valid=nothing[:, None].expand(-1, 17), point_valid=nothing[:, None].expand(-1, 64))
-    network = build_network(small_config(model), statistics(make_batch(4, 10)))
+    without_mesh = {"voting": VotingConfig(use_distance=False), "losses": LossConfig(limb=0.0)} if model == "nosdf" else {}
+    network = build_network(small_config(model, **without_mesh), statistics(make_batch(4, 10)))
     parts = network.losses(batch, torch.Generator().manual_seed(0))
+    assert ("distance" in parts) == ("limb" in parts) == (model == "nvf")
     parts["total"].backward()
     assert all(value == 0 for value in parts.values())
     assert all(torch.equal(p.grad, torch.zeros_like(p)) for p in network.parameters() if p.grad is not None)

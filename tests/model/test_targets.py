@@ -121,7 +121,9 @@ def test_reference_depth_is_where_the_crop_spans_the_volume():
     assert depth.item() == pytest.approx(500 * CANONICAL_SIDE / 128)
 
 
-@pytest.mark.parametrize("wrong", [{"vote": "both"}, {"radius": (0.4, 0.0)}, {"truncation": -1.0}, {"neighbours": -1}, {"voters": 5000}])
+@pytest.mark.parametrize(
+    "wrong", [{"vote": "both"}, {"radius": (0.4, 0.0)}, {"truncation": -1.0}, {"neighbours": -1}, {"voters": 5000}]
+)
 def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         TargetConfig(**wrong)

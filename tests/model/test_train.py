@@ -10,14 +10,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from model import train as loop
 from model.checkpoint import load_checkpoint, save_checkpoint
 from model.dataset import ViewDataset, read_views
 from model.logbook import read_history
-from model.nvf import MODELS
+from model.nvf import MODELS, build_network
 from model.optimise import TrainConfig, learning_rate
-from model.runs import LAST, load_run, training_statistics
+from model.runs import LAST, load_run, start_run, training_statistics
 from model.train import train
 from pipeline import shard_format
 from pipeline.errors import InputError
@@ -47,6 +48,14 @@ def losses(folder):
     return [(row["step"], row["total"]) for row in read_history(folder) if row["kind"] == "train"]
 
 
+def started_run(shards, config):
+    """A run before its first step, its job, and the batches of it."""
+    views = read_views([shards])["train"].labelled(config.train.ground_truth)
+    network = build_network(config.network, training_statistics(views, config))
+    job = loop.Job(config, views, [1.0], None, shards, torch.device("cpu"), loop.Ranks())
+    return start_run(network, config), job, [batch.to("cpu") for batch in job.batches(range(config.train.steps))]
+
+
 def test_a_run_leaves_what_is_needed_to_go_on_and_to_predict(whole_run, shards):
     folder, record = whole_run
     assert [step for step, _ in losses(folder)] == [2, 4, 6, 8, 10, 12]
@@ -58,7 +67,39 @@ def test_a_run_leaves_what_is_needed_to_go_on_and_to_predict(whole_run, shards):
     assert config == tiny_config()
     mean = read_views([shards])["train"]["joints"].mean(0)
     np.testing.assert_allclose(network.mean_pose.numpy(), mean, atol=1e-6)
-    assert list((folder / "tensorboard").iterdir())
+    curves = EventAccumulator(str(folder / "tensorboard")).Reload().Tags()
+    assert {"train/total", "train/learning_rate", "train/data_wait", "train/step_seconds", "validation/mpjpe_mm",
+            "error_mm/left_wrist", "voters/left_wrist"} <= set(curves["scalars"])
+    assert curves["images"] == ["validation"]
+
+
+def test_gradients_are_clipped_and_the_average_follows_the_weights(shards):
+    run, job, batches = started_run(shards, tiny_config(steps=3, clip_norm=1e-3))
+    compute = loop.losses_module(run.network, False, job.ranks)
+    expected = [p.detach().clone() for p in run.network.parameters()]
+    for step, batch in enumerate(batches, 1):
+        parts = loop.take_step(run, compute, batch, job)
+        norm = torch.stack([p.grad.norm() for p in run.network.parameters() if p.grad is not None]).norm()
+        assert parts["gradient"] > 0.1 and norm == pytest.approx(1e-3, rel=1e-3)
+        keep = min(0.9, (1 + step) / (10 + step))
+        expected = [keep * a + (1 - keep) * p.detach() for a, p in zip(expected, run.network.parameters(), strict=True)]
+    for a, b in zip(expected, run.average.network.parameters(), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_bf16_is_used_where_it_is_fast_and_close_to_float32(shards, monkeypatch):
+    run, job, batches = started_run(shards, tiny_config(steps=1))
+    monkeypatch.setattr(loop, "fast_bf16", lambda device: True)
+    low = loop.compute_losses(loop.losses_module(run.network, False, job.ranks), batches[0], job, 0)["total"]
+    monkeypatch.setattr(loop, "fast_bf16", lambda device: False)
+    full = loop.compute_losses(loop.losses_module(run.network, False, job.ranks), batches[0], job, 0)["total"]
+    assert low != full and low.item() == pytest.approx(full.item(), rel=0.03)
+
+
+def test_torchrun_hands_out_the_devices(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match="--device cuda:0: torchrun gives each process a device of its own"):
+        loop.join_ranks(torch.device("cuda:0"))
 
 
 def test_a_killed_run_resumes_with_the_same_losses_to_the_bit(tmp_path, shards, whole_run):
@@ -112,6 +153,16 @@ def test_views_without_any_label_change_nothing(tmp_path):
     train(shards, tmp_path / "run", tiny_config(steps=8, batch_size=1, log_every=1, save_every=4), device="cpu")
     totals = [total for _, total in losses(tmp_path / "run")]
     assert sorted(total > 0 for total in totals) == [False] * 6 + [True] * 2 and min(totals) == 0
+
+    run, job, batches = started_run(shards, tiny_config(steps=8, batch_size=1))
+    labelled = [bool(batch.is_3d.any()) for batch in batches]
+    first = labelled.index(True)
+    loop.take_step(run, loop.losses_module(run.network, False, job.ranks), batches[first], job)
+    before = [p.detach().clone() for p in run.network.parameters()]
+    blank_batch = batches[labelled.index(False)]
+    loop.take_step(run, loop.losses_module(run.network, False, job.ranks), blank_batch, job)
+    assert run.step == 2
+    assert all(torch.equal(a, b) for a, b in zip(before, run.network.parameters(), strict=True))  # momentum and decay wait too
 
     nothing = write_folder(tmp_path / "nothing", views[1:])
     with pytest.raises(InputError, match="none of the 3 training views has a valid label"):

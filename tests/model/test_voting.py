@@ -62,10 +62,10 @@ def test_true_field_decodes_without_its_distance():
 def test_coarse_to_fine_keeps_every_point_of_the_full_grid_that_passes_the_gate():
     field = TrueField(make_batch(2, 10), TargetConfig(truncation=0.2))
     config = VotingConfig(cells=16, levels=2, nearest=1, most=20_000)
-    kept, real, queries = voting.refine_grid(lambda q: field.distance(q) * 0.2, 2, config, torch.device("cpu"))
+    kept, real, gated, queries = voting.refine_grid(lambda q: field.distance(q) * 0.2, 2, config, torch.device("cpu"))
     full = voting.cell_centres(32).expand(2, -1, -1)
     near = field.distance(full).abs() * 0.2 <= config.gate
-    assert real.sum(1).tolist() == near.sum(1).tolist()
+    assert real.sum(1).tolist() == near.sum(1).tolist() and torch.equal(gated, real)
     assert (queries < 32**3 / 2).all()  # with 138 cells a side the part is smaller still: surface over volume
     for view in range(2):
         cells = [((q + 1) * 16).floor().int().tolist() for q in (kept[view, real[view]], full[view, near[view]])]
@@ -108,6 +108,14 @@ def test_joint_without_voters_falls_back_and_says_so():
     assert torch.isfinite(found.joints).all()
     assert found.voters[0, 0] == 0
     assert found.voters[0, 1] == pytest.approx(50)
+
+
+def test_a_surface_beyond_the_gate_is_voted_all_the_same_and_reported():
+    field = TrueField(make_batch(2, 10), TargetConfig())
+    lifted = lambda q: (field.distance(q).abs() + 0.5).clamp(max=1)  # noqa: E731  uncertain: nowhere near zero
+    found = field.vote(VotingConfig(cells=20, gate=0.005), distance=lifted)
+    assert found.fallback.all()
+    assert decoded_error_mm(field, found) < 1
 
 
 def test_spread_measures_disagreement_and_confidence_falls_with_it():
