@@ -33,7 +33,7 @@ td:first-child,th:first-child{text-align:left;padding-left:0} th{font-weight:600
 .big{display:flex;gap:2.5em;margin:1em 0;flex-wrap:wrap} .big b{display:block;font-size:1.9em;font-weight:650}
 p.partial{background:#fff1d6;border-left:4px solid #e8a33d;padding:.5em .9em;font-weight:600}
 table.facts td{text-align:left;vertical-align:top} table.facts td:first-child{color:#61707d;white-space:nowrap}
-.tables{display:flex;gap:3em;flex-wrap:wrap} img{max-width:100%} code{background:#f2f4f6;padding:0 .3em}
+.tables{display:flex;align-items:flex-start;gap:3em;flex-wrap:wrap} img{max-width:100%} code{background:#f2f4f6;padding:0 .3em}
 """
 SCALES = {"head": "predicted", "bones": "of mean bone lengths", "gt": "true (for comparison)"}
 TRUTHS = {

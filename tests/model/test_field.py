@@ -1,9 +1,14 @@
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
 
+from model.config import load_config
 from model.field import FieldConfig, VotingField, position_code, read_pixels
+from model.nvf import build_network
 from model.targets import pixels_to_crop
+from tests.model.field_scenes import make_batch, statistics
 
 
 def test_reading_is_grid_sample():
@@ -65,3 +70,15 @@ def test_a_point_sees_its_own_depth():
 def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match=r"widths|octaves|skip"):
         FieldConfig(**wrong)
+
+
+def test_the_base_configuration_is_the_published_encoder_and_predicts():
+    """Four stacked hourglasses of 256 channels on 256 px, each with a field of its own that is trained."""
+    config = load_config("base").network
+    assert (config.encoder.kind, config.encoder.channels, config.encoder.stacks, config.crop_px) == ("hourglass", 256, 4, 256)
+    config = replace(config, voting=replace(config.voting, cells=12, levels=1, most=512))
+    network = build_network(config, statistics(make_batch(4, 10), 256)).eval()
+    assert len(network.fields) == 4
+    K = torch.tensor([[[500.0, 0, 127.5], [0, 500, 127.5], [0, 0, 1]]])
+    found = network.predict(torch.rand(1, 3, 256, 256) * 2 - 1, K)
+    assert found.joints.shape == (1, 17, 3) and found.joints.isfinite().all()
