@@ -43,7 +43,7 @@ POOL = 1024
 def decode_settings(base: VotingConfig) -> dict[str, VotingConfig]:
     """Name -> settings of the decode; one thing changes at a time."""
     fine = replace(base, cells=base.cells * 2 ** (base.levels - 1), levels=1)
-    grids = {(16, 1): "one grid of 16", (24, 1): "one grid of 24", (32, 1): "one grid of 32", (32, 2): "32, then 64", (34, 3): "34, 68, 136 (16 mm)"}
+    grids = {(cells, 1): f"one grid of {cells}" for cells in (16, 24, 32)} | {(32, 2): "32, then 64", (34, 3): "34, 68, 136 (16 mm)"}
     return {
         "as configured": base,
         **{name: replace(base, cells=cells, levels=levels) for (cells, levels), name in grids.items()},
