@@ -361,7 +361,8 @@ def time_steps(job: Job, network: nn.Module) -> float:
     """Seconds a step takes, by a short timing on a copy of the network. The wait for data counts; looks at validation do not."""
     trial = start_run(copy.deepcopy(network), job.config)
     compute = losses_module(trial.network, job.config.train.compile, job.ranks)
-    for k, batch in enumerate(job.batches(range(WARM_STEPS + TIMED_STEPS))):
+    count = WARM_STEPS + TIMED_STEPS
+    for k, batch in zip(range(count), job.batches(range(2 * count)), strict=False):  # the loader works beside every timed step
         if k == WARM_STEPS:
             started = time.perf_counter()
         take_step(trial, compute, batch.to(job.device), job)
