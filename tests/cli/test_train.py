@@ -102,7 +102,7 @@ def test_a_file_stands_on_a_named_configuration(tmp_path):
         'extends = "base"\n[network]\nmodel = "nvf-published"\n[network.targets]\nradius = 0.3\n[train]\nsteps = 50\n'
     )
     config = load_config(str(path))
-    assert config.network.encoder.stacks == 4 and config.network.targets.radius == 0.3
+    assert config.network.encoder.stacks == 4 and config.network.targets.radius == (0.3,)
     assert (
         config.network.targets.vote == "published" and config.train.optimizer == "rmsprop" and config.train.steps == 50
     )
@@ -119,7 +119,7 @@ def test_a_file_stands_on_a_named_configuration(tmp_path):
         ('extends = "huge"', "it extends 'huge'"),
         ("train = 3", "'train' is a table"),
         ("steps = ", "not a readable TOML file"),
-        ("[train]\nmilestones = 0.5", "must be a list"),
+        ("[train]\nmilestones = 'half'", "must be a list"),
     ],
 )
 def test_a_bad_file_is_named_with_its_key(tmp_path, text, message):
