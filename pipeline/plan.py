@@ -29,6 +29,7 @@ from pipeline.skeletons import FIELD_JOINTS
 from pipeline.sources import Source, open_source
 from pipeline.sources.base import file_print
 from pipeline.supplied import uses_supplied
+from pipeline.threads import one_thread
 from pipeline.version import code_commit
 
 # Left free on the disk beside the shards.
@@ -254,6 +255,7 @@ def shard_header(run: dict) -> ShardHeader:
 # --- shapes and bytes ------------------------------------------------------------------------------------------------
 
 
+@one_thread()
 def _solve_betas(request, previous, body, everything, layout, by_id) -> dict[str, list[float]]:
     """Betas of each subject of the plan, from all of its instants in the source, so that neither `limit` nor `append`
     changes them. A subject that the run already knows keeps its betas."""

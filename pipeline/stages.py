@@ -8,7 +8,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
 
 from pipeline.body.keypoints import with_joint_regressor
 from pipeline.body.model import BodyModel, load_body, move_body
@@ -37,6 +36,7 @@ from pipeline.shards import finished_record, write_shard
 from pipeline.skeletons import FIELD_JOINTS, JOINT_SETS, JointSet, match_joints
 from pipeline.sources.smpl import SmplBodies
 from pipeline.supplied import mesh_of, supplied_fit, uses_supplied
+from pipeline.threads import one_thread
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,7 @@ class Worker:
     smpl: SmplBodies | None = None
 
 
+@one_thread()
 def make_shard(task: Task) -> ShardRecord:
     """Fits, meshes, samples and writes the instants of one task. A finished shard of this run that verifies is kept.
 
@@ -90,8 +91,6 @@ def worker_of(context: Path) -> Worker:
 @functools.lru_cache(maxsize=1)
 def _worker(context: str) -> Worker:
     """Keyed by the file's content: another run in the same process gets its own."""
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
     values = json.loads(context)
     header = ShardHeader(**values["header"])
     if header.sdf_backend != BACKEND:

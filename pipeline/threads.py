@@ -1,6 +1,8 @@
 """One thread a worker: as many processes as cores share them, and sums come out the same on every machine."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "IGL_NUM_THREADS")}
 
@@ -8,3 +10,19 @@ ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", 
 def cap_native_threads() -> None:
     """For this process; to be called before numpy is imported, which reads them once."""
     os.environ.update(ONE_THREAD)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread for torch and OpenCV while it lasts: two of them round a sum differently."""
+    import cv2  # not above: cap_native_threads comes before numpy
+    import torch
+
+    before = torch.get_num_threads(), cv2.getNumThreads()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        cv2.setNumThreads(before[1])

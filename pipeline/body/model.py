@@ -22,6 +22,7 @@ from scipy.spatial.transform import Rotation
 from pipeline.body.reader import read_smplx
 from pipeline.errors import InputError
 from pipeline.records import PARAMETER_SIZES, BodyParameters
+from pipeline.threads import one_thread
 
 FREE_BODY = Path(__file__).parent / "assets" / "SMPLX_NEUTRAL.npz"
 GENDERS = ("neutral", "male", "female")
@@ -122,6 +123,7 @@ class BodyModel:
         return self.joint_template[0].numpy().astype(np.float64) + self.joint_shapedirs[0].numpy().astype(np.float64) @ shape
 
 
+@one_thread()
 def with_template(body: BodyModel, name: str, v_template: torch.Tensor) -> BodyModel:
     """The same body with another mean shape. v_template: (V, 3) metres; its bytes are what sha256 then stands for."""
     layer = copy.deepcopy(body.layer)
@@ -151,6 +153,7 @@ def move_body(body: BodyModel, parameters: BodyParameters, R: np.ndarray, t: np.
     return replace(parameters, global_orient=orient.as_rotvec(), transl=R @ (p + parameters.transl) + t - p)
 
 
+@one_thread()
 def load_body(path: Path | None = None, gender: str = "neutral") -> BodyModel:
     """The free body, or the licensed SMPL-X model at `path`.
 

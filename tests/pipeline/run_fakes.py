@@ -14,6 +14,7 @@ from pipeline.records import PARAMETER_SIZES, BodyParameters, Camera, Instant, V
 from pipeline.sampling import SamplingSettings
 from pipeline.skeletons import FIELD_JOINTS
 from pipeline.sources.base import Source, tight_box
+from pipeline.threads import one_thread
 
 SETTINGS = PreprocessSettings(crop_px=32, shard_instants=2, sampling=SamplingSettings(pool=300, voters=6))
 SPLITS = {"S1": "train", "S5": "train", "S8": "validation", "S9": "test"}
@@ -27,6 +28,7 @@ def cameras() -> list[Camera]:
     return [Camera(K, R, np.array([0, 0.2, 4.0]), SIZE, SIZE) for R in (upright, side)]
 
 
+@one_thread()
 def make_instant(subject: str, frame: int, joint_map, body) -> Instant:
     rng = np.random.default_rng([frame, int(subject[1:])])
     betas = np.random.default_rng(int(subject[1:])).normal(size=10)

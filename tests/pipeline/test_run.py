@@ -9,12 +9,14 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import torch
 from distributed import LocalCluster
 from rich.console import Console
 
 from pipeline import plan as planning
 from pipeline import run as running
 from pipeline import stages
+from pipeline.body.model import load_body
 from pipeline.errors import InputError
 from pipeline.plan import Request
 from pipeline.progress import Rate, RunProgress, count_rejects, reason_of, summary
@@ -90,6 +92,18 @@ def test_a_finished_run_is_kept_and_a_damaged_shard_made_again(root, finished, q
     after = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
     assert {name for name in after if after[name] != before[name]} == {"shard-00002.h5", "run.json"}
     assert after.keys() == before.keys()
+
+
+def test_a_process_with_more_threads_writes_the_same_and_keeps_them(root, finished, tmp_path, quiet):
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        body = load_body()
+        assert torch.equal(body.joint_template, body_once().joint_template)
+        run = preprocess(request(root, tmp_path / "out"), Workers(0), quiet)
+        assert run["content_hash"] == finished[1]["content_hash"] and torch.get_num_threads() == 4
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_two_processes_write_the_same_and_outlive_a_killed_worker(root, finished, tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 
 from pipeline.errors import InputError
 from pipeline.records import Camera
@@ -26,12 +27,14 @@ from pipeline.sources.synthetic.sequences import (
 )
 from pipeline.sources.synthetic.settings import CAMERAS, CaptureSettings
 from pipeline.sources.synthetic.truth import TRUTH_FILE, write_truth
+from pipeline.threads import one_thread
 
 MARK_FILE = "synthetic.json"
 SHEET_FILE = "contact_sheet.png"
 FORMAT = 1
 
 
+@one_thread()
 def write_capture(
     out: Path, body, settings: CaptureSettings, workers: int = 0, progress: Callable[[int, int], None] | None = None
 ) -> dict:
@@ -98,6 +101,7 @@ _studio: Studio | None = None
 
 def _open_worker(rig: Rig, settings: CaptureSettings) -> None:
     global _studio
+    torch.set_num_threads(1)
     cv2.setNumThreads(1)
     _studio = open_studio(rig, settings)
 
