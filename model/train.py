@@ -42,6 +42,8 @@ from pipeline.version import code_commit
 TIMED_STEPS, WARM_STEPS = 20, 6
 # Validation views in the picture that TensorBoard keeps.
 PICTURES = 8
+# Views that are named when a loss is not a number.
+NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -218,7 +220,8 @@ def name_culprit(run: Run, batch: Batch, job: Job) -> str:
         if bad:
             found.append(f"{job.views.name(int(batch.view[k]))} ({', '.join(bad)})")
     run.network.zero_grad(set_to_none=True)
-    where = "; ".join(found) or "no single view of " + ", ".join(job.views.name(int(v)) for v in batch.view)
+    more = f"; and {len(found) - NAMED} more of {len(batch)} views" if len(found) > NAMED else ""
+    where = "; ".join(found[:NAMED]) + more or "no single view of " + ", ".join(job.views.name(int(v)) for v in batch.view)
     return (
         f"step {run.step + 1}: the loss is not a number. It comes from {where}. The weights are those of step {run.step}, and "
         f"the last checkpoint is whole. Look at the view with `nvf-cli inspect`; when the data are right, lower "

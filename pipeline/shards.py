@@ -35,9 +35,11 @@ from pipeline.shard_format import (
     to_columns,
     to_lattice,
 )
-from pipeline.skeletons import FIELD_JOINTS
+from pipeline.skeletons import FIELD_JOINTS, JOINT_SETS
 
 RUN_FILE = "run.json"
+# What learning and scoring go by; errors of a fit may be unknown.
+FINITE_COLUMNS = ("views/K", "views/R_crop", "views/root", "views/joints", "views/joints_2d", "fits/joints")
 _CHUNK_BYTES = 1 << 20
 _IMAGE_CHUNK = 1 << 15
 
@@ -283,7 +285,7 @@ class ShardFolder:
 
     run: the content of run.json. shards: paths, in order. readers: one for each. crop_px: side of the nominal crop, the
     centre of the stored image. Raises InputError when a shard is missing, belongs to another run or is of another
-    version, or when none was finished.
+    version, or holds other joints, or when none was finished.
     """
 
     def __init__(self, path: Path):
@@ -301,13 +303,14 @@ class ShardFolder:
                         f"{shard} belongs to run {file.attrs['run_id']}, but {self.path / RUN_FILE} is of run "
                         f"{self.run['run_id']}. Keep the folders of two runs apart"
                     )
+                refuse_other_joints(shard, file.attrs, self.joint_set)
         self.readers = [ShardReader(shard) for shard in self.shards]
 
     def view_table(self, split: str | None = None) -> dict[str, np.ndarray]:
         """What is known of every view, or of a split's: `{"id": (n,), "K": (n, 3, 3), "fit_valid": (n,), ...}`.
 
         Columns of views/ and fits/ (the fitted joints are "fit_joints") but images and body parameters, plus "shard"
-        (index into `shards`) and "row". Raises InputError when the split has no views.
+        (index into `shards`) and "row". Raises InputError when the split has no views, or a camera or joint is not finite.
         """
         names = [n for n in COLUMNS if n.startswith(("views/", "fits/")) and n.split("/")[1] not in PARAMETER_SIZES]
         parts: dict[str, list[np.ndarray]] = {table_name(name): [] for name in names} | {"shard": [], "row": []}
@@ -316,6 +319,8 @@ class ShardFolder:
                 n = len(file["views/id"])
                 for name in names:
                     values = file[name][()]
+                    if name in FINITE_COLUMNS:
+                        refuse_not_finite(shard, name, values, file["views/id"])
                     parts[table_name(name)].append(decode_text(values) if values.dtype.kind == "S" else values)
             parts["shard"].append(np.full(n, index))
             parts["row"].append(np.arange(n))
@@ -331,6 +336,26 @@ class ShardFolder:
         for reader in self.readers:
             for row in range(len(reader)):
                 yield reader, row
+
+
+def refuse_other_joints(shard: Path, attrs: Mapping, joint_set: str) -> None:
+    """Raises InputError when a shard's joints are not those of its run, or not those that this program knows by the name."""
+    known = JOINT_SETS.get(joint_set)
+    if attrs["joint_set"] != joint_set or known is None or json.loads(attrs["joint_names"]) != list(known.names):
+        raise InputError(
+            f"{shard} holds the joints {attrs['joint_set']} ({attrs['joint_names']}), not {joint_set} as its run says and this "
+            "program knows it. Preprocess its dataset again"
+        )
+
+
+def refuse_not_finite(shard: Path, name: str, values: np.ndarray, ids: Sequence[bytes]) -> None:
+    """Raises InputError naming the first view that has a number of `name` which is none."""
+    bad = np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(1))
+    if len(bad):
+        raise InputError(
+            f"{shard}: {name} of view {ids[bad[0]].decode()} is not finite ({len(bad)} such views). `nvf-cli inspect --verify` says "
+            "whether the file was damaged; remove it and run preprocess again to have it made anew"
+        )
 
 
 def read_run(folder: Path) -> dict:

@@ -1,6 +1,7 @@
 import json
 from dataclasses import replace
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -18,6 +19,7 @@ from model.dataset import (
 from model.targets import make_targets
 from pipeline.errors import InputError
 from pipeline.shard_format import offsets_to, to_lattice
+from pipeline.skeletons import COCO
 from tests.model.capsules import CROP, make_folder, make_view, write_folder
 
 
@@ -167,7 +169,10 @@ def test_refusals(tmp_path, folder):
 
     other = write_folder(tmp_path / "other", [make_view(0, "train", "S1")])
     run = json.loads((other / "run.json").read_text())
-    (other / "run.json").write_text(json.dumps(run | {"joint_set": "coco_17"}))
+    (other / "run.json").write_text(json.dumps(run | {"joint_set": COCO.name}))
+    for shard in other.glob("*.h5"):
+        with h5py.File(shard, "a") as file:
+            file.attrs.update({"joint_set": COCO.name, "joint_names": json.dumps(COCO.names)})
     with pytest.raises(InputError, match="different joint sets"):
         read_views([folder, other])
 

@@ -179,6 +179,22 @@ def damage_run(folder):
         file.attrs["run_id"] = "run-z"
 
 
+def damage_joint_set(folder):
+    with h5py.File(folder / "shard-00001.h5", "a") as file:
+        file.attrs["joint_set"] = "coco_17"
+
+
+def damage_joint_names(folder):
+    with h5py.File(folder / "shard-00001.h5", "a") as file:
+        file.attrs["joint_names"] = json.dumps(json.loads(file.attrs["joint_names"])[::-1])
+
+
+def damage_joints(folder):
+    with h5py.File(folder / "shard-00001.h5", "a") as file:
+        joints = file["views/joints"]
+        joints[0] = np.nan
+
+
 def damage_foreign(folder):
     with h5py.File(folder / "shard-00001.h5", "w") as file:
         file["images"] = [1]
@@ -210,6 +226,9 @@ def damage_run_version(folder):
 @pytest.mark.parametrize("damage, message", [
     (damage_version, "shard-00001.h5 is a shard of format version 2; this program reads version 1"),
     (damage_run, "shard-00001.h5 belongs to run run-z.*of run run-a"),
+    (damage_joint_set, "shard-00001.h5 holds the joints coco_17"),
+    (damage_joint_names, "shard-00001.h5 holds the joints human36m_17.*wrist.*not human36m_17 as"),
+    (damage_joints, "shard-00001.h5: views/joints of view .* is not finite .1 such views"),
     (damage_foreign, "not a shard"),
     (damage_truncated, "not a readable HDF5 file"),
     (damage_missing, "shard-00001.h5 is missing"),
@@ -220,7 +239,7 @@ def damage_run_version(folder):
 def test_bad_folders_are_named(folder, damage, message):
     damage(folder)
     with pytest.raises(InputError, match=message):
-        ShardFolder(folder)
+        ShardFolder(folder).view_table()
 
 
 def test_no_run_file(tmp_path):
