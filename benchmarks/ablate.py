@@ -173,6 +173,27 @@ def settings_table(trial: Trial) -> dict[str, dict]:
     return table
 
 
+def surface(trial: Trial) -> dict:
+    """The predicted distance at the points of the pools: how much of the true surface it finds, and how much it makes up.
+
+    found: of the points within 20 mm of the body, those predicted within 50 mm. made_up: of those more than 0.1 m from it, those
+    predicted within the gate. error_mm: L1 of the truncated distance, over all points and near the surface.
+    """
+    truncation, gate = trial.network.config.targets.truncation, trial.network.config.voting.gate
+    true, said = [], []
+    for targets, look in trial.looks():
+        distance = look.head.distance(look.prepared, targets.points) * truncation
+        true.append(targets.distance[targets.point_valid])
+        said.append(distance[targets.point_valid])
+    true, said = torch.cat(true), torch.cat(said)
+    error = 1000 * (said - true.clamp(-truncation, truncation)).abs()
+    on, off = true.abs() < 0.02, true > 0.1
+    return {
+        "found": float((said[on].abs() < 0.05).float().mean()), "made_up": float((said[off].abs() < gate).float().mean()),
+        "error_mm": float(error.mean()), "error_on_surface_mm": float(error[on].mean()),
+    }
+
+
 def coarse_to_fine(trial: Trial, views: int) -> dict:
     """The 16 mm grid asked whole and asked coarse to fine, by the same gate: points asked and how far the joints differ."""
     singles = [batch.rows(slice(k, k + 1)) for batch in trial.batches for k in range(len(batch))]
@@ -259,6 +280,8 @@ def main() -> None:
     tables = {"oracles": oracles(trial), "decode": settings_table(trial), "controls": controls(trial, views, body)}
     for title, table in tables.items():
         show(title, table)
+    tables["surface"] = surface(trial)
+    print("\nsurface:", ", ".join(f"{name} {value:.3f}" for name, value in tables["surface"].items()))
     if asked.full:
         tables["coarse_to_fine"] = coarse_to_fine(trial, asked.full)
         print("\n16 mm grid, coarse to fine against whole:", tables["coarse_to_fine"])

@@ -72,7 +72,7 @@ MODEL_SETTINGS: dict[str, dict] = {
             "field": {"skip": "all", "film": False},
             "targets": {"vote": "published", "candidates": 0, "neighbours": 64},
             "voting": {"best": 0.5, "neighbours": 0},
-            "losses": {"distance": 1.0, "limb": 0.0, "vote": 1.0, "joint": 0.0},
+            "losses": {"distance": 1.0, "limb": 0.0, "vote": 1.0, "joint": 0.0, "surface": 1.0},
         },
         "train": {
             "optimizer": "rmsprop",

@@ -11,7 +11,11 @@ from model.targets import HALF, TargetConfig, Targets, nearest_bone, published_v
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Weights of the parts, and beta, where the Huber loss of published votes turns from squared to absolute."""
+    """Weights of the parts, and beta, where the Huber loss of published votes turns from squared to absolute.
+
+    surface: weight of a distance label on the surface; it rises with |distance| to 1 at the truncation. Labelled points crowd about
+    the surface, so that with 1 the field calls everything near that the body covers in the image, however far before or behind it.
+    """
 
     distance: float = 0.5
     limb: float = 0.3
@@ -20,11 +24,14 @@ class LossConfig:
     heatmap: float = 0.5
     scale: float = 1.0
     beta: float = 0.1
+    surface: float = 0.07
 
     def __post_init__(self):
         for name, value in vars(self).items():
             if not value >= 0:
                 raise ValueError(f"loss weight {name} is {value}; it must not be below 0")
+        if not 0 < self.surface <= 1:
+            raise ValueError(f"surface is {self.surface}; it is the weight of a label on the surface, above 0 and up to 1")
         if self.beta == 0:
             raise ValueError("beta of the Huber loss must be above 0")
 
@@ -35,9 +42,12 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     return torch.where(mask, values, 0.0).sum() / mask.sum().clamp(min=1)
 
 
-def distance_loss(predicted: Tensor, targets: Targets, config: TargetConfig) -> Tensor:
-    """L1 between the tanh output (B, N) and the truncated label."""
-    return masked_mean((predicted - truncate(targets.distance, config.truncation)).abs(), targets.point_valid)
+def distance_loss(predicted: Tensor, targets: Targets, config: TargetConfig, surface: float) -> Tensor:
+    """L1 between the tanh output (B, N) and the truncated label, weighted from `surface` on the surface to 1 at the truncation."""
+    label = truncate(targets.distance, config.truncation)
+    weight = torch.where(targets.point_valid, surface + (1 - surface) * label.abs(), 0.0)
+    error = torch.where(targets.point_valid, (predicted - label).abs(), 0.0)
+    return (weight * error).sum() / weight.sum().clamp(min=surface)
 
 
 def limb_loss(logits: Tensor, targets: Targets, bones: tuple[tuple[int, int], ...], reach: float = 0.03) -> Tensor:

@@ -239,7 +239,7 @@ class NeuralVotingField(PoseNetwork):
         labelled = FieldOutput(*(value[:, :drawn] for value in output))
         parts = {}
         if config.voting.use_distance:
-            parts["distance"] = losses.distance_loss(labelled.distance, targets, config.targets)
+            parts["distance"] = losses.distance_loss(labelled.distance, targets, config.targets, config.losses.surface)
         if config.losses.limb > 0:
             parts["limb"] = losses.limb_loss(labelled.limbs, targets, self.joint_set.bones)
         if asked is None:

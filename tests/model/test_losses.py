@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -77,10 +78,23 @@ def test_where_votes_are_trained_does_not_tell_the_pose():
 def test_distance_keeps_its_gradient_where_the_sign_is_wrong_far_outside():
     targets = make_targets(make_batch(1, 300), 64)
     predicted = torch.full((1, 300), -0.99, requires_grad=True)
-    losses.distance_loss(predicted, targets, TargetConfig()).backward()
+    losses.distance_loss(predicted, targets, TargetConfig(), 0.07).backward()
     far = targets.point_valid & (targets.distance > 0.5)
     assert far.any()
     assert (predicted.grad[far] < 0).all()
+
+
+def test_labels_off_the_surface_are_heard_among_many_on_it():
+    """One place in the image that cannot be told from another in depth: 30 labels say surface, 3 say far before or behind it."""
+    distance = torch.cat([torch.zeros(1, 30), torch.full((1, 3), 0.5), torch.full((1, 5), torch.nan)], 1)
+    targets = replace(make_targets(make_batch(1, 38), 64), distance=distance, point_valid=torch.isfinite(distance))
+    answers = torch.linspace(0, 1, 101)
+    for surface, best in ((1.0, 0.0), (0.07, 1.0)):
+        loss = [losses.distance_loss(a.expand(1, 38), targets, TargetConfig(), surface) for a in answers]
+        assert answers[int(torch.stack(loss).argmin())] == best
+        weight = np.array([surface] * 30 + [1.0] * 3)
+        expected = np.average([0.25] * 30 + [0.75] * 3, weights=weight)
+        assert loss[25].item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_2d_view_supervises_only_the_image_coordinates_of_its_joints():
@@ -128,7 +142,7 @@ def test_a_bad_fit_removes_what_came_from_the_mesh_and_keeps_the_joints():
     assert parts["scale"] > 0
 
 
-@pytest.mark.parametrize("wrong", [{"distance": -1.0}, {"beta": 0.0}])
+@pytest.mark.parametrize("wrong", [{"distance": -1.0}, {"beta": 0.0}, {"surface": 0.0}, {"surface": 1.5}])
 def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         losses.LossConfig(**wrong)
