@@ -48,6 +48,8 @@ VARIANTS: dict[str, dict] = {
     "no limbs": {"network": {"losses": {"limb": 0.0}}},
     "no distance": {"network": {"voting": {"use_distance": False}}},
     "no mesh": {"network": {"model": "nosdf", "losses": {"limb": 0.0}, "voting": {"use_distance": False}}},
+    "every distance label alike": {"network": {"losses": {"surface": 1.0}}},
+    "distance labels on the surface 0.02": {"network": {"losses": {"surface": 0.02}}},
     "truncation 0.2 m": {"network": {"targets": {"truncation": 0.2}}},
     # how many points
     "64 points, 128 asked, 32 vote": {"draw": {"points": 64}, "network": {"targets": {"candidates": 128, "voters": 32}}},
