@@ -176,7 +176,7 @@ def settings_table(trial: Trial) -> dict[str, dict]:
 def surface(trial: Trial) -> dict:
     """The predicted distance at the points of the pools: how much of the true surface it finds, and how much it makes up.
 
-    found: of the points within 20 mm of the body, those predicted within 50 mm. made_up: of those more than 0.1 m from it, those
+    found: of the points within 20 mm of the body, those predicted within 50 mm. made_up: of those more than 0.1 m outside it, those
     predicted within the gate. error_mm: L1 of the truncated distance, over all points and near the surface.
     """
     truncation, gate = trial.network.config.targets.truncation, trial.network.config.voting.gate

@@ -23,6 +23,9 @@ def command(out: Path, seed: int, instants: int, image_px: int, workers: int, bo
     It has Human3.6M's subjects, actions, splits and annotation layout, so `nvf-cli preprocess human36m OUT ...` reads it. Look at
     OUT/contact_sheet.png.
     """
+    from pipeline.threads import cap_native_threads
+
+    cap_native_threads()
     from rich.console import Console
     from rich.progress import (
         BarColumn,

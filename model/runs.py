@@ -84,12 +84,19 @@ def restore(run: Run, checkpoint: Checkpoint, path: Path) -> None:
 def load_run(folder: Path, device: torch.device | str = "cpu", which: str = BEST) -> tuple[nn.Module, Config, dict]:
     """The network of a run, ready to predict, with its configuration and record."""
     checkpoint = load_checkpoint(Path(folder) / which)
-    config = config_from_dict(checkpoint.record["config"], str(Path(folder) / which))
+    config = recorded_config(checkpoint, Path(folder) / which)
     joints = len(checkpoint.tensors["network.mean_pose"])
     nothing = Statistics(torch.zeros(joints, 3), torch.zeros(joints - 1), 0.0, 1.0)
     network = build_network(config.network, nothing)
     load_weights(network, checkpoint.part("network"), Path(folder) / which)
     return network.to(device).eval(), config, checkpoint.record
+
+
+def recorded_config(checkpoint: Checkpoint, path: Path) -> Config:
+    """The configuration that a checkpoint was trained with. One of before `losses.surface` took every distance label alike."""
+    values = copy.deepcopy(checkpoint.record["config"])
+    values["network"].setdefault("losses", {}).setdefault("surface", 1.0)
+    return config_from_dict(values, str(path))
 
 
 def open_run(folder: Path, resume: bool) -> Checkpoint | None:
@@ -110,7 +117,7 @@ def settled_config(config: Config | None, checkpoint: Checkpoint | None, folder:
     if checkpoint is None:
         assert config is not None
         return config
-    own = config_from_dict(checkpoint.record["config"], str(folder / LAST))
+    own = recorded_config(checkpoint, folder / LAST)
     if config is not None and config.network != own.network:
         different = [name for name, value in vars(own.network).items() if value != getattr(config.network, name)]
         raise InputError(

@@ -105,6 +105,7 @@ class Plan:
         return sum(task.views for task in self.tasks)
 
 
+@one_thread()
 def make_plan(request: Request) -> Plan:
     """Reads the source, decides the shards, writes the workers' files and run.json. Raises InputError before long
     work."""
@@ -255,7 +256,6 @@ def shard_header(run: dict) -> ShardHeader:
 # --- shapes and bytes ------------------------------------------------------------------------------------------------
 
 
-@one_thread()
 def _solve_betas(request, previous, body, everything, layout, by_id) -> dict[str, list[float]]:
     """Betas of each subject of the plan, from all of its instants in the source, so that neither `limit` nor `append`
     changes them. A subject that the run already knows keeps its betas."""

@@ -350,7 +350,7 @@ def refuse_other_joints(shard: Path, attrs: Mapping, joint_set: str) -> None:
 
 def refuse_not_finite(shard: Path, name: str, values: np.ndarray, ids: Sequence[bytes]) -> None:
     """Raises InputError naming the first view that has a number of `name` which is none."""
-    bad = np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(1))
+    bad = np.flatnonzero(~np.isfinite(values).all(tuple(range(1, values.ndim))))
     if len(bad):
         raise InputError(
             f"{shard}: {name} of view {ids[bad[0]].decode()} is not finite ({len(bad)} such views). `nvf-cli inspect --verify` says "

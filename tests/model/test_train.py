@@ -213,9 +213,11 @@ def test_a_run_of_a_version_that_recorded_less_goes_on(tmp_path, shards):
     for name in ("source", "subjects"):
         del checkpoint.record["data"][0][name]
     del checkpoint.record["config"]["train"]["ground_truth"], checkpoint.record["validation_truth"]
+    del checkpoint.record["config"]["network"]["losses"]["surface"]
     save_checkpoint(folder / LAST, checkpoint)
     record = train(shards, folder, None, resume=True, device="cpu")
     assert record["data"][0]["subjects"] == ["S1"] and record["validation_truth"] == "dataset"
+    assert record["config"]["network"]["losses"]["surface"] == 1.0
 
 
 def test_minutes_become_steps(tmp_path, shards):

@@ -37,6 +37,13 @@ def folder(tmp_path, views):
     return tmp_path
 
 
+def test_a_shard_whose_instants_were_all_rejected_does_not_matter(folder):
+    record = write_shard(folder / "shard-00002.h5", make_header(), [], [Reject("S1/walk/7", "fit", "no joints")])
+    run = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(run | {"shards": [*run["shards"], asdict(record)]}))
+    assert len(ShardFolder(folder).view_table()["id"]) == 6
+
+
 def test_every_value_survives(tmp_path, views):
     record = write_shard(tmp_path / "a.h5", make_header(), views)
     reader = ShardReader(tmp_path / "a.h5")

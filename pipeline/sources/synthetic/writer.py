@@ -11,7 +11,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
 
 from pipeline.errors import InputError
 from pipeline.records import Camera
@@ -101,7 +100,6 @@ _studio: Studio | None = None
 
 def _open_worker(rig: Rig, settings: CaptureSettings) -> None:
     global _studio
-    torch.set_num_threads(1)
     cv2.setNumThreads(1)
     _studio = open_studio(rig, settings)
 
