@@ -1,4 +1,4 @@
-"""Losses, each a mean over what is valid: nothing valid gives zero with a gradient of zero, never NaN."""
+"""Losses, each a mean over what is valid, of distances a weighted one: nothing valid gives zero with a gradient of zero, never NaN."""
 
 from dataclasses import dataclass
 
