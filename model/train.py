@@ -220,12 +220,14 @@ def name_culprit(run: Run, batch: Batch, job: Job) -> str:
         if bad:
             found.append(f"{job.views.name(int(batch.view[k]))} ({', '.join(bad)})")
     run.network.zero_grad(set_to_none=True)
-    more = f"; and {len(found) - NAMED} more of {len(batch)} views" if len(found) > NAMED else ""
-    where = "; ".join(found[:NAMED]) + more or "no single view of " + ", ".join(job.views.name(int(v)) for v in batch.view)
+    remedy = "Look at the view with `nvf-cli inspect`; when the data are right, lower train.learning_rate."
+    if not found and job.config.train.compile:
+        remedy = "Uncompiled each view is fine: set train.compile to false, or train.bf16."
+    listed = found or [job.views.name(int(v)) for v in batch.view]
+    more = f"; and {len(listed) - NAMED} more of {len(batch)} views" if len(listed) > NAMED else ""
     return (
-        f"step {run.step + 1}: the loss is not a number. It comes from {where}. The weights are those of step {run.step}, and "
-        f"the last checkpoint is whole. Look at the view with `nvf-cli inspect`; when the data are right, lower "
-        "train.learning_rate."
+        f"step {run.step + 1}: the loss or its gradient is not a number. It comes from {'' if found else 'no single view of '}"
+        f"{'; '.join(listed[:NAMED])}{more}. The weights are those of step {run.step}, and the last checkpoint is whole. {remedy}"
     )
 
 

@@ -146,6 +146,18 @@ def test_a_loss_that_is_not_a_number_names_view_and_shard_before_the_weights_are
     assert all(torch.isfinite(t).all() for t in tensors.values() if t.is_floating_point())
 
 
+def test_a_gradient_that_only_the_compiled_step_spoils_says_so(shards):
+    run, job, batches = started_run(shards, tiny_config(steps=1, compile=True))
+
+    class Spoiled(torch.nn.Module):
+        def forward(self, batch, generator):
+            parts = run.network.losses(batch, generator)
+            return parts | {"total": parts["total"] * torch.nan}
+
+    with pytest.raises(InputError, match=r"no single view of view S.*; and \d+ more of \d+ views.*train.compile to false"):
+        loop.take_step(run, Spoiled(), batches[0], job)
+
+
 def test_views_without_any_label_change_nothing(tmp_path):
     blank = {"is_3d": False, "fit_valid": False, "joints_2d_valid": np.zeros(17, bool)}
     views = [make_view(0, "train", "S1")] + [make_view(n, "train", "S1", **blank) for n in range(1, 4)]
