@@ -69,6 +69,13 @@ _ABSENT = {"voters": ("samples/dense_offsets",), "derive": ("samples/joint_offse
            "dense": ("samples/joint_offsets",)}
 
 
+def not_finite(name: str, values: np.ndarray) -> np.ndarray:
+    """Rows of a column that hold NaN or infinity where the format allows neither."""
+    if values.dtype.kind != "f" or name in NAN_ALLOWED:
+        return np.empty(0, np.int64)
+    return np.flatnonzero(~np.isfinite(values).all(tuple(range(1, values.ndim))))
+
+
 @dataclass(frozen=True)
 class ShardHeader:
     """What holds for a whole shard, and where it came from.

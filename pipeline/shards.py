@@ -30,6 +30,7 @@ from pipeline.shard_format import (
     ShardView,
     content_hash,
     decode_text,
+    not_finite,
     offsets_to,
     table_name,
     to_columns,
@@ -38,8 +39,6 @@ from pipeline.shard_format import (
 from pipeline.skeletons import FIELD_JOINTS, JOINT_SETS
 
 RUN_FILE = "run.json"
-# What learning and scoring go by; errors of a fit may be unknown.
-FINITE_COLUMNS = ("views/K", "views/R_crop", "views/root", "views/joints", "views/joints_2d", "fits/joints")
 _CHUNK_BYTES = 1 << 20
 _IMAGE_CHUNK = 1 << 15
 
@@ -310,7 +309,7 @@ class ShardFolder:
         """What is known of every view, or of a split's: `{"id": (n,), "K": (n, 3, 3), "fit_valid": (n,), ...}`.
 
         Columns of views/ and fits/ (the fitted joints are "fit_joints") but images and body parameters, plus "shard"
-        (index into `shards`) and "row". Raises InputError when the split has no views, or a camera or joint is not finite.
+        (index into `shards`) and "row". Raises InputError when the split has no views, or a number in it is not finite that must be.
         """
         names = [n for n in COLUMNS if n.startswith(("views/", "fits/")) and n.split("/")[1] not in PARAMETER_SIZES]
         parts: dict[str, list[np.ndarray]] = {table_name(name): [] for name in names} | {"shard": [], "row": []}
@@ -319,8 +318,7 @@ class ShardFolder:
                 n = len(file["views/id"])
                 for name in names:
                     values = file[name][()]
-                    if name in FINITE_COLUMNS:
-                        refuse_not_finite(shard, name, values, file["views/id"])
+                    refuse_not_finite(shard, name, values, file["views/id"])
                     parts[table_name(name)].append(decode_text(values) if values.dtype.kind == "S" else values)
             parts["shard"].append(np.full(n, index))
             parts["row"].append(np.arange(n))
@@ -350,7 +348,7 @@ def refuse_other_joints(shard: Path, attrs: Mapping, joint_set: str) -> None:
 
 def refuse_not_finite(shard: Path, name: str, values: np.ndarray, ids: Sequence[bytes]) -> None:
     """Raises InputError naming the first view that has a number of `name` which is none."""
-    bad = np.flatnonzero(~np.isfinite(values).all(tuple(range(1, values.ndim))))
+    bad = not_finite(name, values)
     if len(bad):
         raise InputError(
             f"{shard}: {name} of view {ids[bad[0]].decode()} is not finite ({len(bad)} such views). `nvf-cli inspect --verify` says "

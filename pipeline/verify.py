@@ -25,6 +25,7 @@ from pipeline.shard_format import (
     content_hash,
     dataset_names,
     decode_text,
+    not_finite,
     offsets_to,
     to_lattice,
 )
@@ -148,8 +149,7 @@ def check_schema(columns: Mapping[str, np.ndarray], attributes: Mapping) -> Iter
 def check_values(columns: Mapping[str, np.ndarray]) -> Iterator[str]:
     """Numbers that are numbers, and within their range."""
     for name, values in columns.items():
-        if values.dtype.kind == "f" and name not in NAN_ALLOWED and not np.isfinite(values).all():
-            row = int(np.argmax(~np.isfinite(values.reshape(len(values), -1)).all(1)))
+        for row in not_finite(name, values)[:1]:
             yield f"{name} of row {row} is not finite"
     if len(np.unique(columns["views/id"])) != len(columns["views/id"]):
         yield "views/id names a view twice"

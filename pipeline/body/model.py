@@ -198,6 +198,9 @@ def open_layer(path: Path) -> smplx.SMPLX:
 
 
 def build_body(name: str, source: Path, layer: smplx.SMPLX) -> BodyModel:
+    """What `layer` holds, as a body: metres, SMPL-X's axes, shapes as in `BodyModel`. source: the file whose bytes sha256 stands for.
+    An all-zero posedirs of the layer is replaced in place. Raises OSError when the file cannot be read.
+    """
     posedirs = layer.posedirs
     if not posedirs.any():
         # Zeros that fill 80 MB: keep their shape, so that the layer still works, but one number.
