@@ -21,20 +21,22 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.compare import make_shards, trained
-from model import voting
-from model.augment import NO_AUGMENTATION
-from model.config import load_config, with_steps
-from model.dataset import Batch, DrawConfig, ViewDataset, Views, evaluation_batches, need_views, read_views
+from model.data.augment import NO_AUGMENTATION
+from model.data.batch import Batch
+from model.data.loading import DrawConfig, ViewDataset, evaluation_batches
+from model.data.views import Views, need_views, read_views
 from model.evaluate import facing_flips, spread
-from model.metrics import mpjpe, pa_mpjpe
-from model.nvf import NeuralVotingField
-from model.runs import load_run
-from model.targets import HALF, Targets, make_targets, reference_depth, to_canonical
+from model.networks import voting
+from model.networks.nvf import NeuralVotingField
+from model.networks.targets import HALF, Targets, make_targets, reference_depth, to_canonical
+from model.networks.voting import VotingConfig
+from model.scoring.metrics import mpjpe, pa_mpjpe
 from model.train import known_truth, scorable
-from model.voting import VotingConfig
+from model.training.config import load_config, with_steps
+from model.training.runs import load_run
 from pipeline.body.model import BodyModel, load_body
 from pipeline.camera import project_pinhole
-from pipeline.shards import ShardReader
+from pipeline.shards.store import ShardReader
 
 # Points of each view's pool that stand in for the true surface.
 POOL = 1024
@@ -43,7 +45,10 @@ POOL = 1024
 def decode_settings(base: VotingConfig) -> dict[str, VotingConfig]:
     """Name -> settings of the decode; one thing changes at a time."""
     fine = replace(base, cells=base.cells * 2 ** (base.levels - 1), levels=1)
-    grids = {(cells, 1): f"one grid of {cells}" for cells in (16, 24, 32)} | {(32, 2): "32, then 64", (34, 3): "34, 68, 136 (16 mm)"}
+    grids = {(cells, 1): f"one grid of {cells}" for cells in (16, 24, 32)} | {
+        (32, 2): "32, then 64",
+        (34, 3): "34, 68, 136 (16 mm)",
+    }
     return {
         "as configured": base,
         **{name: replace(base, cells=cells, levels=levels) for (cells, levels), name in grids.items()},
@@ -73,11 +78,15 @@ class Trial:
 
     def report(self, joints: list[Tensor]) -> dict:
         """Joints (B, J, 3) m per batch, root-relative -> MPJPE, PA-MPJPE and the error of each joint, millimetres."""
-        found, true = np.concatenate([j.numpy() for j in joints]), np.concatenate([b.joints.numpy() for b in self.batches])
+        found, true = (
+            np.concatenate([j.numpy() for j in joints]),
+            np.concatenate([b.joints.numpy() for b in self.batches]),
+        )
         each = 1000 * np.linalg.norm(found - true, axis=-1).mean(0)
         names = self.network.joint_set.names
         return {
-            "mpjpe_mm": float(1000 * np.mean(mpjpe(found, true))), "pa_mpjpe_mm": float(1000 * np.mean(pa_mpjpe(found, true))),
+            "mpjpe_mm": float(1000 * np.mean(mpjpe(found, true))),
+            "pa_mpjpe_mm": float(1000 * np.mean(pa_mpjpe(found, true))),
             "facing_flips": float(facing_flips(found, true, self.network.joint_set).mean()),
             "per_joint_mm": dict(zip(names, each.round(1).tolist(), strict=True)),
         }
@@ -96,7 +105,10 @@ class Seen:
         self.scale = network.predict_log_scale(look.given).exp()
 
     def vote(self, settings: VotingConfig) -> voting.Votes:
-        distance, votes = (lambda q: self.head.distance(self.prepared, q)), (lambda q: self.head(self.prepared, q).votes)
+        distance, votes = (
+            (lambda q: self.head.distance(self.prepared, q)),
+            (lambda q: self.head(self.prepared, q).votes),
+        )
         return voting.vote(distance, votes, self.seen, self.depth, self.config.targets, settings)
 
     def bone_scale(self, q: Tensor) -> Tensor:
@@ -149,8 +161,10 @@ def oracles(trial: Trial) -> dict[str, dict]:
             ("true scale", q, targets.scale),
             ("true depth", deep, look.scale),
             ("true image position", flat, look.scale),
-            *((f"true {swap} of each vote", look.at_points(found.q, found.real, true, swap), look.scale)
-              for swap in ("weight", "direction", "length")),
+            *(
+                (f"true {swap} of each vote", look.at_points(found.q, found.real, true, swap), look.scale)
+                for swap in ("weight", "direction", "length")
+            ),
             ("votes of the true surface", look.at_points(targets.points, near), look.scale),
             ("best tenth of those votes", look.at_points(targets.points, near, true, "weight"), look.scale),
         ):
@@ -189,8 +203,10 @@ def surface(trial: Trial) -> dict:
     error = 1000 * (said - true.clamp(-truncation, truncation)).abs()
     on, off = true.abs() < 0.02, true > 0.1
     return {
-        "found": float((said[on].abs() < 0.05).float().mean()), "made_up": float((said[off].abs() < gate).float().mean()),
-        "error_mm": float(error.mean()), "error_on_surface_mm": float(error[on].mean()),
+        "found": float((said[on].abs() < 0.05).float().mean()),
+        "made_up": float((said[off].abs() < gate).float().mean()),
+        "error_mm": float(error.mean()),
+        "error_on_surface_mm": float(error[on].mean()),
     }
 
 
@@ -204,7 +220,11 @@ def coarse_to_fine(trial: Trial, views: int) -> dict:
         a, b = look.vote(whole), look.vote(fine)
         asked.append(float(b.queries) / float(a.queries))
         apart.append(float((a.joints - b.joints).norm(dim=-1).mean()) * HALF * 1000)
-    return {"views": len(some.batches), "share_of_points_asked": float(np.mean(asked)), "apart_mm": float(np.mean(apart))}
+    return {
+        "views": len(some.batches),
+        "share_of_points_asked": float(np.mean(asked)),
+        "apart_mm": float(np.mean(apart)),
+    }
 
 
 def controls(trial: Trial, views: Views, body: BodyModel) -> dict[str, dict]:
@@ -216,11 +236,16 @@ def controls(trial: Trial, views: Views, body: BodyModel) -> dict[str, dict]:
     }
     table = {
         name: trial.report(
-            [look.relative(look.vote(trial.network.config.voting).joints, look.scale) for _, look in trial.looks(change)]
+            [
+                look.relative(look.vote(trial.network.config.voting).joints, look.scale)
+                for _, look in trial.looks(change)
+            ]
         )
         for name, change in changes.items()
     }
-    return table | {"mean pose": trial.report([trial.network.mean_pose.expand(len(batch), -1, -1) for batch in trial.batches])}
+    return table | {
+        "mean pose": trial.report([trial.network.mean_pose.expand(len(batch), -1, -1) for batch in trial.batches])
+    }
 
 
 def silhouettes(batch: Batch, views: Views, body: BodyModel, side: int) -> Tensor:
@@ -254,10 +279,14 @@ def main() -> None:
     parser.add_argument("shards", type=Path, nargs="?")
     parser.add_argument("--split", default="validation")
     parser.add_argument("--views", type=int, default=96)
-    parser.add_argument("--full", type=int, default=4, help="views on which the whole 16 mm grid is asked (seconds each)")
+    parser.add_argument(
+        "--full", type=int, default=4, help="views on which the whole 16 mm grid is asked (seconds each)"
+    )
     parser.add_argument("--body", type=Path, help="the body the shards were made with (default: the free one)")
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--quick", action="store_true", help="a few seconds of training on a small capture, to see that it runs")
+    parser.add_argument(
+        "--quick", action="store_true", help="a few seconds of training on a small capture, to see that it runs"
+    )
     asked = parser.parse_args()
     if asked.quick:
         out = Path("runs/ablate-quick")

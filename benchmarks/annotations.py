@@ -33,7 +33,10 @@ def write_subject(folder: Path, subject: int, frames: int, first_id: int) -> int
     lengths[: frames - lengths.sum()] += 1
     identity = first_id
     vis = json.dumps([True] * 17)
-    with open(folder / f"Human36M_subject{subject}_data.json", "w") as images, open(folder / "part.tmp", "w") as annotations:
+    with (
+        open(folder / f"Human36M_subject{subject}_data.json", "w") as images,
+        open(folder / "part.tmp", "w") as annotations,
+    ):
         images.write('{"images": [')
         for (action, subaction), length in zip(sequences, lengths, strict=True):
             for camera in (1, 2, 3, 4):
@@ -67,7 +70,7 @@ def _write_joints(folder: Path, subject: int, sequences, lengths, rng) -> None:
     with open(folder / f"Human36M_subject{subject}_joint_3d.json", "w") as file:
         file.write("{")
         for k, ((action, subaction), length) in enumerate(zip(sequences, lengths, strict=True)):
-            file.write(f'{", " if k and subaction == 1 else ""}' + (f'"{action}": {{' if subaction == 1 else ", "))
+            file.write(f"{', ' if k and subaction == 1 else ''}" + (f'"{action}": {{' if subaction == 1 else ", "))
             joints = rng.normal(0, 400, (length, 17, 3)).round(6)
             frames = ", ".join(f'"{f}": {json.dumps(pose.tolist())}' for f, pose in enumerate(joints))
             file.write(f'"{subaction}": {{{frames}}}' + ("}" if subaction == 2 else ""))
@@ -81,7 +84,10 @@ def _write_cameras(folder: Path, subject: int) -> None:
         x, z = np.array([-np.sin(angle), np.cos(angle), 0]), np.array([-np.cos(angle), -np.sin(angle), 0])
         R = np.stack([x, np.cross(z, x), z])
         cameras[str(camera + 1)] = {
-            "R": R.tolist(), "t": [0.0, 0.0, 5000.0], "f": [1145.04940458804, 1143.78109572365], "c": [512.54, 515.45],
+            "R": R.tolist(),
+            "t": [0.0, 0.0, 5000.0],
+            "f": [1145.04940458804, 1143.78109572365],
+            "c": [512.54, 515.45],
         }
     (folder / f"Human36M_subject{subject}_camera.json").write_text(json.dumps(cameras))
 
@@ -95,8 +101,10 @@ def read(root: Path, subjects: list[str] | None) -> dict:
     views = sum(len(instant.views) for instant in source.instants())
     seconds = time.perf_counter() - started
     return {
-        "views_annotated": sum(v for _, v in source.annotated.values()), "views_sampled": views,
-        "left_out": len(source.rejects), "seconds": round(seconds, 1),
+        "views_annotated": sum(v for _, v in source.annotated.values()),
+        "views_sampled": views,
+        "left_out": len(source.rejects),
+        "seconds": round(seconds, 1),
         "peak_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
     }
 
@@ -141,7 +149,9 @@ def measure(arguments: argparse.Namespace) -> None:
     rows["all subjects"]["bytes"] = sum(path.stat().st_size for path in folder.iterdir())
     print(f"{'':14}{'annotated':>12}{'sampled':>10}{'seconds':>9}{'peak GiB':>10}")
     for name, row in rows.items():
-        print(f"{name:14}{row['views_annotated']:12,}{row['views_sampled']:10,}{row['seconds']:9.1f}{row['peak_gib']:10.2f}")
+        print(
+            f"{name:14}{row['views_annotated']:12,}{row['views_sampled']:10,}{row['seconds']:9.1f}{row['peak_gib']:10.2f}"
+        )
     print(f"targets: {TARGETS['seconds']} s, {TARGETS['peak_gib']} GiB for all subjects")
     if arguments.json:
         arguments.json.write_text(json.dumps({"rows": rows, "targets": TARGETS}, indent=1) + "\n")

@@ -41,8 +41,12 @@ def differences(points: np.ndarray, own: np.ndarray) -> dict[str, dict[str, floa
     relative = np.linalg.norm(offset - offset[:, [SHARED.index("pelvis")]], axis=2)
     distance = np.linalg.norm(offset, axis=2)
     columns = {
-        "offset_mean": distance.mean(0), "offset_max": distance.max(0), "constant": np.linalg.norm(mean, axis=1),
-        "rest_mean": rest.mean(0), "rest_max": rest.max(0), "root_relative_mean": relative.mean(0),
+        "offset_mean": distance.mean(0),
+        "offset_max": distance.max(0),
+        "constant": np.linalg.norm(mean, axis=1),
+        "rest_mean": rest.mean(0),
+        "rest_max": rest.max(0),
+        "root_relative_mean": relative.mean(0),
     }
     table = {name: {key: float(values[k]) for key, values in columns.items()} for k, name in enumerate(SHARED)}
     table["mean"] = {key: float(values.mean()) for key, values in columns.items()}

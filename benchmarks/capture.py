@@ -18,7 +18,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from benchmarks._sample import sample_capture
-from model.metrics import align, mpjpe
+from model.scoring.metrics import align, mpjpe
 from pipeline.body.model import load_body
 from pipeline.camera import in_image, world_to_camera
 from pipeline.skeletons import HUMAN36M

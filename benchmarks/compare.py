@@ -21,13 +21,14 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from model.config import Config, load_config, with_steps, with_train
-from model.dataset import need_views, read_views
+from model.data.views import need_views, read_views
+from model.device import Ranks, choose_device
 from model.evaluate import evaluate_run, write_json
-from model.figures import comparison_plot
-from model.nvf import MODELS, build_network
-from model.runs import BEST, LAST, training_statistics
-from model.train import Job, Ranks, choose_device, time_steps, train
+from model.networks.nvf import MODELS, build_network
+from model.scoring.figures import comparison_plot
+from model.train import Job, time_steps, train
+from model.training.config import Config, load_config, with_steps, with_train
+from model.training.runs import BEST, LAST, training_statistics
 from pipeline.errors import InputError
 from pipeline.memory import keep_freed_memory
 
@@ -105,7 +106,9 @@ def choose_rate(out: Path, shards: Path, config: Config, factors: list[float]) -
         folder = out / "trials" / f"{config.network.model}-{rate:.1e}"
         record = trained(folder, shards, with_train(short, learning_rate=rate))
         if record["best"] is None:
-            raise InputError(f"{shards} has no validation split to choose a learning rate by. Give one alone, e.g. --rates 1.")
+            raise InputError(
+                f"{shards} has no validation split to choose a learning rate by. Give one alone, e.g. --rates 1."
+            )
         tried.append(
             {"learning_rate": rate, "steps": record["step"], "validation_mpjpe_mm": record["best"]["mpjpe_mm"]}
         )
@@ -242,7 +245,14 @@ def print_table(summary: dict) -> None:
 
 
 def compare(
-    out: Path, shards: Path, models: list[str], seeds: int, minutes: float, config_name: str, factors: list[float], rounds: int
+    out: Path,
+    shards: Path,
+    models: list[str],
+    seeds: int,
+    minutes: float,
+    config_name: str,
+    factors: list[float],
+    rounds: int,
 ) -> list[dict]:
     """Every row that is asked for and not there yet; the table is written after each."""
     refuse_other_settings(out, {"config": config_name, "minutes": minutes, "shards": str(shards.resolve())})
@@ -273,7 +283,9 @@ def main() -> None:
     parser.add_argument("--models", default=",".join(MODELS), help="comma-separated")
     parser.add_argument("--config", default="small")
     parser.add_argument(
-        "--rates", default="0.5,1,2", help="factors of the configured learning rate that every model tries; one alone is taken untried"
+        "--rates",
+        default="0.5,1,2",
+        help="factors of the configured learning rate that every model tries; one alone is taken untried",
     )
     parser.add_argument("--shards", type=Path)
     parser.add_argument("--instants", type=int, default=1500, help="of the capture, where it has to be made")
@@ -282,7 +294,13 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     keep_freed_memory()
-    minutes, seeds, instants, out, rounds = arguments.minutes, arguments.seeds, arguments.instants, arguments.out, ROUNDS
+    minutes, seeds, instants, out, rounds = (
+        arguments.minutes,
+        arguments.seeds,
+        arguments.instants,
+        arguments.out,
+        ROUNDS,
+    )
     if arguments.quick:
         minutes, seeds, instants, out, rounds = 0.1, 1, 60, Path("runs/compare-quick"), 1
     models = arguments.models.replace(",", " ").split()

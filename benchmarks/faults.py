@@ -23,12 +23,29 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks._sample import sample_capture
-from pipeline.verify import verify_path, verify_shard
+from pipeline.shards.verify import verify_path, verify_shard
 
 
 def command(root: Path, out: Path, workers: int, instants: int) -> list[str]:
-    return [sys.executable, "-m", "cli.main", "preprocess", "human36m", str(root), str(out), "--workers", str(workers), "--limit",
-            str(instants), "--crop-px", "64", "--pool", "512", "--shard-instants", "2"]
+    return [
+        sys.executable,
+        "-m",
+        "cli.main",
+        "preprocess",
+        "human36m",
+        str(root),
+        str(out),
+        "--workers",
+        str(workers),
+        "--limit",
+        str(instants),
+        "--crop-px",
+        "64",
+        "--pool",
+        "512",
+        "--shard-instants",
+        "2",
+    ]
 
 
 def run(arguments: list[str]) -> int:
@@ -66,8 +83,9 @@ def kill_often(root: Path, folder: Path, kills: int, instants: int, rng: random.
     kinds, checked, out = list(counts), 0, folder / "out"
     while sum(counts.values()) < kills:
         kind = kinds[sum(counts.values()) % 3]
-        process = subprocess.Popen(command(root, out, 0 if "0" in kind else 2, instants), stdout=subprocess.DEVNULL,
-                                   stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            command(root, out, 0 if "0" in kind else 2, instants), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         try:
             process.wait(rng.uniform(0.3, 1.0) * duration)
         except subprocess.TimeoutExpired:

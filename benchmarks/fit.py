@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from benchmarks.fit_persons import Persons, make_persons
-from model.metrics import mpjpe, pa_mpjpe
+from model.scoring.metrics import mpjpe, pa_mpjpe
 from pipeline.body.keypoints import keypoint_map
 from pipeline.body.model import BodyModel, as_tensors, load_body
 from pipeline.fit import FitSettings, Fitter
@@ -45,10 +45,12 @@ def pose_fits(body: BodyModel, fits) -> tuple[np.ndarray, np.ndarray]:
 
 def facing_errors(joints: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """(n,) degrees between the directions that two bodies (n, 55, 3) face: across hips and spine."""
+
     def forward(j):
         across, up = j[:, 1] - j[:, 2], j[:, 12] - j[:, 0]
         f = np.cross(across, up)
         return f / np.linalg.norm(f, axis=1, keepdims=True)
+
     return np.degrees(np.arccos(np.clip((forward(joints) * forward(truth)).sum(1), -1, 1)))
 
 
@@ -60,10 +62,14 @@ def monocular(body: BodyModel, settings: FitSettings, n: int, poses: str, prior:
     error = pa_mpjpe(joints[:, :22], persons.joints[:, :22]) * 1000
     facing = facing_errors(joints, persons.joints)
     return {
-        "fits_per_second": rate, "speedup": rate / PUBLISHED_FITS_PER_SECOND,
-        "pa_mpjpe_mm": error.mean(), "pa_median_mm": np.median(error), "pa_p90_mm": np.quantile(error, 0.9),
+        "fits_per_second": rate,
+        "speedup": rate / PUBLISHED_FITS_PER_SECOND,
+        "pa_mpjpe_mm": error.mean(),
+        "pa_median_mm": np.median(error),
+        "pa_p90_mm": np.quantile(error, 0.9),
         "mpjpe_mm": mpjpe(joints[:, :22] - joints[:, :1], persons.joints[:, :22] - persons.joints[:, :1]).mean() * 1000,
-        "wrong_way": int((facing > 90).sum()), "reprojection_px": float(np.mean([fit.quality.reprojection_px[0] for fit in fits])),
+        "wrong_way": int((facing > 90).sum()),
+        "reprojection_px": float(np.mean([fit.quality.reprojection_px[0] for fit in fits])),
     }
 
 
@@ -77,7 +83,9 @@ def in_space(body: BodyModel, settings: FitSettings, n: int, poses: str) -> dict
     points = keypoint_map(body, "human36m_17")(joints, vertices)
     fitted = np.linalg.norm(points - persons.points, axis=2) * 1000
     return {
-        "fits_per_second": rate, "fitted_joints_mm": fitted.mean(), "worst_person_mm": fitted.mean(1).max(),
+        "fits_per_second": rate,
+        "fitted_joints_mm": fitted.mean(),
+        "worst_person_mm": fitted.mean(1).max(),
         "body_joints_mm": np.linalg.norm((joints - persons.joints)[:, :22], axis=2).mean() * 1000,
         "vertices_mm": np.linalg.norm(vertices - persons.vertices, axis=2).mean() * 1000,
         "iterations": float(np.mean([fit.quality.iterations for fit in fits])),
@@ -90,7 +98,8 @@ def four_views(body: BodyModel, settings: FitSettings, n: int, poses: str) -> di
     fits, rate = timed_fit(Fitter(body, settings), persons)
     vertices, joints = pose_fits(body, fits)
     return {
-        "fits_per_second": rate, "body_joints_mm": np.linalg.norm((joints - persons.joints)[:, :22], axis=2).mean() * 1000,
+        "fits_per_second": rate,
+        "body_joints_mm": np.linalg.norm((joints - persons.joints)[:, :22], axis=2).mean() * 1000,
         "vertices_mm": np.linalg.norm(vertices - persons.vertices, axis=2).mean() * 1000,
     }
 
@@ -109,7 +118,9 @@ def endurance(body: BodyModel, settings: FitSettings, n: int) -> dict:
         rates.append(500 * rounds / (time.perf_counter() - began))
         memory.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
     return {
-        "instants": 5000 * rounds, "first_tenth_per_s": rates[0], "last_tenth_per_s": rates[-1],
+        "instants": 5000 * rounds,
+        "first_tenth_per_s": rates[0],
+        "last_tenth_per_s": rates[-1],
         "memory_growth_mb": memory[-1] - memory[0],
     }
 
@@ -120,7 +131,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--endurance", type=int, default=0, help="also fit so many instants with 3D, e.g. 50000")
-    parser.add_argument("--batches", type=int, nargs="*", default=[], help="also 3D fits at these batch sizes, e.g. 1024 4096")
+    parser.add_argument(
+        "--batches", type=int, nargs="*", default=[], help="also 3D fits at these batch sizes, e.g. 1024 4096"
+    )
     parser.add_argument("--interpenetration", action="store_true", help="also crossed arms and legs, with and without")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
@@ -134,7 +147,9 @@ def main() -> None:
 
     def measure(name, function, *given):
         table[name] = function(body, *given)
-        numbers = (f"{key} {value:.3g}" if abs(value) < 100 else f"{key} {value:.0f}" for key, value in table[name].items())
+        numbers = (
+            f"{key} {value:.3g}" if abs(value) < 100 else f"{key} {value:.0f}" for key, value in table[name].items()
+        )
         print(f"{name}: {', '.join(numbers)}", flush=True)
 
     for poses in ("wide", "capture"):

@@ -16,9 +16,17 @@ from pipeline.skeletons import SMPLX_22
 
 # Axis-angle, radians; with the spread below these run limbs into the body.
 CROSSED_ARMS = {
-    "left_shoulder": (0.2, -0.9, -1.25), "left_elbow": (0, -1.6, 0), "right_shoulder": (0.2, 0.9, 1.25), "right_elbow": (0, 1.6, 0),
+    "left_shoulder": (0.2, -0.9, -1.25),
+    "left_elbow": (0, -1.6, 0),
+    "right_shoulder": (0.2, 0.9, 1.25),
+    "right_elbow": (0, 1.6, 0),
 }
-CROSSED_LEGS = {"left_hip": (-0.6, 0, -0.30), "right_hip": (-0.2, 0, 0.25), "left_knee": (0.6, 0, 0), "right_knee": (0.2, 0, 0)}
+CROSSED_LEGS = {
+    "left_hip": (-0.6, 0, -0.30),
+    "right_hip": (-0.2, 0, 0.25),
+    "left_knee": (0.6, 0, 0),
+    "right_knee": (0.2, 0, 0),
+}
 
 
 def penetrating_volume(vertices: np.ndarray, faces: np.ndarray, cell: float = 0.01) -> float:
@@ -43,10 +51,14 @@ def crossed_persons(body: BodyModel, n: int, seed: int = 5) -> list[Instant]:
             pose[SMPLX_22.index("left_shoulder") - 1, 2] -= 1.0
             pose[SMPLX_22.index("right_shoulder") - 1, 2] += 1.0
         given = {
-            "body_pose": pose.reshape(1, 63), "global_orient": [[np.pi, 0, 0]], "betas": rng.normal(0, 0.7, (1, 10)),
+            "body_pose": pose.reshape(1, 63),
+            "global_orient": [[np.pi, 0, 0]],
+            "betas": rng.normal(0, 0.7, (1, 10)),
             "transl": [[0, 0, 4]],
         }
-        vertices, joints = body.pose({name: torch.as_tensor(np.asarray(value), dtype=torch.float32) for name, value in given.items()})
+        vertices, joints = body.pose(
+            {name: torch.as_tensor(np.asarray(value), dtype=torch.float32) for name, value in given.items()}
+        )
         points = keypoint_map(body, "openpose_25")(joints.numpy(), vertices.numpy())[0]
         pixels = points[:, :2] / points[:, 2:] * FOCAL + IMAGE / 2 + rng.normal(0, 1, (25, 2))
         low, high = pixels.min(0), pixels.max(0)
@@ -66,7 +78,9 @@ def crossed_limbs(body: BodyModel, settings: FitSettings, n: int) -> dict:
         began = time.perf_counter()
         fits = fitter.fit(instants)
         result[f"ms_a_fit_{name}"] = 1000 * (time.perf_counter() - began) / n
-        result[f"litres_{name}"] = float(np.mean([penetrating_volume(body.mesh(fit.parameters)[0], body.faces) for fit in fits]))
+        result[f"litres_{name}"] = float(
+            np.mean([penetrating_volume(body.mesh(fit.parameters)[0], body.faces) for fit in fits])
+        )
         result[f"reprojection_px_{name}"] = float(np.mean([fit.quality.reprojection_px[0] for fit in fits]))
     result["less_volume"] = 1 - result["litres_with"] / max(result["litres_without"], 1e-9)
     return result

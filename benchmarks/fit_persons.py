@@ -64,7 +64,10 @@ def capture_poses(rng: np.random.Generator, n: int) -> np.ndarray:
 
     bank = repertoire.make_arm_bank(rng, 4000)
     actions = list(repertoire.REPERTOIRES)
-    drawn = [repertoire.sample_pose(rng, bank, actions[rng.integers(len(actions))], bool(rng.random() < 0.5)) for _ in range(n)]
+    drawn = [
+        repertoire.sample_pose(rng, bank, actions[rng.integers(len(actions))], bool(rng.random() < 0.5))
+        for _ in range(n)
+    ]
     rotations = poses.pose_rotations(np.stack(drawn))
     return Rotation.from_matrix(rotations[:, 1:22].reshape(-1, 3, 3)).as_rotvec().reshape(n, 63)
 
@@ -72,8 +75,17 @@ def capture_poses(rng: np.random.Generator, n: int) -> np.ndarray:
 POSES = {"wide": wide_poses, "capture": capture_poses}
 
 
-def make_persons(body: BodyModel, n: int, seed: int, joint_set: str, poses: str = "wide", subjects: int = 0, views: int = 1,
-                 noise_px: float = 1.0, noise_3d: float | None = None) -> Persons:
+def make_persons(
+    body: BodyModel,
+    n: int,
+    seed: int,
+    joint_set: str,
+    poses: str = "wide",
+    subjects: int = 0,
+    views: int = 1,
+    noise_px: float = 1.0,
+    noise_3d: float | None = None,
+) -> Persons:
     """n persons 3.5 to 6 m away, facing all ways, seen by `views` cameras around them.
 
     subjects: so many people take turns (0: everyone is another, and nobody is named). noise_3d: metres an axis; also gives 3D joints.
@@ -84,11 +96,16 @@ def make_persons(body: BodyModel, n: int, seed: int, joint_set: str, poses: str 
     who = np.arange(n) % len(people)
     upright = Rotation.from_matrix(np.diag([1.0, -1.0, -1.0]))
     orient = [
-        (Rotation.from_euler("x", rng.normal(0, 0.15)) * upright * Rotation.from_euler("y", rng.uniform(-np.pi, np.pi))).as_rotvec()
+        (
+            Rotation.from_euler("x", rng.normal(0, 0.15))
+            * upright
+            * Rotation.from_euler("y", rng.uniform(-np.pi, np.pi))
+        ).as_rotvec()
         for _ in range(n)
     ]
     pose = {
-        "global_orient": np.stack(orient), "body_pose": POSES[poses](rng, n),
+        "global_orient": np.stack(orient),
+        "body_pose": POSES[poses](rng, n),
         "transl": np.stack([rng.normal(0, 0.4, n), rng.normal(0, 0.2, n), rng.uniform(3.5, 6, n)], 1),
     }
     vertices, joints = np.zeros((n, body.n_vertices, 3)), np.zeros((n, 55, 3))
@@ -118,4 +135,6 @@ def _view(rng: np.random.Generator, name: str, k: int, count: int, points: np.nd
     seen = points @ R.T + t
     pixels = seen[:, :2] / seen[:, 2:] * FOCAL + IMAGE / 2 + rng.normal(0, noise_px, (len(points), 2))
     low, high = pixels.min(0), pixels.max(0)
-    return View(f"{name}/{k}", str(k), Camera(K, R, t, IMAGE, IMAGE), "", np.r_[low, high - low], pixels, np.ones(len(points)))
+    return View(
+        f"{name}/{k}", str(k), Camera(K, R, t, IMAGE, IMAGE), "", np.r_[low, high - low], pixels, np.ones(len(points))
+    )

@@ -12,8 +12,9 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from model.augment import AugmentConfig
-from model.dataset import DrawConfig, StepSampler, ViewDataset, loader, need_views, read_views
+from model.data.augment import AugmentConfig
+from model.data.loading import DrawConfig, StepSampler, ViewDataset, loader
+from model.data.views import need_views, read_views
 
 BATCH = 16
 DEMO = Path("runs/demo/shards")

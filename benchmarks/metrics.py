@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from model.metrics import mpjpe, pa_mpjpe
+from model.scoring.metrics import mpjpe, pa_mpjpe
 
 TARGETS = {"mpjpe": 50, "pa_mpjpe": 8}
 
@@ -64,8 +64,11 @@ def main() -> None:
         batched = best_seconds(fast, prediction, truth) / arguments.samples * 1e6
         difference = float(np.abs(slow(prediction, truth) - fast(prediction, truth)).max())
         rows[name] = {
-            "loop_us": round(loop, 3), "batched_us": round(batched, 4), "ratio": round(loop / batched, 1),
-            "target": TARGETS[name], "largest_difference_m": difference,
+            "loop_us": round(loop, 3),
+            "batched_us": round(batched, 4),
+            "ratio": round(loop / batched, 1),
+            "target": TARGETS[name],
+            "largest_difference_m": difference,
         }
         print(f"{name:10}{loop:9.2f}{batched:12.3f}{loop / batched:8.1f}{TARGETS[name]:8}{difference:22.1e}")
     if arguments.json:

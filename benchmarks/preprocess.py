@@ -30,9 +30,10 @@ def sample_capture(folder: Path, instants: int, image_px: int) -> Path:
 
 def profile(root: Path, instants: int, crop_px: int, pool: int) -> dict:
     """CPU milliseconds a view: all of a shard's task, and the parts of it."""
-    from pipeline import stages
     from pipeline.fit import Fitter
-    from pipeline.plan import PreprocessSettings, Request, make_plan
+    from pipeline.preprocess import shard as stages
+    from pipeline.preprocess.plan import make_plan
+    from pipeline.preprocess.settings import PreprocessSettings, Request
     from pipeline.sampling import SamplingSettings
 
     spent: Counter[str] = Counter()
@@ -46,12 +47,17 @@ def profile(root: Path, instants: int, crop_px: int, pool: int) -> dict:
                 return inner(*arguments, **options)
             finally:
                 spent[label] += time.process_time() - began
+
         setattr(owner, name, outer)
 
     for owner, name, label in (
-        (Fitter, "fit", "fit"), (stages, "mesh_of", "pose the mesh"), (stages, "SignedDistance", "build the distance"),
-        (stages, "encode_crop", "read, warp and encode the image"), (stages, "sample_instant", "points, distances, voters"),
-        (stages, "shard_view", "turn to crop axes"), (stages, "write_shard", "write, read back, sync"),
+        (Fitter, "fit", "fit"),
+        (stages, "mesh_of", "pose the mesh"),
+        (stages, "SignedDistance", "build the distance"),
+        (stages, "encode_crop", "read, warp and encode the image"),
+        (stages, "sample_instant", "points, distances, voters"),
+        (stages, "shard_view", "turn to crop axes"),
+        (stages, "write_shard", "write, read back, sync"),
     ):
         timed(owner, name, label)
     folder = Path(tempfile.mkdtemp())
@@ -67,8 +73,14 @@ def profile(root: Path, instants: int, crop_px: int, pool: int) -> dict:
     finally:
         shutil.rmtree(folder)
     table = {label: 1000 * seconds / plan.views for label, seconds in spent.most_common()}
-    return {"views": plan.views, "crop_px": crop_px, "pool": pool, "ms_a_view": 1000 * total / plan.views, "stages": table,
-            "human36m_core_hours": total / plan.views * H36M_FRAMES / 3600}
+    return {
+        "views": plan.views,
+        "crop_px": crop_px,
+        "pool": pool,
+        "ms_a_view": 1000 * total / plan.views,
+        "stages": table,
+        "human36m_core_hours": total / plan.views * H36M_FRAMES / 3600,
+    }
 
 
 def parallel(root: Path, instants: int, crop_px: int, pool: int) -> dict:
@@ -76,10 +88,29 @@ def parallel(root: Path, instants: int, crop_px: int, pool: int) -> dict:
     folder = Path(tempfile.mkdtemp())
 
     def start(out: str, workers: int, count: int) -> subprocess.Popen:
-        return subprocess.Popen([
-            sys.executable, "-m", "cli.main", "preprocess", "human36m", str(root), str(folder / out), "--workers", str(workers),
-            "--limit", str(count), "--crop-px", str(crop_px), "--pool", str(pool), "--shard-instants", "16",
-        ], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        return subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "cli.main",
+                "preprocess",
+                "human36m",
+                str(root),
+                str(folder / out),
+                "--workers",
+                str(workers),
+                "--limit",
+                str(count),
+                "--crop-px",
+                str(crop_px),
+                "--pool",
+                str(pool),
+                "--shard-instants",
+                "16",
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
 
     def wait(*processes: subprocess.Popen) -> float:
         began = time.perf_counter()
@@ -110,12 +141,18 @@ def main() -> None:
         result = profile(root, instants, options.crop_px, options.pool)
         if options.parallel:
             result["parallel"] = parallel(root, instants, options.crop_px, options.pool)
-    print(f"{result['ms_a_view']:.1f} ms of CPU a view ({result['views']} views, crop {options.crop_px}, pool {options.pool}); "
-          f"Human3.6M's {H36M_FRAMES:,} frames: {result['human36m_core_hours']:.1f} core-hours")
+    print(
+        f"{result['ms_a_view']:.1f} ms of CPU a view ({result['views']} views, crop {options.crop_px}, pool {options.pool}); "
+        f"Human3.6M's {H36M_FRAMES:,} frames: {result['human36m_core_hours']:.1f} core-hours"
+    )
     for label, milliseconds in result["stages"].items():
         print(f"{milliseconds:8.2f} ms  {label}")
     if options.parallel:
-        print("two processes {two_processes_s:.1f} s, two workers {two_workers_s:.1f} s: {ratio:.2f}".format(**result["parallel"]))
+        print(
+            "two processes {two_processes_s:.1f} s, two workers {two_workers_s:.1f} s: {ratio:.2f}".format(
+                **result["parallel"]
+            )
+        )
     if options.json:
         options.json.write_text(json.dumps(result, indent=1))
 

@@ -1,6 +1,6 @@
 """What the scheduler itself costs a shard: 10,000 tasks that do nothing, through the pipeline's own graph.
 
-    python -m benchmarks.scheduler [--tasks 10000] [--workers 2] [--quick] [--json FILE]
+python -m benchmarks.scheduler [--tasks 10000] [--workers 2] [--quick] [--json FILE]
 """
 
 import argparse
@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from pipeline import run as running
-from pipeline.jobs import Task
+from pipeline.preprocess.job_files import Task
 from pipeline.run import Outcome, Workers, make_shards
 
 
@@ -36,8 +36,15 @@ def main() -> None:
     done = 1 + sum(1 for _ in outcomes)
     # the generator's end closes the cluster, which is counted: it is at most seconds
     seconds = time.perf_counter() - began
-    rows.append({"tasks": done, "workers": options.workers, "start_s": round(began - start_up, 2),
-                 "seconds": round(seconds, 2), "ms_a_shard": round(1000 * seconds / done, 3)})
+    rows.append(
+        {
+            "tasks": done,
+            "workers": options.workers,
+            "start_s": round(began - start_up, 2),
+            "seconds": round(seconds, 2),
+            "ms_a_shard": round(1000 * seconds / done, 3),
+        }
+    )
     print(f"{'tasks':>8}{'workers':>9}{'start s':>9}{'seconds':>9}{'ms a shard':>12}")
     for row in rows:
         print(f"{row['tasks']:8}{row['workers']:9}{row['start_s']:9}{row['seconds']:9}{row['ms_a_shard']:12}")

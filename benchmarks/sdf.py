@@ -32,11 +32,19 @@ REPEATS = 5
 SURFACE = 1e-4  # metres: nearer points have no sign worth arguing about
 FOLDED_SHARE = 0.05  # of the points inside: covered twice, from which a pose counts as deeply folded
 FOLDED = {  # axis-angle, radians
-    "left_shoulder": (0.3, -1.0, -0.9), "left_elbow": (0, -2.0, 0), "right_shoulder": (0.3, 1.0, 0.9), "right_elbow": (0, 2.0, 0),
-    "left_hip": (-1.9, 0, -0.3), "left_knee": (2.2, 0, 0),
+    "left_shoulder": (0.3, -1.0, -0.9),
+    "left_elbow": (0, -2.0, 0),
+    "right_shoulder": (0.3, 1.0, 0.9),
+    "right_elbow": (0, 2.0, 0),
+    "left_hip": (-1.9, 0, -0.3),
+    "left_knee": (2.2, 0, 0),
 }
 CURLED = {
-    "right_hip": (-2.2, 0, 0.6), "right_knee": (2.4, 0, 0), "spine1": (0.8, 0, 0), "spine2": (0.6, 0.3, 0), "neck": (0.9, 0.5, 0),
+    "right_hip": (-2.2, 0, 0.6),
+    "right_knee": (2.4, 0, 0),
+    "spine1": (0.8, 0, 0),
+    "spine2": (0.6, 0.3, 0),
+    "neck": (0.9, 0.5, 0),
 }
 
 
@@ -76,8 +84,10 @@ def compare(answers: np.ndarray, distance: np.ndarray, winding: np.ndarray) -> d
     error, near = np.abs(np.abs(answers) - distance), distance < 0.15
     wrong = ((answers < 0) != (winding > 0.5)) & (distance > SURFACE)
     return {
-        "wrong_signs": int(wrong.sum()), "near_error_mm": float(error[near].max() * 1e3),
-        "mean_error_mm": float(error.mean() * 1e3), "far_error_percent": float((error / distance)[~near].max() * 100),
+        "wrong_signs": int(wrong.sum()),
+        "near_error_mm": float(error[near].max() * 1e3),
+        "mean_error_mm": float(error.mean() * 1e3),
+        "far_error_percent": float((error / distance)[~near].max() * 100),
     }
 
 
@@ -91,9 +101,13 @@ def accuracy(body: BodyModel, poses: int, points: int) -> dict[str, float]:
         rows.append(compare(signed_distance(where, vertices, body.faces), distance, winding))
         doubly.append(float((winding > 1.5).sum() / max(1, (winding > 0.5).sum())))
     return {
-        "poses": poses, "points": poses * points, "wrong_signs": sum(row["wrong_signs"] for row in rows),
-        "near_error_mm": max(row["near_error_mm"] for row in rows), "far_error_percent": max(row["far_error_percent"] for row in rows),
-        "folded_poses": sum(share > FOLDED_SHARE for share in doubly), "covered_twice_max": max(doubly),
+        "poses": poses,
+        "points": poses * points,
+        "wrong_signs": sum(row["wrong_signs"] for row in rows),
+        "near_error_mm": max(row["near_error_mm"] for row in rows),
+        "far_error_percent": max(row["far_error_percent"] for row in rows),
+        "folded_poses": sum(share > FOLDED_SHARE for share in doubly),
+        "covered_twice_max": max(doubly),
     }
 
 
@@ -103,15 +117,26 @@ def methods(vertices: np.ndarray, faces: np.ndarray) -> dict[str, tuple[int, Cal
     everything = 4 * 8192
     found = {"ours, libigl alone": (everything, lambda p: SignedDistance(vertices, faces, "libigl")(p))}
     if sdf.pysdf is not None:
-        found = {"ours": (everything, lambda p: signed_distance(p, vertices, faces))} | found | {
-            "pysdf": (everything, lambda p: -sdf.pysdf.SDF(v32, f32)(p.astype(np.float32), n_threads=1)),
-            "pysdf robust=False": (everything, lambda p: -sdf.pysdf.SDF(v32, f32, False)(p.astype(np.float32), n_threads=1)),
-        }
+        found = (
+            {"ours": (everything, lambda p: signed_distance(p, vertices, faces))}
+            | found
+            | {
+                "pysdf": (everything, lambda p: -sdf.pysdf.SDF(v32, f32)(p.astype(np.float32), n_threads=1)),
+                "pysdf robust=False": (
+                    everything,
+                    lambda p: -sdf.pysdf.SDF(v32, f32, False)(p.astype(np.float32), n_threads=1),
+                ),
+            }
+        )
     for name in ("FAST_WINDING_NUMBER", "PSEUDONORMAL"):
         kind = getattr(igl, f"SIGNED_DISTANCE_TYPE_{name}")
-        found[f"libigl {name.lower()}"] = (everything, lambda p, kind=kind: igl.signed_distance(p, vertices, faces, sign_type=kind)[0])
+        found[f"libigl {name.lower()}"] = (
+            everything,
+            lambda p, kind=kind: igl.signed_distance(p, vertices, faces, sign_type=kind)[0],
+        )
     try:
         import open3d
+
         found["Open3D RaycastingScene"] = (everything, lambda p: ask_open3d(open3d, v32, f32, p))
     except ImportError:
         print("Open3D is not installed (the extra `bench`): left out")
@@ -156,7 +181,8 @@ def report(result: dict) -> str:
     lines = [
         f"{exact['points']:,} points over {exact['poses']} poses ({exact['folded_poses']} with more than {FOLDED_SHARE:.0%} of "
         f"what is inside covered twice): {exact['wrong_signs']} wrong signs, error at most {exact['near_error_mm']:.4f} mm "
-        f"below 0.15 m and {exact['far_error_percent']:.2f} % beyond", "",
+        f"below 0.15 m and {exact['far_error_percent']:.2f} % beyond",
+        "",
         "| method | Mpoint/s | of pysdf | wrong signs | mean error mm | max below 0.15 m, mm | max beyond, % |",
         "| --- | " + "--- | " * 6,
     ]
@@ -177,7 +203,8 @@ def main() -> None:
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     body = load_body()
     result = {
-        "machine": platform.processor() or platform.machine(), "backend": sdf.BACKEND,
+        "machine": platform.processor() or platform.machine(),
+        "backend": sdf.BACKEND,
         "accuracy": accuracy(body, 4 if args.quick else 50, 20_000),
         "speed": speed(body, 2 if args.quick else REPEATS),
     }

@@ -15,11 +15,12 @@ from pathlib import Path
 import torch
 
 from benchmarks.compare import make_shards
-from model.config import load_config
-from model.dataset import StepSampler, ViewDataset, need_views, read_views
-from model.nvf import build_network
-from model.optimise import fast_bf16
-from model.runs import Run, start_run, training_statistics
+from model.data.loading import StepSampler, ViewDataset
+from model.data.views import need_views, read_views
+from model.device import fast_bf16
+from model.networks.nvf import build_network
+from model.training.config import load_config
+from model.training.runs import Run, start_run, training_statistics
 from pipeline.memory import keep_freed_memory
 
 DEMO = Path("runs/demo/shards")
@@ -86,9 +87,13 @@ def main() -> None:
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
         one_step(Clock(), dataset, keys[-1], run, bf16)
     print(profile.key_averages().table(sort_by="self_cpu_time_total", row_limit=15, max_name_column_width=40))
-    rows = {name: {"wall_ms": wall / asked.steps, "cpu_ms": cpu / asked.steps} for name, (wall, cpu) in clock.parts.items()}
-    print(f"{asked.model}, {config.train.batch_size} views a step, {asked.threads} threads, {'bf16' if bf16 else 'float32'}, "
-          f"{sum(p.numel() for p in network.parameters()) / 1e6:.2f} M parameters")
+    rows = {
+        name: {"wall_ms": wall / asked.steps, "cpu_ms": cpu / asked.steps} for name, (wall, cpu) in clock.parts.items()
+    }
+    print(
+        f"{asked.model}, {config.train.batch_size} views a step, {asked.threads} threads, {'bf16' if bf16 else 'float32'}, "
+        f"{sum(p.numel() for p in network.parameters()) / 1e6:.2f} M parameters"
+    )
     for name, row in rows.items():
         print(f"{name:>10}  {row['wall_ms']:7.1f} ms wall  {row['cpu_ms']:7.1f} ms cpu")
     if asked.json:

@@ -21,12 +21,12 @@ import numpy as np
 from rich.console import Console
 
 from benchmarks._sample import sample_capture
-from pipeline.overview import find_target
-from pipeline.plan import Request
-from pipeline.progress import RunProgress
+from pipeline.look.overview import find_target
+from pipeline.preprocess.progress import RunProgress
+from pipeline.preprocess.settings import Request
 from pipeline.run import Workers, preprocess
-from pipeline.shard_format import OFFSETS, J, ShardHeader, ShardView
-from pipeline.shards import ShardReader, write_shard
+from pipeline.shards.format import OFFSETS, J, ShardHeader, ShardView
+from pipeline.shards.store import ShardReader, write_shard
 
 DRAW = 1024
 
@@ -42,16 +42,25 @@ def stored_view(reader: ShardReader, row: int) -> ShardView:
     """A view of a shard as it was before it was written."""
     view = reader.read_view(row)
     names = ShardView.__dataclass_fields__.keys() & view.keys()
-    return ShardView(**{name: view[name] for name in names}, image=reader.read_jpeg(row).tobytes(), fit=reader.read_body(row),
-                     samples=reader.read_samples(row))
+    return ShardView(
+        **{name: view[name] for name in names},
+        image=reader.read_jpeg(row).tobytes(),
+        fit=reader.read_body(row),
+        samples=reader.read_samples(row),
+    )
 
 
 def rewrite(target, folder: Path, offsets: str, views: int) -> Path:
     """The first views of the target in one shard with other offsets."""
     rows = [(ShardReader(path), row) for path in target.shards for row in range(len(ShardReader(path)))][:views]
     a = rows[0][0].attributes
-    header = ShardHeader(**{name: a[name].item() if isinstance(a[name], np.generic) else a[name]
-                            for name in ShardHeader.__dataclass_fields__} | {"offsets": offsets})
+    header = ShardHeader(
+        **{
+            name: a[name].item() if isinstance(a[name], np.generic) else a[name]
+            for name in ShardHeader.__dataclass_fields__
+        }
+        | {"offsets": offsets}
+    )
     path = folder / f"{offsets}.h5"
     write_shard(path, header, [stored_view(*row) for row in rows])
     return path
@@ -64,7 +73,13 @@ class ShardViews:
 
     def read(self, row: int, chosen: np.ndarray):
         samples = self.reader.read_samples(row)
-        return self.reader.read_image(row), samples.points[chosen], samples.sdf[chosen], samples.voters, samples.joint_offsets
+        return (
+            self.reader.read_image(row),
+            samples.points[chosen],
+            samples.sdf[chosen],
+            samples.voters,
+            samples.joint_offsets,
+        )
 
 
 class NpzViews:
@@ -85,14 +100,17 @@ class ZarrViews:
 
     def __init__(self, folder: Path):
         import zarr
+
         self.group = zarr.open_group(str(folder), mode="r")
-        self.arrays = {name: self.group[name] for name in ("points", "sdf", "voters", "joint_offsets", "image", "length")}
+        self.arrays = {
+            name: self.group[name] for name in ("points", "sdf", "voters", "joint_offsets", "image", "length")
+        }
         self.lengths = self.arrays["length"][:]
         self.n = len(self.lengths)
 
     def read(self, row: int, chosen: np.ndarray):
         a = self.arrays
-        image = cv2.imdecode(a["image"][row][:self.lengths[row]], cv2.IMREAD_COLOR_RGB)
+        image = cv2.imdecode(a["image"][row][: self.lengths[row]], cv2.IMREAD_COLOR_RGB)
         return image, a["points"][row][chosen], a["sdf"][row][chosen], a["voters"][row], a["joint_offsets"][row]
 
 
@@ -102,13 +120,20 @@ def write_npz(shard: Path, folder: Path, compress: bool) -> Path:
     for row in range(len(reader)):
         s = reader.read_samples(row)
         save = np.savez_compressed if compress else np.savez
-        save(folder / f"{row:06d}.npz", image=reader.read_jpeg(row), points=s.points, sdf=s.sdf, voters=s.voters,
-             joint_offsets=s.joint_offsets)
+        save(
+            folder / f"{row:06d}.npz",
+            image=reader.read_jpeg(row),
+            points=s.points,
+            sdf=s.sdf,
+            voters=s.voters,
+            joint_offsets=s.joint_offsets,
+        )
     return folder
 
 
 def write_zarr(shard: Path, folder: Path) -> Path:
     import zarr
+
     reader = ShardReader(shard)
     rows = [reader.read_samples(row) for row in range(len(reader))]
     images = [reader.read_jpeg(row) for row in range(len(reader))]
@@ -169,11 +194,16 @@ def main() -> None:
         for name, (views_of, path) in stores.items():
             files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
             row = {"store": name, "bytes_a_view": round(sum(p.stat().st_size for p in files) / views_of(path).n)}
-            row |= {f"views_s_{loaders}": round(views_a_second(views_of, path, loaders), 1) for loaders in options.loaders}
+            row |= {
+                f"views_s_{loaders}": round(views_a_second(views_of, path, loaders), 1) for loaders in options.loaders
+            }
             rows.append(row)
         print(f"{'store':<18}{'bytes a view':>14}" + "".join(f"{f'views/s, {n} loaders':>20}" for n in options.loaders))
         for row in rows:
-            print(f"{row['store']:<18}{row['bytes_a_view']:14}" + "".join(f"{row[f'views_s_{n}']:20}" for n in options.loaders))
+            print(
+                f"{row['store']:<18}{row['bytes_a_view']:14}"
+                + "".join(f"{row[f'views_s_{n}']:20}" for n in options.loaders)
+            )
         if options.json:
             options.json.write_text(json.dumps({"joints": J, "draw": DRAW, "rows": rows}, indent=1))
     finally:

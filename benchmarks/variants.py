@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.compare import make_shards, trained
-from model.config import MODEL_SETTINGS, Config, config_from_dict, load_config, merge, with_steps, with_train
 from model.evaluate import write_json
+from model.training.config import MODEL_SETTINGS, Config, config_from_dict, load_config, merge, with_steps, with_train
 from pipeline.memory import keep_freed_memory
 
 # What a vote is in the hand recipe, and which points cast it.
@@ -37,9 +37,15 @@ VARIANTS: dict[str, dict] = {
     "votes trained at labelled points": {"network": {"targets": {"candidates": 0}}},
     # who votes for a joint
     "every point votes for every joint": {"network": {"targets": {"neighbours": 0}, "voting": {"neighbours": 0}}},
-    "4 neighbours in training, 32 in prediction": {"network": {"targets": {"neighbours": 4}, "voting": {"neighbours": 32}}},
-    "8 neighbours in training, 128 in prediction": {"network": {"targets": {"neighbours": 8}, "voting": {"neighbours": 128}}},
-    "32 neighbours in training, 256 in prediction": {"network": {"targets": {"neighbours": 32}, "voting": {"neighbours": 256}}},
+    "4 neighbours in training, 32 in prediction": {
+        "network": {"targets": {"neighbours": 4}, "voting": {"neighbours": 32}}
+    },
+    "8 neighbours in training, 128 in prediction": {
+        "network": {"targets": {"neighbours": 8}, "voting": {"neighbours": 128}}
+    },
+    "32 neighbours in training, 256 in prediction": {
+        "network": {"targets": {"neighbours": 32}, "voting": {"neighbours": 256}}
+    },
     "asked about joints at half the distance": {"network": {"targets": {"across": 0.08, "along": 0.2}}},
     "asked about joints at twice the distance": {"network": {"targets": {"across": 0.33, "along": 0.8}}},
     # other heads
@@ -52,8 +58,14 @@ VARIANTS: dict[str, dict] = {
     "distance labels on the surface 0.02": {"network": {"losses": {"surface": 0.02}}},
     "truncation 0.2 m": {"network": {"targets": {"truncation": 0.2}}},
     # how many points
-    "64 points, 128 asked, 32 vote": {"draw": {"points": 64}, "network": {"targets": {"candidates": 128, "voters": 32}}},
-    "1,024 points, 1,024 asked, 256 vote": {"draw": {"points": 1024}, "network": {"targets": {"candidates": 1024, "voters": 256}}},
+    "64 points, 128 asked, 32 vote": {
+        "draw": {"points": 64},
+        "network": {"targets": {"candidates": 128, "voters": 32}},
+    },
+    "1,024 points, 1,024 asked, 256 vote": {
+        "draw": {"points": 1024},
+        "network": {"targets": {"candidates": 1024, "voters": 256}},
+    },
     "no moving average": {"train": {"average": 0.0}},
     # what else trains the encoder, and which encoder
     "no heatmaps": {"network": {"losses": {"heatmap": 0.0}}},
@@ -115,7 +127,9 @@ def main() -> None:
     parser.add_argument("--config", default="small")
     parser.add_argument("--only", nargs="+", choices=VARIANTS, metavar="NAME", help="names as --list prints them")
     parser.add_argument("--list", action="store_true", help="print the names and end")
-    parser.add_argument("--quick", action="store_true", help="two variants and a few steps on a small capture, to see that it runs")
+    parser.add_argument(
+        "--quick", action="store_true", help="two variants and a few steps on a small capture, to see that it runs"
+    )
     asked = parser.parse_args()
     if asked.list:
         print("\n".join(VARIANTS))

@@ -62,10 +62,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         write_scene(root, arguments.frames)
-        bytes_of = {kind: sum(p.stat().st_size for p in root.glob(kind)) for kind in ("*.mp4", "*_q95.jpg", "*_q75.jpg")}
+        bytes_of = {
+            kind: sum(p.stat().st_size for p in root.glob(kind)) for kind in ("*.mp4", "*_q95.jpg", "*_q75.jpg")
+        }
         size = {kind: total / arguments.frames / 1024 for kind, total in bytes_of.items()}
         print("KiB a frame: " + ", ".join(f"{kind} {value:.0f}" for kind, value in size.items()))
-        print(f"\n{'every':>6}{'video ms':>10}{'JPEG 95 ms':>12}{'JPEG 75 ms':>12}   per frame that is used, one thread")
+        print(
+            f"\n{'every':>6}{'video ms':>10}{'JPEG 95 ms':>12}{'JPEG 75 ms':>12}   per frame that is used, one thread"
+        )
         for every in arguments.every:
             chosen = range(0, arguments.frames, every)
             row = {"every": every, "video_ms": milliseconds(root, [f"v.mp4#frame={k}" for k in chosen])}

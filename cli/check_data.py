@@ -11,21 +11,32 @@ import click
 @click.argument("source")
 @click.argument("root", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON and nothing else.")
-@click.option("--picture", type=click.Path(path_type=Path), help="Write a contact sheet: joints and boxes on a few images.")
-@click.option("--every-test", type=click.IntRange(1), help="Count every N-th test frame (human36m: 64; 5 for SPIN's protocol).")
+@click.option(
+    "--picture", type=click.Path(path_type=Path), help="Write a contact sheet: joints and boxes on a few images."
+)
+@click.option(
+    "--every-test", type=click.IntRange(1), help="Count every N-th test frame (human36m: 64; 5 for SPIN's protocol)."
+)
 @click.option("--final", is_flag=True, help="The validation subject joins the training set.")
 @click.option("--subjects", help="Only these, e.g. S1,S5; all by default.")
 @click.option("--focal", type=float, help="Focal length in pixels where the source has no camera.")
-@click.option("--option", "-o", "options", multiple=True, metavar="KEY=VALUE", help="Another option of the source (docs/datasets.md).")
+@click.option(
+    "--option",
+    "-o",
+    "options",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Another option of the source (docs/datasets.md).",
+)
 def command(source, root, as_json, picture, every_test, final, subjects, focal, options):
     """Look over the dataset in ROOT: counts, missing files, and whether joints, boxes and cameras fit together.
 
     SOURCE is human36m, threedpw, coco or openpose. Exit code 0 when all is well, 1 when there are problems (listed),
     2 when the folder cannot be read as that dataset.
     """
-    from pipeline.check import check_source, empty_report
     from pipeline.errors import InputError
     from pipeline.sources import open_source, parse_options
+    from pipeline.sources.check import check_source, empty_report
 
     given = {"every_test": every_test, "final": final, "focal": focal}
     given["subjects"] = tuple(subjects.split(",")) if subjects else None
@@ -60,7 +71,9 @@ def _print(report: dict) -> None:
         table.add_row(f"and {len(subjects) - 20} more", "", "", "")
     table.add_row("total", f"{report['instants']:,}", f"{report['views']:,}", f"{report['sampled']:,}", style="bold")
     console.print(table)
-    console.print("splits: " + (", ".join(f"{split} {count:,} views" for split, count in report["by_split"].items()) or "none"))
+    console.print(
+        "splits: " + (", ".join(f"{split} {count:,} views" for split, count in report["by_split"].items()) or "none")
+    )
     for reason, count in report["skipped"].items():
         console.print(f"left out by the usual filters: {count:,} {escape(reason)}")
     for notice in report["notices"]:

@@ -13,11 +13,22 @@ import click
 SECONDS_FILE = "seconds.json"
 
 
-def stage_arguments(out: Path, instants: int, minutes: float, workers: int, config: str, seed: int) -> dict[str, list[str]]:
+def stage_arguments(
+    out: Path, instants: int, minutes: float, workers: int, config: str, seed: int
+) -> dict[str, list[str]]:
     """nvf-cli's arguments for every stage, in order."""
     capture, shards = str(out / "capture"), str(out / "shards")
     return {
-        "synthesize": ["synthesize", capture, "--instants", str(instants), "--seed", str(seed), "--workers", str(workers)],
+        "synthesize": [
+            "synthesize",
+            capture,
+            "--instants",
+            str(instants),
+            "--seed",
+            str(seed),
+            "--workers",
+            str(workers),
+        ],
         "preprocess": ["preprocess", "human36m", capture, shards, "--crop-px", "128", "--workers", str(workers)],
         "train": ["train", shards, str(out), "--config", config, "--minutes", f"{minutes:g}"],
         "evaluate": ["evaluate", str(out), shards],
@@ -52,7 +63,7 @@ def write_json(path: Path, value: dict) -> None:
 def summarise(out: Path, seconds: dict[str, float]) -> dict:
     """What scripts read from a demo: the evaluation's headline, the fits against the true bodies, and the time of each stage."""
     from pipeline.body.model import load_body
-    from pipeline.fit_truth import fit_truth_errors
+    from pipeline.look.fit_truth import fit_truth_errors
 
     evaluation = json.loads((out / "evaluation.json").read_text())
     keys = ("mpjpe_mm", "pa_mpjpe_mm", "mean_pose", "n_views", "root", "box", "ground_truth", "split")
@@ -73,7 +84,9 @@ def print_table(report: dict, out: Path) -> None:
         table.add_column(column, justify="left" if not column else "right")
     table.add_row("voting field", f"{report['mpjpe_mm']:.1f}", f"{report['pa_mpjpe_mm']:.1f}")
     table.add_row("mean training pose", f"{mean['mpjpe_mm']:.1f}", f"{mean['pa_mpjpe_mm']:.1f}")
-    table.add_row("ratio", f"{report['mpjpe_mm'] / mean['mpjpe_mm']:.2f}", f"{report['pa_mpjpe_mm'] / mean['pa_mpjpe_mm']:.2f}")
+    table.add_row(
+        "ratio", f"{report['mpjpe_mm'] / mean['mpjpe_mm']:.2f}", f"{report['pa_mpjpe_mm'] / mean['pa_mpjpe_mm']:.2f}"
+    )
     console = Console()
     console.print(table)
     console.print(
@@ -92,7 +105,9 @@ def print_table(report: dict, out: Path) -> None:
 @click.option("--instants", default=1500, show_default=True, help="Moments of the capture; each gives four images.")
 @click.option("--minutes", default=11.0, show_default=True, help="Of training.")
 @click.option("--config", default="small", show_default=True, help="Named configuration or TOML file.")
-@click.option("--workers", default=os.cpu_count(), show_default="number of cores", help="Processes of the capture and pipeline.")
+@click.option(
+    "--workers", default=os.cpu_count(), show_default="number of cores", help="Processes of the capture and pipeline."
+)
 @click.option("--seed", default=0, show_default=True, help="Of the capture.")
 def command(out: Path, instants: int, minutes: float, config: str, workers: int, seed: int):
     """Free body -> capture -> shards -> trained and evaluated field, in OUT.

@@ -37,7 +37,7 @@ def command(run, shards, split, protocol_name, root, truth, allow_partial, devic
 
 def describe(report: dict) -> str:
     """What a person reads."""
-    from model.report import facts
+    from model.scoring.report import facts
 
     lines = [f"{report['model']} of {report['run']}, step {report['step']}"]
     if report["partial"]:
@@ -79,7 +79,7 @@ def scale_lines(report: dict) -> list[str]:
 
 def quoted_lines(report: dict) -> list[str]:
     """What others published by this protocol, marked as theirs."""
-    from model.report import QUOTED, comparability, quoted_cells
+    from model.scoring.report import QUOTED, comparability, quoted_cells
 
     if not report["quoted"]:
         return []

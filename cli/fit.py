@@ -9,17 +9,31 @@ import click
 @click.argument("source")
 @click.argument("root", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--body", "body_file", type=click.Path(path_type=Path), help="A licensed SMPLX_*.npz in place of the free body.")
-@click.option("--joint-regressor", type=click.Path(path_type=Path),
-              help="A regressor (17 x vertices) of Human3.6M's joints on the body, .npy or .npz; the built-in joints by default.")
+@click.option(
+    "--body", "body_file", type=click.Path(path_type=Path), help="A licensed SMPLX_*.npz in place of the free body."
+)
+@click.option(
+    "--joint-regressor",
+    type=click.Path(path_type=Path),
+    help="A regressor (17 x vertices) of Human3.6M's joints on the body, .npy or .npz; the built-in joints by default.",
+)
 @click.option("--limit", type=click.IntRange(min=1), help="Fit so many instants, spread evenly over the source.")
-@click.option("--prior", default="anatomical", show_default=True, help="Pose prior: anatomical, l2, angle, gmm, vposer.")
+@click.option(
+    "--prior", default="anatomical", show_default=True, help="Pose prior: anatomical, l2, angle, gmm, vposer."
+)
 @click.option("--prior-file", type=click.Path(path_type=Path), help="gmm_08.pkl or a VPoser checkpoint.")
 @click.option("--hands", is_flag=True, help="Fit fingers where hand keypoints are given.")
 @click.option("--face", is_flag=True, help="Fit jaw and expression where face keypoints are given.")
 @click.option("--interpenetration", is_flag=True, help="Push apart limbs that run into the body (slower).")
 @click.option("--focal", type=float, help="Focal length in pixels where the source has no camera.")
-@click.option("--option", "-o", "options", multiple=True, metavar="KEY=VALUE", help="Another option of the source (docs/datasets.md).")
+@click.option(
+    "--option",
+    "-o",
+    "options",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Another option of the source (docs/datasets.md).",
+)
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
 @click.option("--threads", default=0, show_default="all cores", help="CPU threads.")
 @click.option("--vertices", is_flag=True, help="Also write every fit's vertices.")
@@ -27,9 +41,23 @@ import click
 @click.option("--overwrite", is_flag=True, help="Replace fits that are already in OUT.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON and nothing else.")
 @click.pass_context
-def command(context, source: str, root: Path, out: Path, body_file: Path | None, joint_regressor: Path | None,
-            limit: int | None, focal: float | None, options: tuple[str, ...], threads: int, vertices: bool, pkl: bool,
-            overwrite: bool, as_json: bool, **settings):
+def command(
+    context,
+    source: str,
+    root: Path,
+    out: Path,
+    body_file: Path | None,
+    joint_regressor: Path | None,
+    limit: int | None,
+    focal: float | None,
+    options: tuple[str, ...],
+    threads: int,
+    vertices: bool,
+    pkl: bool,
+    overwrite: bool,
+    as_json: bool,
+    **settings,
+):
     """Fit the body model to every instant of SOURCE in ROOT; write OUT/fits.h5, OUT/report.json and OUT/report.html.
 
     Exit code 1 when instants were rejected (OUT/report.json lists them).
@@ -56,11 +84,20 @@ def command(context, source: str, root: Path, out: Path, body_file: Path | None,
         out.mkdir(parents=True, exist_ok=True)
         (out / "fits.h5.tmp").write_bytes(b"")
     except OSError as error:
-        raise InputError(f"Nothing can be written to {out} ({error.strerror}); give a folder that can be written.") from error
+        raise InputError(
+            f"Nothing can be written to {out} ({error.strerror}); give a folder that can be written."
+        ) from error
     with Progress(console=Console(stderr=True), disable=as_json) as bar:
         task = bar.add_task("fitting", total=None)
         report = fit_source(
-            reader, body, settings, out, limit, vertices, pkl, lambda done, total: bar.update(task, completed=done, total=total)
+            reader,
+            body,
+            settings,
+            out,
+            limit,
+            vertices,
+            pkl,
+            lambda done, total: bar.update(task, completed=done, total=total),
         )
     if as_json:
         click.echo((out / "report.json").read_text(), nl=False)

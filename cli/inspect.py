@@ -10,20 +10,34 @@ import click
 @click.command()
 @click.argument("path", type=click.Path(path_type=Path))
 @click.argument("other", type=click.Path(path_type=Path), required=False)
-@click.option("--verify", is_flag=True, help="Check hashes, schema, ranges, cameras, images; with --body also distances.")
+@click.option(
+    "--verify", is_flag=True, help="Check hashes, schema, ranges, cameras, images; with --body also distances."
+)
 @click.option("--body", type=click.Path(path_type=Path), help="The body the shards were made with; 'free' for ours.")
-@click.option("--picture", type=click.Path(path_type=Path), help="Write crops with joints and mesh, and distance slices.")
-@click.option("--html", "page", type=click.Path(path_type=Path), help="Write a page with pictures, histograms, rejects.")
+@click.option(
+    "--picture", type=click.Path(path_type=Path), help="Write crops with joints and mesh, and distance slices."
+)
+@click.option(
+    "--html", "page", type=click.Path(path_type=Path), help="Write a page with pictures, histograms, rejects."
+)
 @click.option("--views", default=3, show_default=True, help="Views in the picture.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
-def command(path: Path, other: Path | None, verify: bool, body: Path | None, picture: Path | None, page: Path | None,
-            views: int, as_json: bool):
+def command(
+    path: Path,
+    other: Path | None,
+    verify: bool,
+    body: Path | None,
+    picture: Path | None,
+    page: Path | None,
+    views: int,
+    as_json: bool,
+):
     """Tell what PATH holds: a shard, a folder of shards, or a training run. With OTHER, in what the two differ.
 
     Exit code 1 when --verify finds a problem, or OTHER has other content.
     """
     from pipeline.body.model import load_body
-    from pipeline.overview import compare, describe, find_target
+    from pipeline.look.overview import compare, describe, find_target
 
     if holds_training_only(path):
         record = json.loads((path / "last.json").read_text())
@@ -38,13 +52,13 @@ def command(path: Path, other: Path | None, verify: bool, body: Path | None, pic
     model = load_body(None if body is None or str(body) == "free" else body) if body or picture or page else None
     problems = None
     if verify:
-        from pipeline.verify import verify_path
+        from pipeline.shards.verify import verify_path
 
         findings = verify_path(target.path, model if body else None)
         problems = findings.problems
         summary["verify"] = {"problems": problems, "counts": findings.counts}
     if picture or page:
-        from pipeline.pictures import save_page, save_picture
+        from pipeline.look.pictures import save_page, save_picture
 
         if picture:
             save_picture(target, model, picture, views)
@@ -61,7 +75,11 @@ def holds_training_only(path: Path) -> bool:
 
 def training_text(path: Path, record: dict) -> str:
     train, best = record["config"]["train"], record["best"]
-    found = "none" if best is None else f"MPJPE {best['mpjpe_mm']} mm at step {best['step']} (mean pose {best['mean_pose_mpjpe_mm']})"
+    found = (
+        "none"
+        if best is None
+        else f"MPJPE {best['mpjpe_mm']} mm at step {best['step']} (mean pose {best['mean_pose_mpjpe_mm']})"
+    )
     truth = train.get("ground_truth", "dataset")  # runs of older versions had no choice
     lines = [
         f"{path}: {record['config']['network']['model']}, {record['parameters']:,} parameters, step {record['step']} of "
@@ -69,7 +87,10 @@ def training_text(path: Path, record: dict) -> str:
         f"validation    {found}",
         f"training      {train['optimizer']} {train['learning_rate']:g}, {train['batch_size']} views a step, seed {train['seed']}, "
         f"ground truth: {truth}",
-        *(f"data          {d['path']}: {d['train_views']} views, content {d['content_hash'][:12]}" for d in record["data"]),
+        *(
+            f"data          {d['path']}: {d['train_views']} views, content {d['content_hash'][:12]}"
+            for d in record["data"]
+        ),
         f"made by       {record['commit']}, torch {record['torch']} on {record['device']}; whole configuration: {path / 'last.json'}",
     ]
     return "\n".join(lines)
@@ -99,7 +120,9 @@ def summary_text(summary: dict) -> str:
     ]
     lines += [f"FAILED {name}: {error}" for name, error in summary["failed"]]
     if "verify" in summary:
-        lines.append("checked       " + ", ".join(f"{v:g} {k.replace('_', ' ')}" for k, v in summary["verify"]["counts"].items()))
+        lines.append(
+            "checked       " + ", ".join(f"{v:g} {k.replace('_', ' ')}" for k, v in summary["verify"]["counts"].items())
+        )
         lines += [f"PROBLEM {problem}" for problem in summary["verify"]["problems"]] or ["no problem found"]
     return "\n".join(lines)
 

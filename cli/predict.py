@@ -22,8 +22,8 @@ from pipeline.errors import InputError
 @click.option("--device", default=None, help="cpu, cuda, cuda:1 ...; default: a GPU if there is one.")
 def command(run, images, box, focal, out, device):
     """Predict the person in each of IMAGES with RUN's best weights; writes NAME.json and NAME.png."""
+    from model.device import choose_device
     from model.predict import predict_images
-    from model.train import choose_device
 
     out = out or run / "predictions"
     for report in predict_images(run, images, out, parse_box(box), focal, choose_device(device)):

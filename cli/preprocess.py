@@ -12,19 +12,33 @@ import click
 @click.argument("root", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--body", type=click.Path(path_type=Path), help="A licensed SMPLX_*.npz in place of the free body.")
-@click.option("--joint-regressor", type=click.Path(path_type=Path),
-              help="A regressor (17 x vertices) of Human3.6M's joints on the body, .npy or .npz; the built-in joints by default.")
+@click.option(
+    "--joint-regressor",
+    type=click.Path(path_type=Path),
+    help="A regressor (17 x vertices) of Human3.6M's joints on the body, .npy or .npz; the built-in joints by default.",
+)
 @click.option("--workers", type=int, show_default="number of cores", help="Processes; 0 works in this one.")
 @click.option("--scheduler", help="Address of a Dask scheduler (tcp://...), or 'slurm' to submit --workers jobs.")
-@click.option("--offsets", type=click.Choice(["voters", "dense", "derive"]), default="voters", show_default=True,
-              help="Joint offsets to keep: of each joint's voters, of all points, or none (the reader computes them).")
+@click.option(
+    "--offsets",
+    type=click.Choice(["voters", "dense", "derive"]),
+    default="voters",
+    show_default=True,
+    help="Joint offsets to keep: of each joint's voters, of all points, or none (the reader computes them).",
+)
 @click.option("--subjects", help="Only these, e.g. S1,S5; all by default.")
 @click.option("--limit", type=click.IntRange(1), help="So many instants, spread evenly over the plan.")
 @click.option("--every-test", type=click.IntRange(1), help="Keep every N-th test frame (human36m: 64; SPIN: 5).")
 @click.option("--final", is_flag=True, help="The validation subject joins the training set.")
 @click.option("--focal", type=float, help="Focal length in pixels where the source has no camera.")
-@click.option("--option", "-o", "options", multiple=True, metavar="KEY=VALUE",
-              help="Another option of the source (docs/datasets.md).")
+@click.option(
+    "--option",
+    "-o",
+    "options",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Another option of the source (docs/datasets.md).",
+)
 @click.option("--fits-from", type=click.Path(path_type=Path), help="Take the fits of an `nvf-cli fit` run.")
 @click.option("--crop-px", default=256, show_default=True, help="Side of the nominal crop; a quarter more is stored.")
 @click.option("--jpeg-quality", default=90, show_default=True, help="Of the stored crops.")
@@ -33,8 +47,30 @@ import click
 @click.option("--seed", default=0, show_default=True, help="Of the field points.")
 @click.option("--overwrite", is_flag=True, help="Remove the run that OUT holds.")
 @click.option("--append", is_flag=True, help="Add the subjects that the run in OUT lacks.")
-def command(source, root, out, body, joint_regressor, workers, scheduler, offsets, subjects, limit, every_test, final, focal,
-            options, fits_from, crop_px, jpeg_quality, pool, shard_instants, seed, overwrite, append):
+def command(
+    source,
+    root,
+    out,
+    body,
+    joint_regressor,
+    workers,
+    scheduler,
+    offsets,
+    subjects,
+    limit,
+    every_test,
+    final,
+    focal,
+    options,
+    fits_from,
+    crop_px,
+    jpeg_quality,
+    pool,
+    shard_instants,
+    seed,
+    overwrite,
+    append,
+):
     """Turn the dataset in ROOT into shards of training data in OUT.
 
     SOURCE is human36m, threedpw, coco or openpose. The same command again continues an interrupted run. Exit code 1
@@ -45,20 +81,33 @@ def command(source, root, out, body, joint_regressor, workers, scheduler, offset
     cap_native_threads()
     from rich.console import Console
 
-    from pipeline.plan import PreprocessSettings, Request
-    from pipeline.progress import RunProgress, summary
+    from pipeline.preprocess.progress import RunProgress, summary
+    from pipeline.preprocess.settings import PreprocessSettings, Request
     from pipeline.run import Workers, preprocess
     from pipeline.sampling import SamplingSettings
     from pipeline.sources import parse_options
 
     settings = PreprocessSettings(
-        crop_px=crop_px, jpeg_quality=jpeg_quality, shard_instants=shard_instants, seed=seed, offsets=offsets,
+        crop_px=crop_px,
+        jpeg_quality=jpeg_quality,
+        shard_instants=shard_instants,
+        seed=seed,
+        offsets=offsets,
         sampling=SamplingSettings(pool=pool),
     )
     request = Request(
-        source, root, out, body, joint_regressor, tuple(subjects.split(",")) if subjects else None,
-        {"every_test": every_test, "final": final, "focal": focal} | parse_options(source, options), settings, limit,
-        fits_from, overwrite, append,
+        source,
+        root,
+        out,
+        body,
+        joint_regressor,
+        tuple(subjects.split(",")) if subjects else None,
+        {"every_test": every_test, "final": final, "focal": focal} | parse_options(source, options),
+        settings,
+        limit,
+        fits_from,
+        overwrite,
+        append,
     )
     count = len(os.sched_getaffinity(0)) if workers is None else workers
     with RunProgress(Console(stderr=True)) as progress:

@@ -9,6 +9,6 @@ import click
 @click.argument("run", type=click.Path(path_type=Path))
 def command(run):
     """Write RUN/report.html, one file with the pictures and numbers of RUN's last evaluation."""
-    from model.report import write_report
+    from model.scoring.report import write_report
 
     click.echo(f"Written: {write_report(run)}")

@@ -40,8 +40,8 @@ def command(shards, run, config, model, also, minutes, truth, seed, workers, dev
 
     The same command under `torchrun --nproc-per-node N $(which nvf-cli) train ...` uses N GPUs.
     """
-    from model.config import load_config, with_train
     from model.train import train
+    from model.training.config import load_config, with_train
 
     if resume and (model or truth or seed is not None or workers is not None):
         raise InputError(

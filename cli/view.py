@@ -14,7 +14,7 @@ def command(path: Path, body: Path | None, host: str, port: int):
     """Show the views of PATH (a shard or a folder) in 3D: mesh, points coloured by distance, joints and their
     voters."""
     from pipeline.body.model import load_body
-    from pipeline.viewer import serve
+    from pipeline.look.viewer import serve
 
     server = serve(path, load_body(body), host, port)
     click.echo(f"http://{host}:{server.get_port()} shows {path}. Stop with Ctrl-C.")

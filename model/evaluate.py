@@ -17,13 +17,14 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
-from model import metrics, protocols
-from model.checkpoint import write_atomically
-from model.dataset import ViewDataset, Views, evaluation_batches, loader, need_views, read_views
-from model.optimise import fast_bf16
-from model.protocols import DEFAULT, PROTOCOLS, Protocol
-from model.published import published
-from model.targets import reference_depth
+from model.data.loading import ViewDataset, evaluation_batches, loader
+from model.data.views import Views, need_views, read_views
+from model.device import choose_device, fast_bf16
+from model.networks.targets import reference_depth
+from model.scoring import metrics, protocols
+from model.scoring.protocols import DEFAULT, PROTOCOLS, Protocol
+from model.scoring.published import published
+from model.training.checkpoint import write_atomically
 from pipeline.errors import InputError
 from pipeline.records import DATASET_JOINT, FIT_JOINT
 from pipeline.skeletons import JointSet
@@ -288,9 +289,8 @@ def evaluate_run(
 
     Raises InputError for a missing run, an empty split, another joint set, or a protocol that does not fit the shards.
     """
-    from model import figures
-    from model.runs import load_run, trained_on
-    from model.train import choose_device
+    from model.scoring import figures
+    from model.training.runs import load_run, trained_on
 
     protocol = protocols.protocol(protocol_name)
     device = choose_device(device)

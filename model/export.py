@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from model.runs import load_run
+from model.training.runs import load_run
 from pipeline.errors import InputError
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from model.evaluate import write_json
-from model.figures import draw_skeleton, from_the_side, save_png
-from model.runs import load_run
+from model.scoring.figures import draw_skeleton, from_the_side, save_png
+from model.training.runs import load_run
 from pipeline.camera import Crop, make_crop, project, warp_to_crop
 from pipeline.errors import InputError
 from pipeline.records import Camera

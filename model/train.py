@@ -2,7 +2,6 @@
 
 import copy
 import math
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,14 +13,17 @@ import torch.distributed as dist
 from torch import nn
 from torch.utils.data import DataLoader
 
-from model import figures
-from model.config import Config, with_steps
-from model.dataset import Batch, StepSampler, ViewDataset, Views, loader, need_views, read_views
+from model.data.batch import Batch
+from model.data.loading import StepSampler, ViewDataset, loader
+from model.data.views import Views, need_views, read_views
+from model.device import Ranks, choose_device, fast_bf16, join_ranks, leave_ranks, wait_for_all
 from model.evaluate import ground_truth, predict_views, score, spread
-from model.logbook import Logbook
-from model.nvf import build_network
-from model.optimise import fast_bf16, learning_rate, set_learning_rate
-from model.runs import (
+from model.networks.nvf import build_network
+from model.scoring import figures
+from model.training.config import Config, with_steps
+from model.training.logbook import Logbook
+from model.training.optimise import learning_rate, set_learning_rate
+from model.training.runs import (
     BEST,
     LAST,
     Run,
@@ -44,18 +46,6 @@ TIMED_STEPS, WARM_STEPS = 20, 6
 PICTURES = 8
 # Views that are named when a loss is not a number.
 NAMED = 3
-
-
-@dataclass(frozen=True)
-class Ranks:
-    """This process among those of one run. `torchrun` says so in the environment; without it there is one."""
-
-    rank: int = 0
-    world: int = 1
-
-    @property
-    def leads(self) -> bool:
-        return self.rank == 0
 
 
 @dataclass(frozen=True)
@@ -246,7 +236,12 @@ def evaluate_now(run: Run, job: Job, log: Logbook) -> None:
     values = {name: value for name, value in values.items() if value is not None}
     values |= {"mpjpe_gt_scale_mm": found["scale"]["gt"]["mpjpe_mm"], "ground_truth": validation.truth}
     if best:
-        run.record["best"] = {"step": run.step, **values, "mean_pose_mpjpe_mm": found["mean_pose"]["mpjpe_mm"], "joints_mm": errors}
+        run.record["best"] = {
+            "step": run.step,
+            **values,
+            "mean_pose_mpjpe_mm": found["mean_pose"]["mpjpe_mm"],
+            "joints_mm": errors,
+        }
         save(run, job.folder / BEST, weights_only=True)
     log.validation(run.step, values, best, errors, found.get("voters", {}))
     picture = figures.prediction_grid(
@@ -293,45 +288,6 @@ class Meter:
 # --- starting --------------------------------------------------------------------------------------------------------
 
 
-def choose_device(name: str | None) -> torch.device:
-    """The device asked for, or the best there is. Raises InputError when this machine has none of that kind."""
-    if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(
-            f"--device {name}: this machine cannot use it ({reason}). Leave it out, or take cpu."
-        ) from error
-    return device
-
-
-def join_ranks(device: torch.device) -> tuple[Ranks, torch.device]:
-    """Meet the other processes that torchrun started, if any; each takes its own GPU."""
-    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
-        return Ranks(), device
-    if device.index is not None:
-        raise InputError(f"--device {device}: torchrun gives each process a device of its own. Leave it out, or name the kind alone.")
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    if device.type == "cuda":
-        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-        torch.cuda.set_device(device)
-    return Ranks(dist.get_rank(), dist.get_world_size()), device
-
-
-def wait_for_all(ranks: Ranks) -> None:
-    if ranks.world > 1:
-        dist.barrier()
-
-
-def leave_ranks(ranks: Ranks) -> None:
-    wait_for_all(ranks)
-    if ranks.world > 1:
-        dist.destroy_process_group()
-
-
 class _Losses(nn.Module):
     """`network.losses` as a forward pass, which is what DDP and torch.compile take."""
 
@@ -367,7 +323,9 @@ def time_steps(job: Job, network: nn.Module) -> float:
     trial = start_run(copy.deepcopy(network), job.config)
     compute = losses_module(trial.network, job.config.train.compile, job.ranks)
     count = WARM_STEPS + TIMED_STEPS
-    for k, batch in zip(range(count), job.batches(range(2 * count)), strict=False):  # the loader works beside every timed step
+    for k, batch in zip(
+        range(count), job.batches(range(2 * count)), strict=False
+    ):  # the loader works beside every timed step
         if k == WARM_STEPS:
             started = time.perf_counter()
         take_step(trial, compute, batch.to(job.device), job)

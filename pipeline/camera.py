@@ -108,10 +108,14 @@ def make_crop(camera: Camera, box: np.ndarray, crop_px: int, size: int) -> Crop:
     """
     x, y, w, h = (float(value) for value in box)
     if not (np.isfinite([x, y, w, h]).all() and w > 0 and h > 0):
-        raise InputError(f"the box {[x, y, w, h]} has no area; give x, y, width and height in pixels, width and height above 0")
+        raise InputError(
+            f"the box {[x, y, w, h]} has no area; give x, y, width and height in pixels, width and height above 0"
+        )
     centre = np.array([x + (w - 1) / 2, y + (h - 1) / 2])
     half = BOX_MARGIN * max(w, h) / 2
-    rays = pixel_rays(camera, np.array([centre, centre - [half, 0], centre + [half, 0], centre - [0, half], centre + [0, half]]))
+    rays = pixel_rays(
+        camera, np.array([centre, centre - [half, 0], centre + [half, 0], centre - [0, half], centre + [0, half]])
+    )
     rays = np.concatenate([rays, np.ones((5, 1))], -1)
     R = look_at(rays[0])
     edges = rays[1:] @ R.T
@@ -146,7 +150,9 @@ def source_pixels(camera: Camera, crop: Crop) -> np.ndarray:
     """
     nodes = np.linspace(0, crop.size - 1, -(-(crop.size - 1) // NODE_PX) + 1)
     jj, ii = np.meshgrid(nodes, nodes)
-    directions = np.stack([(jj - crop.K[0, 2]) / crop.K[0, 0], (ii - crop.K[1, 2]) / crop.K[1, 1], np.ones(jj.shape)], -1)
+    directions = np.stack(
+        [(jj - crop.K[0, 2]) / crop.K[0, 0], (ii - crop.K[1, 2]) / crop.K[1, 1], np.ones(jj.shape)], -1
+    )
     exact = project(camera, directions @ crop.R)
     # (size, nodes): row i holds the weights of the two nodes beside pixel i.
     weights = np.maximum(0, 1 - np.abs(np.arange(crop.size)[:, None] - nodes) / (nodes[1] - nodes[0]))
@@ -156,5 +162,8 @@ def source_pixels(camera: Camera, crop: Crop) -> np.ndarray:
 def in_image(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
     """(..., 2) pixels -> (...,) bool: inside the image, borders of the outermost pixels included."""
     return (
-        (pixels[..., 0] >= -0.5) & (pixels[..., 0] <= width - 0.5) & (pixels[..., 1] >= -0.5) & (pixels[..., 1] <= height - 0.5)
+        (pixels[..., 0] >= -0.5)
+        & (pixels[..., 0] <= width - 0.5)
+        & (pixels[..., 1] >= -0.5)
+        & (pixels[..., 1] <= height - 0.5)
     )

@@ -46,8 +46,12 @@ def pose_mesh(body: BodyModel, fit: BodyFit, surface: BodySurface | None = None)
     surface = surface or body_surface(body)
     vertices, joints = body.mesh(fit.parameters)
     return BodyMesh(
-        instant_id=fit.instant_id, vertices=vertices, faces=surface.faces, joints=joints,
-        field_joints=surface.field_map(joints, vertices), face_areas=surface.face_areas,
+        instant_id=fit.instant_id,
+        vertices=vertices,
+        faces=surface.faces,
+        joints=joints,
+        field_joints=surface.field_map(joints, vertices),
+        face_areas=surface.face_areas,
     )
 
 

@@ -83,16 +83,16 @@ class BodyParameters:
     see `pipeline.body.model.move_body`.
     """
 
-    betas: np.ndarray              # (10,)
-    global_orient: np.ndarray      # (3,)
-    body_pose: np.ndarray          # (63,)
-    left_hand_pose: np.ndarray     # (45,)
-    right_hand_pose: np.ndarray    # (45,)
-    jaw_pose: np.ndarray           # (3,)
-    leye_pose: np.ndarray          # (3,)
-    reye_pose: np.ndarray          # (3,)
-    expression: np.ndarray         # (10,)
-    transl: np.ndarray             # (3,)
+    betas: np.ndarray  # (10,)
+    global_orient: np.ndarray  # (3,)
+    body_pose: np.ndarray  # (63,)
+    left_hand_pose: np.ndarray  # (45,)
+    right_hand_pose: np.ndarray  # (45,)
+    jaw_pose: np.ndarray  # (3,)
+    leye_pose: np.ndarray  # (3,)
+    reye_pose: np.ndarray  # (3,)
+    expression: np.ndarray  # (10,)
+    transl: np.ndarray  # (3,)
 
 
 @dataclass(frozen=True)
@@ -107,8 +107,16 @@ class SmplParameters:
 
 
 PARAMETER_SIZES = {
-    "betas": 10, "global_orient": 3, "body_pose": 63, "left_hand_pose": 45, "right_hand_pose": 45,
-    "jaw_pose": 3, "leye_pose": 3, "reye_pose": 3, "expression": 10, "transl": 3,
+    "betas": 10,
+    "global_orient": 3,
+    "body_pose": 63,
+    "left_hand_pose": 45,
+    "right_hand_pose": 45,
+    "jaw_pose": 3,
+    "leye_pose": 3,
+    "reye_pose": 3,
+    "expression": 10,
+    "transl": 3,
 }
 
 

@@ -1,6 +1,6 @@
 """The Dask graph: one task a shard over local processes, a cluster that runs, or SLURM; or all of it in this process.
 
-    Request -> plan -> tasks -> make_shard on the workers -> run.json
+Request -> plan -> tasks -> make_shard on the workers -> run.json
 """
 
 import fcntl
@@ -18,12 +18,13 @@ import dask
 from distributed import Client, LocalCluster, as_completed
 
 from pipeline.errors import InputError
-from pipeline.jobs import Task
 from pipeline.memory import KEEP_FREED
-from pipeline.plan import Plan, Request, make_plan
-from pipeline.run_file import clear_leftovers, write_run
-from pipeline.shard_format import ShardRecord
-from pipeline.stages import make_shard
+from pipeline.preprocess.job_files import Task
+from pipeline.preprocess.plan import Plan, make_plan
+from pipeline.preprocess.settings import Request
+from pipeline.preprocess.shard import make_shard
+from pipeline.shards.format import ShardRecord
+from pipeline.shards.run_json import clear_leftovers, write_run
 from pipeline.threads import ONE_THREAD
 
 # A shard is given up when it failed this often, by an error or by the death of its worker.
@@ -71,7 +72,7 @@ class Workers:
 
 def preprocess(request: Request, workers: Workers, progress) -> dict:
     """Plans, makes every shard and returns the final run.json. `progress` is told of the plan and of every outcome
-    (`pipeline.progress`). Raises InputError when the run is refused or cannot go on; finished shards stay."""
+    (`pipeline.preprocess.progress`). Raises InputError when the run is refused or cannot go on; finished shards stay."""
     with run_lock(request.out):
         plan = make_plan(request)
         progress.start(plan)
@@ -139,7 +140,10 @@ def cluster_of(workers: Workers) -> Iterator[LocalCluster | str]:
     """What a Client connects to. InputError when it cannot be reached or its workers have several threads."""
     if workers.scheduler is None:
         with LocalCluster(
-            n_workers=workers.count, threads_per_worker=1, memory_limit=WORKER_MEMORY, dashboard_address="127.0.0.1:0",
+            n_workers=workers.count,
+            threads_per_worker=1,
+            memory_limit=WORKER_MEMORY,
+            dashboard_address="127.0.0.1:0",
             silence_logs=logging.ERROR,
         ) as cluster:
             yield cluster
@@ -208,8 +212,10 @@ def finish(plan: Plan, outcomes: list[Outcome]) -> dict:
     failed = sorted((outcome.task.name, outcome.error) for outcome in outcomes if not outcome.record)
     everything = hashlib.sha256("".join(record.content_hash for record in records).encode()).hexdigest()
     run = plan.run | {
-        "state": "failed" if failed else "complete", "shards": [asdict(record) for record in records],
-        "failed": [list(pair) for pair in failed], "views": sum(record.views for record in records),
+        "state": "failed" if failed else "complete",
+        "shards": [asdict(record) for record in records],
+        "failed": [list(pair) for pair in failed],
+        "views": sum(record.views for record in records),
         "content_hash": everything,
     }
     write_run(plan.folder, run)

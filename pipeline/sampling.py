@@ -12,10 +12,10 @@ import numpy as np
 
 from pipeline.camera import Crop, camera_to_world, in_image, project_pinhole, world_to_camera
 from pipeline.errors import InputError
+from pipeline.lattice import LATTICE_M, offsets_to, to_lattice
 from pipeline.mesh import triangle_areas
 from pipeline.records import BodyMesh, FieldSamples, Reject, View
 from pipeline.sdf import SignedDistance
-from pipeline.shard_format import LATTICE_M, offsets_to, to_lattice
 from pipeline.skeletons import FIELD_JOINTS
 
 # What is nearer to the camera than this is not seen: metres.
@@ -84,7 +84,12 @@ class SamplingSettings:
 
 
 def sample_view(
-    mesh: BodyMesh, distance: SignedDistance, view: View, crop: Crop, joints: np.ndarray, settings: SamplingSettings,
+    mesh: BodyMesh,
+    distance: SignedDistance,
+    view: View,
+    crop: Crop,
+    joints: np.ndarray,
+    settings: SamplingSettings,
     seed: int,
 ) -> FieldSamples:
     """The samples of one view; the same as `sample_instant` gives it among others.
@@ -98,8 +103,12 @@ def sample_view(
 
 
 def sample_instant(
-    mesh: BodyMesh, distance: SignedDistance, views: Sequence[tuple[View, Crop]], joints: np.ndarray,
-    settings: SamplingSettings, seed: int,
+    mesh: BodyMesh,
+    distance: SignedDistance,
+    views: Sequence[tuple[View, Crop]],
+    joints: np.ndarray,
+    settings: SamplingSettings,
+    seed: int,
 ) -> list[FieldSamples | Reject]:
     """The samples of an instant's views, in their order; a view that cannot be sampled gives a Reject.
 
@@ -167,7 +176,12 @@ class _Pool:
     """
 
     def __init__(
-        self, view: View, crop: Crop, surface: SurfaceSampler, joints: np.ndarray, settings: SamplingSettings,
+        self,
+        view: View,
+        crop: Crop,
+        surface: SurfaceSampler,
+        joints: np.ndarray,
+        settings: SamplingSettings,
         seed: np.random.SeedSequence,
     ):
         self.view, self.crop, self.settings, self._surface, self._seed = view, crop, settings, surface, seed
@@ -193,8 +207,11 @@ class _Pool:
     def fill(self, slots: np.ndarray) -> None:
         """Draws the points of these slots (n,) anew, until they lie in the stored image."""
         start = 0
-        for draw, count in ((self._draw_near, self.near), (self._draw_ball, self.settings.counts[-2]),
-                            (self._draw_frustum, self.settings.counts[-1])):
+        for draw, count in (
+            (self._draw_near, self.near),
+            (self._draw_ball, self.settings.counts[-2]),
+            (self._draw_frustum, self.settings.counts[-1]),
+        ):
             self._fill_part(draw, start, count, slots[(slots >= start) & (slots < start + count)] - start)
             start += count
 
@@ -264,7 +281,7 @@ def _settle_sides(pools: list[_Pool], distance: SignedDistance) -> None:
         wrong = []
         for pool in pools:
             target = np.floor(np.arange(pool.near + 1) * pool.settings.inside_share)
-            wrong.append(np.flatnonzero((np.diff(target) > 0) != (pool.sdf[:pool.near] < 0)))
+            wrong.append(np.flatnonzero((np.diff(target) > 0) != (pool.sdf[: pool.near] < 0)))
             pool.fill(wrong[-1])
         answers = ask_together(distance, [pool.world(slots) for pool, slots in zip(pools, wrong, strict=True)])
         for pool, slots, values in zip(pools, wrong, answers, strict=True):
@@ -277,8 +294,13 @@ def _finish(pool: _Pool) -> FieldSamples | Reject:
     try:
         voters = nearest_voters(points, sdf, pool.joints, pool.settings)
         return FieldSamples(
-            view_id=pool.view.id, points=points, sdf=to_lattice(sdf), voters=voters,
-            joint_offsets=offsets_to(points[voters], pool.joints[:, None]), joints=pool.joints, root=pool.root,
+            view_id=pool.view.id,
+            points=points,
+            sdf=to_lattice(sdf),
+            voters=voters,
+            joint_offsets=offsets_to(points[voters], pool.joints[:, None]),
+            joints=pool.joints,
+            root=pool.root,
         )
     except InputError as error:
         return Reject(pool.view.id, "sample", f"view {pool.view.id}: {error}")
@@ -292,10 +314,10 @@ def nearest_voters(points: np.ndarray, sdf: np.ndarray, joints: np.ndarray, sett
     """
     near = np.flatnonzero(np.abs(sdf) < settings.voter_band)
     if len(near) < settings.voters:
-        near = np.sort(np.argsort(np.abs(sdf), kind="stable")[:settings.voters])
+        near = np.sort(np.argsort(np.abs(sdf), kind="stable")[: settings.voters])
     voters = np.empty((len(joints), settings.voters), np.uint16)
     candidates = points[near].astype(np.int64)
     for j, joint in enumerate(joints.astype(np.int64)):
         key = ((candidates - joint) ** 2).sum(1) << 16 | near  # distance, then index: one order for any method
-        voters[j] = np.sort(np.partition(key, settings.voters - 1)[:settings.voters]) & 0xFFFF
+        voters[j] = np.sort(np.partition(key, settings.voters - 1)[: settings.voters]) & 0xFFFF
     return voters

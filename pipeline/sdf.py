@@ -117,8 +117,10 @@ class SignedDistance:
 
     def _inside(self, points: np.ndarray) -> np.ndarray:
         winding = self._winding.winding_number(points, COARSE)
-        for ask in (lambda doubtful: self._winding.winding_number(doubtful, FINE),
-                    lambda doubtful: igl.winding_number(self._vertices, self._faces, doubtful)):
+        for ask in (
+            lambda doubtful: self._winding.winding_number(doubtful, FINE),
+            lambda doubtful: igl.winding_number(self._vertices, self._faces, doubtful),
+        ):
             doubt = ~(np.abs(winding - np.round(winding)) < DOUBT)
             if not doubt.any():
                 break
@@ -247,7 +249,9 @@ def check_solid(vertices: np.ndarray, faces: np.ndarray) -> None:
         first = int(np.argmin(np.isfinite(vertices).all(1)))
         raise InputError(f"vertex {first} of the mesh is {vertices[first].tolist()}, not a position; {remedy}")
     if np.ptp(vertices, 0).max(initial=0) > LARGEST:
-        raise InputError(f"the mesh spans {np.ptp(vertices, 0).max():.4g} m, more than {LARGEST:g}: give a body, in metres")
+        raise InputError(
+            f"the mesh spans {np.ptp(vertices, 0).max():.4g} m, more than {LARGEST:g}: give a body, in metres"
+        )
     shape = topology(faces.tobytes(), len(vertices))
     if shape.fault:
         raise InputError(f"the mesh is not closed: {shape.fault}; {remedy}")

@@ -58,9 +58,9 @@ class JointSet:
 def mirror_name(name: str) -> str:
     """'left_knee' -> 'right_knee'; names without a side are their own mirror image."""
     if name.startswith("left_"):
-        return "right_" + name[len("left_"):]
+        return "right_" + name[len("left_") :]
     if name.startswith("right_"):
-        return "left_" + name[len("right_"):]
+        return "left_" + name[len("right_") :]
     return name
 
 
@@ -81,50 +81,117 @@ def _joint_set(
 
 # Human3.6M's 17 joints in the order of 3DMPPE / I2L-MeshNet; the root is the pelvis. "spine" is their Torso (H36M Spine1),
 # "neck" H36M's Neck, "nose" its Head and "head_top" its end site.
-HUMAN36M = _joint_set("human36m_17", [
-    ("pelvis", None),
-    ("right_hip", "pelvis"), ("right_knee", "right_hip"), ("right_ankle", "right_knee"),
-    ("left_hip", "pelvis"), ("left_knee", "left_hip"), ("left_ankle", "left_knee"),
-    ("spine", "pelvis"), ("neck", "spine"), ("nose", "neck"), ("head_top", "nose"),
-    ("left_shoulder", "neck"), ("left_elbow", "left_shoulder"), ("left_wrist", "left_elbow"),
-    ("right_shoulder", "neck"), ("right_elbow", "right_shoulder"), ("right_wrist", "right_elbow"),
-], root="pelvis")
+HUMAN36M = _joint_set(
+    "human36m_17",
+    [
+        ("pelvis", None),
+        ("right_hip", "pelvis"),
+        ("right_knee", "right_hip"),
+        ("right_ankle", "right_knee"),
+        ("left_hip", "pelvis"),
+        ("left_knee", "left_hip"),
+        ("left_ankle", "left_knee"),
+        ("spine", "pelvis"),
+        ("neck", "spine"),
+        ("nose", "neck"),
+        ("head_top", "nose"),
+        ("left_shoulder", "neck"),
+        ("left_elbow", "left_shoulder"),
+        ("left_wrist", "left_elbow"),
+        ("right_shoulder", "neck"),
+        ("right_elbow", "right_shoulder"),
+        ("right_wrist", "right_elbow"),
+    ],
+    root="pelvis",
+)
 
 # MSCOCO's 17 keypoints, in the dataset's order.
-COCO = _joint_set("coco_17", [
-    ("nose", None), ("left_eye", "nose"), ("right_eye", "nose"), ("left_ear", "left_eye"), ("right_ear", "right_eye"),
-    ("left_shoulder", "nose"), ("right_shoulder", "nose"), ("left_elbow", "left_shoulder"), ("right_elbow", "right_shoulder"),
-    ("left_wrist", "left_elbow"), ("right_wrist", "right_elbow"), ("left_hip", "left_shoulder"), ("right_hip", "right_shoulder"),
-    ("left_knee", "left_hip"), ("right_knee", "right_hip"), ("left_ankle", "left_knee"), ("right_ankle", "right_knee"),
-])
+COCO = _joint_set(
+    "coco_17",
+    [
+        ("nose", None),
+        ("left_eye", "nose"),
+        ("right_eye", "nose"),
+        ("left_ear", "left_eye"),
+        ("right_ear", "right_eye"),
+        ("left_shoulder", "nose"),
+        ("right_shoulder", "nose"),
+        ("left_elbow", "left_shoulder"),
+        ("right_elbow", "right_shoulder"),
+        ("left_wrist", "left_elbow"),
+        ("right_wrist", "right_elbow"),
+        ("left_hip", "left_shoulder"),
+        ("right_hip", "right_shoulder"),
+        ("left_knee", "left_hip"),
+        ("right_knee", "right_hip"),
+        ("left_ankle", "left_knee"),
+        ("right_ankle", "right_knee"),
+    ],
+)
 
 # OpenPose BODY_25.
-OPENPOSE_25 = _joint_set("openpose_25", [
-    ("nose", "neck"), ("neck", "pelvis"),
-    ("right_shoulder", "neck"), ("right_elbow", "right_shoulder"), ("right_wrist", "right_elbow"),
-    ("left_shoulder", "neck"), ("left_elbow", "left_shoulder"), ("left_wrist", "left_elbow"),
-    ("pelvis", None),
-    ("right_hip", "pelvis"), ("right_knee", "right_hip"), ("right_ankle", "right_knee"),
-    ("left_hip", "pelvis"), ("left_knee", "left_hip"), ("left_ankle", "left_knee"),
-    ("right_eye", "nose"), ("left_eye", "nose"), ("right_ear", "right_eye"), ("left_ear", "left_eye"),
-    ("left_big_toe", "left_ankle"), ("left_small_toe", "left_big_toe"), ("left_heel", "left_ankle"),
-    ("right_big_toe", "right_ankle"), ("right_small_toe", "right_big_toe"), ("right_heel", "right_ankle"),
-], root="pelvis")
+OPENPOSE_25 = _joint_set(
+    "openpose_25",
+    [
+        ("nose", "neck"),
+        ("neck", "pelvis"),
+        ("right_shoulder", "neck"),
+        ("right_elbow", "right_shoulder"),
+        ("right_wrist", "right_elbow"),
+        ("left_shoulder", "neck"),
+        ("left_elbow", "left_shoulder"),
+        ("left_wrist", "left_elbow"),
+        ("pelvis", None),
+        ("right_hip", "pelvis"),
+        ("right_knee", "right_hip"),
+        ("right_ankle", "right_knee"),
+        ("left_hip", "pelvis"),
+        ("left_knee", "left_hip"),
+        ("left_ankle", "left_knee"),
+        ("right_eye", "nose"),
+        ("left_eye", "nose"),
+        ("right_ear", "right_eye"),
+        ("left_ear", "left_eye"),
+        ("left_big_toe", "left_ankle"),
+        ("left_small_toe", "left_big_toe"),
+        ("left_heel", "left_ankle"),
+        ("right_big_toe", "right_ankle"),
+        ("right_small_toe", "right_big_toe"),
+        ("right_heel", "right_ankle"),
+    ],
+    root="pelvis",
+)
 
 _FINGERS = ("index", "middle", "pinky", "ring", "thumb")
 _SMPLX_BODY = [
-    ("pelvis", None), ("left_hip", "pelvis"), ("right_hip", "pelvis"), ("spine1", "pelvis"),
-    ("left_knee", "left_hip"), ("right_knee", "right_hip"), ("spine2", "spine1"),
-    ("left_ankle", "left_knee"), ("right_ankle", "right_knee"), ("spine3", "spine2"),
-    ("left_foot", "left_ankle"), ("right_foot", "right_ankle"), ("neck", "spine3"),
-    ("left_collar", "spine3"), ("right_collar", "spine3"), ("head", "neck"),
-    ("left_shoulder", "left_collar"), ("right_shoulder", "right_collar"),
-    ("left_elbow", "left_shoulder"), ("right_elbow", "right_shoulder"),
-    ("left_wrist", "left_elbow"), ("right_wrist", "right_elbow"),
+    ("pelvis", None),
+    ("left_hip", "pelvis"),
+    ("right_hip", "pelvis"),
+    ("spine1", "pelvis"),
+    ("left_knee", "left_hip"),
+    ("right_knee", "right_hip"),
+    ("spine2", "spine1"),
+    ("left_ankle", "left_knee"),
+    ("right_ankle", "right_knee"),
+    ("spine3", "spine2"),
+    ("left_foot", "left_ankle"),
+    ("right_foot", "right_ankle"),
+    ("neck", "spine3"),
+    ("left_collar", "spine3"),
+    ("right_collar", "spine3"),
+    ("head", "neck"),
+    ("left_shoulder", "left_collar"),
+    ("right_shoulder", "right_collar"),
+    ("left_elbow", "left_shoulder"),
+    ("right_elbow", "right_shoulder"),
+    ("left_wrist", "left_elbow"),
+    ("right_wrist", "right_elbow"),
 ]
 _SMPLX_HANDS = [
     (f"{side}_{finger}{k}", f"{side}_wrist" if k == 1 else f"{side}_{finger}{k - 1}")
-    for side in ("left", "right") for finger in _FINGERS for k in (1, 2, 3)
+    for side in ("left", "right")
+    for finger in _FINGERS
+    for k in (1, 2, 3)
 ]
 
 # Its hips are the thigh bones' heads, its shoulders the arm's (`pipeline.body.keypoints` has Human3.6M's on the same body).
@@ -133,7 +200,9 @@ _SMPLX_ELSEWHERE = ("pelvis", "left_hip", "right_hip", "neck", "left_shoulder", 
 # The 22 body joints of SMPL-X, and all 55 of its kinematic tree.
 SMPLX_22 = _joint_set("smplx_22", _SMPLX_BODY, "pelvis", _SMPLX_ELSEWHERE)
 SMPLX_55 = _joint_set(
-    "smplx_55", _SMPLX_BODY + [("jaw", "head"), ("left_eye", "head"), ("right_eye", "head")] + _SMPLX_HANDS, "pelvis",
+    "smplx_55",
+    _SMPLX_BODY + [("jaw", "head"), ("left_eye", "head"), ("right_eye", "head")] + _SMPLX_HANDS,
+    "pelvis",
     _SMPLX_ELSEWHERE,
 )
 # SMPL's 24 joints (3DPW's `jointPositions`).
@@ -158,13 +227,33 @@ def _landmark_face() -> JointSet:
     names = [f"right_brow{k}" for k in (1, 2, 3, 4, 5)] + [f"left_brow{k}" for k in (5, 4, 3, 2, 1)]
     names += [f"nose_ridge{k}" for k in (1, 2, 3, 4)]
     names += ["right_nostril1", "right_nostril2", "nose_base", "left_nostril2", "left_nostril1"]
-    names += [f"right_eye_{place}" for place in ("outer", "top_outer", "top_inner", "inner", "bottom_inner", "bottom_outer")]
-    names += [f"left_eye_{place}" for place in ("inner", "top_inner", "top_outer", "outer", "bottom_outer", "bottom_inner")]
     names += [
-        "right_mouth_corner", "right_lip_top2", "right_lip_top1", "lip_top", "left_lip_top1", "left_lip_top2",
-        "left_mouth_corner", "left_lip_bottom2", "left_lip_bottom1", "lip_bottom", "right_lip_bottom1", "right_lip_bottom2",
-        "right_mouth_inner", "right_inner_lip_top", "inner_lip_top", "left_inner_lip_top",
-        "left_mouth_inner", "left_inner_lip_bottom", "inner_lip_bottom", "right_inner_lip_bottom",
+        f"right_eye_{place}" for place in ("outer", "top_outer", "top_inner", "inner", "bottom_inner", "bottom_outer")
+    ]
+    names += [
+        f"left_eye_{place}" for place in ("inner", "top_inner", "top_outer", "outer", "bottom_outer", "bottom_inner")
+    ]
+    names += [
+        "right_mouth_corner",
+        "right_lip_top2",
+        "right_lip_top1",
+        "lip_top",
+        "left_lip_top1",
+        "left_lip_top2",
+        "left_mouth_corner",
+        "left_lip_bottom2",
+        "left_lip_bottom1",
+        "lip_bottom",
+        "right_lip_bottom1",
+        "right_lip_bottom2",
+        "right_mouth_inner",
+        "right_inner_lip_top",
+        "inner_lip_top",
+        "left_inner_lip_top",
+        "left_mouth_inner",
+        "left_inner_lip_bottom",
+        "inner_lip_bottom",
+        "right_inner_lip_bottom",
     ]
     return _joint_set("openpose_face_51", [(name, None) for name in names])
 
@@ -177,7 +266,15 @@ OPENPOSE_FACE = _landmark_face()
 JOINT_SETS = {
     s.name: s
     for s in (
-        HUMAN36M, COCO, OPENPOSE_25, SMPLX_22, SMPLX_55, SMPL_24, OPENPOSE_LEFT_HAND, OPENPOSE_RIGHT_HAND, OPENPOSE_FACE,
+        HUMAN36M,
+        COCO,
+        OPENPOSE_25,
+        SMPLX_22,
+        SMPLX_55,
+        SMPL_24,
+        OPENPOSE_LEFT_HAND,
+        OPENPOSE_RIGHT_HAND,
+        OPENPOSE_FACE,
     )
 }
 

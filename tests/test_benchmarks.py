@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from benchmarks import variants
-from model.nvf import Statistics, build_network
+from model.networks.nvf import Statistics, build_network
 from pipeline.skeletons import JOINT_SETS
 
 ROOT = Path(__file__).parent.parent

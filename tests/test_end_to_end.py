@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
-from pipeline.shards import ShardFolder
+from pipeline.shards.store import ShardFolder
 
 # Far too small to be good; large enough that every part of the chain runs.
 TINY = """
@@ -114,7 +114,9 @@ def test_a_frame_without_image_is_rejected_and_the_run_goes_on(finished, tmp_pat
     shutil.copytree(finished / "capture", capture)
     table = ShardFolder(finished / "shards").view_table()
     (capture / "images" / str(table["image_path"][0]).removeprefix("images/")).unlink()
-    result = nvf("preprocess", "human36m", capture, tmp_path / "shards", "--crop-px", 128, "--workers", 0, "--pool", 1024)
+    result = nvf(
+        "preprocess", "human36m", capture, tmp_path / "shards", "--crop-px", 128, "--workers", 0, "--pool", 1024
+    )
     assert result.returncode in (0, 1), result.stderr
     summary = json.loads(nvf("inspect", tmp_path / "shards", "--json").stdout)
     assert summary["views"] == len(table["id"]) - 1
@@ -134,7 +136,9 @@ def drop_test_views(shards: Path) -> None:
             splits[...] = np.full(splits.shape, b"train", splits.dtype)
 
 
-@pytest.mark.parametrize(("spoil", "words"), [(spoil_version, ["version 99", "version 1"]), (drop_test_views, ["test"])])
+@pytest.mark.parametrize(
+    ("spoil", "words"), [(spoil_version, ["version 99", "version 1"]), (drop_test_views, ["test"])]
+)
 def test_evaluate_refuses_shards_that_do_not_serve(finished, tmp_path, spoil, words):
     shutil.copytree(finished / "shards", tmp_path / "shards")
     spoil(tmp_path / "shards")
@@ -145,20 +149,28 @@ def test_train_refuses_a_checkpoint_of_another_configuration(finished):
     refused(nvf("train", finished / "shards", finished, "--config", "small", "--resume"), ["configuration"])
 
 
-@pytest.mark.parametrize(("arguments", "words"), [
-    (["preprocess", "human36m", "/nowhere", "{out}"], ["/nowhere"]),
-    (["preprocess", "human36m", "{here}", "{out}"], ["Human36M_subject"]),
-    (["preprocess", "human36m", "{capture}", "{out}", "--subjects", "S3"], ["S3"]),
-    (["preprocess", "human36m", "{capture}", "{out}", "--body", "{here}/tiny.toml"], ["tiny.toml"]),
-    (["preprocess", "human36m", "{capture}", "{here}/tiny.toml/shards"], ["tiny.toml"]),
-    (["preprocess", "human36m", "{capture}", "/proc/shards"], ["/proc/shards"]),
-    (["train", "{here}", "{out}"], ["run.json"]),
-    (["evaluate", "{out}", "{shards}"], ["{out}"]),
-    (["synthesize", "{capture}"], ["{capture}"]),
-    (["inspect", "{here}/tiny.toml"], ["tiny.toml"]),
-])
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["preprocess", "human36m", "/nowhere", "{out}"], ["/nowhere"]),
+        (["preprocess", "human36m", "{here}", "{out}"], ["Human36M_subject"]),
+        (["preprocess", "human36m", "{capture}", "{out}", "--subjects", "S3"], ["S3"]),
+        (["preprocess", "human36m", "{capture}", "{out}", "--body", "{here}/tiny.toml"], ["tiny.toml"]),
+        (["preprocess", "human36m", "{capture}", "{here}/tiny.toml/shards"], ["tiny.toml"]),
+        (["preprocess", "human36m", "{capture}", "/proc/shards"], ["/proc/shards"]),
+        (["train", "{here}", "{out}"], ["run.json"]),
+        (["evaluate", "{out}", "{shards}"], ["{out}"]),
+        (["synthesize", "{capture}"], ["{capture}"]),
+        (["inspect", "{here}/tiny.toml"], ["tiny.toml"]),
+    ],
+)
 def test_bad_input_gets_one_paragraph_and_code_2(finished, tmp_path, arguments, words):
-    names = {"here": finished.parent, "capture": finished / "capture", "shards": finished / "shards", "out": tmp_path / "out"}
+    names = {
+        "here": finished.parent,
+        "capture": finished / "capture",
+        "shards": finished / "shards",
+        "out": tmp_path / "out",
+    }
     refused(nvf(*[argument.format(**names) for argument in arguments]), [word.format(**names) for word in words])
 
 

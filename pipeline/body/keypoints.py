@@ -20,12 +20,21 @@ from pipeline.skeletons import HUMAN36M, JOINT_SETS, OPENPOSE_FACE, SMPLX_55, Jo
 
 # Joints that lie on one vertex of smplx's table (the same vertices as SMPLify-X takes).
 LANDMARK_VERTICES = {
-    "nose": "nose", "left_eye": "leye", "right_eye": "reye", "left_ear": "lear", "right_ear": "rear",
-    "left_big_toe": "LBigToe", "left_small_toe": "LSmallToe", "left_heel": "LHeel",
-    "right_big_toe": "RBigToe", "right_small_toe": "RSmallToe", "right_heel": "RHeel",
+    "nose": "nose",
+    "left_eye": "leye",
+    "right_eye": "reye",
+    "left_ear": "lear",
+    "right_ear": "rear",
+    "left_big_toe": "LBigToe",
+    "left_small_toe": "LSmallToe",
+    "left_heel": "LHeel",
+    "right_big_toe": "RBigToe",
+    "right_small_toe": "RSmallToe",
+    "right_heel": "RHeel",
 } | {
     f"{side}_{finger}_tip": side[0] + finger
-    for side in ("left", "right") for finger in ("thumb", "index", "middle", "ring", "pinky")
+    for side in ("left", "right")
+    for finger in ("thumb", "index", "middle", "ring", "pinky")
 }
 
 # Human3.6M's joints as (weight, SMPL-X joint or feature) sums. Their skeleton (bone lengths in its metadata: hips 133 mm to each side,
@@ -67,7 +76,11 @@ class KeypointMap:
 
     @cached_property
     def _tensors(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        return torch.from_numpy(self.joint_weights), torch.from_numpy(self.vertex_weights), torch.from_numpy(self.vertex_ids)
+        return (
+            torch.from_numpy(self.joint_weights),
+            torch.from_numpy(self.vertex_weights),
+            torch.from_numpy(self.vertex_ids),
+        )
 
 
 def keypoint_map(body: BodyModel, joint_set: str | JointSet) -> KeypointMap:
@@ -164,7 +177,9 @@ def with_joint_regressor(body: BodyModel, path: Path | None) -> BodyModel:
         )
     sums = regressor.sum(1)
     if not np.isfinite(regressor).all() or np.abs(sums - 1).max() > 0.05:
-        raise InputError(f"The rows of the joint regressor {path} sum to {sums.min():.3f} .. {sums.max():.3f}; each must sum to one.")
+        raise InputError(
+            f"The rows of the joint regressor {path} sum to {sums.min():.3f} .. {sums.max():.3f}; each must sum to one."
+        )
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return replace(body, joint_regressor=regressor / sums[:, None], joint_regressor_sha256=digest)
 

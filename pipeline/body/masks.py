@@ -47,8 +47,12 @@ def head_masks(body: BodyModel, head: np.ndarray, dominant: np.ndarray) -> dict[
     scalp = head & ~ears & ~eyes & (y > hairline)
     landmarks = keypoint_map(body, OPENPOSE_FACE)(joints, vertices)
     return {
-        "scalp": scalp, "ears": ears, "eyes": eyes, "face": head & ~scalp & ~ears & ~eyes & (z > -0.75),
-        "brows": head & ~eyes & near_brows(vertices, landmarks), "lips": head & on_lips(vertices, landmarks),
+        "scalp": scalp,
+        "ears": ears,
+        "eyes": eyes,
+        "face": head & ~scalp & ~ears & ~eyes & (z > -0.75),
+        "brows": head & ~eyes & near_brows(vertices, landmarks),
+        "lips": head & on_lips(vertices, landmarks),
     }
 
 
@@ -66,7 +70,7 @@ def near_brows(vertices: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
 def on_lips(vertices: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     """(V,) bool: inside the outline of the lips seen from the front, and not deep in the mouth."""
     names = OPENPOSE_FACE.names
-    outline = landmarks[names.index("right_mouth_corner"):names.index("right_lip_bottom2") + 1]
+    outline = landmarks[names.index("right_mouth_corner") : names.index("right_lip_bottom2") + 1]
     return in_polygon(vertices[:, :2], outline[:, :2]) & (vertices[:, 2] > outline[:, 2].min() - 0.005)
 
 

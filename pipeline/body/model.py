@@ -28,7 +28,13 @@ FREE_BODY = Path(__file__).parent / "assets" / "SMPLX_NEUTRAL.npz"
 GENDERS = ("neutral", "male", "female")
 # smplx's order of the 55 joints' rotations.
 POSE_ORDER = (
-    "global_orient", "body_pose", "jaw_pose", "leye_pose", "reye_pose", "left_hand_pose", "right_hand_pose",
+    "global_orient",
+    "body_pose",
+    "jaw_pose",
+    "leye_pose",
+    "reye_pose",
+    "left_hand_pose",
+    "right_hand_pose",
 )
 CHUNK = 64  # bodies posed at once: about 200 MB of temporary arrays
 
@@ -54,7 +60,7 @@ class BodyModel:
     posedirs: torch.Tensor | None
     J_regressor: torch.Tensor
     weights: torch.Tensor
-    joint_template: torch.Tensor   # (55, 3) metres, rest joints at zero betas
+    joint_template: torch.Tensor  # (55, 3) metres, rest joints at zero betas
     joint_shapedirs: torch.Tensor  # (55, 3, 20) metres per unit of beta or expression
     joint_regressor: np.ndarray | None = None
     joint_regressor_sha256: str | None = None
@@ -77,8 +83,7 @@ class BodyModel:
         n = len(next(iter(params.values())))
         full = {name: params.get(name, torch.zeros(n, size)) for name, size in PARAMETER_SIZES.items()}
         parts = [
-            self._pose_chunk({name: value[i:i + CHUNK] for name, value in full.items()})
-            for i in range(0, n, CHUNK)
+            self._pose_chunk({name: value[i : i + CHUNK] for name, value in full.items()}) for i in range(0, n, CHUNK)
         ]
         return torch.cat([v for v, _ in parts]), torch.cat([j for _, j in parts])
 
@@ -89,7 +94,7 @@ class BodyModel:
         if not params["expression"].any():
             shape, directions = params["betas"], self.shapedirs
         shaped = self.v_template + (shape @ directions.reshape(-1, directions.shape[2]).T).view(n, -1, 3)
-        rest = self.joint_template + torch.einsum("bk,jak->bja", shape, self.joint_shapedirs[..., :shape.shape[1]])
+        rest = self.joint_template + torch.einsum("bk,jak->bja", shape, self.joint_shapedirs[..., : shape.shape[1]])
         rotations = roma.rotvec_to_rotmat(torch.cat([params[name] for name in POSE_ORDER], 1).view(n, -1, 3))
         if self.posedirs is not None:
             feature = (rotations[:, 1:] - torch.eye(3)).reshape(n, -1)
@@ -120,7 +125,10 @@ class BodyModel:
     def rest_pelvis(self, parameters: BodyParameters) -> np.ndarray:
         """(3,) float64 metres: where the root joint of this shape lies before posing. global_orient turns about it."""
         shape = np.concatenate([parameters.betas, parameters.expression]).astype(np.float64)
-        return self.joint_template[0].numpy().astype(np.float64) + self.joint_shapedirs[0].numpy().astype(np.float64) @ shape
+        return (
+            self.joint_template[0].numpy().astype(np.float64)
+            + self.joint_shapedirs[0].numpy().astype(np.float64) @ shape
+        )
 
 
 @one_thread()
@@ -129,7 +137,11 @@ def with_template(body: BodyModel, name: str, v_template: torch.Tensor) -> BodyM
     layer = copy.deepcopy(body.layer)
     layer.v_template = v_template
     return replace(
-        body, name=name, sha256=hashlib.sha256(v_template.numpy().tobytes()).hexdigest(), layer=layer, v_template=v_template,
+        body,
+        name=name,
+        sha256=hashlib.sha256(v_template.numpy().tobytes()).hexdigest(),
+        layer=layer,
+        v_template=v_template,
         joint_template=body.J_regressor @ v_template,
     )
 
@@ -191,8 +203,14 @@ def open_layer(path: Path) -> smplx.SMPLX:
     """Plain `smplx.create`, without its warnings on standard output (that is where `--json` prints)."""
     with contextlib.redirect_stdout(io.StringIO()):
         layer = smplx.create(
-            str(path), model_type="smplx", ext="npz", use_pca=False, flat_hand_mean=True, num_betas=10,
-            num_expression_coeffs=10, batch_size=1,
+            str(path),
+            model_type="smplx",
+            ext="npz",
+            use_pca=False,
+            flat_hand_mean=True,
+            num_betas=10,
+            num_expression_coeffs=10,
+            batch_size=1,
         )
     return layer.eval().requires_grad_(False)
 
@@ -209,8 +227,17 @@ def build_body(name: str, source: Path, layer: smplx.SMPLX) -> BodyModel:
     regressor = layer.J_regressor
     directions = torch.cat([layer.shapedirs, layer.expr_dirs], 2)
     return BodyModel(
-        name=name, sha256=hashlib.sha256(source.read_bytes()).hexdigest(), layer=layer,
-        faces=layer.faces_tensor.numpy(), parents=layer.parents.numpy(), v_template=layer.v_template,
-        shapedirs=layer.shapedirs, exprdirs=layer.expr_dirs, posedirs=posedirs, J_regressor=regressor, weights=layer.lbs_weights,
-        joint_template=regressor @ layer.v_template, joint_shapedirs=torch.einsum("jv,vak->jak", regressor, directions),
+        name=name,
+        sha256=hashlib.sha256(source.read_bytes()).hexdigest(),
+        layer=layer,
+        faces=layer.faces_tensor.numpy(),
+        parents=layer.parents.numpy(),
+        v_template=layer.v_template,
+        shapedirs=layer.shapedirs,
+        exprdirs=layer.expr_dirs,
+        posedirs=posedirs,
+        J_regressor=regressor,
+        weights=layer.lbs_weights,
+        joint_template=regressor @ layer.v_template,
+        joint_shapedirs=torch.einsum("jv,vak->jak", regressor, directions),
     )

@@ -20,9 +20,21 @@ DOWNLOAD = (
 
 # What smplx needs of a file, and the number of dimensions of each array.
 DIMENSIONS = {
-    "v_template": 2, "f": 2, "shapedirs": 3, "posedirs": 3, "J_regressor": 2, "weights": 2, "kintree_table": 2,
-    "hands_componentsl": 2, "hands_componentsr": 2, "hands_meanl": 1, "hands_meanr": 1,
-    "lmk_faces_idx": 1, "lmk_bary_coords": 2, "dynamic_lmk_faces_idx": 2, "dynamic_lmk_bary_coords": 3,
+    "v_template": 2,
+    "f": 2,
+    "shapedirs": 3,
+    "posedirs": 3,
+    "J_regressor": 2,
+    "weights": 2,
+    "kintree_table": 2,
+    "hands_componentsl": 2,
+    "hands_componentsr": 2,
+    "hands_meanl": 1,
+    "hands_meanr": 1,
+    "lmk_faces_idx": 1,
+    "lmk_bary_coords": 2,
+    "dynamic_lmk_faces_idx": 2,
+    "dynamic_lmk_bary_coords": 3,
 }
 INTEGERS = ("f", "kintree_table", "lmk_faces_idx", "dynamic_lmk_faces_idx")
 # The number of joints tells the models of this family apart.
@@ -34,7 +46,9 @@ PUBLISHED_BETAS = 300  # in the published files, expression directions start her
 def read_plain_arrays(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
     """The named arrays of an .npz file, none of them unpickled. InputError for a file that is no archive of plain arrays."""
     if path.suffix.lower() == ".pkl":
-        raise InputError(f"{path} is a pickle, and opening a pickle runs any code inside it, so it is refused. {DOWNLOAD}")
+        raise InputError(
+            f"{path} is a pickle, and opening a pickle runs any code inside it, so it is refused. {DOWNLOAD}"
+        )
     if not path.is_file():
         raise InputError(f"There is no body model at {path}. {DOWNLOAD}")
     if not zipfile.is_zipfile(path):
@@ -62,7 +76,9 @@ def refuse_other_models(path: Path, archive: np.lib.npyio.NpzFile) -> None:
     n_joints = archive["weights"].shape[-1]
     if n_joints in OTHER_MODELS:
         kind = OTHER_MODELS[n_joints]
-        raise InputError(f"{path} is {kind} model ({n_joints} joints); this program needs SMPL-X (55 joints). {DOWNLOAD}")
+        raise InputError(
+            f"{path} is {kind} model ({n_joints} joints); this program needs SMPL-X (55 joints). {DOWNLOAD}"
+        )
 
 
 def read_smplx(path: Path) -> dict[str, np.ndarray]:
@@ -86,8 +102,8 @@ def ten_and_ten(shapedirs: np.ndarray) -> np.ndarray:
     first = PUBLISHED_BETAS if shapedirs.shape[2] >= PUBLISHED_BETAS + EXPRESSIONS else BETAS
     kept = np.zeros((*shapedirs.shape[:2], BETAS + EXPRESSIONS), np.float32)
     kept[..., :BETAS] = shapedirs[..., :BETAS]
-    expressions = shapedirs[..., first:first + EXPRESSIONS]
-    kept[..., BETAS:BETAS + expressions.shape[2]] = expressions
+    expressions = shapedirs[..., first : first + EXPRESSIONS]
+    kept[..., BETAS : BETAS + expressions.shape[2]] = expressions
     return kept
 
 
@@ -95,9 +111,16 @@ def check_smplx(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """InputError naming the first array whose shape or values are not SMPL-X's."""
     n_joints, n_vertices, n_faces = len(SMPLX_55), len(arrays["v_template"]), len(arrays["f"])
     wanted = {
-        "v_template": (n_vertices, 3), "f": (n_faces, 3), "posedirs": (n_vertices, 3, 9 * (n_joints - 1)),
-        "J_regressor": (n_joints, n_vertices), "weights": (n_vertices, n_joints), "kintree_table": (2, n_joints),
-        "hands_meanl": (45,), "hands_meanr": (45,), "lmk_faces_idx": (51,), "lmk_bary_coords": (51, 3),
+        "v_template": (n_vertices, 3),
+        "f": (n_faces, 3),
+        "posedirs": (n_vertices, 3, 9 * (n_joints - 1)),
+        "J_regressor": (n_joints, n_vertices),
+        "weights": (n_vertices, n_joints),
+        "kintree_table": (2, n_joints),
+        "hands_meanl": (45,),
+        "hands_meanr": (45,),
+        "lmk_faces_idx": (51,),
+        "lmk_bary_coords": (51, 3),
     }
 
     def refuse(name: str, fault: str):

@@ -51,7 +51,9 @@ def pack_spheres(body: BodyModel) -> Spheres:
     radius = np.where(inside, np.minimum(depth, LARGEST_RADIUS), 0)
     parts = body.weights.numpy().argmax(1)[nearest]
     in_hand = np.isin(parts, _HANDS)
-    packed = _pack(points, np.where(in_hand, 0, radius), BODY_SPHERES) + _pack(points, np.where(in_hand, radius, 0), HAND_SPHERES)
+    packed = _pack(points, np.where(in_hand, 0, radius), BODY_SPHERES) + _pack(
+        points, np.where(in_hand, radius, 0), HAND_SPHERES
+    )
     centres, radii, part = points[packed], radius[packed], parts[packed]
     gaps = np.linalg.norm(centres[:, None] - centres, axis=-1) - radii[:, None] - radii
     return Spheres(_hang(body, vertices, centres), radii, (gaps > REST_GAP) & ~_neighbours(body)[part][:, part])
@@ -106,7 +108,9 @@ def _hang(body: BodyModel, vertices: np.ndarray, centres: np.ndarray) -> Keypoin
         by_vertex[row, np.searchsorted(ids, near)] = weights
     names = tuple(f"sphere{k}" for k in range(len(rows)))
     joint_set = JointSet("collision_spheres", names, (-1,) * len(names))
-    return KeypointMap(joint_set, np.zeros((len(rows), len(body.parents)), np.float32), ids, by_vertex, np.ones(len(rows), bool))
+    return KeypointMap(
+        joint_set, np.zeros((len(rows), len(body.parents)), np.float32), ids, by_vertex, np.ones(len(rows), bool)
+    )
 
 
 def _limbs(body: BodyModel, spheres: Spheres) -> np.ndarray:
@@ -128,7 +132,15 @@ class CollisionPenalty:
     is room.
     """
 
-    def __init__(self, body: BodyModel, spheres: Spheres, joints: tuple[int, ...], expression: bool, device: str, dtype: torch.dtype):
+    def __init__(
+        self,
+        body: BodyModel,
+        spheres: Spheres,
+        joints: tuple[int, ...],
+        expression: bool,
+        device: str,
+        dtype: torch.dtype,
+    ):
         self.chain = Chain(body, [spheres.keypoints], joints, expression, device, dtype)
         radii = torch.as_tensor(spheres.radii, dtype=dtype, device=device)
         first, second = np.triu(spheres.pairs, 1).nonzero()
@@ -166,14 +178,18 @@ class CollisionPenalty:
         parted = torch.where((touching > 0) & (needed > 0), (needed - side * depth).clamp_min(0), 0.0)
         # not the whole derivative: with its part across the line of sight, limbs slide off each other instead of past each other,
         # and a tenth less of the penetrating volume goes. The solver refuses steps that do not pay.
-        return torch.where(self.between, parted, overlap), torch.where(self.between[:, None], side[..., None] * sight[:, None], away)
+        return torch.where(self.between, parted, overlap), torch.where(
+            self.between[:, None], side[..., None] * sight[:, None], away
+        )
 
     def cost(self, state: State, posed: Posed, evidence) -> torch.Tensor:
         """(B,) evidence: `objective.Evidence`, for the line of sight."""
         overlap, _ = self._overlaps(self.chain.points(state, posed), evidence)
         return (overlap / self.sigma).square().sum(1)
 
-    def linearise(self, state: State, posed: Posed, evidence, free_shape: bool) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def linearise(
+        self, state: State, posed: Posed, evidence, free_shape: bool
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """cost (B,), half gradient (B, P), Gauss-Newton matrix (B, P, P)."""
         parts = self.chain.parts(state, posed)
         overlap, away = self._overlaps(parts.sum(-1), evidence)

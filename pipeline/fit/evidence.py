@@ -87,8 +87,13 @@ def _keypoint_arrays(view: View, J: int):
             yield keypoints[:, :2], keypoints[:, 2], len(JOINT_SETS[name])
 
 
-def build_evidence(instants: Sequence[Instant], extra_sets: tuple[str, ...], template: np.ndarray, defined: np.ndarray,
-                   settings: FitSettings) -> Evidence:
+def build_evidence(
+    instants: Sequence[Instant],
+    extra_sets: tuple[str, ...],
+    template: np.ndarray,
+    defined: np.ndarray,
+    settings: FitSettings,
+) -> Evidence:
     """Evidence of instants that share joint set, extra keypoint sets and number of views.
 
     extra_sets: names of further keypoint sets, whose points follow the joint set's own. template: (N, 3) the points on the body in

@@ -35,10 +35,18 @@ class FitsWriter:
         self.body = body
         self.file = h5py.File(path, "w")
         text = h5py.string_dtype()
-        self.file.attrs.update({
-            "format": FORMAT, "version": VERSION, "body_name": body.name, "body_sha256": body.sha256,
-            "joint_regressor_sha256": body.joint_regressor_sha256 or "", "flat_hand_mean": True, "use_pca": False, **attributes,
-        })
+        self.file.attrs.update(
+            {
+                "format": FORMAT,
+                "version": VERSION,
+                "body_name": body.name,
+                "body_sha256": body.sha256,
+                "joint_regressor_sha256": body.joint_regressor_sha256 or "",
+                "flat_hand_mean": True,
+                "use_pca": False,
+                **attributes,
+            }
+        )
         self._make("id", (), text)
         for name, size in PARAMETER_SIZES.items():
             self._make(name, (size,), "f4")
@@ -115,9 +123,13 @@ def read_fits(path: Path, body: BodyModel | None = None) -> dict[str, BodyFit]:
 
 def _check(path: Path, file: h5py.File, body: BodyModel | None) -> None:
     if file.attrs.get("format") != FORMAT:
-        raise InputError(f"{path} is no file of fits (its format is {file.attrs.get('format')!r}, expected {FORMAT!r}).")
+        raise InputError(
+            f"{path} is no file of fits (its format is {file.attrs.get('format')!r}, expected {FORMAT!r})."
+        )
     if file.attrs["version"] != VERSION:
-        raise InputError(f"{path} has version {file.attrs['version']}, this program reads version {VERSION}; run `nvf-cli fit` again.")
+        raise InputError(
+            f"{path} has version {file.attrs['version']}, this program reads version {VERSION}; run `nvf-cli fit` again."
+        )
     if body is not None and file.attrs["body_sha256"] != body.sha256:
         raise InputError(
             f"The fits in {path} were made with the body {file.attrs['body_name']} ({file.attrs['body_sha256'][:12]}), not with "
@@ -143,11 +155,20 @@ def _read_rows(file: h5py.File) -> dict[str, BodyFit]:
     start, unseen = (file[f"quality/{name}"].asstr()[:] for name in _TEXTS)
     fits = {}
     for i, key in enumerate(ids):
-        found = {name: kind(quality[name][i]) for name, kind in
-                 (("fit_error_mm", float), ("iterations", int), ("converged", bool), ("margin", float), ("valid", bool))}
+        found = {
+            name: kind(quality[name][i])
+            for name, kind in (
+                ("fit_error_mm", float),
+                ("iterations", int),
+                ("converged", bool),
+                ("margin", float),
+                ("valid", bool),
+            )
+        }
         views = {name: np.asarray(quality[name][i]) for name in _PER_VIEW}
         fits[key] = BodyFit(
-            key, BodyParameters(**{f.name: parameters[f.name][i] for f in fields(BodyParameters)}),
+            key,
+            BodyParameters(**{f.name: parameters[f.name][i] for f in fields(BodyParameters)}),
             FitQuality(**found, **views, start=start[i], unseen=tuple(unseen[i].split(",")) if unseen[i] else ()),
         )
     return fits

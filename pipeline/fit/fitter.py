@@ -125,7 +125,9 @@ class Fitter:
         key = (kind.joint_set, kind.extra_sets, joints)
         if key not in self._chains:
             maps = [keypoint_map(self.body, name) for name in (kind.joint_set, *kind.extra_sets)]
-            chain = Chain(self.body, maps, joints, OPENPOSE_FACE.name in kind.extra_sets, self.settings.device, self.dtype)
+            chain = Chain(
+                self.body, maps, joints, OPENPOSE_FACE.name in kind.extra_sets, self.settings.device, self.dtype
+            )
             template = chain.points(chain.rest(1))[0].cpu().numpy()
             self._chains[key] = chain, template, np.concatenate([m.defined for m in maps])
         return self._chains[key]
@@ -141,7 +143,9 @@ class Fitter:
         if kind.shape_known:
             known = np.stack([betas[instant.subject] for instant in instants])
             shape[:, :N_BETAS] = torch.as_tensor(known, dtype=self.dtype)
-        objective = Objective(chain, self.prior, evidence, Weights(self.settings.robust), not kind.shape_known, self._extras(chain))
+        objective = Objective(
+            chain, self.prior, evidence, Weights(self.settings.robust), not kind.shape_known, self._extras(chain)
+        )
         joint_set = JOINT_SETS[kind.joint_set]
         points, known = evidence.points, evidence.points_weight > 0
         if not kind.from_3d and kind.n_views > 1:
@@ -158,7 +162,9 @@ class Fitter:
         found = found[0][1] if len(found) == 1 else _merge(found)
         if self.settings.interpenetration:
             skin = lambda state: self._skin(chain, state)  # noqa: E731
-            found = replace(found, solution=untangle(objective, self._penalty(chain), found.solution, skin, self.body.faces))
+            found = replace(
+                found, solution=untangle(objective, self._penalty(chain), found.solution, skin, self.body.faces)
+            )
         return objective, found
 
     def _skin(self, chain: Chain, state: State) -> np.ndarray:
@@ -168,7 +174,9 @@ class Fitter:
     def _penalty(self, chain: Chain) -> CollisionPenalty:
         if self._spheres is None:
             self._spheres = pack_spheres(self.body)
-        return CollisionPenalty(self.body, self._spheres, chain.joints, chain.n_shape > N_BETAS, self.settings.device, self.dtype)
+        return CollisionPenalty(
+            self.body, self._spheres, chain.joints, chain.n_shape > N_BETAS, self.settings.device, self.dtype
+        )
 
     def _extras(self, chain: Chain) -> GaussianPrior | None:
         """The prior on hands and jaw, None where the chain has neither."""
@@ -210,7 +218,9 @@ class Fitter:
         field = _race(near, twins, keep=2, iterations=8, starts=torch.cat([field.starts, field.starts]))
         near = far.with_weights(objective.weights)
         twins = starts.mirrored_limbs(near, limbs, field.states)
-        field = _race(near, [*field.states, *twins], keep=2, iterations=6, starts=torch.cat([field.starts, field.starts]))
+        field = _race(
+            near, [*field.states, *twins], keep=2, iterations=6, starts=torch.cat([field.starts, field.starts])
+        )
         winner = self._place_hands(objective, objective.chain.spread(field.states[0], coarse))
         final = minimise(objective, winner, iterations=20, tolerance=1e-3)
         margin = field.costs[1] / field.costs[0] - 1
@@ -247,8 +257,14 @@ class Fitter:
                 results.append(Reject(instant.id, "fit", "the fit diverged"))
                 continue
             quality = measure(
-                instant, points[b], settings, iterations=int(solution.iterations[b]), converged=bool(solution.converged[b]),
-                start=found.names[found.start[b]], margin=float(found.margin[b]), unseen=unseen[b],
+                instant,
+                points[b],
+                settings,
+                iterations=int(solution.iterations[b]),
+                converged=bool(solution.converged[b]),
+                start=found.names[found.start[b]],
+                margin=float(found.margin[b]),
+                unseen=unseen[b],
             )
             results.append(BodyFit(instant.id, parameters[b], quality))
         return results
@@ -258,7 +274,9 @@ def _merge(pieces: list[tuple[torch.Tensor, Found]]) -> Found:
     """Results of searches over parts of a batch, in the batch's order."""
     order = torch.cat([rows for rows, _ in pieces]).argsort()
     solutions = [found.solution for _, found in pieces]
-    cat = {name: torch.cat([getattr(s, name) for s in solutions])[order] for name in ("cost", "iterations", "converged")}
+    cat = {
+        name: torch.cat([getattr(s, name) for s in solutions])[order] for name in ("cost", "iterations", "converged")
+    }
     names = tuple(name for _, found in pieces for name in found.names)
     shifts = np.cumsum([0] + [len(found.names) for _, found in pieces])
     there = order.cpu().numpy()
@@ -276,7 +294,9 @@ class Field:
     starts: torch.Tensor
 
 
-def _race(objective: Objective, candidates: list[State], keep: int, iterations: int, starts: torch.Tensor | None = None) -> Field:
+def _race(
+    objective: Objective, candidates: list[State], keep: int, iterations: int, starts: torch.Tensor | None = None
+) -> Field:
     """Runs every candidate of every row for a few steps, as rows of one batch, and keeps the cheapest of each row."""
     K, B = len(candidates), len(candidates[0].transl)
     device = candidates[0].transl.device
@@ -294,12 +314,21 @@ def export_parameters(chain: Chain, state: State) -> list[BodyParameters]:
     vectors = np.zeros((len(state.transl), 55, 3), np.float32)
     vectors[:, list(chain.joints)] = rotations.log(state.R).cpu().numpy()
     shape = state.shape.cpu().numpy().astype(np.float32)
-    expression = shape[:, 10:] if chain.n_shape > 10 else np.zeros((len(shape), PARAMETER_SIZES["expression"]), np.float32)
+    expression = (
+        shape[:, 10:] if chain.n_shape > 10 else np.zeros((len(shape), PARAMETER_SIZES["expression"]), np.float32)
+    )
     transl = state.transl.cpu().numpy().astype(np.float32)
     return [
         BodyParameters(
-            betas=shape[b, :10], global_orient=v[0], body_pose=v[1:22].reshape(-1), left_hand_pose=v[25:40].reshape(-1),
-            right_hand_pose=v[40:55].reshape(-1), jaw_pose=v[22], leye_pose=v[23], reye_pose=v[24], expression=expression[b],
+            betas=shape[b, :10],
+            global_orient=v[0],
+            body_pose=v[1:22].reshape(-1),
+            left_hand_pose=v[25:40].reshape(-1),
+            right_hand_pose=v[40:55].reshape(-1),
+            jaw_pose=v[22],
+            leye_pose=v[23],
+            reye_pose=v[24],
+            expression=expression[b],
             transl=transl[b],
         )
         for b, v in enumerate(vectors)

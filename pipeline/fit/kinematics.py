@@ -74,8 +74,15 @@ class Chain:
     `weights` (N, A) is A_nk, `offsets` (N, A, 3) and `offset_dirs` (N, A, 3, S) are M_nk(shape). All of `device` and `dtype`.
     """
 
-    def __init__(self, body: BodyModel, maps: list[KeypointMap], joints: tuple[int, ...], expression: bool,
-                 device: str = "cpu", dtype: torch.dtype = torch.float64):
+    def __init__(
+        self,
+        body: BodyModel,
+        maps: list[KeypointMap],
+        joints: tuple[int, ...],
+        expression: bool,
+        device: str = "cpu",
+        dtype: torch.dtype = torch.float64,
+    ):
         self.joints = joints
         self.dtype, self.device = dtype, torch.device(device)
         self.n_shape = N_BETAS + (10 if expression else 0)
@@ -109,8 +116,12 @@ class Chain:
         self.levels = []
         for level in range(1, max(depth) + 1):
             members = [k for k in range(A) if depth[k] == level]
-            self.levels.append((torch.tensor(members, device=self.device),
-                                torch.tensor([self.parents[k] for k in members], device=self.device)))
+            self.levels.append(
+                (
+                    torch.tensor(members, device=self.device),
+                    torch.tensor([self.parents[k] for k in members], device=self.device),
+                )
+            )
         parent = torch.tensor([max(k, 0) for k in self.parents], device=self.device)
         self.parent = parent
         bones, bone_dirs = self.J0 - self.J0[parent], self.JS - self.JS[parent]
@@ -159,7 +170,7 @@ class Chain:
         if self.pose_dirs is not None:
             features = state.R[:, 1:] - torch.eye(3, dtype=self.dtype, device=self.device)
             M = M + (features.flatten(1) @ self.pose_dirs).reshape(M.shape)
-        turned = torch.matmul(M.transpose(1, 2), posed.G.transpose(2, 3))       # (B, A, N, 3)
+        turned = torch.matmul(M.transpose(1, 2), posed.G.transpose(2, 3))  # (B, A, N, 3)
         parts = turned.permute(0, 2, 3, 1) + self.weights[:, None] * posed.p.transpose(1, 2)[:, None]
         return parts
 
@@ -191,7 +202,7 @@ class Chain:
         """(B, N, 3, S): sum_k G_k dM_nk + A_nk dp_k."""
         B, A = posed.p.shape[:2]
         S, N = self.n_shape, self.n_points
-        turned = self.parent_rotations(posed.G) @ self.bone_dirs                 # (B, A, 3, S)
+        turned = self.parent_rotations(posed.G) @ self.bone_dirs  # (B, A, 3, S)
         dp = self.paths @ turned.reshape(B, A, 3 * S)
         dP = (self.weights @ dp).unflatten(-1, (3, S))
         rows = posed.G.transpose(1, 2).reshape(B * 3, A * 3)

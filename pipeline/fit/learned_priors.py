@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from pipeline.body.plain_pickle import load_plain_pickle
 from pipeline.errors import InputError
 from pipeline.fit import rotations
 from pipeline.fit.priors import N_POSED, PriorTerms, row_of
-from pipeline.sources.plain_pickle import load_plain_pickle
 
 # SMPLify-X's bending weight is 3.17 times its pose weight, unsquared; here relative to an L2 prior of 0.3 rad.
 BENDING_WEIGHT = 7.4
@@ -168,12 +168,16 @@ def vposer_networks(w: dict[str, torch.Tensor]) -> tuple[Callable, Callable]:
     """Encoder (its mean) and decoder from the weights of VPoser 1 or 2, in evaluation mode."""
     if "bodyprior_enc_fc1.weight" in w:
         norm1, norm2, slope = "bodyprior_enc_bn1", "bodyprior_enc_bn2", 0.2
-        enc, dec = ("bodyprior_enc_fc1", "bodyprior_enc_fc2", None, "bodyprior_enc_mu"), (
-            "bodyprior_dec_fc1", "bodyprior_dec_fc2", "bodyprior_dec_out")
+        enc, dec = (
+            ("bodyprior_enc_fc1", "bodyprior_enc_fc2", None, "bodyprior_enc_mu"),
+            ("bodyprior_dec_fc1", "bodyprior_dec_fc2", "bodyprior_dec_out"),
+        )
     else:
         norm1, norm2, slope = "encoder_net.1", "encoder_net.4", 0.01
-        enc, dec = ("encoder_net.2", "encoder_net.6", "encoder_net.7", "encoder_net.8.mu"), (
-            "decoder_net.0", "decoder_net.3", "decoder_net.5")
+        enc, dec = (
+            ("encoder_net.2", "encoder_net.6", "encoder_net.7", "encoder_net.8.mu"),
+            ("decoder_net.0", "decoder_net.3", "decoder_net.5"),
+        )
 
     def linear(x, name):
         return F.linear(x, w[f"{name}.weight"], w[f"{name}.bias"])
@@ -233,7 +237,8 @@ def read_vposer(path: Path, dtype: torch.dtype) -> VPoserPrior:
         ) from error
     weights = content.get("state_dict", content) if isinstance(content, dict) else {}
     weights = {
-        name.removeprefix("vp_model."): tensor.to(dtype) for name, tensor in weights.items()
+        name.removeprefix("vp_model."): tensor.to(dtype)
+        for name, tensor in weights.items()
         if isinstance(tensor, torch.Tensor) and tensor.is_floating_point()
     }
     prior = None

@@ -69,8 +69,9 @@ class Objective:
     """Cost and normal equations of a batch. extras: the prior on the active joints after the body's (hands,
     jaw), or None. penalty: `collisions.CollisionPenalty` or None. free_shape: betas (and expression) are solved for, not given."""
 
-    def __init__(self, chain: Chain, prior, evidence: Evidence, weights: Weights, free_shape: bool, extras=None,
-                 penalty=None):
+    def __init__(
+        self, chain: Chain, prior, evidence: Evidence, weights: Weights, free_shape: bool, extras=None, penalty=None
+    ):
         self.chain, self.prior, self.evidence, self.weights = chain, prior, evidence, weights
         self.free_shape, self.extras, self.penalty = free_shape, extras, penalty
 

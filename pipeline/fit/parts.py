@@ -25,8 +25,12 @@ def extra_sets(instant: Instant, settings: FitSettings) -> tuple[str, ...]:
     """Names of the hand and face keypoint sets that some view of an instant holds and the settings ask for."""
     wanted = (*(HAND_SETS if settings.hands else ()), *((OPENPOSE_FACE.name,) if settings.face else ()))
     return tuple(
-        name for name in wanted
-        if any(name in view.keypoints_2d and (view.keypoints_2d[name][:, 2] > settings.min_confidence).any() for view in instant.views)
+        name
+        for name in wanted
+        if any(
+            name in view.keypoints_2d and (view.keypoints_2d[name][:, 2] > settings.min_confidence).any()
+            for view in instant.views
+        )
     )
 
 
@@ -53,7 +57,15 @@ def extra_prior(joints: tuple[int, ...], dtype: torch.dtype) -> GaussianPrior | 
     lowest, highest = torch.full_like(mean, -torch.inf), torch.full_like(mean, torch.inf)
     for row, joint in enumerate(joints):
         name = SMPLX_55.names[joint]
-        likely = _JAW if joint == JAW else _THUMB if "thumb" in name else _FIRST_JOINT if name.endswith("1") else _NEXT_JOINTS
+        likely = (
+            _JAW
+            if joint == JAW
+            else _THUMB
+            if "thumb" in name
+            else _FIRST_JOINT
+            if name.endswith("1")
+            else _NEXT_JOINTS
+        )
         side = -1.0 if name.startswith("right_") else 1.0
         mean[row] = torch.tensor(likely[0], dtype=dtype) * torch.tensor([1.0, side, side], dtype=dtype)
         sigma[row] = torch.tensor(likely[1], dtype=dtype)

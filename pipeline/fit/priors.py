@@ -55,10 +55,17 @@ _ANATOMY = {
 _CORRELATIONS = [
     ("left_hip", 0, "left_knee", 0, -0.6),
     ("right_hip", 0, "right_knee", 0, -0.6),
-    ("spine1", 0, "spine2", 0, 0.5), ("spine2", 0, "spine3", 0, 0.5), ("spine1", 0, "spine3", 0, 0.4),
-    ("spine1", 1, "spine2", 1, 0.5), ("spine2", 1, "spine3", 1, 0.5), ("spine1", 1, "spine3", 1, 0.4),
-    ("spine1", 2, "spine2", 2, 0.5), ("spine2", 2, "spine3", 2, 0.5), ("spine1", 2, "spine3", 2, 0.4),
-    ("neck", 0, "head", 0, 0.3), ("neck", 1, "head", 1, 0.3),
+    ("spine1", 0, "spine2", 0, 0.5),
+    ("spine2", 0, "spine3", 0, 0.5),
+    ("spine1", 0, "spine3", 0, 0.4),
+    ("spine1", 1, "spine2", 1, 0.5),
+    ("spine2", 1, "spine3", 1, 0.5),
+    ("spine1", 1, "spine3", 1, 0.4),
+    ("spine1", 2, "spine2", 2, 0.5),
+    ("spine2", 2, "spine3", 2, 0.5),
+    ("spine1", 2, "spine3", 2, 0.4),
+    ("neck", 0, "head", 0, 0.3),
+    ("neck", 1, "head", 1, 0.3),
 ]
 # Where bones meet: joint, axis, lowest and highest turn (radians); beyond them the cost grows with LIMIT_SIGMA.
 _LIMITS = [

@@ -12,11 +12,14 @@ from pipeline.skeletons import SMPLX_22
 
 # Joints whose turn about the bone to their child is easily unseen, and joints that may be unseen altogether.
 _TWISTS = tuple(
-    (f"{side}_{joint}", f"{side}_{child}") for side in ("left", "right")
+    (f"{side}_{joint}", f"{side}_{child}")
+    for side in ("left", "right")
     for joint, child in (("shoulder", "elbow"), ("elbow", "wrist"), ("hip", "knee"), ("knee", "ankle"))
 )
 _WHOLE = tuple(f"{side}_{joint}" for side in ("left", "right") for joint in ("wrist", "ankle", "foot", "collar")) + (
-    "spine1", "neck", "head",
+    "spine1",
+    "neck",
+    "head",
 )
 # Information (1 / radian^2) below which the evidence says less about an angle than a prior of half a radian.
 LEAST_INFORMATION = 4.0
@@ -47,7 +50,9 @@ def measure(instant: Instant, points: np.ndarray, settings: FitSettings, **found
     """points: (J, 3) metres, the joint set's joints on the fitted body, in the instant's frame. found: the solver's own fields."""
     error = np.nan
     if instant.joints_3d is not None:
-        valid = np.ones(len(points), bool) if instant.joints_3d_valid is None else np.asarray(instant.joints_3d_valid, bool)
+        valid = (
+            np.ones(len(points), bool) if instant.joints_3d_valid is None else np.asarray(instant.joints_3d_valid, bool)
+        )
         if valid.any():
             offset = points[valid] - instant.joints_3d[valid]
             error = 1000 * float(np.linalg.norm(offset - offset.mean(0), axis=1).mean())
@@ -65,5 +70,9 @@ def measure(instant: Instant, points: np.ndarray, settings: FitSettings, **found
     in_image = np.nanmax(crop, initial=0) <= settings.valid_reprojection
     valid = error <= settings.valid_error_mm if np.isfinite(error) else in_image
     return FitQuality(
-        fit_error_mm=error, reprojection_px=np.array(pixels), reprojection_crop=np.array(crop), valid=bool(valid), **found
+        fit_error_mm=error,
+        reprojection_px=np.array(pixels),
+        reprojection_crop=np.array(crop),
+        valid=bool(valid),
+        **found,
     )

@@ -27,10 +27,16 @@ def write_page(path: Path, report: dict, tally, body: BodyModel, root: Path) -> 
     table = "".join(f"<tr><th>{name}<td>{_short(value)}" for name, value in rows)
     quantities = [name for name in ("fit_error_mm", "reprojection_px", "iterations") if report[name]]
     head = "".join(f"<th>{key}" for key in report[quantities[0]]) if quantities else ""
-    spread = f"<table><tr><th>{head}" + "".join(
-        f"<tr><th>{name}" + "".join(f"<td>{value:.2f}" for value in report[name].values()) for name in quantities
-    ) + "</table>"
-    rejects = "".join(f"<tr><td>{count}<td>{html.escape(reason)}" for reason, count in report["rejects_by_reason"].items())
+    spread = (
+        f"<table><tr><th>{head}"
+        + "".join(
+            f"<tr><th>{name}" + "".join(f"<td>{value:.2f}" for value in report[name].values()) for name in quantities
+        )
+        + "</table>"
+    )
+    rejects = "".join(
+        f"<tr><td>{count}<td>{html.escape(reason)}" for reason, count in report["rejects_by_reason"].items()
+    )
     worst = "".join(_worst_row(instant, fit, body, root) for _, instant, fit in tally.worst)
     path.write_text(
         "<!doctype html><meta charset=utf-8><title>Fits</title><style>body{font:14px sans-serif;margin:2em}td,th{padding:2px 10px;"
@@ -55,7 +61,11 @@ def _histograms(tally) -> str:
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=(10, 2.6), layout="constrained")
-        quantities = (("3D error, mm", tally.errors_mm), ("reprojection, px", tally.reprojection_px), ("iterations", tally.iterations))
+        quantities = (
+            ("3D error, mm", tally.errors_mm),
+            ("reprojection, px", tally.reprojection_px),
+            ("iterations", tally.iterations),
+        )
         for axis, (name, values) in zip(figure.subplots(1, 3), quantities, strict=True):
             finite = [value for value in values if np.isfinite(value)]
             axis.set(xlabel=name, ylabel="fits")

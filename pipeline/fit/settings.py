@@ -48,11 +48,21 @@ class FitSettings:
             raise InputError(
                 f"The {self.prior} prior needs its file; give it with --prior-file (its makers license it, it does not ship with us)."
             )
-        for name in ("noise_2d", "least_noise_px", "noise_3d", "robust", "valid_error_mm", "valid_reprojection", "body_height"):
+        for name in (
+            "noise_2d",
+            "least_noise_px",
+            "noise_3d",
+            "robust",
+            "valid_error_mm",
+            "valid_reprojection",
+            "body_height",
+        ):
             if not getattr(self, name) > 0:
                 raise InputError(f"The fit's {name} is {getattr(self, name)}; it must be above zero.")
         for name, least in (("min_joints", 4), ("batch", 1), ("shape_frames", 1)):
             if getattr(self, name) < least:
                 raise InputError(f"The fit's {name} is {getattr(self, name)}; it must be at least {least}.")
         if torch.device(self.device).type == "cuda" and not torch.cuda.is_available():
-            raise InputError(f"The fit was asked to run on '{self.device}', but no CUDA device is at hand; use --device cpu.")
+            raise InputError(
+                f"The fit was asked to run on '{self.device}', but no CUDA device is at hand; use --device cpu."
+            )

@@ -45,8 +45,14 @@ def shared_shape(objective: Objective, state: State, iterations: int = 15, toler
     return state
 
 
-def _eliminate(matrix: torch.Tensor, gradient: torch.Tensor, betas: list[int], others: list[int], shape: torch.Tensor,
-               damping: float) -> torch.Tensor:
+def _eliminate(
+    matrix: torch.Tensor,
+    gradient: torch.Tensor,
+    betas: list[int],
+    others: list[int],
+    shape: torch.Tensor,
+    damping: float,
+) -> torch.Tensor:
     """(F, P) steps of all frames with a common step of the betas."""
     H_tt = matrix[:, others][:, :, others].clone()
     H_tt.diagonal(dim1=1, dim2=2).mul_(1 + damping).add_(1e-9 * H_tt.diagonal(dim1=1, dim2=2).amax(1, keepdim=True))

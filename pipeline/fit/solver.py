@@ -30,7 +30,9 @@ class Solution:
         return Solution(self.state.take(rows), self.cost[rows], self.iterations[rows], self.converged[rows])
 
 
-def minimise(objective: Objective, state: State, iterations: int, tolerance: float, damping: float = FIRST_DAMPING) -> Solution:
+def minimise(
+    objective: Objective, state: State, iterations: int, tolerance: float, damping: float = FIRST_DAMPING
+) -> Solution:
     """Minimises the objective from `state`. A row stops when an accepted step lowers its cost by less than `tolerance` of it,
     or when no step helps any more."""
     B = len(state.transl)

@@ -56,8 +56,16 @@ class Tally:
         self.worst = sorted([*self.worst, (badness, instant, fit)], key=lambda item: -item[0])[:WORST]
 
 
-def fit_source(source: Source, body: BodyModel, settings: FitSettings, out: Path, limit: int | None = None, vertices: bool = False,
-               pkl: bool = False, progress: Callable[[int, int], None] = lambda done, total: None) -> dict:
+def fit_source(
+    source: Source,
+    body: BodyModel,
+    settings: FitSettings,
+    out: Path,
+    limit: int | None = None,
+    vertices: bool = False,
+    pkl: bool = False,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> dict:
     """Writes out/fits.h5, out/report.json and out/report.html; returns the report.
 
     limit: fit so many instants, spread evenly over the source. Shapes of known subjects come from the whole source either way.
@@ -66,7 +74,9 @@ def fit_source(source: Source, body: BodyModel, settings: FitSettings, out: Path
 
     subjects = [instant.subject for instant in source.instants()]
     if not subjects:
-        raise InputError(f"The source {source.name} in {source.root} yields no instants; `nvf-cli check-data` says what is there.")
+        raise InputError(
+            f"The source {source.name} in {source.root} yields no instants; `nvf-cli check-data` says what is there."
+        )
     fitter = Fitter(body, settings)
     began = time.perf_counter()
     betas = fitter.solve_shapes(_chosen(source, _shape_frames(subjects, settings.shape_frames)))
@@ -103,7 +113,9 @@ def fit_source(source: Source, body: BodyModel, settings: FitSettings, out: Path
 
 @contextmanager
 def _writer(source: Source, body: BodyModel, out: Path, vertices: bool) -> Iterator[FitsWriter]:
-    writer = FitsWriter(out / f"{fits_file.NAME}.tmp", body, {"source": source.name, "joint_set": source.joint_set}, vertices)
+    writer = FitsWriter(
+        out / f"{fits_file.NAME}.tmp", body, {"source": source.name, "joint_set": source.joint_set}, vertices
+    )
     try:
         yield writer
     finally:
@@ -119,14 +131,24 @@ def summarise(tally: Tally, rejects: list[Reject], settings: FitSettings, body: 
     """The report without its times; JSON-ready."""
     reasons = Counter(f"{reject.stage}: {reject.reason}" for reject in rejects)
     return {
-        "source": source.name, "root": str(source.root), "joint_set": source.joint_set,
-        "n": len(tally.errors_mm), "valid": tally.valid, "converged": tally.converged,
-        "rejects": [asdict(reject) for reject in rejects], "rejects_by_reason": dict(reasons.most_common()),
-        "fit_error_mm": percentiles(tally.errors_mm), "reprojection_px": percentiles(tally.reprojection_px),
-        "iterations": percentiles(tally.iterations), "starts": dict(tally.starts.most_common()),
+        "source": source.name,
+        "root": str(source.root),
+        "joint_set": source.joint_set,
+        "n": len(tally.errors_mm),
+        "valid": tally.valid,
+        "converged": tally.converged,
+        "rejects": [asdict(reject) for reject in rejects],
+        "rejects_by_reason": dict(reasons.most_common()),
+        "fit_error_mm": percentiles(tally.errors_mm),
+        "reprojection_px": percentiles(tally.reprojection_px),
+        "iterations": percentiles(tally.iterations),
+        "starts": dict(tally.starts.most_common()),
         "unseen": dict(tally.unseen.most_common()),
-        "body": {"name": body.name, "sha256": body.sha256}, "joint_regressor": body.joint_regressor_sha256,
-        "settings": {name: str(value) if isinstance(value, Path) else value for name, value in asdict(settings).items()},
+        "body": {"name": body.name, "sha256": body.sha256},
+        "joint_regressor": body.joint_regressor_sha256,
+        "settings": {
+            name: str(value) if isinstance(value, Path) else value for name, value in asdict(settings).items()
+        },
     }
 
 
@@ -145,10 +167,7 @@ def _shape_frames(subjects: list[str | None], count: int) -> set[int]:
     for i, subject in enumerate(subjects):
         if subject is not None:
             by_subject[subject].append(i)
-    return {
-        frames[k] for frames in by_subject.values()
-        for k in spread_evenly(len(frames), count)
-    }
+    return {frames[k] for frames in by_subject.values() for k in spread_evenly(len(frames), count)}
 
 
 def _chosen(source: Source, indices: set[int]) -> Iterator[Instant]:

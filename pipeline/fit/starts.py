@@ -52,7 +52,9 @@ def limbs_of(chain: Chain, likely: torch.Tensor) -> list[Limb]:
     return limbs
 
 
-def place_limb(limb: Limb, parent: torch.Tensor, upper: torch.Tensor, lower: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def place_limb(
+    limb: Limb, parent: torch.Tensor, upper: torch.Tensor, lower: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Rotations (B, 3, 3) of the upper and the hinge joint that point the bones along `upper` and `lower`, (B, 3) unit.
 
     The hinge only bends about its own axis; the twist of the upper bone follows from the plane of the two, and in a straight limb
@@ -73,7 +75,9 @@ def _frame(direction: torch.Tensor, normal: torch.Tensor) -> torch.Tensor:
     return torch.stack([direction, normal, torch.linalg.cross(direction, normal)], -1)
 
 
-def orientation_starts(chain: Chain, prior_mean: torch.Tensor, evidence: Evidence, joint_set: JointSet) -> list[tuple[str, State]]:
+def orientation_starts(
+    chain: Chain, prior_mean: torch.Tensor, evidence: Evidence, joint_set: JointSet
+) -> list[tuple[str, State]]:
     """Bodies in the likely pose facing several ways, placed where the first view with enough points sees them.
 
     Upright in y-down camera axes is diag(1, -1, -1). The roll about the optical axis comes from the torso's direction in the image,
@@ -98,7 +102,9 @@ def orientation_starts(chain: Chain, prior_mean: torch.Tensor, evidence: Evidenc
             # the camera's axes -> the instant's frame; the pelvis turns in place
             pelvis = (Rc.transpose(1, 2) @ (centre + chain.J0[0] - tc)[..., None])[..., 0] - chain.J0[0]
             R[:, 0] = Rc.transpose(1, 2) @ in_camera
-            starts.append((f"yaw{round(math.degrees(yaw))}_pitch{round(math.degrees(pitch))}", State(R, state.shape, pelvis)))
+            starts.append(
+                (f"yaw{round(math.degrees(yaw))}_pitch{round(math.degrees(pitch))}", State(R, state.shape, pelvis))
+            )
     return starts
 
 
@@ -112,7 +118,8 @@ def _image_up(uv: torch.Tensor, weight: torch.Tensor, joint_set: JointSet) -> to
     """(B, 2) direction in the image from the hips to the shoulders (or the next best pair); up where nothing tells."""
     pairs = (
         (("left_hip", "right_hip"), ("left_shoulder", "right_shoulder")),
-        (("pelvis",), ("neck",)), (("left_shoulder", "right_shoulder"), ("nose", "left_eye", "right_eye", "left_ear", "right_ear")),
+        (("pelvis",), ("neck",)),
+        (("left_shoulder", "right_shoulder"), ("nose", "left_eye", "right_eye", "left_ear", "right_ear")),
         (("left_knee", "right_knee"), ("left_hip", "right_hip")),
     )
     up = uv.new_tensor([0.0, -1.0]).expand(len(uv), 2).clone()
@@ -132,8 +139,13 @@ def _image_up(uv: torch.Tensor, weight: torch.Tensor, joint_set: JointSet) -> to
 
 def _depth(chain: Chain, uv: torch.Tensor, weight: torch.Tensor, joint_set: JointSet) -> torch.Tensor:
     """(B,) metres: a low quantile over bones of L / l, each the most that the bone's distance can be."""
-    template = chain.points(State(torch.eye(3, dtype=uv.dtype, device=uv.device).expand(1, len(chain.joints), 3, 3),
-                                  uv.new_zeros(1, chain.n_shape), uv.new_zeros(1, 3)))[0]
+    template = chain.points(
+        State(
+            torch.eye(3, dtype=uv.dtype, device=uv.device).expand(1, len(chain.joints), 3, 3),
+            uv.new_zeros(1, chain.n_shape),
+            uv.new_zeros(1, 3),
+        )
+    )[0]
     i, j = (torch.tensor(end, device=uv.device) for end in zip(*joint_set.bones, strict=True))
     lengths = (template[i] - template[j]).norm(dim=1)
     i, j, lengths = i[lengths > 0.12], j[lengths > 0.12], lengths[lengths > 0.12]
@@ -174,8 +186,15 @@ def triangulate(evidence: Evidence) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.linalg.solve(A, b[..., None])[..., 0], known
 
 
-def procrustes_start(chain: Chain, limbs: list[Limb], prior_mean: torch.Tensor, targets: torch.Tensor, known: torch.Tensor,
-                     shape: torch.Tensor, joint_set: JointSet) -> State:
+def procrustes_start(
+    chain: Chain,
+    limbs: list[Limb],
+    prior_mean: torch.Tensor,
+    targets: torch.Tensor,
+    known: torch.Tensor,
+    shape: torch.Tensor,
+    joint_set: JointSet,
+) -> State:
     """A body turned onto 3D points by its torso, limbs pointed along theirs.
 
     targets: (B, N, 3) metres, known: (B, N) bool; shape: (B, S).
@@ -184,8 +203,11 @@ def procrustes_start(chain: Chain, limbs: list[Limb], prior_mean: torch.Tensor, 
     R = prior_mean.expand(B, -1, -1, -1).clone()
     state = State(R, shape, targets.new_zeros(B, 3))
     P = chain.points(state)
-    torso = [joint_set.index(n) for n in joint_set.names
-             if n in ("pelvis", "left_hip", "right_hip", "spine", "spine3", "neck", "left_shoulder", "right_shoulder")]
+    torso = [
+        joint_set.index(n)
+        for n in joint_set.names
+        if n in ("pelvis", "left_hip", "right_hip", "spine", "spine3", "neck", "left_shoulder", "right_shoulder")
+    ]
     w = known.to(P.dtype)
     inside = torch.zeros_like(w)
     inside[:, torso] = 1

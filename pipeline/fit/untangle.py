@@ -33,7 +33,9 @@ EVERY, DEPTHS, LAYER = 4, (0.01, 0.03), 0.02
 Skin = Callable[[State], np.ndarray]
 
 
-def untangle(objective: Objective, penalty: CollisionPenalty, solution: Solution, skin: Skin, faces: np.ndarray) -> Solution:
+def untangle(
+    objective: Objective, penalty: CollisionPenalty, solution: Solution, skin: Skin, faces: np.ndarray
+) -> Solution:
     """The solution with limbs outside of the body, where that can be had; bodies whose spheres do not overlap stay as they are."""
     tangled = objective.with_penalty(penalty).penalty_cost(solution.state) > 0
     rows = tangled.nonzero()[:, 0]
@@ -54,19 +56,25 @@ def untangle(objective: Objective, penalty: CollisionPenalty, solution: Solution
 def _follow(objective: Objective, penalty: CollisionPenalty, state: State, way: tuple) -> Solution:
     """Minimised stage by stage; the cost is that of the last, penalty included."""
     for sigma, iterations, in_depth in way:
-        solution = minimise(objective.with_penalty(penalty.with_stage(sigma, in_depth)), state, iterations, tolerance=1e-4)
+        solution = minimise(
+            objective.with_penalty(penalty.with_stage(sigma, in_depth)), state, iterations, tolerance=1e-4
+        )
         state = solution.state
     return solution
 
 
 def _where(keep: torch.Tensor, one: Solution, other: Solution) -> Solution:
-    values = (torch.where(keep, getattr(one, name), getattr(other, name)) for name in ("cost", "iterations", "converged"))
+    values = (
+        torch.where(keep, getattr(one, name), getattr(other, name)) for name in ("cost", "iterations", "converged")
+    )
     return Solution(one.state.where(keep, other.state), *values)
 
 
 def buried(vertices: np.ndarray, faces: np.ndarray) -> torch.Tensor:
     """(B,) litres under the skin, to DEPTHS, that another part of the body fills as well, for bodies (B, V, 3)."""
-    return torch.as_tensor([_buried(v, faces.astype(np.int64)) for v in vertices.astype(np.float64)], dtype=torch.float64)
+    return torch.as_tensor(
+        [_buried(v, faces.astype(np.int64)) for v in vertices.astype(np.float64)], dtype=torch.float64
+    )
 
 
 def _buried(vertices: np.ndarray, faces: np.ndarray) -> float:

@@ -10,7 +10,7 @@ from pipeline.sources.base import Source, require_folder
 
 # source -> (module, function that opens its root). A module is imported when its source is asked for.
 SOURCES = {
-    "human36m": ("pipeline.sources.human36m", "open_human36m"),
+    "human36m": ("pipeline.sources.human36m.open", "open_human36m"),
     "threedpw": ("pipeline.sources.threedpw", "ThreeDPW"),
     "coco": ("pipeline.sources.coco", "Coco"),
     "openpose": ("pipeline.sources.openpose", "OpenPose"),

@@ -47,7 +47,11 @@ class Coco(Source):
     joint_set = COCO.name
 
     def __init__(
-        self, root: Path, people: str = "labelled", focal: float | None = None, smpl: Path | None = None,
+        self,
+        root: Path,
+        people: str = "labelled",
+        focal: float | None = None,
+        smpl: Path | None = None,
         regressor: Path | None = None,
     ):
         super().__init__(root)
@@ -56,7 +60,8 @@ class Coco(Source):
         self.people, self.focal = people, check_focal(focal)
         self.smpl = None
         if smpl is not None or regressor is not None:
-            from pipeline.sources.smpl import open_smpl  # loads torch, which a mere look at the dataset does not need
+            from pipeline.body.smpl import open_smpl  # loads torch, which a mere look at the dataset does not need
+
             self.smpl = open_smpl(smpl, regressor)
         self.files = [part for part in FILES if self._path(part).exists()]
         if not self.files:
@@ -139,12 +144,23 @@ class Coco(Source):
             if not (np.isfinite(camera.K).all() and (f > 0).all()):
                 return f"{image_path}: the camera of the supplied fit is none (finite numbers, focal lengths above 0)"
         view = View(
-            id=f"{key}/0", camera_id="0", camera=camera, image_path=image_path, box=box,
-            joints_2d=np.where(seen[:, None], keypoints[:, :2], 0.0), confidence=seen.astype(np.float64),
+            id=f"{key}/0",
+            camera_id="0",
+            camera=camera,
+            image_path=image_path,
+            box=box,
+            joints_2d=np.where(seen[:, None], keypoints[:, :2], 0.0),
+            confidence=seen.astype(np.float64),
         )
         return Instant(
-            id=key, subject=None, action="", frame=person["image_id"], joint_set=self.joint_set, views=(view,),
-            supplied=supplied, split=FILES[part],
+            id=key,
+            subject=None,
+            action="",
+            frame=person["image_id"],
+            joint_set=self.joint_set,
+            views=(view,),
+            supplied=supplied,
+            split=FILES[part],
         )
 
     def _fits(self) -> dict[str, dict]:

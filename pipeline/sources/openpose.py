@@ -147,12 +147,22 @@ class OpenPose(Source):
         if not (box[2] > 0 and box[3] > 0):
             return "the box has no area"
         view = View(
-            id=f"{name}/{k}/0", camera_id="0", camera=camera, image_path=f"images/{self.images[name]}", box=box,
+            id=f"{name}/{k}/0",
+            camera_id="0",
+            camera=camera,
+            image_path=f"images/{self.images[name]}",
+            box=box,
             joints_2d=np.where(seen[:, None], joints[:, :2], 0.0),
-            confidence=np.where(seen, joints[:, 2].clip(0, 1), 0.0), keypoints_2d=self._extras(person, path, where),
+            confidence=np.where(seen, joints[:, 2].clip(0, 1), 0.0),
+            keypoints_2d=self._extras(person, path, where),
         )
         return Instant(
-            id=f"{name}/{k}", subject=None, action="", frame=0, joint_set=self.joint_set, views=(view,),
+            id=f"{name}/{k}",
+            subject=None,
+            action="",
+            frame=0,
+            joint_set=self.joint_set,
+            views=(view,),
             split=self.split,
         )
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.body.plain_pickle import load_plain_pickle
 from pipeline.camera import in_image, project_pinhole, world_to_camera
 from pipeline.errors import InputError
 from pipeline.images import image_size
@@ -28,7 +29,6 @@ from pipeline.sources.base import (
     tight_box,
     typed,
 )
-from pipeline.sources.plain_pickle import load_plain_pickle
 
 GENDERS = {"m": "male", "f": "female"}
 
@@ -60,8 +60,12 @@ class ThreeDPW(Source):
     name = "threedpw"
 
     def __init__(
-        self, root: Path, smpl: Path | None = None, regressor: Path | None = None,
-        every_train: int = 1, every_test: int = 1,
+        self,
+        root: Path,
+        smpl: Path | None = None,
+        regressor: Path | None = None,
+        every_train: int = 1,
+        every_test: int = 1,
     ):
         super().__init__(root)
         if every_train < 1 or every_test < 1:
@@ -71,14 +75,17 @@ class ThreeDPW(Source):
         self.every = {"train": every_train, "validation": every_train, "test": every_test}
         self.smpl = None
         if smpl is not None or regressor is not None:
-            from pipeline.sources.smpl import open_smpl  # loads torch, which a mere look at the dataset does not need
+            from pipeline.body.smpl import open_smpl  # loads torch, which a mere look at the dataset does not need
+
             self.smpl = open_smpl(smpl, regressor)
         self.joint_set = (HUMAN36M if self.smpl else SMPL_24).name
         self.files: dict[str, tuple[str, Path]] = {}
         for split in SPLITS:
             for path in sorted((self.root / "sequenceFiles" / split).glob("*.pkl")):
                 if path.stem in self.files:
-                    raise InputError(f"{path} and {self.files[path.stem][1]} are the same sequence. Remove one of them.")
+                    raise InputError(
+                        f"{path} and {self.files[path.stem][1]} are the same sequence. Remove one of them."
+                    )
                 self.files[path.stem] = split, path
         if not self.files:
             raise InputError(
@@ -135,7 +142,9 @@ class ThreeDPW(Source):
         joints = self._joints(track, person, frames)
         for k, frame in enumerate(frames):
             key = f"{subject}/{frame:05d}"
-            instant = self._instant(key, track, joints[k], track.joints[person, frame], int(frame), split, size, subject)
+            instant = self._instant(
+                key, track, joints[k], track.joints[person, frame], int(frame), split, size, subject
+            )
             if isinstance(instant, str):
                 self.reject(key, instant)
             elif instant is None:
@@ -181,12 +190,25 @@ class ThreeDPW(Source):
             return f"{image_path}: the box has no area"
         pixels, inside = _see(camera, joints)
         view = View(
-            id=f"{key}/0", camera_id="0", camera=camera, image_path=image_path, box=box,
-            joints_2d=np.where(inside[:, None], pixels, 0.0), confidence=inside.astype(np.float64),
+            id=f"{key}/0",
+            camera_id="0",
+            camera=camera,
+            image_path=image_path,
+            box=box,
+            joints_2d=np.where(inside[:, None], pixels, 0.0),
+            confidence=inside.astype(np.float64),
         )
         return Instant(
-            id=key, subject=subject, action=track.name, frame=frame, joint_set=self.joint_set, views=(view,),
-            joints_3d=joints, joints_3d_valid=np.ones(len(joints), bool), has_world=True, split=split,
+            id=key,
+            subject=subject,
+            action=track.name,
+            frame=frame,
+            joint_set=self.joint_set,
+            views=(view,),
+            joints_3d=joints,
+            joints_3d_valid=np.ones(len(joints), bool),
+            has_world=True,
+            split=split,
         )
 
 
@@ -216,12 +238,19 @@ def read_track(path: Path, name: str) -> Track:
     betas = [list(np.atleast_1d(member(betas, p, path, "betas")))[:10] for p in people]
     K = array(member(data, "cam_intrinsics", path), (3, 3), path, "cam_intrinsics")
     if not (np.isfinite(K).all() and K[0, 0] > 0 and K[1, 1] > 0):
-        raise InputError(f"{path}: cam_intrinsics {K.tolist()} is no calibration (finite, focal lengths above 0). Fetch it again.")
+        raise InputError(
+            f"{path}: cam_intrinsics {K.tolist()} is no calibration (finite, focal lengths above 0). Fetch it again."
+        )
     return Track(
-        name=name, K=K, extrinsics=extrinsics,
-        usable=each("campose_valid", (n,)) > 0, joints=each("jointPositions", (n, 72)).reshape(-1, n, 24, 3),
-        poses=each("poses", (n, 72)), betas=np.array([array(b, (10,), path, "betas") for b in betas]),
-        trans=each("trans", (n, 3)), genders=[GENDERS[str(gender)] for gender in genders],
+        name=name,
+        K=K,
+        extrinsics=extrinsics,
+        usable=each("campose_valid", (n,)) > 0,
+        joints=each("jointPositions", (n, 72)).reshape(-1, n, 24, 3),
+        poses=each("poses", (n, 72)),
+        betas=np.array([array(b, (10,), path, "betas") for b in betas]),
+        trans=each("trans", (n, 3)),
+        genders=[GENDERS[str(gender)] for gender in genders],
     )
 
 

@@ -11,9 +11,9 @@ from click.testing import CliRunner
 from cli.main import nvf
 from cli.predict import parse_box
 from model import evaluate, predict
-from model.protocols import PROTOCOLS
-from model.published import published
-from model.report import comparability, facts
+from model.scoring.protocols import PROTOCOLS
+from model.scoring.published import published
+from model.scoring.report import comparability, facts
 from pipeline.errors import InputError
 
 ROW = {"mpjpe_mm": 80.0, "pa_mpjpe_mm": 60.0, "mrpe_mm": 300.0, "pck_150mm": 0.9, "auc": 0.5, "median_error": 0.05}
@@ -147,7 +147,12 @@ def test_what_is_missing_or_not_comparable_is_said_on_both(called, tmp_path, mon
     (tmp_path / "evaluation.json").write_text(json.dumps(report))
     CliRunner().invoke(nvf, ["report", str(tmp_path)], catch_exceptions=False)
     for output in (terminal, (tmp_path / "report.html").read_text()):
-        for text in (partial, "a synthetic capture", "joints of the fitted bodies", "scale of the prediction: ground truth"):
+        for text in (
+            partial,
+            "a synthetic capture",
+            "joints of the fitted bodies",
+            "scale of the prediction: ground truth",
+        ):
             assert text in plain(output), text
         assert "This result is not comparable with them: these views are a synthetic capture" in plain(output)
     assert comparability(REPORT).startswith("Their authors' numbers")

@@ -10,11 +10,11 @@ import pytest
 from click.testing import CliRunner
 
 from cli.inspect import command
-from pipeline import plan as planning
-from pipeline import stages
 from pipeline.errors import InputError
-from pipeline.plan import Request
-from pipeline.progress import RunProgress
+from pipeline.preprocess import plan as planning
+from pipeline.preprocess import shard as stages
+from pipeline.preprocess.progress import RunProgress
+from pipeline.preprocess.settings import Request
 from pipeline.run import Workers, preprocess
 from tests.pipeline.run_fakes import SETTINGS, body_once, open_fake, write_source
 
@@ -23,6 +23,7 @@ from tests.pipeline.run_fakes import SETTINGS, body_once, open_fake, write_sourc
 def folders(tmp_path_factory):
     """Two runs of one source: the second with other points."""
     from rich.console import Console
+
     home = tmp_path_factory.mktemp("inspect")
     root = write_source(home / "data", {"S1": 2, "S9": 1})
     with pytest.MonkeyPatch.context() as patch, RunProgress(Console(quiet=True)) as progress:
@@ -67,7 +68,11 @@ def test_two_runs_compared(folders):
     assert result.exit_code == 1 and difference["shared"] == 6
     assert difference["settings"] == {"config.seed": [0, 1]}
     assert set(difference["views_that_differ_by_dataset"]) == {
-        "samples/points", "samples/sdf", "samples/voters", "samples/joint_offsets"}
+        "samples/points",
+        "samples/sdf",
+        "samples/voters",
+        "samples/joint_offsets",
+    }
     assert run(folders[0], folders[0]).exit_code == 0
 
 
@@ -92,7 +97,8 @@ def test_foreign_files_are_refused(tmp_path, content, message):
 
 def test_the_3d_view_is_served(folders):
     pytest.importorskip("viser")
-    from pipeline.viewer import serve
+    from pipeline.look.viewer import serve
+
     server = serve(folders[0], body_once(), "127.0.0.1", 0)
     try:
         page = urllib.request.urlopen(f"http://127.0.0.1:{server.get_port()}", timeout=10).read()

@@ -9,8 +9,16 @@ from cli.preprocess import command
 from pipeline import run as running
 from pipeline.errors import InputError
 
-RECORD = {"name": "shard-00000.h5", "views": 4, "instants": 1, "bytes": 10**6, "fit_valid": 3, "fit_error_mm": 5.25,
-          "reprojection_px": None, "rejects": [["S1/a", "read", "x.jpg: the image does not exist"]]}
+RECORD = {
+    "name": "shard-00000.h5",
+    "views": 4,
+    "instants": 1,
+    "bytes": 10**6,
+    "fit_valid": 3,
+    "fit_error_mm": 5.25,
+    "reprojection_px": None,
+    "rejects": [["S1/a", "read", "x.jpg: the image does not exist"]],
+}
 
 
 @pytest.fixture
@@ -19,19 +27,51 @@ def calls(monkeypatch):
 
     def preprocess(request, workers, _progress):
         found.append((request, workers))
-        return {"views": 4, "shards": [RECORD], "failed": found[0][0].options["final"] * [["shard-00001.h5", "no luck"]],
-                "rejects": [], "content_hash": "abc"}
+        return {
+            "views": 4,
+            "shards": [RECORD],
+            "failed": found[0][0].options["final"] * [["shard-00001.h5", "no luck"]],
+            "rejects": [],
+            "content_hash": "abc",
+        }
 
     monkeypatch.setattr(running, "preprocess", preprocess)
     return found
 
 
 def test_options_reach_the_request(calls):
-    result = CliRunner().invoke(command, [
-        "human36m", "data", "out", "--workers", "3", "--subjects", "S1,S9", "--limit", "7", "--every-test", "5", "--offsets",
-        "dense", "--crop-px", "128", "--pool", "4096", "--shard-instants", "16", "--seed", "2", "--append",
-        "--jpeg-quality", "80", "--joint-regressor", "r.npy",
-    ], catch_exceptions=False)
+    result = CliRunner().invoke(
+        command,
+        [
+            "human36m",
+            "data",
+            "out",
+            "--workers",
+            "3",
+            "--subjects",
+            "S1,S9",
+            "--limit",
+            "7",
+            "--every-test",
+            "5",
+            "--offsets",
+            "dense",
+            "--crop-px",
+            "128",
+            "--pool",
+            "4096",
+            "--shard-instants",
+            "16",
+            "--seed",
+            "2",
+            "--append",
+            "--jpeg-quality",
+            "80",
+            "--joint-regressor",
+            "r.npy",
+        ],
+        catch_exceptions=False,
+    )
     [(request, workers)] = calls
     settings = request.settings
     assert result.exit_code == 0 and (workers.count, workers.scheduler) == (3, None)
@@ -55,11 +95,14 @@ def test_failed_shards_end_with_exit_code_1(calls):
     assert result.exit_code == 1 and "FAILED no luck" in result.stdout
 
 
-@pytest.mark.parametrize("arguments, message", [
-    (["--crop-px", "5"], "crop_px is 5; choose a value from 16 to 4096"),
-    (["--pool", "70000"], "pool 70000"),
-    (["--workers", "-2"], "--workers is -2"),
-])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--crop-px", "5"], "crop_px is 5; choose a value from 16 to 4096"),
+        (["--pool", "70000"], "pool 70000"),
+        (["--workers", "-2"], "--workers is -2"),
+    ],
+)
 def test_impossible_settings_are_refused_before_anything(calls, arguments, message):
     with pytest.raises(InputError, match=message):
         CliRunner().invoke(command, ["human36m", "data", "out", *arguments], catch_exceptions=False)

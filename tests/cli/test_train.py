@@ -8,8 +8,8 @@ from click.testing import CliRunner
 from cli.main import nvf
 from cli.train import closing_line, folder_and_weight
 from model import train as training
-from model.config import NAMED, config_from_dict, load_config
-from model.nvf import MODELS
+from model.networks.nvf import MODELS
+from model.training.config import NAMED, config_from_dict, load_config
 from pipeline.errors import InputError
 
 RECORD = {

@@ -10,9 +10,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pipeline.records import PARAMETER_SIZES, BodyParameters, FieldSamples
-from pipeline.shard_format import DATASET_JOINT, FORMAT, VERSION, J, ShardHeader, ShardView, offsets_to, to_lattice
-from pipeline.shards import write_shard
+from pipeline.lattice import offsets_to, to_lattice
+from pipeline.records import DATASET_JOINT, PARAMETER_SIZES, BodyParameters, FieldSamples
+from pipeline.shards.format import FORMAT, VERSION, J, ShardHeader, ShardView
+from pipeline.shards.store import write_shard
 from pipeline.skeletons import FIELD_JOINTS
 
 RADIUS = 0.06  # metres
@@ -191,7 +192,7 @@ def make_folder(path: Path, train: int = 32, validation: int = 6, test: int = 8)
 
 def tiny_config(model: str = "nvf", **train):
     """A network of a few thousand weights that takes these crops."""
-    from model.config import config_from_dict, load_config, merge
+    from model.training.config import config_from_dict, load_config, merge
 
     settings = {
         "steps": 12,

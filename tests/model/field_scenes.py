@@ -2,18 +2,35 @@
 
 import torch
 
-from model.dataset import Batch
-from model.nvf import NetworkConfig, Statistics
-from model.targets import CANONICAL_SIDE
+from model.data.batch import Batch
+from model.networks.nvf import NetworkConfig, Statistics
+from model.networks.targets import CANONICAL_SIDE
 from pipeline.skeletons import FIELD_JOINTS
 
 RADIUS = 0.06
 # Root-relative metres, crop axes: a standing person, arms out.
-STANDING = torch.tensor([
-    [0, 0, 0], [-0.13, 0, 0], [-0.14, 0.45, 0], [-0.15, 0.88, 0], [0.13, 0, 0], [0.14, 0.45, 0], [0.15, 0.88, 0],
-    [0, -0.25, 0], [0, -0.5, 0], [0, -0.6, -0.06], [0, -0.75, 0],
-    [0.18, -0.48, 0], [0.42, -0.45, 0.05], [0.62, -0.5, -0.1], [-0.18, -0.48, 0], [-0.42, -0.45, 0.05], [-0.62, -0.5, -0.1],
-], dtype=torch.float32)
+STANDING = torch.tensor(
+    [
+        [0, 0, 0],
+        [-0.13, 0, 0],
+        [-0.14, 0.45, 0],
+        [-0.15, 0.88, 0],
+        [0.13, 0, 0],
+        [0.14, 0.45, 0],
+        [0.15, 0.88, 0],
+        [0, -0.25, 0],
+        [0, -0.5, 0],
+        [0, -0.6, -0.06],
+        [0, -0.75, 0],
+        [0.18, -0.48, 0],
+        [0.42, -0.45, 0.05],
+        [0.62, -0.5, -0.1],
+        [-0.18, -0.48, 0],
+        [-0.42, -0.45, 0.05],
+        [-0.62, -0.5, -0.1],
+    ],
+    dtype=torch.float32,
+)
 
 
 def body_distance(points: torch.Tensor, joints: torch.Tensor) -> torch.Tensor:
@@ -31,8 +48,14 @@ def make_batch(views: int, points: int, side: int = 64, seed: int = 0) -> Batch:
     g = torch.Generator().manual_seed(seed)
     joints = STANDING + 0.08 * torch.randn(views, 17, 3, generator=g)
     joints = joints - joints[:, :1]
-    root = torch.stack([0.1 * torch.randn(views, generator=g), 0.1 * torch.randn(views, generator=g),
-                        4 + torch.rand(views, generator=g)], -1)
+    root = torch.stack(
+        [
+            0.1 * torch.randn(views, generator=g),
+            0.1 * torch.randn(views, generator=g),
+            4 + torch.rand(views, generator=g),
+        ],
+        -1,
+    )
     focal = side * root[:, 2] / (2.0 + 0.4 * torch.rand(views, generator=g))
     K = torch.zeros(views, 3, 3)
     K[:, 0, 0] = K[:, 1, 1] = focal
@@ -52,10 +75,19 @@ def make_batch(views: int, points: int, side: int = 64, seed: int = 0) -> Batch:
     joints_2d = image_joints[..., :2] / image_joints[..., 2:] * focal[:, None, None] + (side - 1) / 2
     yes = torch.ones(views, dtype=torch.bool)
     return Batch(
-        image=spots(joints_2d, side), K=K, points=drawn, sdf=body_distance(drawn, joints),
-        point_valid=((pixels > -0.5) & (pixels < side - 0.5)).all(-1), joints=joints,
-        joints_valid=yes[:, None].expand(-1, 17), root=root, joints_2d=joints_2d, joints_2d_valid=yes[:, None].expand(-1, 17),
-        is_3d=yes, mesh_valid=yes, view=torch.arange(views),
+        image=spots(joints_2d, side),
+        K=K,
+        points=drawn,
+        sdf=body_distance(drawn, joints),
+        point_valid=((pixels > -0.5) & (pixels < side - 0.5)).all(-1),
+        joints=joints,
+        joints_valid=yes[:, None].expand(-1, 17),
+        root=root,
+        joints_2d=joints_2d,
+        joints_2d_valid=yes[:, None].expand(-1, 17),
+        is_3d=yes,
+        mesh_valid=yes,
+        view=torch.arange(views),
     )
 
 
@@ -71,10 +103,14 @@ def statistics(batch: Batch, side: int = 64) -> Statistics:
     parents, children = (list(part) for part in zip(*FIELD_JOINTS.bones, strict=True))
     lengths = (batch.joints[:, children] - batch.joints[:, parents]).norm(dim=-1).mean(0)
     log_scale = (batch.K[:, 0, 0] * CANONICAL_SIDE / side / batch.root[:, 2]).log()
-    return Statistics(batch.joints.mean(0), lengths, log_scale.mean().item(), log_scale.std().item() if len(batch) > 1 else 0.1)
+    return Statistics(
+        batch.joints.mean(0), lengths, log_scale.mean().item(), log_scale.std().item() if len(batch) > 1 else 0.1
+    )
 
 
 def small_config(model: str = "nvf", **changes) -> NetworkConfig:
-    from model.hourglass import EncoderConfig
+    from model.networks.hourglass import EncoderConfig
 
-    return NetworkConfig(**({"model": model, "crop_px": 64, "encoder": EncoderConfig(channels=16, context=32)} | changes))
+    return NetworkConfig(
+        **({"model": model, "crop_px": 64, "encoder": EncoderConfig(channels=16, context=32)} | changes)
+    )

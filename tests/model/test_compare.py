@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks import compare
-from model.config import load_config
+from model.training.config import load_config
 from pipeline.errors import InputError
 from tests.model.capsules import make_folder
 
@@ -74,8 +74,14 @@ def untrained(monkeypatch):
 
     def row_of(out, shards, config, seed, timing, tried):
         settings = config.train
-        return {"model": config.network.model, "seed": seed, "learning_rate": settings.learning_rate, "tried": tried,
-                "steps": settings.steps, "timing": timing}
+        return {
+            "model": config.network.model,
+            "seed": seed,
+            "learning_rate": settings.learning_rate,
+            "tried": tried,
+            "steps": settings.steps,
+            "timing": timing,
+        }
 
     for name, value in (("trained", trained), ("step_seconds", step_seconds), ("row_of", row_of)):
         monkeypatch.setattr(compare, name, value)

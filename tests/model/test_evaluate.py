@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.dataset import read_views
+from model.data.views import read_views
 from model.evaluate import (
     Predictions,
     distal_ratio,
@@ -18,11 +18,12 @@ from model.evaluate import (
     to_source_axes,
     view_errors,
 )
-from model.protocols import PROTOCOLS
-from model.runs import load_run, trained_on
+from model.scoring.protocols import PROTOCOLS
 from model.train import train
-from pipeline import records, shard_format
+from model.training.runs import load_run, trained_on
+from pipeline import records
 from pipeline.errors import InputError
+from pipeline.shards import format as shard_format
 from pipeline.skeletons import FIELD_JOINTS
 from tests.model.capsules import make_folder, make_view, tiny_config, write_folder
 

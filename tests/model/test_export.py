@@ -5,14 +5,16 @@ import pytest
 import torch
 
 from model.export import example_input, export_run
-from model.runs import load_run
 from model.train import train
+from model.training.runs import load_run
 from tests.model.capsules import make_folder, tiny_config
 
 
 def test_the_exported_program_predicts_what_the_network_does(tmp_path):
     torch.set_num_threads(1)
-    train(make_folder(tmp_path / "shards", 4, 1, 1), tmp_path / "run", tiny_config(steps=2, evaluations=1), device="cpu")
+    train(
+        make_folder(tmp_path / "shards", 4, 1, 1), tmp_path / "run", tiny_config(steps=2, evaluations=1), device="cpu"
+    )
     out = tmp_path / "field.pt2"
     said = export_run(tmp_path / "run", out, batch=2)
     assert said["largest_difference_mm"] < 0.01

@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 import torch
 
-from model.dataset import ViewDataset, read_views
+from model.data.loading import ViewDataset
+from model.data.views import read_views
 from model.predict import find_person, photograph_camera, predict_images
-from model.runs import load_run
 from model.train import train
+from model.training.runs import load_run
 from pipeline.errors import InputError
 from pipeline.records import Camera
 from tests.model.capsules import CROP, SIZE, make_folder, tiny_config

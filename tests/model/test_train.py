@@ -13,15 +13,17 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from model import train as loop
-from model.checkpoint import load_checkpoint, save_checkpoint
-from model.dataset import ViewDataset, read_views
-from model.logbook import read_history
-from model.nvf import MODELS, build_network
-from model.optimise import TrainConfig, learning_rate
-from model.runs import LAST, load_run, start_run, training_statistics
+from model.data.loading import ViewDataset
+from model.data.views import read_views
+from model.device import Ranks, join_ranks
+from model.networks.nvf import MODELS, build_network
 from model.train import train
-from pipeline import shard_format
+from model.training.checkpoint import load_checkpoint, save_checkpoint
+from model.training.logbook import read_history
+from model.training.optimise import TrainConfig, learning_rate
+from model.training.runs import LAST, load_run, start_run, training_statistics
 from pipeline.errors import InputError
+from pipeline.shards import format as shard_format
 from tests.model.capsules import make_folder, make_view, tiny_config, write_folder
 
 
@@ -52,7 +54,7 @@ def started_run(shards, config):
     """A run before its first step, its job, and the batches of it."""
     views = read_views([shards])["train"].labelled(config.train.ground_truth)
     network = build_network(config.network, training_statistics(views, config))
-    job = loop.Job(config, views, [1.0], None, shards, torch.device("cpu"), loop.Ranks())
+    job = loop.Job(config, views, [1.0], None, shards, torch.device("cpu"), Ranks())
     return start_run(network, config), job, [batch.to("cpu") for batch in job.batches(range(config.train.steps))]
 
 
@@ -68,8 +70,15 @@ def test_a_run_leaves_what_is_needed_to_go_on_and_to_predict(whole_run, shards):
     mean = read_views([shards])["train"]["joints"].mean(0)
     np.testing.assert_allclose(network.mean_pose.numpy(), mean, atol=1e-6)
     curves = EventAccumulator(str(folder / "tensorboard")).Reload().Tags()
-    assert {"train/total", "train/learning_rate", "train/data_wait", "train/step_seconds", "validation/mpjpe_mm",
-            "error_mm/left_wrist", "voters/left_wrist"} <= set(curves["scalars"])
+    assert {
+        "train/total",
+        "train/learning_rate",
+        "train/data_wait",
+        "train/step_seconds",
+        "validation/mpjpe_mm",
+        "error_mm/left_wrist",
+        "voters/left_wrist",
+    } <= set(curves["scalars"])
     assert curves["images"] == ["validation"]
 
 
@@ -99,7 +108,7 @@ def test_bf16_is_used_where_it_is_fast_and_close_to_float32(shards, monkeypatch)
 def test_torchrun_hands_out_the_devices(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(InputError, match="--device cuda:0: torchrun gives each process a device of its own"):
-        loop.join_ranks(torch.device("cuda:0"))
+        join_ranks(torch.device("cuda:0"))
 
 
 def test_a_killed_run_resumes_with_the_same_losses_to_the_bit(tmp_path, shards, whole_run):
@@ -154,7 +163,9 @@ def test_a_gradient_that_only_the_compiled_step_spoils_says_so(shards):
             parts = run.network.losses(batch, generator)
             return parts | {"total": parts["total"] * torch.nan}
 
-    with pytest.raises(InputError, match=r"no single view of view S.*; and \d+ more of \d+ views.*train.compile to false"):
+    with pytest.raises(
+        InputError, match=r"no single view of view S.*; and \d+ more of \d+ views.*train.compile to false"
+    ):
         loop.take_step(run, Spoiled(), batches[0], job)
 
 
@@ -174,7 +185,9 @@ def test_views_without_any_label_change_nothing(tmp_path):
     blank_batch = batches[labelled.index(False)]
     loop.take_step(run, loop.losses_module(run.network, False, job.ranks), blank_batch, job)
     assert run.step == 2
-    assert all(torch.equal(a, b) for a, b in zip(before, run.network.parameters(), strict=True))  # momentum and decay wait too
+    assert all(
+        torch.equal(a, b) for a, b in zip(before, run.network.parameters(), strict=True)
+    )  # momentum and decay wait too
 
     nothing = write_folder(tmp_path / "nothing", views[1:])
     with pytest.raises(InputError, match="none of the 3 training views has a valid label"):
@@ -206,7 +219,12 @@ def test_the_fit_can_be_the_truth_of_a_run(tmp_path):
     shards, folder = write_folder(tmp_path / "shards", views), tmp_path / "run"
     config = tiny_config(steps=4, evaluations=1, evaluate_views=10, ground_truth="fit")
     record = train(shards, folder, config, device="cpu")
-    assert record["config"]["train"]["ground_truth"] == record["validation_truth"] == record["best"]["ground_truth"] == "fit"
+    assert (
+        record["config"]["train"]["ground_truth"]
+        == record["validation_truth"]
+        == record["best"]["ground_truth"]
+        == "fit"
+    )
     assert record["best"]["n_views"] == 3
     fitted = np.stack([v.fit_joints - v.fit_joints[0] for v in views])
     mean = fitted[[0, 1, 2, 4, 5]].mean(0)
@@ -285,7 +303,7 @@ def test_two_processes_train_one_network(tmp_path, shards):
 
 def load_checkpoint_of_start(tmp_path, shards):
     """The weights of step 0."""
-    from model.nvf import build_network
+    from model.networks.nvf import build_network
 
     torch.manual_seed(0)
     config = tiny_config()

@@ -9,7 +9,7 @@ import numpy as np
 from pipeline.body.keypoints import keypoint_map
 from pipeline.body.model import load_body
 from pipeline.camera import project, world_to_camera
-from pipeline.plan import PreprocessSettings
+from pipeline.preprocess.settings import PreprocessSettings
 from pipeline.records import PARAMETER_SIZES, BodyParameters, Camera, Instant, View
 from pipeline.sampling import SamplingSettings
 from pipeline.skeletons import FIELD_JOINTS
@@ -40,10 +40,29 @@ def make_instant(subject: str, frame: int, joint_map, body) -> Instant:
     views = []
     for number, camera in enumerate(cameras(), start=1):
         pixels = project(camera, world_to_camera(camera, points))
-        views.append(View(f"{key}/{number}", str(number), camera, f"{subject}_{number}.jpg", tight_box(pixels, 0), pixels,
-                          np.ones(len(pixels))))
-    return Instant(key, subject, "walk", frame, FIELD_JOINTS.name, tuple(views), points, np.ones(len(points), bool), True,
-                   split=SPLITS[subject])
+        views.append(
+            View(
+                f"{key}/{number}",
+                str(number),
+                camera,
+                f"{subject}_{number}.jpg",
+                tight_box(pixels, 0),
+                pixels,
+                np.ones(len(pixels)),
+            )
+        )
+    return Instant(
+        key,
+        subject,
+        "walk",
+        frame,
+        FIELD_JOINTS.name,
+        tuple(views),
+        points,
+        np.ones(len(points), bool),
+        True,
+        split=SPLITS[subject],
+    )
 
 
 body_once = functools.cache(load_body)

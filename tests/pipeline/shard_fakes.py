@@ -3,16 +3,28 @@
 import cv2
 import numpy as np
 
-from pipeline.records import PARAMETER_SIZES, BodyParameters, FieldSamples
-from pipeline.shard_format import DATASET_JOINT, J, ShardHeader, ShardView, offsets_to, to_lattice
+from pipeline.lattice import offsets_to, to_lattice
+from pipeline.records import DATASET_JOINT, PARAMETER_SIZES, BodyParameters, FieldSamples
+from pipeline.shards.format import J, ShardHeader, ShardView
 
 POOL, VOTERS, SIZE = 64, 4, 40
 
 
 def make_header(**changes) -> ShardHeader:
     values = dict(
-        run_id="run-a", config={"seed": 0}, code_commit="0.1.0", source="fake", body_model="none", body_sha256="0" * 64,
-        sdf_backend="fake", sdf_sign_rule="none", offsets="voters", crop_px=32, size=SIZE, pool=POOL, voters=VOTERS,
+        run_id="run-a",
+        config={"seed": 0},
+        code_commit="0.1.0",
+        source="fake",
+        body_model="none",
+        body_sha256="0" * 64,
+        sdf_backend="fake",
+        sdf_sign_rule="none",
+        offsets="voters",
+        crop_px=32,
+        size=SIZE,
+        pool=POOL,
+        voters=VOTERS,
     )
     return ShardHeader(**(values | changes))
 
@@ -25,21 +37,41 @@ def make_view(name: str, seed: int = 0, with_mesh: bool = True, **changes) -> Sh
     points = to_lattice(rng.uniform(-1, 1, (POOL, 3)))
     voters = rng.integers(0, POOL, (J, VOTERS)).astype(np.uint16)
     offsets = offsets_to(points[voters], to_lattice(joints)[:, None])
-    samples = FieldSamples(name, points, rng.integers(-900, 9000, POOL).astype(np.int16), voters, offsets,
-                           to_lattice(joints), root)
+    samples = FieldSamples(
+        name, points, rng.integers(-900, 9000, POOL).astype(np.int16), voters, offsets, to_lattice(joints), root
+    )
     image = cv2.imencode(".jpg", rng.integers(0, 255, (SIZE, SIZE, 3), np.uint8))[1].tobytes()
     instant = name.rsplit("/", 1)[0]
     c = (SIZE - 1) / 2
     values = dict(
-        id=name, instant_id=instant, split="train", subject="S1", action="Wälking", camera=name.rsplit("/", 1)[1],
+        id=name,
+        instant_id=instant,
+        split="train",
+        subject="S1",
+        action="Wälking",
+        camera=name.rsplit("/", 1)[1],
         frame=seed,
-        image_path=f"images/{name}.jpg", K=np.array([[60.0, 0, c], [0, 60.0, c], [0, 0, 1]]), R_crop=np.eye(3),
-        K_source=np.eye(3), distortion=np.zeros(5), box=np.array([1.0, 2, 30, 40]), root=root, joints=joints,
-        joints_valid=np.ones(J, bool), joints_source=np.full(J, DATASET_JOINT, np.uint8),
-        joints_2d=rng.uniform(0, SIZE, (J, 2)).astype(np.float32), joints_2d_valid=np.ones(J, bool), is_3d=True,
-        has_world=True, camera_assumed=False, image=image,
+        image_path=f"images/{name}.jpg",
+        K=np.array([[60.0, 0, c], [0, 60.0, c], [0, 0, 1]]),
+        R_crop=np.eye(3),
+        K_source=np.eye(3),
+        distortion=np.zeros(5),
+        box=np.array([1.0, 2, 30, 40]),
+        root=root,
+        joints=joints,
+        joints_valid=np.ones(J, bool),
+        joints_source=np.full(J, DATASET_JOINT, np.uint8),
+        joints_2d=rng.uniform(0, SIZE, (J, 2)).astype(np.float32),
+        joints_2d_valid=np.ones(J, bool),
+        is_3d=True,
+        has_world=True,
+        camera_assumed=False,
+        image=image,
         fit=BodyParameters(**{n: rng.normal(size=k) for n, k in PARAMETER_SIZES.items()}) if with_mesh else None,
-        fit_joints=joints, fit_error_mm=5.0, reprojection_px=float("nan"), fit_valid=with_mesh,
+        fit_joints=joints,
+        fit_error_mm=5.0,
+        reprojection_px=float("nan"),
+        fit_valid=with_mesh,
         samples=samples if with_mesh else None,
     )
     return ShardView(**(values | changes))

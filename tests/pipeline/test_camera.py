@@ -126,7 +126,9 @@ def test_a_ramp_keeps_its_place_through_the_halvings(crop_px, scale):
         ramp = np.arange(cam.width if axis == 0 else cam.height, dtype=np.float32)
         image = np.broadcast_to(ramp[None, :] if axis == 0 else ramp[:, None], (cam.height, cam.width))
         warped = warp_to_crop(np.repeat(image[..., None], 3, -1), cam, crop)
-        assert np.abs(warped[..., 0] - source_pixels(cam, crop)[..., axis]).max() < 0.05 * max(1, cam.K[0, 0] / crop.K[0, 0])
+        assert np.abs(warped[..., 0] - source_pixels(cam, crop)[..., axis]).max() < 0.05 * max(
+            1, cam.K[0, 0] / crop.K[0, 0]
+        )
 
 
 def test_a_joint_lands_where_it_is_projected():

@@ -10,15 +10,16 @@ from contextlib import suppress
 import pytest
 from rich.console import Console
 
-from pipeline import plan as planning
 from pipeline import run as running
-from pipeline import shards, stages
 from pipeline.errors import InputError
-from pipeline.jobs import Task
-from pipeline.plan import Request
-from pipeline.progress import RunProgress
+from pipeline.preprocess import plan as planning
+from pipeline.preprocess import shard as stages
+from pipeline.preprocess.job_files import Task
+from pipeline.preprocess.progress import RunProgress
+from pipeline.preprocess.settings import Request
 from pipeline.run import Workers, preprocess
-from pipeline.verify import verify_path
+from pipeline.shards import store as shards
+from pipeline.shards.verify import verify_path
 from tests.pipeline import fault_tasks
 from tests.pipeline.run_fakes import SETTINGS, body_once, open_fake, write_source
 

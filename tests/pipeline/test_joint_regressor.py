@@ -15,20 +15,20 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from cli.fit import command as fit
-from pipeline import plan as planning
 from pipeline import sources
-from pipeline import supplied as supplying
 from pipeline.body.keypoints import keypoint_map, with_joint_regressor
 from pipeline.errors import InputError
 from pipeline.fit import FitSettings, read_fits
-from pipeline.plan import Request
-from pipeline.progress import RunProgress
+from pipeline.fit import supplied as supplying
+from pipeline.fit.supplied import supplied_fit
+from pipeline.preprocess import plan as planning
+from pipeline.preprocess.progress import RunProgress
+from pipeline.preprocess.settings import Request
+from pipeline.preprocess.shard import worker_of
 from pipeline.records import PARAMETER_SIZES, BodyParameters
 from pipeline.run import Workers, preprocess
-from pipeline.shards import ShardFolder
+from pipeline.shards.store import ShardFolder
 from pipeline.skeletons import FIELD_JOINTS
-from pipeline.stages import worker_of
-from pipeline.supplied import supplied_fit
 from tests.pipeline.run_fakes import SETTINGS, FakeSource, body_once, make_instant, write_source
 
 
@@ -105,12 +105,16 @@ def test_fit_command_and_the_run_that_takes_its_fits(root, regressor, tmp_path):
     report = json.loads(result.stdout)
     assert report["joint_regressor"] == hashlib.sha256(regressor.read_bytes()).hexdigest()
     assert report["valid"] == 2 and report["fit_error_mm"]["max"] < 3
-    with pytest.raises(InputError, match="made with the joint regressor [0-9a-f]{12}, this run has the built-in joints"):
+    with pytest.raises(
+        InputError, match="made with the joint regressor [0-9a-f]{12}, this run has the built-in joints"
+    ):
         make_shards(root, tmp_path / "out", fits_from=tmp_path / "fits")
     body = with_joint_regressor(body_once(), regressor)
     assert len(read_fits(tmp_path / "fits", body)) == 2
     with pytest.raises(InputError, match="no joint regressor at"):
-        CliRunner().invoke(fit, [*arguments[:2], str(tmp_path / "new"), "--joint-regressor", "none.npy"], catch_exceptions=False)
+        CliRunner().invoke(
+            fit, [*arguments[:2], str(tmp_path / "new"), "--joint-regressor", "none.npy"], catch_exceptions=False
+        )
 
 
 def test_supplied_fits_are_judged_by_it(regressor, monkeypatch):
@@ -118,7 +122,10 @@ def test_supplied_fits_are_judged_by_it(regressor, monkeypatch):
     body = with_joint_regressor(body_once(), regressor)
     instant = make_instant("S1", 3, keypoint_map(body, FIELD_JOINTS), body)
     values = {name: np.zeros(size) for name, size in PARAMETER_SIZES.items()}
-    values |= {"betas": np.random.default_rng(1).normal(size=10), "body_pose": np.random.default_rng([3, 1]).normal(0, 0.15, 63)}
+    values |= {
+        "betas": np.random.default_rng(1).normal(size=10),
+        "body_pose": np.random.default_rng([3, 1]).normal(0, 0.15, 63),
+    }
     instant = replace(instant, supplied=BodyParameters(**values))
     assert supplied_fit(instant, body, None, FitSettings()).quality.fit_error_mm < 0.1
     assert supplied_fit(instant, body_once(), None, FitSettings()).quality.fit_error_mm > 10

@@ -30,7 +30,9 @@ def test_weights_of_faces_do_not_follow_the_pose(free_body, free_surface, make_f
     standing = pose_mesh(free_body, make_fit(), free_surface)
     bent = pose_mesh(free_body, make_fit(body_pose=np.full(63, 0.2)), free_surface)
     assert np.array_equal(standing.face_areas, bent.face_areas)
-    assert np.allclose(standing.face_areas, triangle_areas(standing.vertices.astype(float), standing.faces), rtol=1e-3, atol=1e-9)
+    assert np.allclose(
+        standing.face_areas, triangle_areas(standing.vertices.astype(float), standing.faces), rtol=1e-3, atol=1e-9
+    )
 
 
 @pytest.fixture

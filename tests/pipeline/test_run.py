@@ -13,15 +13,15 @@ import torch
 from distributed import LocalCluster
 from rich.console import Console
 
-from pipeline import plan as planning
 from pipeline import run as running
-from pipeline import stages
 from pipeline.body.model import load_body
 from pipeline.errors import InputError
-from pipeline.plan import Request
-from pipeline.progress import Rate, RunProgress, count_rejects, reason_of, summary
+from pipeline.preprocess import plan as planning
+from pipeline.preprocess import shard as stages
+from pipeline.preprocess.progress import Rate, RunProgress, count_rejects, reason_of, summary
+from pipeline.preprocess.settings import Request
 from pipeline.run import Workers, preprocess, run_lock
-from pipeline.shards import ShardFolder
+from pipeline.shards.store import ShardFolder
 from tests.pipeline.run_fakes import SETTINGS, FakeSource, body_once, open_fake, write_source
 
 
@@ -59,7 +59,7 @@ def finished(root, tmp_path_factory):
 
 def test_labels_agree_with_direct_computation(root, finished):
     """The shards against the source: projection of stored joints, offsets, and distances to the posed mesh."""
-    from pipeline.verify import verify_path
+    from pipeline.shards.verify import verify_path
 
     out, run = finished
     findings = verify_path(out, body_once())
@@ -122,7 +122,10 @@ def test_two_processes_write_the_same_and_outlive_a_killed_worker(root, finished
     with Killer(Console(file=open(os.devnull, "w"))) as progress:
         run = preprocess(request(root, tmp_path / "out"), Workers(2), progress)
     assert killed and run["content_hash"] == finished[1]["content_hash"] and run["failed"] == []
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["run.json", *(f"shard-{k:05d}.h5" for k in range(4))]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "run.json",
+        *(f"shard-{k:05d}.h5" for k in range(4)),
+    ]
 
 
 def children() -> list[int]:
@@ -170,8 +173,11 @@ def test_append_gives_the_content_of_a_run_with_all(root, finished, tmp_path, qu
     grown = preprocess(request(root, out, subjects=("S9",), append=True), Workers(0), quiet)
     assert grown["views"] == finished[1]["views"]
     whole, parts = ShardFolder(finished[0]), ShardFolder(out)
-    ours = {whole.readers[r].read_view(k)["id"]: whole.readers[r].read_samples(k) for r in range(4)
-            for k in range(len(whole.readers[r]))}
+    ours = {
+        whole.readers[r].read_view(k)["id"]: whole.readers[r].read_samples(k)
+        for r in range(4)
+        for k in range(len(whole.readers[r]))
+    }
     for reader, row in parts.rows():
         samples = reader.read_samples(row)
         other = ours[samples.view_id]
@@ -184,7 +190,9 @@ def test_a_missing_image_is_a_counted_reject(root, tmp_path, quiet):
     (data / "S1_2.jpg").unlink()
     run = preprocess(request(data, tmp_path / "out"), Workers(0), quiet)
     assert run["views"] == 2 and [r[:2] for r in run["shards"][0]["rejects"]] == [
-        ["S1/walk/000000/2", "read"], ["S1/walk/000001/2", "read"]]
+        ["S1/walk/000000/2", "read"],
+        ["S1/walk/000001/2", "read"],
+    ]
     assert sum(count_rejects(run).values()) == 2
     with h5py.File(tmp_path / "out" / "shard-00000.h5") as file:
         assert b"S1_2.jpg" in file["rejects/reason"][0]
@@ -235,7 +243,8 @@ def test_progress_counts_rate_of_the_last_minute_and_rejects_by_reason():
         rate.add(second if second <= 100 else 100 + 5 * (second - 100))
     assert rate() == pytest.approx(5, rel=0.05)
     assert reason_of(["S1/a", "sample", "view S1/a, a point: a coordinate of 3.295 m is out; mend it"]) == (
-        "sample: a coordinate of N m is out")
+        "sample: a coordinate of N m is out"
+    )
 
 
 def test_a_changed_run_exits_before_work(root, finished, quiet):

@@ -8,11 +8,11 @@ import trimesh
 
 from pipeline.camera import make_crop, project, project_pinhole, world_to_camera
 from pipeline.errors import InputError
+from pipeline.lattice import LATTICE_M
 from pipeline.mesh import pose_mesh
 from pipeline.records import BodyMesh, Camera, FieldSamples, Reject, View
 from pipeline.sampling import NEAREST, SamplingSettings, SurfaceSampler, sample_instant, sample_view, view_seed
 from pipeline.sdf import SignedDistance, signed_distance
-from pipeline.shard_format import LATTICE_M
 from pipeline.skeletons import FIELD_JOINTS
 
 SMALL = SamplingSettings(pool=2000, voters=16)
@@ -32,7 +32,15 @@ def camera_at(angle, target, away=4.5):
 def view_of(mesh, k, camera):
     pixels = project(camera, world_to_camera(camera, mesh.vertices.astype(float)))
     low, high = pixels.min(0), pixels.max(0)
-    view = View(f"{mesh.instant_id}/{k}", str(k), camera, "a.jpg", np.array([*low, *(high - low)]), np.zeros((17, 2)), np.zeros(17))
+    view = View(
+        f"{mesh.instant_id}/{k}",
+        str(k),
+        camera,
+        "a.jpg",
+        np.array([*low, *(high - low)]),
+        np.zeros((17, 2)),
+        np.zeros(17),
+    )
     return view, make_crop(camera, view.box, 256, 320)
 
 
@@ -67,7 +75,10 @@ def test_labels_belong_to_the_rounded_points(scene, samples):
         assert not found.joints[ROOT].any()
         offsets = found.joints[:, None].astype(int) - found.points[found.voters].astype(int)
         assert np.array_equal(found.joint_offsets, offsets)
-        assert found.points.dtype == found.sdf.dtype == found.joint_offsets.dtype == np.int16 and found.voters.dtype == np.uint16
+        assert (
+            found.points.dtype == found.sdf.dtype == found.joint_offsets.dtype == np.int16
+            and found.voters.dtype == np.uint16
+        )
 
 
 def test_voters_are_the_nearest_near_points(samples):
@@ -75,7 +86,7 @@ def test_voters_are_the_nearest_near_points(samples):
         near = np.abs(found.sdf * LATTICE_M) < SMALL.voter_band
         for joint, voters in zip(found.joints, found.voters, strict=True):
             away = np.linalg.norm(found.points.astype(float) - joint, axis=1)
-            expected = np.sort(away[near])[:SMALL.voters]
+            expected = np.sort(away[near])[: SMALL.voters]
             assert np.array_equal(np.sort(away[voters]), expected) and near[voters].all()
             assert len(set(voters.tolist())) == SMALL.voters
 
@@ -102,7 +113,9 @@ def test_seed_instant_and_view_each_change_the_points(scene, samples):
     assert not np.array_equal(samples[0].points, samples[1].points)
     for change in (dict(seed=8), dict(mesh=replace(mesh, instant_id="other"))):
         arguments = dict(mesh=mesh, distance=distance, joints=mesh.field_joints, settings=SMALL, seed=7) | change
-        assert not np.array_equal(sample_view(view=views[0][0], crop=views[0][1], **arguments).points, samples[0].points)
+        assert not np.array_equal(
+            sample_view(view=views[0][0], crop=views[0][1], **arguments).points, samples[0].points
+        )
     assert view_seed(1, "a", "bc").entropy != view_seed(1, "ab", "c").entropy
 
 
@@ -120,8 +133,16 @@ def test_last_digits_of_a_fit_move_points_by_as_little(scene, samples):
 def ball_scene(pool, **changes):
     """A ball of 0.3 m as the body, 10 m in front of a camera whose crop holds it with much room around."""
     ball = trimesh.creation.icosphere(4, radius=0.3)
-    mesh = BodyMesh("ball", np.array(ball.vertices, np.float32), np.array(ball.faces, np.int64), np.zeros((55, 3)), np.zeros((17, 3)))
-    camera = Camera(np.array([[1000.0, 0, 499.5], [0, 1000, 499.5], [0, 0, 1]]), np.eye(3), np.array([0, 0, 10.0]), 1000, 1000)
+    mesh = BodyMesh(
+        "ball",
+        np.array(ball.vertices, np.float32),
+        np.array(ball.faces, np.int64),
+        np.zeros((55, 3)),
+        np.zeros((17, 3)),
+    )
+    camera = Camera(
+        np.array([[1000.0, 0, 499.5], [0, 1000, 499.5], [0, 0, 1]]), np.eye(3), np.array([0, 0, 10.0]), 1000, 1000
+    )
     view = View("ball/0", "0", camera, "a.jpg", np.array([375.0, 375, 250, 250]), np.zeros((17, 2)), np.zeros(17))
     settings = SamplingSettings(pool=pool, voters=16, **changes)
     crop = make_crop(camera, view.box, 256, 320)
@@ -173,7 +194,9 @@ def test_a_half_seen_body_keeps_its_pool_and_voters(scene):
     """A crop of head and shoulders: every point is in it, and joints out of it still have voters."""
     mesh, distance, views = scene
     view, _ = views[0]
-    head = project(view.camera, world_to_camera(view.camera, mesh.field_joints[FIELD_JOINTS.index("neck")].astype(float)))
+    head = project(
+        view.camera, world_to_camera(view.camera, mesh.field_joints[FIELD_JOINTS.index("neck")].astype(float))
+    )
     crop = make_crop(view.camera, np.array([*(head - 60), 120, 120]), 256, 320)
     found = sample_view(mesh, distance, view, crop, mesh.field_joints, SMALL, 7)
     pixels = project_pinhole(crop.K, found.points * LATTICE_M + found.root)
@@ -224,10 +247,26 @@ def test_places_on_the_surface_lie_on_their_triangles():
     assert np.abs(places[flat][:, :2].mean(0) - 1 / 3).max() < 0.01
 
 
-@pytest.mark.parametrize("wrong", [
-    dict(pool=0), dict(pool=70000), dict(voters=0), dict(voters=9000), dict(near=(0.5,)), dict(near=(0.9, 0.3)), dict(ball=-0.1),
-    dict(widths=(0.0, 0.05)), dict(depth=0), dict(depth=3.0), dict(ball_margin=-1), dict(voter_band=0), dict(inside_share=1.5),
-])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        dict(pool=0),
+        dict(pool=70000),
+        dict(voters=0),
+        dict(voters=9000),
+        dict(near=(0.5,)),
+        dict(near=(0.9, 0.3)),
+        dict(ball=-0.1),
+        dict(widths=(0.0, 0.05)),
+        dict(depth=0),
+        dict(depth=3.0),
+        dict(ball_margin=-1),
+        dict(voter_band=0),
+        dict(inside_share=1.5),
+    ],
+)
 def test_wrong_settings_are_refused(wrong):
-    with pytest.raises(InputError, match=next(iter(wrong)) if "near" not in wrong and "ball" not in wrong else "shares|near"):
+    with pytest.raises(
+        InputError, match=next(iter(wrong)) if "near" not in wrong and "ball" not in wrong else "shares|near"
+    ):
         SamplingSettings(**wrong)

@@ -20,9 +20,7 @@ def slow_distance(points, vertices, faces):
     for a, b, c in vertices[faces]:
         ab, ac, ap = b - a, c - a, points - a
         normal = np.cross(ab, ac)
-        inside = np.all([
-            np.cross(q - p, points - p) @ normal >= 0 for p, q in ((a, b), (b, c), (c, a))
-        ], axis=0)
+        inside = np.all([np.cross(q - p, points - p) @ normal >= 0 for p, q in ((a, b), (b, c), (c, a))], axis=0)
         plane = np.abs(ap @ normal) / np.linalg.norm(normal)
         edges = np.min([segment_distance(points, p, q) for p, q in ((a, b), (b, c), (c, a))], axis=0)
         best = np.minimum(best, np.where(inside, plane, edges))
@@ -201,12 +199,22 @@ def broken(kind):
     return vertices, faces
 
 
-@pytest.mark.parametrize("kind, said", [
-    ("hole", "3 edges"), ("flipped face", "flipped"), ("inside out", "turned inside out"), ("one part inside out", "part 1 of 2"),
-    ("nan", "vertex 3"), ("infinite", "vertex 3"), ("collapsed face", "area"), ("no area", "area"), ("no faces", "no faces"),
-    ("millimetres", "2000 m"),
-    ("unknown vertex", "162"),
-])
+@pytest.mark.parametrize(
+    "kind, said",
+    [
+        ("hole", "3 edges"),
+        ("flipped face", "flipped"),
+        ("inside out", "turned inside out"),
+        ("one part inside out", "part 1 of 2"),
+        ("nan", "vertex 3"),
+        ("infinite", "vertex 3"),
+        ("collapsed face", "area"),
+        ("no area", "area"),
+        ("no faces", "no faces"),
+        ("millimetres", "2000 m"),
+        ("unknown vertex", "162"),
+    ],
+)
 def test_what_is_no_solid_is_refused(kind, said):
     with pytest.raises(InputError, match=said):
         SignedDistance(*broken(kind))

@@ -11,13 +11,14 @@ from click.testing import CliRunner
 
 from cli.inspect import command as inspect
 from cli.preprocess import command as preprocess
-from model.augment import NO_AUGMENTATION
-from model.dataset import DrawConfig, ViewDataset, read_views
+from model.data.augment import NO_AUGMENTATION
+from model.data.loading import DrawConfig, ViewDataset
+from model.data.views import read_views
+from pipeline.lattice import LATTICE_M
+from pipeline.look.viewer import draw_view
 from pipeline.records import SmplParameters
-from pipeline.shard_format import LATTICE_M
-from pipeline.shards import ShardFolder
-from pipeline.verify import exact_distance
-from pipeline.viewer import draw_view
+from pipeline.shards.store import ShardFolder
+from pipeline.shards.verify import exact_distance
 
 FRAMES, WIDTH, HEIGHT = 3, 160, 120
 
@@ -36,11 +37,18 @@ def write_dataset(root, smpl):
             for gender, p, t in zip(("male", "female"), poses, trans, strict=True)
         ]
         track = {
-            "sequence": name, "cam_poses": extrinsics, "cam_intrinsics": np.array([[150.0, 0, 80], [0, 150, 60], [0, 0, 1]]),
-            "poses": poses, "trans": trans, "betas": [np.zeros(10), np.zeros(300)], "genders": ["m", "f"],
+            "sequence": name,
+            "cam_poses": extrinsics,
+            "cam_intrinsics": np.array([[150.0, 0, 80], [0, 150, 60], [0, 0, 1]]),
+            "poses": poses,
+            "trans": trans,
+            "betas": [np.zeros(10), np.zeros(300)],
+            "genders": ["m", "f"],
             "jointPositions": [np.stack([smpl.mesh("", body).joints.ravel() for body in track]) for track in bodies],
-            "campose_valid": [np.ones(FRAMES), np.array([1, 0, 1])], "poses2d": [np.zeros((FRAMES, 3, 18))] * 2,
-            "img_frame_ids": 2 * np.arange(FRAMES), "poses_60Hz": [np.zeros((2 * FRAMES, 72))] * 2,
+            "campose_valid": [np.ones(FRAMES), np.array([1, 0, 1])],
+            "poses2d": [np.zeros((FRAMES, 3, 18))] * 2,
+            "img_frame_ids": 2 * np.arange(FRAMES),
+            "poses_60Hz": [np.zeros((2 * FRAMES, 72))] * 2,
             "trans_60Hz": [np.zeros((2 * FRAMES, 3))] * 2,
         }
         folder, images = root / "sequenceFiles" / split, root / "imageFiles" / name
@@ -56,10 +64,25 @@ def run(egg_smpl, tmp_path_factory):
     """The command's output folder, the dataset's folder, and what it printed."""
     root, out = tmp_path_factory.mktemp("3dpw"), tmp_path_factory.mktemp("out") / "shards"
     write_dataset(root, egg_smpl)
-    result = CliRunner().invoke(preprocess, [
-        "threedpw", str(root), str(out), "--workers", "0", "--crop-px", "64", "--pool", "600",
-        "-o", f"smpl={egg_smpl.folder}", "-o", f"regressor={egg_smpl.files[0]}",
-    ], catch_exceptions=False)
+    result = CliRunner().invoke(
+        preprocess,
+        [
+            "threedpw",
+            str(root),
+            str(out),
+            "--workers",
+            "0",
+            "--crop-px",
+            "64",
+            "--pool",
+            "600",
+            "-o",
+            f"smpl={egg_smpl.folder}",
+            "-o",
+            f"regressor={egg_smpl.files[0]}",
+        ],
+        catch_exceptions=False,
+    )
     assert result.exit_code == 0, result.output
     return out, root, result.output
 
@@ -80,7 +103,9 @@ def test_labels_are_those_of_the_smpl_mesh(run, egg_smpl):
         if view["split"] != "train":
             continue
         person, frame = int(view["subject"][-1]), int(view["frame"])
-        body = SmplParameters(("male", "female")[person], track["poses"][person][frame], np.zeros(10), track["trans"][person][frame])
+        body = SmplParameters(
+            ("male", "female")[person], track["poses"][person][frame], np.zeros(10), track["trans"][person][frame]
+        )
         mesh, extrinsic = egg_smpl.mesh(view["id"], body), track["cam_poses"][frame]
         vertices = (mesh.vertices @ extrinsic[:3, :3].T + extrinsic[:3, 3]) @ view["R_crop"].T - view["root"]
         exact = exact_distance(samples.points * LATTICE_M, vertices, mesh.faces)
@@ -96,7 +121,9 @@ def test_inspect_verifies_and_shows_them(run, tmp_path):
     checked = CliRunner().invoke(inspect, [str(out), "--verify", "--body", "free", "--json"], catch_exceptions=False)
     assert checked.exit_code == 0 and json.loads(checked.output)["verify"]["problems"] == []
     page, picture = tmp_path / "page.html", tmp_path / "views.png"
-    shown = CliRunner().invoke(inspect, [str(out), "--html", str(page), "--picture", str(picture)], catch_exceptions=False)
+    shown = CliRunner().invoke(
+        inspect, [str(out), "--html", str(page), "--picture", str(picture)], catch_exceptions=False
+    )
     assert shown.exit_code == 0 and "downtown_bus_00" in page.read_text() and cv2.imread(str(picture)).std() > 10
 
 
@@ -104,7 +131,9 @@ def test_the_viewer_hides_the_mesh_that_it_does_not_have(run, free_body):
     out, _, _ = run
     reader, row = next(ShardFolder(out).rows())
     scene = Mock()
-    text = draw_view(scene, free_body, reader, row, dict.fromkeys(("mesh", "points", "joints", "fitted joints"), True), 0.05, "all")
+    text = draw_view(
+        scene, free_body, reader, row, dict.fromkeys(("mesh", "points", "joints", "fitted joints"), True), 0.05, "all"
+    )
     assert not scene.add_mesh_simple.call_args.kwargs["visible"] and "fit valid" in text
     assert len(scene.add_point_cloud.call_args.args[1]) > 0
 

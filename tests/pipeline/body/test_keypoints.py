@@ -14,7 +14,9 @@ from pipeline.skeletons import HUMAN36M, JOINT_SETS, OPENPOSE_FACE
 @pytest.fixture(scope="module")
 def posed(body):
     generator = torch.Generator().manual_seed(2)
-    return body.pose({"body_pose": 0.3 * torch.randn(2, 63, generator=generator), "betas": torch.randn(2, 10, generator=generator)})
+    return body.pose(
+        {"body_pose": 0.3 * torch.randn(2, 63, generator=generator), "betas": torch.randn(2, 10, generator=generator)}
+    )
 
 
 @pytest.mark.parametrize("name", JOINT_SETS)
@@ -46,7 +48,9 @@ def test_openpose_follows_smplx_joint_selector(body):
         "openpose_right_hand_21": [21, 52, 53, 54, 71, 40, 41, 42, 72, 43, 44, 45, 73, 49, 50, 51, 74, 46, 47, 48, 75],
         "openpose_face_51": list(range(76, 127)),
     }.items():
-        np.testing.assert_allclose(keypoint_map(body, name)(theirs[:55], vertices), theirs[indices], atol=1e-6, err_msg=name)
+        np.testing.assert_allclose(
+            keypoint_map(body, name)(theirs[:55], vertices), theirs[indices], atol=1e-6, err_msg=name
+        )
 
 
 def test_human36m_has_the_proportions_of_its_skeleton(body):
@@ -54,20 +58,32 @@ def test_human36m_has_the_proportions_of_its_skeleton(body):
     vertices = body.v_template.numpy()
     points = keypoint_map(body, HUMAN36M)(body.joint_template.numpy(), vertices) * 1700 / np.ptp(vertices[:, 1])
     for bone, length in {
-        ("pelvis", "left_hip"): 133, ("left_hip", "left_knee"): 443, ("left_knee", "left_ankle"): 454, ("pelvis", "spine"): 233,
-        ("spine", "neck"): 257, ("neck", "nose"): 121, ("neck", "left_shoulder"): 151, ("left_shoulder", "left_elbow"): 279,
+        ("pelvis", "left_hip"): 133,
+        ("left_hip", "left_knee"): 443,
+        ("left_knee", "left_ankle"): 454,
+        ("pelvis", "spine"): 233,
+        ("spine", "neck"): 257,
+        ("neck", "nose"): 121,
+        ("neck", "left_shoulder"): 151,
+        ("left_shoulder", "left_elbow"): 279,
         ("left_elbow", "left_wrist"): 252,
     }.items():
         a, b = (points[HUMAN36M.index(name)] for name in bone)
         assert abs(np.linalg.norm(a - b) - length) < 30, bone
-    np.testing.assert_allclose((points[HUMAN36M.index("left_hip")] + points[HUMAN36M.index("right_hip")]) / 2, points[0], atol=1)
+    np.testing.assert_allclose(
+        (points[HUMAN36M.index("left_hip")] + points[HUMAN36M.index("right_hip")]) / 2, points[0], atol=1
+    )
 
 
 def test_the_systematic_difference_to_the_bodys_own_joints_is_as_documented(body):
     """docs/body.md has the table; here a few bodies of it."""
     table = differences(*posed_joints(body, 32))
     documented = {
-        "pelvis": (52.8, 4.7), "left_hip": (69.3, 4.9), "neck": (13.0, 4.3), "left_shoulder": (28.2, 8.3), "left_knee": (0, 0),
+        "pelvis": (52.8, 4.7),
+        "left_hip": (69.3, 4.9),
+        "neck": (13.0, 4.3),
+        "left_shoulder": (28.2, 8.3),
+        "left_knee": (0, 0),
     }
     for joint, (constant, rest) in documented.items():
         assert abs(table[joint]["constant"] - constant) < 3 and abs(table[joint]["rest_mean"] - rest) < 2, joint
@@ -85,19 +101,24 @@ def test_users_regressor_replaces_the_definition(body, posed, tmp_path):
     np.savez(tmp_path / "r.npz", J_regressor=regressor)
     for name in ("r.npy", "r.npz"):
         with_file = with_joint_regressor(body, tmp_path / name)
-        np.testing.assert_allclose(keypoint_map(with_file, "human36m_17")(joints, vertices), regressor @ vertices, atol=1e-5)
+        np.testing.assert_allclose(
+            keypoint_map(with_file, "human36m_17")(joints, vertices), regressor @ vertices, atol=1e-5
+        )
         assert with_file.joint_regressor_sha256 == hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
         assert keypoint_map(with_file, "coco_17").joint_weights.any(), "other sets stay as they are"
     assert with_joint_regressor(body, None) is body
 
 
-@pytest.mark.parametrize("regressor, words", [
-    (np.ones((17, 6890)) / 6890, r"\(17, 6890\).*needs \(17, 13492\)"),
-    (np.zeros((17, 13492)), "sum to"),
-    (np.full((17, 13492), np.nan), "sum to"),
-    (np.array(["a"]), "array of numbers"),
-    (np.array({"a": 1}, dtype=object), "plain .npy"),
-])
+@pytest.mark.parametrize(
+    "regressor, words",
+    [
+        (np.ones((17, 6890)) / 6890, r"\(17, 6890\).*needs \(17, 13492\)"),
+        (np.zeros((17, 13492)), "sum to"),
+        (np.full((17, 13492), np.nan), "sum to"),
+        (np.array(["a"]), "array of numbers"),
+        (np.array({"a": 1}, dtype=object), "plain .npy"),
+    ],
+)
 def test_wrong_regressors(body, tmp_path, regressor, words):
     np.save(tmp_path / "r.npy", regressor)
     with pytest.raises(InputError, match=words):

@@ -42,7 +42,7 @@ def test_pose_equals_smplx(which, request):
     vertices, joints = model.pose(params)
     with torch.no_grad():
         # smplx tiles its landmarks by the layer's batch size, so one body at a time.
-        theirs = [model.layer(**{k: v[i:i + 1] for k, v in params.items()}) for i in range(3)]
+        theirs = [model.layer(**{k: v[i : i + 1] for k, v in params.items()}) for i in range(3)]
     scale = 1 + vertices.abs().max()
     torch.testing.assert_close(vertices, torch.cat([o.vertices for o in theirs]), atol=5e-6 * float(scale), rtol=0)
     torch.testing.assert_close(joints, torch.cat([o.joints[:, :55] for o in theirs]), atol=5e-6 * float(scale), rtol=0)
@@ -144,16 +144,19 @@ def test_no_pickle_is_opened(licensed_arrays, tmp_path):
     assert not touched.exists()
 
 
-@pytest.mark.parametrize("changes, words", [
-    ({"weights": np.ones((6890, 24)) / 24}, "SMPL model .24 joints"),
-    ({"weights": np.ones((6890, 52)) / 52}, "SMPL-H model .52 joints"),
-    ({"lmk_faces_idx": None, "hands_meanl": None}, "lacks hands_meanl, lmk_faces_idx"),
-    ({"f": np.full((5, 3), 10**6)}, "f points outside"),
-    ({"v_template": np.array("x")}, "v_template is"),
-    ({"hands_meanl": np.zeros(12)}, "hands_meanl has shape .12,."),
-    ({"kintree_table": np.zeros((2, 55), np.int64)}, "kintree_table describes another tree"),
-    ({"hands_meanr": np.full(45, np.nan)}, "hands_meanr holds values that are not finite"),
-])
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"weights": np.ones((6890, 24)) / 24}, "SMPL model .24 joints"),
+        ({"weights": np.ones((6890, 52)) / 52}, "SMPL-H model .52 joints"),
+        ({"lmk_faces_idx": None, "hands_meanl": None}, "lacks hands_meanl, lmk_faces_idx"),
+        ({"f": np.full((5, 3), 10**6)}, "f points outside"),
+        ({"v_template": np.array("x")}, "v_template is"),
+        ({"hands_meanl": np.zeros(12)}, "hands_meanl has shape .12,."),
+        ({"kintree_table": np.zeros((2, 55), np.int64)}, "kintree_table describes another tree"),
+        ({"hands_meanr": np.full(45, np.nan)}, "hands_meanr holds values that are not finite"),
+    ],
+)
 def test_wrong_files_are_named_with_their_fault(licensed_arrays, tmp_path, changes, words):
     path = tmp_path / "SMPLX_NEUTRAL.npz"
     np.savez(path, **small(licensed_arrays, **changes))

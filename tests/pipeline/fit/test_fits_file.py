@@ -24,7 +24,9 @@ from pipeline.records import PARAMETER_SIZES, Reject
 @pytest.fixture(scope="module")
 def fits_file(tmp_path_factory, free_body, monocular_fits):
     path = tmp_path_factory.mktemp("fits") / "fits.h5"
-    writer = FitsWriter(path, free_body, {"source": "test", "joint_set": "openpose_25", "frame": "camera"}, vertices=True)
+    writer = FitsWriter(
+        path, free_body, {"source": "test", "joint_set": "openpose_25", "frame": "camera"}, vertices=True
+    )
     writer.append(monocular_fits[:5])
     writer.append(monocular_fits[5:])
     writer.reject([Reject("x/1", "fit", "no visible joints")])
@@ -122,5 +124,7 @@ def test_command(openpose_root, tmp_path, free_body):
     assert pose_fits(free_body, list(fits.values()))[1].shape == (2, 55, 3)
     again = CliRunner().invoke(command, ["openpose", str(openpose_root), str(out)])
     assert isinstance(again.exception, InputError) and "--overwrite" in str(again.exception)
-    limited = CliRunner().invoke(command, ["openpose", str(openpose_root), str(tmp_path / "one"), "--limit", "1", "--json"])
+    limited = CliRunner().invoke(
+        command, ["openpose", str(openpose_root), str(tmp_path / "one"), "--limit", "1", "--json"]
+    )
     assert json.loads(limited.stdout)["n"] == 1

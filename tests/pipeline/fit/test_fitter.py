@@ -9,7 +9,7 @@ import torch
 
 from benchmarks.fit import facing_errors, pose_fits
 from benchmarks.fit_persons import make_persons
-from model.metrics import pa_mpjpe
+from model.scoring.metrics import pa_mpjpe
 from pipeline.body.keypoints import keypoint_map
 from pipeline.errors import InputError
 from pipeline.fit import FitSettings, Fitter, rotations
@@ -32,7 +32,9 @@ def test_3d_joints_are_fitted_better_than_they_were_measured(free_body, fitter, 
     # one shape per subject
     assert np.ptp([fit.parameters.betas for fit in fits[::2]], axis=0).max() == 0
     # what 17 joints cannot see is said
-    assert all({"left_elbow_twist", "right_knee_twist", "left_wrist", "right_foot"} <= set(fit.quality.unseen) for fit in fits)
+    assert all(
+        {"left_elbow_twist", "right_knee_twist", "left_wrist", "right_foot"} <= set(fit.quality.unseen) for fit in fits
+    )
 
 
 def test_one_image_gives_human_poses_facing_the_right_way(free_body, monocular, monocular_fits):
@@ -94,7 +96,9 @@ def test_half_gradient_of_the_objective(fitter, monocular, free_shape):
     objective = Objective(objective.chain, fitter.prior, objective.evidence, Weights(4.0), free_shape)
     state = found.solution.state
     posed = objective.chain.pose(state)
-    direction = torch.randn(2, objective.n_parameters, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 0.1
+    direction = (
+        torch.randn(2, objective.n_parameters, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 0.1
+    )
     moved = objective.chain.retract(state, posed, direction)
     normal = objective.linearise(moved)
     assert torch.allclose(normal.cost, objective.cost(moved))
@@ -144,7 +148,11 @@ def bad_instants(good):
 
 def test_bad_instants_are_refused_with_a_reason_and_change_no_other(free_body, fitter, monocular, monocular_fits):
     bad = bad_instants(monocular.instants[0])
-    mixed = [monocular.instants[1], *(replace(instant, id=reason) for reason, instant in bad.items()), monocular.instants[2]]
+    mixed = [
+        monocular.instants[1],
+        *(replace(instant, id=reason) for reason, instant in bad.items()),
+        monocular.instants[2],
+    ]
     results = fitter.fit(mixed)
     for result, reason in zip(results[1:-1], bad, strict=True):
         assert isinstance(result, Reject) and result.key == reason and reason in result.reason, result
@@ -176,8 +184,12 @@ def test_fingers_and_jaw_follow_their_keypoints(free_body):
     pixels = seen("openpose_25")
     extra = {name: np.insert(seen(name), 2, 1.0, axis=2) for name in ("openpose_left_hand_21", "openpose_face_51")}
     instants = [
-        damaged(instant, camera=replace(instant.views[0].camera, K=K, width=3000, height=3000), joints_2d=pixels[i],
-                keypoints_2d={name: points[i] for name, points in extra.items()})
+        damaged(
+            instant,
+            camera=replace(instant.views[0].camera, K=K, width=3000, height=3000),
+            joints_2d=pixels[i],
+            keypoints_2d={name: points[i] for name, points in extra.items()},
+        )
         for i, instant in enumerate(persons.instants)
     ]
     errors = []

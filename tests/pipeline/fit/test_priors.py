@@ -17,16 +17,29 @@ def vposer_weights(hidden: int = 24) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
 
     def linear(out, into):
-        return {"weight": torch.randn(out, into, generator=generator) / into**0.5, "bias": 0.1 * torch.randn(out, generator=generator)}
+        return {
+            "weight": torch.randn(out, into, generator=generator) / into**0.5,
+            "bias": 0.1 * torch.randn(out, generator=generator),
+        }
 
     def norm(n):
-        return {"weight": torch.rand(n, generator=generator) + 0.5, "bias": torch.zeros(n), "running_mean": torch.zeros(n),
-                "running_var": torch.rand(n, generator=generator) + 0.5}
+        return {
+            "weight": torch.rand(n, generator=generator) + 0.5,
+            "bias": torch.zeros(n),
+            "running_mean": torch.zeros(n),
+            "running_var": torch.rand(n, generator=generator) + 0.5,
+        }
 
     layers = {
-        "encoder_net.1": norm(63), "encoder_net.2": linear(hidden, 63), "encoder_net.4": norm(hidden),
-        "encoder_net.6": linear(hidden, hidden), "encoder_net.7": linear(hidden, hidden), "encoder_net.8.mu": linear(32, hidden),
-        "decoder_net.0": linear(hidden, 32), "decoder_net.3": linear(hidden, hidden), "decoder_net.5": linear(126, hidden),
+        "encoder_net.1": norm(63),
+        "encoder_net.2": linear(hidden, 63),
+        "encoder_net.4": norm(hidden),
+        "encoder_net.6": linear(hidden, hidden),
+        "encoder_net.7": linear(hidden, hidden),
+        "encoder_net.8.mu": linear(32, hidden),
+        "decoder_net.0": linear(hidden, 32),
+        "decoder_net.3": linear(hidden, hidden),
+        "decoder_net.5": linear(126, hidden),
     }
     return {f"vp_model.{layer}.{name}": tensor for layer, tensors in layers.items() for name, tensor in tensors.items()}
 
@@ -51,7 +64,9 @@ def prior(request, prior_files):
 
 def random_poses(rows: int, scale: float = 0.7) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
-    R, parents = (rotations.exp(scale * torch.randn(rows, 21, 3, dtype=torch.float64, generator=generator)) for _ in range(2))
+    R, parents = (
+        rotations.exp(scale * torch.randn(rows, 21, 3, dtype=torch.float64, generator=generator)) for _ in range(2)
+    )
     return R, parents
 
 
@@ -76,7 +91,9 @@ def test_anatomical_prior_against_its_definition():
         expected = y.flatten() @ prior.precision @ y.flatten()
         for j in range(21):
             for axis in range(3):
-                outside = max(0, float(y[j, axis] - prior.highest[j, axis])) + max(0, float(prior.lowest[j, axis] - y[j, axis]))
+                outside = max(0, float(y[j, axis] - prior.highest[j, axis])) + max(
+                    0, float(prior.lowest[j, axis] - y[j, axis])
+                )
                 expected += (outside / LIMIT_SIGMA) ** 2
         assert prior.cost(R)[row].item() == pytest.approx(expected.item(), rel=1e-10)
 
@@ -93,7 +110,12 @@ def test_anatomical_prior_is_the_same_for_a_mirrored_body():
 
 def test_knees_and_elbows_bend_one_way():
     for prior in (anatomical_prior(torch.float64), BendingPrior(torch.float64)):
-        for joint, axis, forward in (("left_knee", 0, 1.0), ("right_knee", 0, 1.0), ("left_elbow", 1, -1.0), ("right_elbow", 1, 1.0)):
+        for joint, axis, forward in (
+            ("left_knee", 0, 1.0),
+            ("right_knee", 0, 1.0),
+            ("left_elbow", 1, -1.0),
+            ("right_elbow", 1, 1.0),
+        ):
             costs = []
             for sign in (1, -1):
                 turn = torch.zeros(1, 21, 3, dtype=torch.float64)
@@ -127,14 +149,33 @@ def test_vposer_against_its_layers(prior_files):
     w = {name.removeprefix("vp_model."): tensor.double() for name, tensor in vposer_weights().items()}
     prior = VPoserPrior(w)
     nn = torch.nn
-    encoder = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(63), nn.Linear(63, 24), nn.LeakyReLU(), nn.BatchNorm1d(24), nn.Dropout(),
-                            nn.Linear(24, 24), nn.Linear(24, 24), nn.Linear(24, 32)).double().eval()
-    state = {name.removeprefix("encoder_net.").replace("8.mu", "8"): t for name, t in w.items() if name.startswith("encoder_net")}
+    encoder = (
+        nn.Sequential(
+            nn.Flatten(),
+            nn.BatchNorm1d(63),
+            nn.Linear(63, 24),
+            nn.LeakyReLU(),
+            nn.BatchNorm1d(24),
+            nn.Dropout(),
+            nn.Linear(24, 24),
+            nn.Linear(24, 24),
+            nn.Linear(24, 32),
+        )
+        .double()
+        .eval()
+    )
+    state = {
+        name.removeprefix("encoder_net.").replace("8.mu", "8"): t
+        for name, t in w.items()
+        if name.startswith("encoder_net")
+    }
     encoder.load_state_dict(state, strict=False)
     x = torch.randn(3, 63, dtype=torch.float64)
     assert torch.allclose(prior.encode(x), encoder(x))
     decoded = prior.decode(torch.randn(3, 32, dtype=torch.float64))
-    assert torch.allclose(decoded @ decoded.transpose(2, 3), torch.eye(3, dtype=torch.float64).expand_as(decoded), atol=1e-12)
+    assert torch.allclose(
+        decoded @ decoded.transpose(2, 3), torch.eye(3, dtype=torch.float64).expand_as(decoded), atol=1e-12
+    )
     assert torch.allclose(torch.linalg.det(decoded), torch.ones(3, 21, dtype=torch.float64))
 
 
@@ -162,7 +203,14 @@ def test_vposer_file_is_not_run(tmp_path):
 
 
 def test_settings_refuse():
-    for wrong in ({"prior": "magic"}, {"prior": "gmm"}, {"noise_2d": 0}, {"noise_3d": float("nan")}, {"batch": 0}, {"device": "cuda"}):
+    for wrong in (
+        {"prior": "magic"},
+        {"prior": "gmm"},
+        {"noise_2d": 0},
+        {"noise_3d": float("nan")},
+        {"batch": 0},
+        {"device": "cuda"},
+    ):
         if wrong.get("device") == "cuda" and torch.cuda.is_available():
             continue
         with pytest.raises(InputError):

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline.sources.human36m import ACTIONS, CAMERA_NAMES, INTRINSICS
+from pipeline.sources.human36m.common import ACTIONS, CAMERA_NAMES, INTRINSICS
 
 
 @dataclass
@@ -101,16 +101,29 @@ def write_annotations(root: Path, capture: Capture, subjects=None, every_test: i
                     w, h = u.max() - u.min() - 1, v.max() - v.min() - 1
                     x, y = (u.min() + w / 2), (v.min() + h / 2)
                     file_name = f"{name}/{name}_{k + 1:06d}.jpg"
-                    data["images"].append({
-                        "id": identity, "file_name": file_name, "width": width, "height": height, "subject": subject,
-                        "action_name": ACTIONS[action], "action_idx": action, "subaction_idx": subaction, "cam_idx": c,
-                        "frame_idx": k,
-                    })
+                    data["images"].append(
+                        {
+                            "id": identity,
+                            "file_name": file_name,
+                            "width": width,
+                            "height": height,
+                            "subject": subject,
+                            "action_name": ACTIONS[action],
+                            "action_idx": action,
+                            "subaction_idx": subaction,
+                            "cam_idx": c,
+                            "frame_idx": k,
+                        }
+                    )
                     inside = (u >= -0.5) & (u <= width - 0.5) & (v >= -0.5) & (v <= height - 0.5)
-                    data["annotations"].append({
-                        "id": identity, "image_id": identity, "keypoints_vis": inside.tolist(),
-                        "bbox": [x - 1.2 * w / 2, y - 1.2 * h / 2, 1.2 * w, 1.2 * h],
-                    })
+                    data["annotations"].append(
+                        {
+                            "id": identity,
+                            "image_id": identity,
+                            "keypoints_vis": inside.tolist(),
+                            "bbox": [x - 1.2 * w / 2, y - 1.2 * h / 2, 1.2 * w, 1.2 * h],
+                        }
+                    )
                     identity += 1
                     if k % (every_test if subject in (9, 11) else 5) == 0:
                         (root / "images" / file_name).write_bytes(blank[c])
@@ -149,10 +162,13 @@ def write_metadata(path: Path, capture: Capture) -> None:
             numbers += [*capture.euler[s, c], *capture.centre[s, c]] if (s, c) in capture.euler else [0.0] * 6
     for c in CAMERA_NAMES:
         numbers += INTRINSICS[c]
-    cells = {(s, 2 * a + sa - 1): f"[{n + 2} {n + 2} {n + 2} {n + 2} {4 * n + 1}]" for (s, a, sa), n in (
-        (sequence, len(joints)) for sequence, joints in capture.joints.items())}
+    cells = {
+        (s, 2 * a + sa - 1): f"[{n + 2} {n + 2} {n + 2} {n + 2} {4 * n + 1}]"
+        for (s, a, sa), n in ((sequence, len(joints)) for sequence, joints in capture.joints.items())
+    }
     counts = "".join(
-        "<tr>" + "".join(f"<td>{cells.get((s, column), '')}</td>" for column in range(1, 34)) + "</tr>" for s in subjects
+        "<tr>" + "".join(f"<td>{cells.get((s, column), '')}</td>" for column in range(1, 34)) + "</tr>"
+        for s in subjects
     )
     cameras = "".join(f"<dbid>{name}</dbid>" for name in CAMERA_NAMES.values())
     path.write_text(
@@ -195,7 +211,10 @@ def write_cdf(path: Path, values: np.ndarray, variable: str = "Pose") -> None:
     file = CDF(path, delete=True)
     file.write_var(
         {
-            "Variable": variable, "Data_Type": 44, "Num_Elements": 1, "Rec_Vary": True,
+            "Variable": variable,
+            "Data_Type": 44,
+            "Num_Elements": 1,
+            "Rec_Vary": True,
             "Dim_Sizes": list(values.shape[1:]),
         },
         var_data=values.astype(np.float32),
@@ -228,7 +247,7 @@ def make_annotations(capture):
 @pytest.fixture(scope="session")
 def make_metadata():
     """make(path, euler, centre): the reader's view of a metadata.xml with those cameras."""
-    from pipeline.sources.human36m_release import read_metadata
+    from pipeline.sources.human36m.release import read_metadata
 
     def make(path: Path, euler: dict, centre: dict):
         write_metadata(path, Capture({}, euler, centre))

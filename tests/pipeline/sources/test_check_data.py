@@ -11,9 +11,9 @@ import pytest
 from click.testing import CliRunner
 
 from cli.check_data import command
-from pipeline.check import HUMAN36M_TEST, HUMAN36M_TEST_CAMERA_4, HUMAN36M_TRAIN, check_source, view_problems
 from pipeline.errors import InputError
 from pipeline.sources import open_source, parse_options
+from pipeline.sources.check import HUMAN36M_TEST, HUMAN36M_TEST_CAMERA_4, HUMAN36M_TRAIN, check_source, view_problems
 
 
 @pytest.fixture
@@ -63,7 +63,10 @@ def test_a_recorded_set_is_compared_with_the_known_counts(annotated_root):
     assert any("test, 4 cameras: 15 views, Human3.6M has 8695" in p for p in report["problems"])
     assert any("S5, S6, S7 are not there, or not readable" in notice for notice in report["notices"])
     assert (HUMAN36M_TRAIN[5], HUMAN36M_TEST[64], HUMAN36M_TEST_CAMERA_4[64], HUMAN36M_TEST_CAMERA_4[5]) == (
-        312188, 8695, 2181, 27558
+        312188,
+        8695,
+        2181,
+        27558,
     )
     code, report = run("human36m", annotated_root, "--subjects", "S1")
     assert code == 0 and list(report["by_subject"]) == ["S1"]
@@ -91,7 +94,11 @@ def test_a_dataset_with_every_subject_broken_cannot_be_read(captured):
     for path in (captured / "annotations").glob("*_camera.json"):
         path.write_text("{")
     code, report = run("human36m", captured)
-    assert code == 2 and "Human36M_subject1_camera.json is not complete JSON" in report["problems"][0] and report["views"] == 0
+    assert (
+        code == 2
+        and "Human36M_subject1_camera.json is not complete JSON" in report["problems"][0]
+        and report["views"] == 0
+    )
 
 
 def test_counts_are_not_compared_where_a_subject_is_broken(annotated_root, tmp_path):
@@ -99,26 +106,40 @@ def test_counts_are_not_compared_where_a_subject_is_broken(annotated_root, tmp_p
     (tmp_path / "images").symlink_to(annotated_root / "images")
     (tmp_path / "annotations" / "Human36M_subject9_joint_3d.json").write_text("{")
     _, report = run("human36m", tmp_path)
-    assert len(report["problems"]) == 1 and any("S9 are not there, or not readable" in notice for notice in report["notices"])
+    assert len(report["problems"]) == 1 and any(
+        "S9 are not there, or not readable" in notice for notice in report["notices"]
+    )
 
 
 def test_sequences_of_3dpw_are_counted_and_a_part_is_no_problem(tmp_path):
     for split, name in (("train", "a"), ("train", "b"), ("test", "c")):
         write_sequence(tmp_path, split, name)
     code, report = run("threedpw", tmp_path)
-    assert code == 0 and "Not all of 3DPW: 2 of 24 train, 0 of 12 validation, 1 of 24 test sequences are there." in report["notices"]
+    assert (
+        code == 0
+        and "Not all of 3DPW: 2 of 24 train, 0 of 12 validation, 1 of 24 test sequences are there." in report["notices"]
+    )
     (tmp_path / "sequenceFiles" / "train" / "a.pkl").write_bytes(b"cut")
     code, report = run("threedpw", tmp_path)
-    assert code == 1 and report["problems"][0].startswith("a cannot be read: ") and report["by_split"] == {"train": 1, "test": 1}
+    assert (
+        code == 1
+        and report["problems"][0].startswith("a cannot be read: ")
+        and report["by_split"] == {"train": 1, "test": 1}
+    )
 
 
 def write_sequence(root, split, name):
     """One person in one image."""
     joints = np.random.default_rng(0).normal(0, 0.3, (1, 24, 3)) + [0, 0, 4]
     track = {
-        "cam_poses": np.eye(4)[None], "cam_intrinsics": np.array([[100.0, 0, 60], [0, 100, 45], [0, 0, 1]]), "genders": ["m"],
-        "jointPositions": [joints.reshape(1, 72)], "campose_valid": [np.ones(1)], "poses": [np.zeros((1, 72))],
-        "trans": [np.zeros((1, 3))], "betas": [np.zeros(10)],
+        "cam_poses": np.eye(4)[None],
+        "cam_intrinsics": np.array([[100.0, 0, 60], [0, 100, 45], [0, 0, 1]]),
+        "genders": ["m"],
+        "jointPositions": [joints.reshape(1, 72)],
+        "campose_valid": [np.ones(1)],
+        "poses": [np.zeros((1, 72))],
+        "trans": [np.zeros((1, 3))],
+        "betas": [np.zeros(10)],
     }
     (root / "sequenceFiles" / split).mkdir(parents=True, exist_ok=True)
     (root / "sequenceFiles" / split / f"{name}.pkl").write_bytes(pickle.dumps(track, 2))
@@ -200,11 +221,17 @@ def test_options_are_written_as_key_value(tmp_path, captured):
     report = run("human36m", captured, "-o", "subjects=S1", "-o", "every_train=10")[1]
     assert report["sampled"] == 12 and list(report["by_subject"]) == ["S1"]  # frames 0 and 10, and 0
     assert parse_options("human36m", ["every_test=5", "final=true", "subjects=S1,S9"]) == {
-        "every_test": 5, "final": True, "subjects": ("S1", "S9"),
+        "every_test": 5,
+        "final": True,
+        "subjects": ("S1", "S9"),
     }
     assert parse_options("threedpw", [f"smpl={tmp_path}"]) == {"smpl": str(tmp_path)}
     assert parse_options("openpose", ["confidence=0.3", "split=train"]) == {"confidence": 0.3, "split": "train"}
-    for pair, pattern in (("colour=red", "no option colour"), ("final", "write key=value"), ("every_test=five", "takes a number"),
-                          ("final=maybe", "takes true or false")):
+    for pair, pattern in (
+        ("colour=red", "no option colour"),
+        ("final", "write key=value"),
+        ("every_test=five", "takes a number"),
+        ("final=maybe", "takes true or false"),
+    ):
         with pytest.raises(InputError, match=pattern):
             parse_options("human36m", [pair])

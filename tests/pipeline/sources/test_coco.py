@@ -8,9 +8,9 @@ import pytest
 
 from pipeline.camera import make_crop, warp_to_crop
 from pipeline.errors import InputError
+from pipeline.preprocess.shard import crop_joints_2d
 from pipeline.skeletons import COCO, HUMAN36M
 from pipeline.sources import open_source
-from pipeline.stages import crop_joints_2d
 
 
 def person(identity, image_id, visibility=None, **changes):
@@ -19,9 +19,15 @@ def person(identity, image_id, visibility=None, **changes):
     keypoints = np.stack([rng.integers(10, 90, 17), rng.integers(10, 60, 17), v], 1)
     keypoints[keypoints[:, 2] == 0] = 0
     return {
-        "id": identity, "image_id": image_id, "category_id": 1, "iscrowd": 0, "area": 900.0,
+        "id": identity,
+        "image_id": image_id,
+        "category_id": 1,
+        "iscrowd": 0,
+        "area": 900.0,
         "bbox": [8.0, 9.0, 50.5, 40.25],
-        "num_keypoints": int((keypoints[:, 2] > 0).sum()), "keypoints": keypoints.ravel().tolist(), "segmentation": [],
+        "num_keypoints": int((keypoints[:, 2] > 0).sum()),
+        "keypoints": keypoints.ravel().tolist(),
+        "segmentation": [],
     } | changes
 
 
@@ -84,7 +90,10 @@ def test_the_camera_is_assumed_unless_a_focal_length_is_given(tmp_path):
 def test_crowds_and_people_without_keypoints_are_skipped_not_rejected(tmp_path):
     twelve = [0] * 5 + [2] * 12
     people = [
-        person(1, 785), person(2, 785, iscrowd=1), person(3, 785, [0] * 17), person(4, 785, [2] * 11 + [0] * 6),
+        person(1, 785),
+        person(2, 785, iscrowd=1),
+        person(3, 785, [0] * 17),
+        person(4, 785, [2] * 11 + [0] * 6),
         person(5, 785, twelve),
     ]
     dataset(tmp_path, people)
@@ -118,7 +127,8 @@ def test_train_and_val_are_the_training_and_validation_splits(tmp_path):
     dataset(tmp_path, [person(1, 785)], part="train2017")
     instants, source = read(tmp_path)
     assert [(i.id, i.split) for i in instants] == [
-        ("train2017/000000000785/1", "train"), ("val2017/000000000785/1", "validation"),
+        ("train2017/000000000785/1", "train"),
+        ("val2017/000000000785/1", "validation"),
     ]
     parts = ("train2017", "val2017")
     assert sorted(source.fingerprint()) == [f"annotations/person_keypoints_{part}.json" for part in parts]
@@ -128,9 +138,17 @@ def test_neural_annot_fits_come_with_their_camera(tmp_path):
     """Their parameters are in camera coordinates: with another camera they would project elsewhere."""
     dataset(tmp_path, [person(1, 785), person(2, 785)], part="train2017")
     parameters = {
-        "root_pose": [0.1, 0.2, 0.3], "body_pose": [0.4] * 63, "shape": [0.5] * 10, "trans": [0.6, 0.7, 8.0],
-        "lhand_pose": [9.0] * 45, "rhand_pose": [9.0] * 45, "jaw_pose": [0.1] * 3, "expr": [0.2] * 10,
-        "lhand_valid": True, "rhand_valid": True, "face_valid": True,
+        "root_pose": [0.1, 0.2, 0.3],
+        "body_pose": [0.4] * 63,
+        "shape": [0.5] * 10,
+        "trans": [0.6, 0.7, 8.0],
+        "lhand_pose": [9.0] * 45,
+        "rhand_pose": [9.0] * 45,
+        "jaw_pose": [0.1] * 3,
+        "expr": [0.2] * 10,
+        "lhand_valid": True,
+        "rhand_valid": True,
+        "face_valid": True,
     }
     fits = {"1": {"smplx_param": parameters, "cam_param": {"focal": [700.0, 710.0], "princpt": [50.0, 37.5]}}}
     path = tmp_path / "annotations" / "MSCOCO_train_SMPLX_all_NeuralAnnot.json"
@@ -147,14 +165,25 @@ def test_neural_annot_fits_come_with_their_camera(tmp_path):
         read(tmp_path)
 
 
-@pytest.mark.parametrize("camera", [
-    {"focal": [float("nan"), 700.0], "princpt": [50.0, 37.5]}, {"focal": [700.0, 0.0], "princpt": [50.0, 37.5]},
-    {"focal": [700.0, -710.0], "princpt": [50.0, 37.5]}, {"focal": [700.0, 710.0], "princpt": [float("inf"), 37.5]},
-])
+@pytest.mark.parametrize(
+    "camera",
+    [
+        {"focal": [float("nan"), 700.0], "princpt": [50.0, 37.5]},
+        {"focal": [700.0, 0.0], "princpt": [50.0, 37.5]},
+        {"focal": [700.0, -710.0], "princpt": [50.0, 37.5]},
+        {"focal": [700.0, 710.0], "princpt": [float("inf"), 37.5]},
+    ],
+)
 def test_a_supplied_fit_whose_camera_is_none_rejects_its_person(tmp_path, camera):
     dataset(tmp_path, [person(1, 785), person(2, 785)], part="train2017")
-    parameters = {"root_pose": [0.1] * 3, "body_pose": [0.4] * 63, "shape": [0.5] * 10, "trans": [0.6, 0.7, 8.0],
-                  "jaw_pose": [0.1] * 3, "expr": [0.2] * 10}
+    parameters = {
+        "root_pose": [0.1] * 3,
+        "body_pose": [0.4] * 63,
+        "shape": [0.5] * 10,
+        "trans": [0.6, 0.7, 8.0],
+        "jaw_pose": [0.1] * 3,
+        "expr": [0.2] * 10,
+    }
     path = tmp_path / "annotations" / "MSCOCO_train_SMPLX_all_NeuralAnnot.json"
     path.write_text(json.dumps({"1": {"smplx_param": parameters, "cam_param": camera}}))
     instants, source = read(tmp_path)
@@ -175,13 +204,19 @@ def test_smplifyx_fits_are_smpl_despite_their_name(tmp_path):
 def test_smplifyx_fits_are_read_where_there_are_smpl_files(tmp_path):
     dataset(tmp_path, [person(1, 785), person(2, 785)], part="train2017")
     np.save(tmp_path / "r.npy", np.zeros((17, 6890)))
-    fit = {"smpl_param": {"pose": [0.1] * 72, "shape": [0.2] * 10, "trans": [0.3, 0.4, 7.0]},
-           "cam_param": {"focal": [700.0, 710.0], "princpt": [50.0, 37.5]}}
+    fit = {
+        "smpl_param": {"pose": [0.1] * 72, "shape": [0.2] * 10, "trans": [0.3, 0.4, 7.0]},
+        "cam_param": {"focal": [700.0, 710.0], "princpt": [50.0, 37.5]},
+    }
     path = tmp_path / "annotations" / "coco_smplifyx_train.json"
     path.write_text(json.dumps({"1": fit}))
     (given, without), source = read(tmp_path, smpl=tmp_path, regressor=tmp_path / "r.npy")
     assert given.supplied.gender == "neutral" and given.supplied.trans.tolist() == [0.3, 0.4, 7] and not source.notices
-    assert given.supplied.pose.shape == (72,) and given.views[0].camera.K.tolist() == [[700, 0, 50], [0, 710, 37.5], [0, 0, 1]]
+    assert given.supplied.pose.shape == (72,) and given.views[0].camera.K.tolist() == [
+        [700, 0, 50],
+        [0, 710, 37.5],
+        [0, 0, 1],
+    ]
     assert without.supplied is None and path.name in " ".join(source.fingerprint())
     path.write_text(json.dumps({"1": fit | {"smpl_param": {"pose": [0] * 69}}}))
     with pytest.raises(InputError, match="coco_smplifyx_train.json: .*/pose has 69 numbers, expected 72"):
@@ -192,8 +227,12 @@ def test_bad_people_are_rejected_and_the_run_goes_on(tmp_path):
     nan = person(2, 785)
     nan["keypoints"][0] = float("nan")
     people = [
-        person(1, 785), nan, person(3, 785, bbox=[1, 2, 0, 9]), person(4, 785, bbox=[1, float("nan"), 3, 9]),
-        person(5, 785, [0] * 17, num_keypoints=3), person(6, 99),
+        person(1, 785),
+        nan,
+        person(3, 785, bbox=[1, 2, 0, 9]),
+        person(4, 785, bbox=[1, float("nan"), 3, 9]),
+        person(5, 785, [0] * 17, num_keypoints=3),
+        person(6, 99),
     ]
     dataset(tmp_path, people)
     (tmp_path / "val2017" / f"{99:012d}.jpg").unlink()
@@ -201,8 +240,11 @@ def test_bad_people_are_rejected_and_the_run_goes_on(tmp_path):
     assert [i.id for i in instants] == ["val2017/000000000785/1"]
     reasons = {r.key.split("/")[-1]: r.reason.split(": ")[-1] for r in source.rejects}
     assert reasons == {
-        "2": "a keypoint is not finite", "3": "the box has no area", "4": "the box is not finite",
-        "5": "no visible joint", "6": "the image does not exist",
+        "2": "a keypoint is not finite",
+        "3": "the box has no area",
+        "4": "the box is not finite",
+        "5": "no visible joint",
+        "6": "the image does not exist",
     }
 
 

@@ -12,8 +12,8 @@ from pipeline.errors import InputError
 from pipeline.images import read_image
 from pipeline.skeletons import HUMAN36M
 from pipeline.sources import open_source
-from pipeline.sources.human36m import ACTIONS, CAMERA_NAMES, INTRINSICS
-from pipeline.sources.human36m_release import BODY_17, read_metadata, read_poses
+from pipeline.sources.human36m.common import ACTIONS, CAMERA_NAMES, INTRINSICS
+from pipeline.sources.human36m.release import BODY_17, read_metadata, read_poses
 
 
 @pytest.fixture
@@ -42,6 +42,7 @@ def refuses(root, pattern, **options):
 
 
 # --- the two layouts
+
 
 def test_both_layouts_give_the_same_instants(annotated_root, released_root):
     """The JSON's box and visibility were computed by other code, from the same joints; ids, joints, pixels, splits
@@ -80,15 +81,18 @@ def test_four_views_an_instant_in_metres(annotated_root, capture):
 
 # --- splits and sampling
 
+
 def test_splits_and_sampling(tmp_path, capture, make_annotations):
     frames = {1: 11, 5: 6, 8: 6, 9: 66, 11: 130}
     joints = {(s, 2, 1): np.repeat(capture.joints[1, 2, 1][:1], n, 0) for s, n in frames.items()}
     root = make_annotations(tmp_path, joints)
     found = {(i.subject, i.frame): i.split for i in open_source("human36m", root).instants()}
     assert found == (
-        {("S1", f): "train" for f in (0, 5, 10)} | {("S5", f): "train" for f in (0, 5)}
+        {("S1", f): "train" for f in (0, 5, 10)}
+        | {("S5", f): "train" for f in (0, 5)}
         | {("S8", f): "validation" for f in (0, 5)}
-        | {("S9", f): "test" for f in (0, 64)} | {("S11", f): "test" for f in (0, 64, 128)}
+        | {("S9", f): "test" for f in (0, 64)}
+        | {("S11", f): "test" for f in (0, 64, 128)}
     )
     final = {i.subject: i.split for i in open_source("human36m", root, final=True).instants()}
     assert final["S8"] == "train"
@@ -117,6 +121,7 @@ def test_subjects_without_published_poses_are_refused(annotated_root):
 
 
 # --- conventions (each a trap of the dataset)
+
 
 def test_file_number_is_frame_plus_one(annotated_root):
     for instant in open_source("human36m", annotated_root).instants():
@@ -154,10 +159,13 @@ def test_t_is_minus_R_times_the_camera_centre(released_root, annotated_root, cap
 def test_rotation_of_metadata_equals_the_published_formula(tmp_path, capture, make_metadata):
     """The published example: S1, camera 1. And an independent twin with left-handed elementary matrices and minus
     signs."""
-    R = np.array([
-        [-0.91536173, 0.40180837, 0.02574754], [0.05154812, 0.18037357, -0.98224649],
-        [-0.39931903, -0.89778361, -0.18581953],
-    ])
+    R = np.array(
+        [
+            [-0.91536173, 0.40180837, 0.02574754],
+            [0.05154812, 0.18037357, -0.98224649],
+            [-0.39931903, -0.89778361, -0.18581953],
+        ]
+    )
     t = np.array([-346.0507814, 546.98077931, 5474.48108743])
     euler = np.array([np.arctan2(-R[1, 2], R[2, 2]), np.arcsin(R[0, 2]), np.arctan2(-R[0, 1], R[0, 0])])
     camera = make_metadata(tmp_path / "metadata.xml", {(1, 1): euler}, {(1, 1): -R.T @ t}).camera(1, 1, (1000, 1002))
@@ -190,7 +198,12 @@ def test_calibration_is_that_of_metadata_xml():
 
 def test_videopose3d_lists_the_tangential_terms_the_other_way_round():
     """Its `tangential_distortion` is [p2, p1]; taken as [p1, p2] it moves the corners of the image."""
-    theirs = {1: (-0.0009757, -0.0014245), 2: (-0.0016190, -0.0027409), 3: (0.0014844, -0.0007600), 4: (-0.0005872, -0.0018134)}
+    theirs = {
+        1: (-0.0009757, -0.0014245),
+        2: (-0.0016190, -0.0027409),
+        3: (0.0014844, -0.0007600),
+        4: (-0.0005872, -0.0018134),
+    }
     for number, (p2, p1) in theirs.items():
         fx, fy, cx, cy, *distortion = INTRINSICS[number]
         assert np.allclose(distortion[3:], [p1, p2], rtol=0, atol=1e-7)
@@ -226,7 +239,7 @@ def test_distortion_is_human36ms_own_and_not_opencvs(annotated_root):
         for point, pixel in zip(X, view.joints_2d, strict=True):
             x, y = point[0] / point[2], point[1] / point[2]
             r2 = x * x + y * y
-            radial, tangential = 1 + k1 * r2 + k2 * r2 ** 2 + k3 * r2 ** 3, p1 * y + p2 * x
+            radial, tangential = 1 + k1 * r2 + k2 * r2**2 + k3 * r2**3, p1 * y + p2 * x
             u = view.camera.K[0, 0] * (x * (radial + tangential) + p2 * r2) + view.camera.K[0, 2]
             v = view.camera.K[1, 1] * (y * (radial + tangential) + p1 * r2) + view.camera.K[1, 2]
             assert abs(u - pixel[0]) < 1e-6 and abs(v - pixel[1]) < 1e-6
@@ -296,7 +309,8 @@ def test_shifted_sequences_of_s9_are_kept_unless_dropped(annotated_root):
 
 def test_box_is_the_tight_box_minus_one_times_one_point_two(annotated_root):
     """3DMPPE's box, of pinhole projections, reproduced exactly by the code that the official release goes through."""
-    from pipeline.sources.human36m import _see
+    from pipeline.sources.human36m.common import _see
+
     for instant in open_source("human36m", annotated_root).instants():
         for view in instant.views:
             computed = _see(view.camera, instant.joints_3d[None])[1][0]
@@ -348,6 +362,7 @@ def test_frame_counts_of_metadata(released_root, tmp_path, capture):
 
 # --- bad input
 
+
 def test_wrong_folder(tmp_path):
     refuses(tmp_path, "neither annotations/.*nor S\\*/MyPoseFeatures")
     refuses(tmp_path / "nowhere", "is not a folder")
@@ -390,7 +405,11 @@ def test_json_cut_in_the_middle(editable):
         ("data", lambda d: d["images"][2].update(subject=9), "data.json: the image 2 is of subject 9, the file of S1"),
         ("data", lambda d: d["images"][2].update(subject="1"), "the image 2 is of subject 1, the file of S1"),
         ("data", lambda d: [i.update(cam_idx=5) for i in d["images"][:11]], "subject1_camera.json has no camera 5"),
-        ("camera", lambda d: d.update({"5": d["4"]}), "subject1_camera.json: '5' is not a camera number; expected '1' to '4'"),
+        (
+            "camera",
+            lambda d: d.update({"5": d["4"]}),
+            "subject1_camera.json: '5' is not a camera number; expected '1' to '4'",
+        ),
         ("camera", lambda d: d.update({"²": d["4"]}), "'²' is not a camera number"),
         ("camera", lambda d: d.update({"01": d["4"]}), "'01' is not a camera number"),
         ("camera", lambda d: d.pop("3"), "subject1_camera.json has no camera 3"),
@@ -439,8 +458,11 @@ def test_any_value_of_another_type_is_refused_or_rejected(editable):
         ("data", lambda d: d["annotations"][0].update(bbox=[1, 2, -5, 4]), "the box has no area"),
         ("data", lambda d: d["annotations"][0].update(keypoints_vis=[False] * 17), "no visible joint"),
         ("data", lambda d: d["annotations"].pop(0), "the image has no annotation"),
-        ("data", lambda d: d["images"][5].update(width=640),
-         "640 x 1002 pixels, the camera's other images have 1000 x 1002"),
+        (
+            "data",
+            lambda d: d["images"][5].update(width=640),
+            "640 x 1002 pixels, the camera's other images have 1000 x 1002",
+        ),
         ("data", lambda d: d["images"][0].update(file_name="gone.jpg"), "the image does not exist"),
     ],
 )
@@ -479,6 +501,7 @@ def test_joints_that_are_nan_or_absent_reject_the_instant(editable):
 
 # --- bad input, official layout
 
+
 @pytest.fixture
 def editable_release(released_root, tmp_path):
     """S8 of the release (one sequence), to damage."""
@@ -494,8 +517,10 @@ def test_metadata_is_needed_and_checked(editable_release, tmp_path):
     refuses(editable_release, "metadata.xml does not exist. It comes with the dataset's official MATLAB code")
     assert len(ids(open_source("human36m", editable_release, metadata=tmp_path / "elsewhere.xml"))) == 2
     for old, new, pattern in (
-        ("<w0>[", "<w0>[3 ", "w0 holds 301 readable numbers"), ("mapping>", "maps>", "has no mapping"),
-        ("</metadata>", "", "is not readable XML"), ("<td>S8</td>", "<td>T8</td>", "holds none of the sequences"),
+        ("<w0>[", "<w0>[3 ", "w0 holds 301 readable numbers"),
+        ("mapping>", "maps>", "has no mapping"),
+        ("</metadata>", "", "is not readable XML"),
+        ("<td>S8</td>", "<td>T8</td>", "holds none of the sequences"),
     ):
         path.write_text(text.replace(old, new))
         refuses(editable_release, pattern)
@@ -529,8 +554,10 @@ def test_poses_of_another_number_than_metadata_counts(editable_release):
     """Only frames that both know are used, and the file is told."""
     path = editable_release / "metadata.xml"
     text = path.read_text()
-    for cell, instants, reason in (("[9 9 9 9 60]", 2, "the file has 6 poses, metadata.xml counts 9 frames"),
-                                   ("[8 8 8 8 20]", 1, "the file has 6 poses, metadata.xml counts 5 frames")):
+    for cell, instants, reason in (
+        ("[9 9 9 9 60]", 2, "the file has 6 poses, metadata.xml counts 9 frames"),
+        ("[8 8 8 8 20]", 1, "the file has 6 poses, metadata.xml counts 5 frames"),
+    ):
         path.write_text(text.replace("[8 8 8 8 25]", cell))
         source = open_source("human36m", editable_release)
         assert len(ids(source)) == instants

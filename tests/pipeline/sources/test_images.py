@@ -74,6 +74,7 @@ def test_missing_damaged_and_wrong_size(tmp_path):
 
 # --- videos
 
+
 @pytest.fixture(scope="module")
 def video(tmp_path_factory):
     """200 frames; a white square stands at column 2 x frame number."""

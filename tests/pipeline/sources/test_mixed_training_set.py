@@ -11,16 +11,15 @@ import pytest
 from click.testing import CliRunner
 
 from cli.preprocess import command as preprocess
-from model.dataset import read_views
+from model.data.views import read_views
 from pipeline.body.keypoints import keypoint_map
 from pipeline.fit import FitSettings
 from pipeline.fit.quality import measure
-from pipeline.records import Reject
-from pipeline.shard_format import DATASET_JOINT, FIT_JOINT
+from pipeline.preprocess.shard import shard_views
+from pipeline.records import DATASET_JOINT, FIT_JOINT, Reject
 from pipeline.skeletons import COCO, HUMAN36M, SMPL_24, SMPLX_22, match_joints
 from pipeline.sources import open_source
-from pipeline.sources.human36m_release import BODY_17
-from pipeline.stages import shard_views
+from pipeline.sources.human36m.release import BODY_17
 from tests.pipeline.run_fakes import SETTINGS
 
 # What SMPL and Human3.6M have at the same place.
@@ -43,8 +42,15 @@ def write_coco(root, points):
     pixels = local[:, :2] / local[:, 2:] * 800 + [319.5, 239.5]
     keypoints = np.c_[pixels, np.full(len(pixels), 2)]
     low, high = pixels.min(0) - 10, pixels.max(0) + 10
-    annotation = {"id": 1, "image_id": 7, "category_id": 1, "iscrowd": 0, "num_keypoints": len(pixels),
-                  "bbox": [*low, *(high - low)], "keypoints": keypoints.ravel().tolist()}
+    annotation = {
+        "id": 1,
+        "image_id": 7,
+        "category_id": 1,
+        "iscrowd": 0,
+        "num_keypoints": len(pixels),
+        "bbox": [*low, *(high - low)],
+        "keypoints": keypoints.ravel().tolist(),
+    }
     image = {"id": 7, "file_name": f"{7:012d}.jpg", "width": 640, "height": 480}
     (root / "annotations").mkdir(parents=True)
     (root / "train2017").mkdir()
@@ -58,9 +64,16 @@ def write_threedpw(root, points):
     extrinsics = np.eye(4)
     extrinsics[:3, :3], extrinsics[:3, 3] = UPRIGHT, [0, 0.2, 4]
     track = {
-        "sequence": "walk", "cam_poses": extrinsics[None], "cam_intrinsics": np.array([[300.0, 0, 160], [0, 300, 120], [0, 0, 1]]),
-        "poses": [np.zeros((1, 72))], "trans": [np.zeros((1, 3))], "betas": [np.zeros(10)], "genders": ["m"],
-        "jointPositions": [points.reshape(1, 72)], "campose_valid": [np.ones(1)], "img_frame_ids": np.zeros(1, int),
+        "sequence": "walk",
+        "cam_poses": extrinsics[None],
+        "cam_intrinsics": np.array([[300.0, 0, 160], [0, 300, 120], [0, 0, 1]]),
+        "poses": [np.zeros((1, 72))],
+        "trans": [np.zeros((1, 3))],
+        "betas": [np.zeros(10)],
+        "genders": ["m"],
+        "jointPositions": [points.reshape(1, 72)],
+        "campose_valid": [np.ones(1)],
+        "img_frame_ids": np.zeros(1, int),
     }
     (root / "sequenceFiles" / "train").mkdir(parents=True)
     (root / "sequenceFiles" / "train" / "walk.pkl").write_bytes(pickle.dumps(track, 2))
@@ -86,13 +99,16 @@ def views(roots, tmp_path_factory):
     for name in names:
         folders.append(tmp_path_factory.mktemp("shards") / name)
         result = CliRunner().invoke(
-            preprocess, [name, str(roots / name), str(folders[-1]), "--workers", "0", "--crop-px", "64", "--pool", "600"],
+            preprocess,
+            [name, str(roots / name), str(folders[-1]), "--workers", "0", "--crop-px", "64", "--pool", "600"],
             catch_exceptions=False,
         )
         assert result.exit_code == 0, result.output
     train = read_views(folders)["train"]
     assert train.sizes == [4, 1, 1] and train["fit_valid"].all()
-    return {name: {column: train[column][train["folder"] == k][0] for column in train.table} for k, name in enumerate(names)}
+    return {
+        name: {column: train[column][train["folder"] == k][0] for column in train.table} for k, name in enumerate(names)
+    }
 
 
 def named(flags):
@@ -126,13 +142,17 @@ def test_3dpw_without_smpl_takes_by_name_only_the_limbs(views, person):
 
 def test_3dpw_without_smpl_is_relative_to_the_pelvis_of_the_fit(views):
     row, root = views["threedpw"], HUMAN36M.root_index
-    assert row["joints_source"][root] == FIT_JOINT and not row["joints"][root].any() and not row["fit_joints"][root].any()
+    assert (
+        row["joints_source"][root] == FIT_JOINT and not row["joints"][root].any() and not row["fit_joints"][root].any()
+    )
 
 
 def test_3dpw_without_smpl_goes_with_its_fit(roots, free_body, free_surface, make_fit):
     """No valid fit, no Human3.6M pelvis, no root: the instant is left out, and counted."""
     (instant,) = open_source("threedpw", roots / "threedpw").instants()
-    worker = SimpleNamespace(root=roots / "threedpw", settings=SETTINGS, body=free_body, surface=free_surface, smpl=None)
+    worker = SimpleNamespace(
+        root=roots / "threedpw", settings=SETTINGS, body=free_body, surface=free_surface, smpl=None
+    )
     wrong = make_fit(instant.id, transl=[0.0, 0, 0.3], body_pose=np.full(63, 0.4))
     points = keypoint_map(free_body, SMPL_24)(*free_body.mesh(wrong.parameters)[::-1])
     quality = measure(instant, points, FitSettings(), iterations=1, converged=True, start="", margin=0.0)
@@ -151,7 +171,8 @@ def test_names_are_shared_where_a_body_has_the_same_point_for_both(free_body):
     rest = points(free_body.joint_template.numpy(), free_body.v_template.numpy())
     own = free_body.joint_template.numpy()[: len(SMPLX_22)]
     same = {
-        name for name in set(HUMAN36M.names) & set(SMPLX_22.names)
+        name
+        for name in set(HUMAN36M.names) & set(SMPLX_22.names)
         if np.allclose(rest[HUMAN36M.index(name)], own[SMPLX_22.index(name)], atol=1e-4)
     }
     assert same == LIMBS

@@ -70,7 +70,8 @@ def test_hands_and_face_come_as_their_own_sets(tmp_path):
     hand, face = keypoints(21, 3), keypoints(70, 4)
     hand[5, 2] = 0.01
     extra = {
-        "hand_left_keypoints_2d": hand.ravel().tolist(), "hand_right_keypoints_2d": [0.0] * 63,
+        "hand_left_keypoints_2d": hand.ravel().tolist(),
+        "hand_right_keypoints_2d": [0.0] * 63,
         "face_keypoints_2d": face.ravel().tolist(),
     }
     picture(tmp_path, "a", [person(**extra)])
@@ -123,8 +124,12 @@ def test_bad_people_and_pictures_are_rejected_and_the_run_goes_on(tmp_path):
     reasons = {r.key: r.reason for r in source.rejects}
     assert reasons.keys() == {"a/0", "a/1", "a/2", "gone", "html", "turned"}
     for key, part in (
-        ("a/0", "3 joints above confidence 0.1"), ("a/1", "not finite"), ("a/2", "no area"), ("gone", "does not exist"),
-        ("html", "cannot be decoded"), ("turned", "is stored turned (orientation tag 6)"),
+        ("a/0", "3 joints above confidence 0.1"),
+        ("a/1", "not finite"),
+        ("a/2", "no area"),
+        ("gone", "does not exist"),
+        ("html", "cannot be decoded"),
+        ("turned", "is stored turned (orientation tag 6)"),
     ):
         assert part in reasons[key]
 

@@ -65,7 +65,9 @@ def test_every_action_keeps_the_limits_and_stays_out_of_itself(studio):
 
 
 def test_poses_of_an_action_differ(studio):
-    samples = np.stack([repertoire.sample_pose(np.random.default_rng(k), studio.bank, "Posing", False) for k in range(50)])
+    samples = np.stack(
+        [repertoire.sample_pose(np.random.default_rng(k), studio.bank, "Posing", False) for k in range(50)]
+    )
     assert (
         samples.std(0)[[poses.INDEX["left_elbow"], poses.INDEX["right_spread"], poses.INDEX["left_knee"]]].min() > 0.2
     )

@@ -29,14 +29,19 @@ def track(people=2, seed=0, **changes):
         local = rng.normal(0, 0.3, (N, 24, 3)) + [1.6 * p - 0.5, 0, 4]
         joints.append((local @ np.swapaxes(inverse[:, :3, :3], 1, 2) + inverse[:, None, :3, 3]).reshape(N, 72))
     data = {
-        "sequence": "walk", "cam_poses": extrinsics,
+        "sequence": "walk",
+        "cam_poses": extrinsics,
         "cam_intrinsics": np.array([[200.0, 0, 60], [0, 200, 45], [0, 0, 1]]),
         "poses": [rng.normal(0, 0.2, (N, 72)) for _ in range(people)],
         "trans": [rng.normal(0, 1, (N, 3)) for _ in range(people)],
         "betas": [rng.normal(0, 1, 300 if p else 10) for p in range(people)],  # some files have 300
-        "jointPositions": joints, "genders": ["m", "f"][:people], "campose_valid": [np.ones(N) for _ in range(people)],
-        "poses2d": [np.zeros((N, 3, 18)) for _ in range(people)], "img_frame_ids": 2 * np.arange(N),
-        "poses_60Hz": [np.zeros((2 * N, 72))] * people, "trans_60Hz": [np.zeros((2 * N, 3))] * people,
+        "jointPositions": joints,
+        "genders": ["m", "f"][:people],
+        "campose_valid": [np.ones(N) for _ in range(people)],
+        "poses2d": [np.zeros((N, 3, 18)) for _ in range(people)],
+        "img_frame_ids": 2 * np.arange(N),
+        "poses_60Hz": [np.zeros((2 * N, 72))] * people,
+        "trans_60Hz": [np.zeros((2 * N, 3))] * people,
     }
     return data | changes
 
@@ -169,8 +174,11 @@ def smpl(tmp_path_factory):
     weights[:, 0] = 1  # all of the body hangs on the pelvis
     for name, size in (("MALE", 1), ("FEMALE", 2)):
         model = {
-            "v_template": size * template, "shapedirs": shapedirs, "posedirs": np.zeros((6890, 3, 207)),
-            "weights": weights, "J_regressor": scipy.sparse.csc_matrix(J_regressor),
+            "v_template": size * template,
+            "shapedirs": shapedirs,
+            "posedirs": np.zeros((6890, 3, 207)),
+            "weights": weights,
+            "J_regressor": scipy.sparse.csc_matrix(J_regressor),
             "kintree_table": np.stack([parents, np.arange(24)]),
             "f": np.array([[0, 1, 2]], np.uint32),
         }
@@ -254,8 +262,10 @@ def test_betas_of_300_numbers_are_cut_to_ten(tmp_path):
 def test_neural_annot_fits_are_in_camera_axes_and_named_by_3dmppes_ids(tmp_path):
     dataset(tmp_path, {("test", "walk"): track()})
     fit = {"root_pose": [0.1] * 3, "body_pose": [0.2] * 63, "shape": [0.3] * 10, "trans": [1.0, 2.0, 3.0]}
-    listed = {"images": [{"id": 7, "sequence": "walk", "file_name": "image_00002.jpg", "frame_idx": 4}],
-              "annotations": [{"id": 70, "image_id": 7, "person_id": 1}, {"id": 71, "image_id": 7, "person_id": 0}]}
+    listed = {
+        "images": [{"id": 7, "sequence": "walk", "file_name": "image_00002.jpg", "frame_idx": 4}],
+        "annotations": [{"id": 70, "image_id": 7, "person_id": 1}, {"id": 71, "image_id": 7, "person_id": 0}],
+    }
     (tmp_path / "3DPW_test.json").write_text(json.dumps(listed))
     (tmp_path / "3DPW_test_SMPLX_NeuralAnnot.json").write_text(json.dumps({"70": fit}))
     instants, source = read(tmp_path)
@@ -268,13 +278,22 @@ def test_neural_annot_fits_are_in_camera_axes_and_named_by_3dmppes_ids(tmp_path)
 
 
 @pytest.mark.parametrize("value", [["walk"], {"a": 1}, None, True, 2.5])
-@pytest.mark.parametrize("part, key", [
-    ("images", "id"), ("images", "sequence"), ("images", "file_name"), ("annotations", "id"), ("annotations", "image_id"),
-    ("annotations", "person_id"),
-])
+@pytest.mark.parametrize(
+    "part, key",
+    [
+        ("images", "id"),
+        ("images", "sequence"),
+        ("images", "file_name"),
+        ("annotations", "id"),
+        ("annotations", "image_id"),
+        ("annotations", "person_id"),
+    ],
+)
 def test_ids_of_another_type_in_3dmppes_annotations_are_refused(tmp_path, part, key, value):
-    listed = {"images": [{"id": 7, "sequence": "walk", "file_name": "image_00002.jpg"}],
-              "annotations": [{"id": 70, "image_id": 7, "person_id": 1}]}
+    listed = {
+        "images": [{"id": 7, "sequence": "walk", "file_name": "image_00002.jpg"}],
+        "annotations": [{"id": 70, "image_id": 7, "person_id": 1}],
+    }
     listed[part][0][key] = value
     annotations, fits = tmp_path / "3DPW_test.json", tmp_path / "fits.json"
     annotations.write_text(json.dumps(listed))
@@ -318,7 +337,8 @@ def test_bad_frames_are_rejected_and_the_run_goes_on(tmp_path):
     instants, source = read(tmp_path)
     assert [i.frame for i in instants] == [0, 4]
     assert {r.key: r.reason.split(": ")[-1] for r in source.rejects} == {
-        "walk/0/00001": "joints or camera pose are not finite", "walk/0/00002": "joints or camera pose are not finite",
+        "walk/0/00001": "joints or camera pose are not finite",
+        "walk/0/00002": "joints or camera pose are not finite",
         "walk/0/00003": "the image does not exist",
     }
 

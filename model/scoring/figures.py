@@ -1,0 +1,288 @@
+"""Pictures of a run: skeletons on crops and from the side, curves, bars, and a slice of the field. Arrays or PNG
+files.
+"""
+
+from pathlib import Path
+
+import cv2
+import matplotlib
+import numpy as np
+import torch
+
+from model.data.augment import NO_AUGMENTATION
+from model.data.loading import DrawConfig, ViewDataset
+from model.networks.targets import CANONICAL_SIDE, HALF, make_targets, reference_depth
+from model.training.logbook import read_history
+from pipeline.skeletons import JointSet
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+TRUE = (255, 255, 255)
+# Left, right and middle of a predicted body, RGB.
+SIDES = {"left": (66, 150, 255), "right": (255, 120, 60), "": (120, 220, 120)}
+INK, MUTED, ACCENT = "#22303c", "#9aa7b2", "#2f7de1"
+
+
+# --- skeletons -------------------------------------------------------------------------------------------------------
+
+
+def side_of(name: str) -> str:
+    return name.split("_")[0] if name.startswith(("left_", "right_")) else ""
+
+
+def draw_skeleton(image: np.ndarray, pixels: np.ndarray, joint_set: JointSet, colour: tuple | None, width: int) -> None:
+    """Draw bones on (H, W, 3) uint8. pixels: (J, 2). colour: None tells left, right and middle apart."""
+    for parent, child in joint_set.bones:
+        ends = [tuple(int(v) for v in np.round(pixels[k] * 8).clip(-30000, 30000)) for k in (parent, child)]
+        paint = colour or SIDES[side_of(joint_set.names[child])]
+        cv2.line(image, *ends, paint, width, cv2.LINE_AA, 3)
+
+
+def draw_both(
+    canvas: np.ndarray, predicted: np.ndarray, truth: np.ndarray | None, joint_set: JointSet, true_colour
+) -> None:
+    """The predicted skeleton in colour over the true one. (J, 2) pixels of the canvas each."""
+    side = canvas.shape[0]
+    if truth is not None:
+        draw_skeleton(canvas, truth, joint_set, (20, 20, 20), max(4, side // 42))
+        draw_skeleton(canvas, truth, joint_set, true_colour, max(2, side // 84))
+    draw_skeleton(canvas, predicted, joint_set, None, max(2, side // 84))
+
+
+def overlay(
+    image: np.ndarray, K: np.ndarray, predicted: np.ndarray, truth: np.ndarray | None, joint_set: JointSet, side=256
+):
+    """A crop enlarged to `side` px with the predicted skeleton in colour, over the true one in white.
+
+    image: (S, S, 3) uint8. K: (3, 3) px. predicted, truth: (J, 3) m, absolute, in crop axes.
+    """
+    scale = side / image.shape[0]
+    canvas = cv2.resize(image, (side, side), interpolation=cv2.INTER_CUBIC)
+
+    def pixels(points):
+        flat = points[:, :2] / np.maximum(points[:, 2:], 1e-3) @ K[:2, :2].T + K[:2, 2]
+        return (flat + 0.5) * scale - 0.5
+
+    draw_both(canvas, pixels(predicted), None if truth is None else pixels(truth), joint_set, TRUE)
+    return canvas
+
+
+def from_the_side(predicted: np.ndarray, truth: np.ndarray | None, joint_set: JointSet, side: int = 256) -> np.ndarray:
+    """The same skeletons seen from the camera's right, without perspective: the depth that an overlay hides.
+
+    predicted, truth: (J, 3) m, root-relative crop axes. The camera looks from the left; the picture spans
+    CANONICAL_SIDE.
+    """
+    canvas = np.full((side, side, 3), (246, 247, 249), np.uint8)
+    for k in range(1, 4):
+        cv2.line(canvas, (0, k * side // 4), (side, k * side // 4), (228, 231, 235), 1)
+        cv2.line(canvas, (k * side // 4, 0), (k * side // 4, side), (228, 231, 235), 1)
+
+    def pixels(points):
+        return points[:, [2, 1]] * (side / CANONICAL_SIDE) + (side - 1) / 2
+
+    draw_both(canvas, pixels(predicted), None if truth is None else pixels(truth), joint_set, (225, 225, 225))
+    return canvas
+
+
+def caption(image: np.ndarray, text: str) -> np.ndarray:
+    """The image with a line of text under it."""
+    strip = np.full((26, image.shape[1], 3), 255, np.uint8)
+    cv2.putText(strip, text, (6, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (40, 48, 60), 1, cv2.LINE_AA)
+    return np.concatenate([image, strip])
+
+
+def grid(images: list[np.ndarray], columns: int) -> np.ndarray:
+    """Images of one size, row by row, on white, with a little room between them."""
+    h, w = images[0].shape[:2]
+    rows = -(-len(images) // columns)
+    canvas = np.full((rows * (h + 8), columns * (w + 8), 3), 255, np.uint8)
+    for k, image in enumerate(images):
+        r, c = divmod(k, columns)
+        canvas[r * (h + 8) : r * (h + 8) + h, c * (w + 8) : c * (w + 8) + w] = image
+    return canvas
+
+
+def save_png(path: Path, image: np.ndarray) -> None:
+    """image: (H, W, 3) uint8 RGB."""
+    cv2.imwrite(str(path), image[..., ::-1])
+
+
+def prediction_grid(
+    predicted, views, size: int, rows: np.ndarray, errors: np.ndarray | None = None, columns: int = 2, side=256
+):
+    """(H, W, 3) uint8: for each row of `predicted` the crop, the skeletons on it, and the skeletons from the side.
+
+    size: side of the network's crops, px. errors: (N,) m, for the captions.
+    """
+    dataset, joint_set = ViewDataset(views, size, draw=None, augment=None), views.joint_set
+    pictures = []
+    for k in rows:
+        index = int(predicted.view[k])
+        stored = dataset.view(0, index)
+        crop, joints, root = stored["image"].transpose(1, 2, 0), stored["joints"], stored["root"]
+        parts = [
+            cv2.resize(crop, (side, side), interpolation=cv2.INTER_CUBIC),
+            overlay(crop, stored["K"], predicted.joints[k] + predicted.root[k], joints + root, joint_set, side),
+            from_the_side(predicted.joints[k], joints, joint_set, side),
+        ]
+        text = str(views["id"][index]) + ("" if errors is None else f"   {1000 * errors[k]:.0f} mm")
+        pictures.append(caption(np.concatenate(parts, 1), text))
+    return grid(pictures, columns)
+
+
+# --- numbers ---------------------------------------------------------------------------------------------------------
+
+
+def _style(ax, title: str) -> None:
+    ax.set_title(title, loc="left", fontsize=11, color=INK)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.grid(axis="y", color="#e6eaee", linewidth=0.8)
+    ax.set_axisbelow(True)
+    ax.tick_params(colors=INK, labelsize=8)
+
+
+def curves(path: Path, history: list[dict], mean_pose_mm: float | None = None) -> None:
+    """Losses over steps, and validation MPJPE."""
+    fig, (left, right) = plt.subplots(1, 2, figsize=(10, 3.4), layout="constrained")
+    train = [row for row in history if row["kind"] == "train"]
+    other = ("kind", "step", "learning_rate", "step_seconds", "data_wait", "gradient")
+    for name in [name for name in (train[0] if train else {}) if name not in other]:
+        values = [row[name] for row in train]
+        heavy = name == "total"
+        left.plot(
+            [row["step"] for row in train], values, label=name, lw=2 if heavy else 1, color=INK if heavy else None
+        )
+    _style(left, "training losses (unweighted parts)")
+    left.set_xlabel("step", fontsize=8)
+    if train:
+        left.legend(frameon=False, fontsize=8)
+    looks = [row for row in history if row["kind"] == "validation"]
+    steps = [row["step"] for row in looks]
+    right.plot(steps, [row["mpjpe_mm"] for row in looks], "o-", color=ACCENT, ms=4, label="MPJPE")
+    right.plot(steps, [row["pa_mpjpe_mm"] for row in looks], "o-", color="#f08a3c", ms=4, label="PA-MPJPE")
+    if mean_pose_mm is not None:
+        right.axhline(mean_pose_mm, color=MUTED, ls="--", lw=1, label="mean pose, MPJPE")
+    _style(right, "validation error, mm")
+    right.set_ylim(bottom=0)
+    right.set_xlabel("step", fontsize=8)
+    right.legend(frameon=False, fontsize=8)
+    fig.savefig(path, dpi=110)
+    plt.close(fig)
+
+
+def joint_bars(path: Path, report: dict) -> None:
+    """Error of each joint, with and without alignment, worst first."""
+    rows = sorted(report["per_joint"].items(), key=lambda item: -item[1]["mpjpe_mm"])
+    fig, ax = plt.subplots(figsize=(10, 3.4), layout="constrained")
+    x = np.arange(len(rows))
+    ax.bar(x - 0.2, [row["mpjpe_mm"] for _, row in rows], 0.4, color=ACCENT, label="MPJPE")
+    ax.bar(x + 0.2, [row["pa_mpjpe_mm"] for _, row in rows], 0.4, color="#f08a3c", label="after Procrustes alignment")
+    ax.set_xticks(x, [name.replace("_", " ") for name, _ in rows], rotation=35, ha="right")
+    _style(ax, "error of each joint, mm")
+    ax.legend(frameon=False, fontsize=8)
+    fig.savefig(path, dpi=110)
+    plt.close(fig)
+
+
+def field_slice(path: Path, network: torch.nn.Module, views, index: int, cells: int = 96) -> None:
+    """The predicted distance on two planes through the root, with the true samples near each plane on top.
+
+    Front: the plane at the root's depth. Side: the plane of the optical axis and the image's vertical. Same colours,
+    so a dot that cannot be seen is a distance that is right.
+    """
+    device = next(network.parameters()).device
+    side, truncation = network.config.crop_px, network.config.targets.truncation
+    pool = len(ViewDataset(views, side, None, None).reader(index).read_samples(int(views["row"][index])).points)
+    batch = ViewDataset(views, side, DrawConfig(points=pool, voters=0), NO_AUGMENTATION).__getitems__([(0, index)])
+    crop = batch.image[0].permute(1, 2, 0).numpy()
+    targets = make_targets(batch, side)
+    batch = batch.to(device)
+    axis = (torch.arange(cells) + 0.5) * (2 / cells) - 1
+    down, across = torch.meshgrid(axis, axis, indexing="ij")
+    still = torch.zeros_like(across)
+    planes = {
+        "front, at the root's depth": torch.stack([across, down, still], -1),
+        "side, along the optical axis": torch.stack([still, down, across], -1),
+    }
+    with torch.no_grad():
+        look = network.look(batch.image, reference_depth(batch.K, side))
+        head = network.fields[-1]
+        prepared = head.prepare(look.features.pyramids[-1], look.given, look.seen)
+        found = {
+            name: head.distance(prepared, q.view(1, -1, 3).to(device)).view(cells, cells).cpu()
+            for name, q in planes.items()
+        }
+    fig, axes = plt.subplots(1, 3, figsize=(11, 3.9), layout="constrained", width_ratios=[1, 1.12, 1.12])
+    axes[0].imshow(crop)
+    axes[0].set_title("crop", loc="left", fontsize=11, color=INK)
+    limits = {"cmap": "RdBu", "vmin": -100 * truncation, "vmax": 100 * truncation}
+    points, distance = targets.points[0].numpy(), targets.distance[0].numpy() * 100
+    for ax, (name, values), (u, off) in zip(axes[1:], found.items(), ((0, 2), (2, 0)), strict=True):
+        shown = ax.imshow(values.numpy() * truncation * 100, extent=(-HALF, HALF, HALF, -HALF), **limits)
+        near = (np.abs(points[:, off]) * HALF < 0.02) & targets.point_valid[0].numpy()
+        ax.scatter(
+            points[near, u] * HALF,
+            points[near, 1] * HALF,
+            c=distance[near],
+            s=9,
+            lw=0.3,
+            edgecolors="#00000055",
+            **limits,
+        )
+        ax.set_title(name, loc="left", fontsize=11, color=INK)
+        ax.tick_params(labelsize=7)
+        ax.set_xlabel("m", fontsize=8)
+    axes[0].axis("off")
+    fig.colorbar(shown, ax=axes[1:], shrink=0.8).set_label("signed distance, cm (inside is red)", fontsize=8)
+    fig.savefig(path, dpi=110)
+    plt.close(fig)
+
+
+def evaluation_figures(
+    folder: Path,
+    run: Path,
+    report: dict,
+    predicted,
+    errors: np.ndarray,
+    views,
+    network,
+    mean_pose_mm: float | None = None,
+) -> None:
+    """predictions.png, joints.png, curves.png, and field.png where the network has a field. errors: (N,) m, NaN
+    unused. mean_pose_mm: the mean pose's error on validation, which the curves are of.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    order = np.argsort(np.where(np.isfinite(errors), errors, np.inf))[: int(np.isfinite(errors).sum())]
+    rows = order[np.unique(np.linspace(0.03, 0.97, 12) * (len(order) - 1)).round().astype(int)]  # from good to bad
+    save_png(
+        folder / "predictions.png", prediction_grid(predicted, views, network.config.crop_px, np.unique(rows), errors)
+    )
+    joint_bars(folder / "joints.png", report)
+    curves(folder / "curves.png", read_history(run), mean_pose_mm)
+    if hasattr(network, "fields") and network.config.voting.use_distance and views["fit_valid"].any():
+        index = int(predicted.view[order[len(order) // 2]])
+        if views["fit_valid"][index]:
+            field_slice(folder / "field.png", network, views, index)
+
+
+def comparison_plot(path: Path, table: list[dict]) -> None:
+    """MPJPE and PA-MPJPE of each model: the mean over seeds as a bar, every seed as a dot. table: rows of a
+    comparison.
+    """
+    names = list(dict.fromkeys(row["model"] for row in sorted(table, key=lambda row: row["mpjpe_mm"])))
+    fig, ax = plt.subplots(figsize=(max(5, 1.3 * len(names)), 3.8), layout="constrained")
+    for key, label, colour, shift in (
+        ("mpjpe_mm", "MPJPE", ACCENT, -0.2),
+        ("pa_mpjpe_mm", "PA-MPJPE", "#f08a3c", 0.2),
+    ):
+        for x, name in enumerate(names):
+            values = [row[key] for row in table if row["model"] == name]
+            ax.bar(x + shift, np.mean(values), 0.38, color=colour, alpha=0.85, label=label if x == 0 else None)
+            ax.plot(np.full(len(values), x + shift), values, "o", color=INK, ms=3)
+    ax.set_xticks(range(len(names)), names)
+    _style(ax, "test error, mm: mean over seeds, and every seed")
+    ax.legend(frameon=False, fontsize=8)
+    fig.savefig(path, dpi=110)
+    plt.close(fig)

@@ -1,0 +1,241 @@
+"""A run's page: one HTML file that holds its pictures and numbers, readable anywhere."""
+
+import base64
+import json
+from html import escape
+from pathlib import Path
+
+from model.training.checkpoint import write_atomically
+from pipeline.errors import InputError
+from pipeline.skeletons import FIELD_JOINTS
+
+PICTURES = (
+    (
+        "predictions.png",
+        "Predictions",
+        "From good to bad, evenly over the scored views. Left the crop; in the middle the skeletons on it (white: true; blue: "
+        "left, orange: right, green: middle, as predicted); right the same skeletons from the side, where depth shows.",
+    ),
+    (
+        "field.png",
+        "A slice of the field",
+        "The predicted distance to the body on two planes through the root. Dots are true samples within 2 cm of the plane in the "
+        "same colours: a dot that cannot be told from its ground is a distance that is right.",
+    ),
+    ("joints.png", "Error by joint", ""),
+    ("curves.png", "Training", ""),
+)
+STYLE = """
+body{font:15px/1.5 system-ui,sans-serif;color:#22303c;max-width:1120px;margin:2em auto;padding:0 1em}
+h1{font-size:1.5em;margin-bottom:.1em} h2{font-size:1.1em;margin-top:2em} p.note{color:#61707d;margin-top:.2em}
+table{border-collapse:collapse;margin:.6em 0} td,th{padding:.25em .9em;text-align:right;border-bottom:1px solid #e6eaee}
+td:first-child,th:first-child{text-align:left;padding-left:0} th{font-weight:600;color:#61707d}
+.big{display:flex;gap:2.5em;margin:1em 0;flex-wrap:wrap} .big b{display:block;font-size:1.9em;font-weight:650}
+p.partial{background:#fff1d6;border-left:4px solid #e8a33d;padding:.5em .9em;font-weight:600}
+table.facts td{text-align:left;vertical-align:top} table.facts td:first-child{color:#61707d;white-space:nowrap}
+.tables{display:flex;align-items:flex-start;gap:3em;flex-wrap:wrap} img{max-width:100%} code{background:#f2f4f6;padding:0 .3em}
+"""
+SCALES = {"head": "predicted", "bones": "of mean bone lengths", "gt": "true (for comparison)"}
+TRUTHS = {
+    "dataset": "dataset (joints that the dataset measured)",
+    "fit": "fit (joints of the fitted bodies, where the fit is valid)",
+}
+ALIGNMENTS = {"similarity": "rotation, translation and scale", "rigid": "rotation and translation, no scale"}
+HEADLINES = {"mpjpe_mm": "MPJPE", "pa_mpjpe_mm": "PA-MPJPE"}
+GROUPS = {"action": "per_action", "subject": "per_subject", "joint": "per_joint"}
+QUOTED = "Published (quoted, not measured here)"
+NOT_RECORDED = "not recorded"
+# Subjects that a line names before it counts the others (3DPW has 34 in its training split).
+NAMED_SUBJECTS = 8
+
+
+def write_report(run: Path) -> Path:
+    """RUN/report.html from RUN/evaluation.json and RUN/figures. Raises InputError when the run was not evaluated, or by a
+    version that recorded less."""
+    source = run / "evaluation.json"
+    try:
+        report = json.loads(source.read_text())
+    except (OSError, json.JSONDecodeError) as error:
+        raise InputError(
+            f"{source}: cannot be read ({error}). Evaluate first: `nvf-cli evaluate {run} SHARDS`."
+        ) from error
+    if "trained_on" not in report:
+        raise InputError(
+            f"{source}: it has no 'trained_on', so another version wrote it. Evaluate again: `nvf-cli evaluate {run} SHARDS`."
+        )
+    path = run / "report.html"
+    write_atomically(path, page(report, run / "figures").encode())
+    return path
+
+
+def page(report: dict, figures: Path) -> str:
+    """The whole page; pictures that a run does not have are left out."""
+    mean = report["mean_pose"]
+    big = [
+        ("MPJPE", f"{report['mpjpe_mm']:.1f} mm", f"{report['mpjpe_mm'] / mean['mpjpe_mm']:.2f} of the mean pose's"),
+        (
+            "PA-MPJPE",
+            f"{report['pa_mpjpe_mm']:.1f} mm",
+            f"{report['pa_mpjpe_mm'] / mean['pa_mpjpe_mm']:.2f} of the mean pose's",
+        ),
+        ("views", str(report["n_views"]), f"{report['n_skipped']} skipped"),
+    ]
+    numbers = "".join(f"<div>{name}<b>{value}</b>{escape(note)}</div>" for name, value, note in big)
+    parts = [
+        f"<h1>{escape(report['model'])}, {escape(report['protocol']['name'])}</h1>",
+        f"<p class=note>Step {report['step']}, {report['parameters']:,} parameters, "
+        f"{report['training_seconds']:.0f} s of training, seed {report['seed']}, commit <code>{report['commit'][:12]}</code>.</p>",
+        f"<p class=partial>{escape(report['partial'])}</p>" if report["partial"] else "",
+        f"<div class=big>{numbers}</div>",
+        scale_table(report),
+        "<h2>What was scored, and how</h2>",
+        "<table class=facts>"
+        + "".join(f"<tr><td>{k}</td><td>{escape(v)}</td></tr>" for k, v in facts(report))
+        + "</table>",
+    ]
+    for name, title, note in PICTURES:
+        if (figures / name).is_file():
+            data = base64.b64encode((figures / name).read_bytes()).decode()
+            parts.append(
+                f"<h2>{title}</h2><p class=note>{note}</p><img alt='{title}' src='data:image/png;base64,{data}'>"
+            )
+    groups = "".join(group_table(title, report[key]) for title, key in GROUPS.items())
+    parts.append(f"<h2>By action, subject and joint</h2><div class=tables>{groups}</div>")
+    if report["quoted"]:
+        parts.append(
+            f"<h2>{QUOTED}</h2><p class=note>{escape(comparability(report))}</p>{quoted_table(report['quoted'])}"
+        )
+    return (
+        f"<!doctype html><meta charset=utf-8><title>{escape(report['model'])}</title><style>{STYLE}</style>"
+        + "\n".join(parts)
+    )
+
+
+def facts(report: dict) -> list[tuple[str, str]]:
+    """What was scored and how, as (name, text): the same lines on the page and on the terminal."""
+    protocol = report["protocol"]
+    thorax = "; fitted with the thorax, scored without it" if protocol["aligned_with_thorax"] else ""
+    rows = [
+        ("protocol", f"{protocol['name']}: {protocol['describes']}"),
+        ("views", views_text(report)),
+        ("ground truth", TRUTHS[report["ground_truth"]]),
+        ("joints", joints_text(protocol["joints"])),
+        (
+            "root",
+            f"{protocol['root']}, prediction and truth each relative to its own; scale of the prediction: {report['root']}",
+        ),
+        ("alignment", f"of PA-MPJPE, a view: {protocol['alignment']} ({ALIGNMENTS[protocol['alignment']]}){thorax}"),
+        (
+            "average",
+            f"{protocol['average']}; papers quote {' and '.join(HEADLINES[key] for key in protocol['headline'])}",
+        ),
+        ("boxes", report["box"]),
+        ("trained on", trained_text(report["trained_on"])),
+    ]
+    if protocol["source"] == "threedpw":
+        rows.append(("3DPW's training split", threedpw_text(report["trained_on"])))
+    return rows
+
+
+def views_text(report: dict) -> str:
+    """How many views were scored, skipped and left out, and why."""
+    recorded = "" if report["recorded"] else ", a synthetic capture"
+    text = f"{report['n_views']:,} scored of the split '{report['split']}' ({report['source']}{recorded})"
+    text += f"; {report['n_skipped']:,} skipped" + reasons_text(report["skipped"])
+    return text + f"; {sum(report['left_out'].values()):,} not of the protocol" + reasons_text(report["left_out"])
+
+
+def reasons_text(counts: dict[str, int]) -> str:
+    return f" ({', '.join(f'{reason}: {count:,}' for reason, count in counts.items())})" if counts else ""
+
+
+def joints_text(names: list[str]) -> str:
+    """Which of the field's joints are scored."""
+    without = [name.replace("_", " ") for name in FIELD_JOINTS.names if name not in names]
+    return f"{len(names)} of {FIELD_JOINTS.name}" + (f", without {', '.join(without)}" if without else "")
+
+
+def trained_text(trained: dict) -> str:
+    """Datasets, subjects and shards that a run learnt from."""
+    rows = []
+    for row in trained["data"]:
+        named = [name for name in row["subjects"] or () if name]
+        more = f" and {len(named) - NAMED_SUBJECTS} more" if len(named) > NAMED_SUBJECTS else ""
+        subjects = f" {', '.join(named[:NAMED_SUBJECTS])}{more}" if named else ""
+        rows.append(
+            f"{row['source'] or f'dataset {NOT_RECORDED}'}{subjects} ({row['train_views']:,} views, weight "
+            f"{row['weight']:g}, content {row['content_hash'][:12]})"
+        )
+    return f"{' and '.join(rows)}; labels: {trained['ground_truth']}"
+
+
+def threedpw_text(trained: dict) -> str:
+    """Whether a run saw 3DPW in training, which moves its results there by several millimetres."""
+    sources = [row["source"] for row in trained["data"]]
+    if "threedpw" in sources:
+        return "used in training"
+    return NOT_RECORDED if None in sources else "not used in training"
+
+
+def comparability(report: dict) -> str:
+    """Whether published numbers may stand beside this result."""
+    obstacles = [
+        text
+        for text, there in (
+            ("these views are a synthetic capture", not report["recorded"]),
+            ("views are missing", report["partial"]),
+            ("the truth here is a fit", report["ground_truth"] == "fit"),
+            ("the scale of this prediction is the true one", report["root"] != "predicted"),
+        )
+        if there
+    ]
+    said = f"This result is not comparable with them: {', '.join(obstacles)}. " if obstacles else ""
+    return said + "Their authors' numbers on the real dataset, from the sources named."
+
+
+def cell(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    top = "".join(f"<th>{escape(name)}</th>" for name in head)
+    body = "".join("<tr>" + "".join(f"<td>{escape(value)}</td>" for value in row) + "</tr>" for row in rows)
+    return f"<table><tr>{top}</tr>{body}</table>"
+
+
+def scale_table(report: dict) -> str:
+    """Headline numbers under each source of scale, and the mean pose's."""
+    rows = [
+        [
+            SCALES[name],
+            cell(row["mpjpe_mm"]),
+            cell(row["pa_mpjpe_mm"]),
+            cell(row["mrpe_mm"]),
+            f"{100 * row['pck_150mm']:.1f} %",
+            f"{row['auc']:.3f}",
+        ]
+        for name, row in report["scale"].items()
+    ]
+    mean = report["mean_pose"]
+    rows.append(["mean training pose", cell(mean["mpjpe_mm"]), cell(mean["pa_mpjpe_mm"]), "-", "-", "-"])
+    return table(["scale", "MPJPE mm", "PA-MPJPE mm", "root (MRPE) mm", "PCK 150 mm", "AUC 0-150 mm"], rows)
+
+
+def group_table(title: str, groups: dict[str, dict]) -> str:
+    """Errors by group; joints have no count of their own, every scored view has all of them."""
+    counted = all("n" in row for row in groups.values())
+    rows = [
+        [name, *([str(row["n"])] if counted else []), cell(row["mpjpe_mm"]), cell(row["pa_mpjpe_mm"])]
+        for name, row in groups.items()
+    ]
+    return table([title, *(["views"] if counted else []), "MPJPE mm", "PA-MPJPE mm"], rows)
+
+
+def quoted_cells(row: dict) -> list[str]:
+    """A published result as its source prints it: method, MPJPE, PA-MPJPE, source, note."""
+    numbers = ("-" if row[key] is None else str(row[key]) for key in ("mpjpe_mm", "pa_mpjpe_mm"))
+    return [row["method"], *numbers, row["source"], row["note"]]
+
+
+def quoted_table(rows: list[dict]) -> str:
+    return table(["method", "MPJPE mm", "PA-MPJPE mm", "read in", "note"], [quoted_cells(row) for row in rows])

@@ -1,0 +1,133 @@
+"""Checkpoints: one safetensors file with everything a run needs to go on, and a JSON copy of its record to read.
+
+A file is written beside its name, flushed and renamed over it, so a checkpoint is whole or it is the one before.
+Nothing is pickled. Tensors are named by what they belong to: "network.<parameter>", "average.<parameter>" (the moving
+average), "optimizer.<parameter>.<moment>", "rng.torch".
+"""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+
+from pipeline.errors import InputError
+
+FORMAT = "nvf-checkpoint"
+VERSION = 3
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """tensors: by prefixed name, on the CPU. record: config, step, code commit, data hashes, what has been measured so
+    far.
+    """
+
+    tensors: dict[str, torch.Tensor]
+    record: dict
+
+    def part(self, prefix: str) -> dict[str, torch.Tensor]:
+        """The tensors of one part, their prefix taken off."""
+        return {name.removeprefix(prefix + "."): t for name, t in self.tensors.items() if name.startswith(prefix + ".")}
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write `path` (.safetensors; the record travels in its header) and its .json copy, each atomically.
+
+    Raises InputError when the folder cannot be written.
+    """
+    record = {"format": FORMAT, "version": VERSION, **checkpoint.record}
+    text = json.dumps(record, indent=1, allow_nan=False)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
+    write_atomically(path, safetensors.torch.save(tensors, metadata={"record": text}))
+    write_atomically(path.with_suffix(".json"), text.encode())
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read what `save_checkpoint` wrote. Raises InputError for a file that is missing, damaged or of another version."""
+    if not path.is_file():
+        raise InputError(
+            f"{path}: there is no such checkpoint. Train first (`nvf-cli train SHARDS RUN`), or name another run."
+        )
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            record = json.loads((file.metadata() or {}).get("record", "{}"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is not a dict)
+    except (safetensors.SafetensorError, json.JSONDecodeError) as error:
+        raise InputError(
+            f"{path}: not a readable safetensors file ({error}). Copy it again, or train again."
+        ) from error
+    if (record.get("format"), record.get("version")) != (FORMAT, VERSION):
+        raise InputError(
+            f"{path}: its record says {record.get('format')} version {record.get('version')}; this program reads {FORMAT} "
+            f"version {VERSION}. Use the program that wrote it, or train again."
+        )
+    return Checkpoint(tensors, record)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write, flush to the disk and rename over `path`. Raises InputError naming the path when that fails."""
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be written ({error.strerror}). Free some space, or name another run folder."
+        ) from error
+
+
+def load_weights(network: torch.nn.Module, weights: dict[str, torch.Tensor], path: Path) -> None:
+    """Put a checkpoint's weights into a network; InputError names the first tensors that differ when it has other
+    sizes.
+    """
+    own = network.state_dict()
+    wrong = [f"{name} (missing in the checkpoint)" for name in own if name not in weights]
+    wrong += [f"{name} (not in the network)" for name in weights if name not in own]
+    wrong += [
+        f"{name} {tuple(weights[name].shape)} instead of {tuple(own[name].shape)}"
+        for name in own
+        if name in weights and weights[name].shape != own[name].shape
+    ]
+    if wrong:
+        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise InputError(
+            f"{path}: its tensors do not fit the network of this configuration: {', '.join(wrong[:3])}{more}. "
+            "Use the configuration it was trained with, or another run folder."
+        )
+    network.load_state_dict(weights)
+
+
+def optimizer_tensors(network: torch.nn.Module, optimizers: list[torch.optim.Optimizer]) -> dict[str, torch.Tensor]:
+    """The optimisers' moments by parameter name; their settings are in the configuration."""
+    return {
+        f"{name}.{key}": value
+        for optimizer in optimizers
+        for name, parameter in network.named_parameters()
+        for key, value in optimizer.state.get(parameter, {}).items()
+        if torch.is_tensor(value)
+    }
+
+
+def restore_optimizers(
+    network: torch.nn.Module, optimizers: list[torch.optim.Optimizer], tensors: dict[str, torch.Tensor]
+) -> None:
+    """Inverse of `optimizer_tensors`."""
+    owner = {p: optimizer for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]}
+    for name, parameter in network.named_parameters():
+        # the key is what follows the last dot; a parameter's own name has dots too
+        state = {n.rpartition(".")[2]: t for n, t in tensors.items() if n.rpartition(".")[0] == name}
+        if state:
+            # a fused optimiser counts its steps where the weights are, any other on the processor
+            at_home = set() if owner[parameter].defaults.get("fused") else {"step"}
+            owner[parameter].state[parameter] = {
+                key: value.clone() if key in at_home else value.to(parameter.device, copy=True)
+                for key, value in state.items()
+            }

@@ -1,0 +1,198 @@
+"""A run folder: what a run is made of, how it is saved, and how it is found again.
+
+RUN/last.safetensors goes on; RUN/best.safetensors holds the weights that did best on validation, for predictions.
+"""
+
+import copy
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from model.data.views import Views
+from model.networks.nvf import Statistics, build_network
+from model.networks.targets import CANONICAL_SIDE
+from model.training.checkpoint import (
+    Checkpoint,
+    load_checkpoint,
+    load_weights,
+    optimizer_tensors,
+    restore_optimizers,
+    save_checkpoint,
+)
+from model.training.config import Config, config_from_dict
+from model.training.optimise import MovingAverage, make_optimizers
+from pipeline.errors import InputError
+
+LAST, BEST = "last.safetensors", "best.safetensors"
+
+
+@dataclass
+class Run:
+    """A run as it stands: what changes with every step, and what the record says."""
+
+    network: nn.Module
+    average: MovingAverage
+    optimizers: list[torch.optim.Optimizer]
+    record: dict
+    step: int = 0
+    seconds: float = 0.0
+
+
+def trainable(network: nn.Module) -> bool:
+    """The mean pose has nothing to learn."""
+    return any(p.requires_grad for p in network.parameters())
+
+
+def start_run(network: nn.Module, config: Config) -> Run:
+    learns = trainable(network)
+    average = MovingAverage(
+        network, copy.deepcopy(network).requires_grad_(False), config.train.average if learns else 0
+    )
+    return Run(network, average, make_optimizers(network, config.train) if learns else [], {})
+
+
+def save(run: Run, path: Path, weights_only: bool = False) -> None:
+    """A checkpoint of the run; `weights_only` keeps the evaluated weights and the record, under the name "network"."""
+    run.record |= {"step": run.step, "seconds": round(run.seconds, 3)}
+    network = run.average.network if weights_only else run.network
+    tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
+    if not weights_only:
+        tensors["rng.torch"] = torch.get_rng_state()
+        if run.average.decay:
+            tensors |= {f"average.{name}": value for name, value in run.average.network.state_dict().items()}
+        tensors |= {f"optimizer.{name}": value for name, value in optimizer_tensors(network, run.optimizers).items()}
+    save_checkpoint(path, Checkpoint(tensors, run.record))
+
+
+def restore(run: Run, checkpoint: Checkpoint, path: Path) -> None:
+    """Put a run where its checkpoint was."""
+    load_weights(run.network, checkpoint.part("network"), path)
+    if run.average.decay:
+        load_weights(run.average.network, checkpoint.part("average"), path)
+    restore_optimizers(run.network, run.optimizers, checkpoint.part("optimizer"))
+    torch.set_rng_state(checkpoint.tensors["rng.torch"])
+    run.step, run.seconds = checkpoint.record["step"], checkpoint.record["seconds"]
+    run.record["best"] = checkpoint.record["best"]
+    run.record["parameters"] = checkpoint.record["parameters"]
+
+
+def load_run(folder: Path, device: torch.device | str = "cpu", which: str = BEST) -> tuple[nn.Module, Config, dict]:
+    """The network of a run, ready to predict, with its configuration and record."""
+    checkpoint = load_checkpoint(Path(folder) / which)
+    config = recorded_config(checkpoint, Path(folder) / which)
+    joints = len(checkpoint.tensors["network.mean_pose"])
+    nothing = Statistics(torch.zeros(joints, 3), torch.zeros(joints - 1), 0.0, 1.0)
+    network = build_network(config.network, nothing)
+    load_weights(network, checkpoint.part("network"), Path(folder) / which)
+    return network.to(device).eval(), config, checkpoint.record
+
+
+def recorded_config(checkpoint: Checkpoint, path: Path) -> Config:
+    """The configuration that a checkpoint was trained with. One of before `losses.surface` took every distance label alike."""
+    values = copy.deepcopy(checkpoint.record["config"])
+    values["network"].setdefault("losses", {}).setdefault("surface", 1.0)
+    return config_from_dict(values, str(path))
+
+
+def open_run(folder: Path, resume: bool) -> Checkpoint | None:
+    """The checkpoint to go on from, or None for a new run. Raises InputError when the folder does not fit the wish."""
+    if resume:
+        return load_checkpoint(folder / LAST)
+    if (folder / LAST).exists():
+        raise InputError(f"{folder} holds a run already. Add --resume to go on with it, or name another folder.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be made ({error.strerror}). Name a folder that can be written.") from error
+    return None
+
+
+def settled_config(config: Config | None, checkpoint: Checkpoint | None, folder: Path) -> Config:
+    """The run's configuration. A resumed run keeps its own; asking for another network is refused."""
+    if checkpoint is None:
+        assert config is not None
+        return config
+    own = recorded_config(checkpoint, folder / LAST)
+    if config is not None and config.network != own.network:
+        different = [name for name, value in vars(own.network).items() if value != getattr(config.network, name)]
+        raise InputError(
+            f"{folder / LAST} was trained with another configuration: network.{', network.'.join(different)} differ. Resume "
+            "without --config, or start another run."
+        )
+    return own
+
+
+def data_record(views: Views, weights: Sequence[float]) -> list[dict]:
+    """What a run was trained on: each folder's path, run, dataset, subjects, weight, views, and one hash over its shards'
+    content."""
+    rows = []
+    for number, (folder, weight, size) in enumerate(zip(views.folders, weights, views.sizes, strict=True)):
+        joined = "".join(record["content_hash"] for record in folder.run["shards"])
+        rows.append(
+            {
+                "path": str(folder.path),
+                "run_id": folder.run["run_id"],
+                "source": folder.run["source"],
+                "subjects": np.unique(views["subject"][views["folder"] == number]).tolist(),
+                "weight": weight,
+                "train_views": size,
+                "content_hash": hashlib.sha256(joined.encode()).hexdigest(),
+            }
+        )
+    return rows
+
+
+def trained_on(record: dict) -> dict:
+    """What a run's record says of its training data, for reports. source and subjects of a row are None where the run is of
+    a version that did not record them."""
+    keys = ("source", "subjects", "train_views", "weight", "content_hash")
+    return {
+        "ground_truth": record["config"]["train"].get("ground_truth", "dataset"),
+        "data": [{key: row.get(key) for key in keys} for row in record["data"]],
+    }
+
+
+def refuse_other_data(folder: Path, before: list[dict], now: list[dict]) -> None:
+    """InputError when a run is resumed on shards of other content or weight. Where they lie does not matter."""
+
+    def said(data: list[dict]) -> str:
+        return " and ".join(f"{row['path']} ({row['content_hash'][:12]}, weight {row['weight']:g})" for row in data)
+
+    if [(row["content_hash"], row["weight"]) for row in before] != [
+        (row["content_hash"], row["weight"]) for row in now
+    ]:
+        raise InputError(
+            f"{folder} was trained on other data: {said(before)}; now {said(now)}. Resume with the same shards, or start "
+            "another run."
+        )
+
+
+def training_statistics(views: Views, config: Config) -> Statistics:
+    """Means over the training split. Raises InputError when no view of it has a joint to learn from."""
+    labelled = views["is_3d"].astype(bool) | views["fit_valid"].astype(bool)
+    valid = views["joints_valid"].astype(bool) & labelled[:, None]
+    if not valid.any() and not views["joints_2d_valid"].any():
+        raise InputError(
+            f"{', '.join(str(folder.path) for folder in views.folders)}: none of the {len(views)} training views has a "
+            "valid label: no measured joints, no valid fit, no 2D joints. Look at the rejects and fit errors with `nvf-cli inspect`."
+        )
+    joints, count = views["joints"].astype(np.float64), valid.sum(0)[:, None]
+    mean_pose = np.where(valid[..., None], joints, 0).sum(0) / np.maximum(count, 1)
+    parents, children = (list(side) for side in zip(*views.joint_set.bones, strict=True))
+    both = valid[:, parents] & valid[:, children]
+    lengths = np.linalg.norm(joints[:, children] - joints[:, parents], axis=-1)
+    bones = np.where(both, lengths, 0).sum(0) / np.maximum(both.sum(0), 1)
+    crop_px = np.array(views.crop_px)[views["folder"]]
+    scale = views["K"][:, 0, 0] * CANONICAL_SIDE / crop_px / views["root"][:, 2]
+    log_scale = np.log(scale[labelled]) if labelled.any() else np.zeros(1)
+    return Statistics(
+        torch.from_numpy(mean_pose).float(),
+        torch.from_numpy(bones).float(),
+        float(log_scale.mean()),
+        max(float(log_scale.std()), 1e-3),
+    )

@@ -1,0 +1,212 @@
+"""What a shard or a folder of shards holds, and in what two of them differ."""
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.errors import InputError
+from pipeline.lattice import LATTICE_M
+from pipeline.preprocess.progress import count_rejects, reason_of
+from pipeline.shards.format import SPLITS, decode_text
+from pipeline.shards.run_json import flatten
+from pipeline.shards.store import RUN_FILE, ShardReader, open_shard, read_columns, read_run, safe_name
+
+PERCENTILES = (5, 50, 95, 100)
+# Edges of the distances' histogram, millimetres.
+DISTANCE_EDGES = (-200, -100, -50, -20, -10, -5, 0, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
+PROVENANCE = (
+    "run_id",
+    "code_commit",
+    "source",
+    "body_model",
+    "body_sha256",
+    "sdf_backend",
+    "sdf_sign_rule",
+    "joint_set",
+    "crop_px",
+    "size",
+    "pool",
+    "voters",
+    "offsets",
+    "version",
+)
+# Views whose distances enter the histogram, spread over the shards.
+SAMPLED_VIEWS = 400
+
+
+@dataclass(frozen=True)
+class Target:
+    """What the user pointed at. shards: the files. run: run.json of a folder, None for a single shard."""
+
+    path: Path
+    shards: list[Path]
+    run: dict | None
+
+
+def find_target(path: Path) -> Target:
+    """A shard, a folder of shards, or a folder that has one as `shards/` (a run of `nvf-cli demo`)."""
+    if path.is_file():
+        open_shard(path).close()
+        return Target(path, [path], None)
+    if not path.exists():
+        raise InputError(f"{path} does not exist; give a shard or a folder of shards")
+    if not (path / RUN_FILE).exists() and (path / "shards" / RUN_FILE).exists():
+        path = path / "shards"
+    run = read_run(path)
+    return Target(path, [path / safe_name(record["name"], path) for record in run["shards"]], run)
+
+
+def describe(target: Target) -> dict:
+    """Counts, quality and provenance; everything JSON-able."""
+    parts = []
+    for path in target.shards:
+        with open_shard(path) as file:
+            names = ["split", "subject", "action", "camera", "instant_id", "is_3d", "camera_assumed", "joints_valid"]
+            part = {name: file[f"views/{name}"][()] for name in names}
+            part |= {
+                name: file[f"fits/{name}"][()] for name in ("fit_error_mm", "reprojection_px", "fit_valid", "has_mesh")
+            }
+            parts.append({k: decode_text(v) if v.dtype.kind == "S" else v for k, v in part.items()})
+            attributes = dict(file.attrs)
+    if not parts:
+        raise InputError(f"{target.path} has no finished shard; run preprocess again to finish it")
+    table = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    n = len(table["split"])
+    run = target.run
+    rejects = count_rejects(run) if run else Counter(reason_of(reject) for reject in shard_rejects(target.path))
+    return {
+        "path": str(target.path),
+        "state": run["state"] if run else "shard",
+        "views": n,
+        "instants": len(np.unique(table["instant_id"])),
+        "shards": len(parts),
+        "bytes": sum(path.stat().st_size for path in target.shards),
+        "content_hash": run.get("content_hash", "") if run else str(attributes["content_hash"]),
+        "rejects": dict(rejects.most_common()),
+        "failed": run["failed"] if run else [],
+        "splits": {split: int((table["split"] == split).sum()) for split in SPLITS},
+        "subjects": _counts(table["subject"]),
+        "actions": _counts(table["action"]),
+        "cameras": _counts(table["camera"]),
+        "views_3d": int(table["is_3d"].sum()),
+        "camera_assumed": int(table["camera_assumed"].sum()),
+        "fits": {
+            "valid": int(table["fit_valid"].sum()),
+            "without_mesh": int((~table["has_mesh"]).sum()),
+            "error_mm": _spread(table["fit_error_mm"]),
+            "reprojection_px": _spread(table["reprojection_px"]),
+        },
+        "distance_mm": distance_histogram(target, n),
+        "provenance": {name: _plain(attributes[name]) for name in PROVENANCE},
+        "config": json.loads(attributes["config"]),
+    }
+
+
+def shard_rejects(path: Path) -> list[list[str]]:
+    with open_shard(path) as file:
+        columns = [decode_text(file[f"rejects/{name}"][()]).tolist() for name in ("key", "stage", "reason")]
+    return [list(row) for row in zip(*columns, strict=True)]
+
+
+def rejects_of(target: Target) -> list[list[str]]:
+    """(key, stage, reason) of everything left out."""
+    if target.run is None:
+        return shard_rejects(target.path)
+    return [*target.run["rejects"], *(reject for record in target.run["shards"] for reject in record["rejects"])]
+
+
+def _counts(values: np.ndarray) -> dict[str, int]:
+    return {str(name): int(count) for name, count in zip(*np.unique(values, return_counts=True), strict=True)}
+
+
+def _spread(values: np.ndarray) -> dict[str, float] | None:
+    """Mean and percentiles of the finite ones; None where there are none."""
+    values = values[np.isfinite(values)].astype(np.float64)
+    if not len(values):
+        return None
+    spread = {"n": len(values), "mean": round(float(values.mean()), 3)}
+    return spread | {f"p{p}": round(float(np.percentile(values, p)), 3) for p in PERCENTILES}
+
+
+def _plain(value: object) -> object:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def distance_histogram(target: Target, n: int) -> dict[str, list]:
+    """Share of field points in each interval of the signed distance, over up to SAMPLED_VIEWS views."""
+    counts, step, first = np.zeros(len(DISTANCE_EDGES) - 1, np.int64), max(1, n // SAMPLED_VIEWS), 0
+    for path in target.shards:
+        reader = ShardReader(path)
+        has_mesh = reader.file["fits/has_mesh"][()]
+        for row in range(-first % step, len(reader), step):
+            if has_mesh[row]:
+                millimetres = reader.file["samples/sdf"][row] * (1000 * LATTICE_M)
+                counts += np.histogram(millimetres, DISTANCE_EDGES)[0]
+        first += len(reader)
+        reader.close()
+    total = max(1, counts.sum())
+    return {"edges": list(DISTANCE_EDGES), "share": [round(float(count / total), 5) for count in counts]}
+
+
+# --- two of them -----------------------------------------------------------------------------------------------------
+
+
+def compare(first: Target, second: Target) -> dict:
+    """Where two shards or folders differ: settings, views, and the datasets of the views that both have."""
+    a, b = _views(first), _views(second)
+    shared = sorted(a.keys() & b.keys())
+    differing: Counter[str] = Counter()
+    for view in shared:
+        differing.update(_differences(*a[view], *b[view]))
+    configs = [flatten({"config": describe_config(t)}) for t in (first, second)]
+    changes = {k: [configs[0].get(k), configs[1].get(k)] for k in sorted(configs[0].keys() | configs[1].keys())}
+    return {
+        "paths": [str(first.path), str(second.path)],
+        "views": [len(a), len(b)],
+        "shared": len(shared),
+        "only_first": sorted(a.keys() - b.keys())[:20],
+        "only_second": sorted(b.keys() - a.keys())[:20],
+        "settings": {k: pair for k, pair in changes.items() if pair[0] != pair[1]},
+        "views_that_differ_by_dataset": dict(sorted(differing.items())),
+        "same": not differing and a.keys() == b.keys(),
+    }
+
+
+def describe_config(target: Target) -> dict:
+    with open_shard(target.shards[0]) as file:
+        return json.loads(file.attrs["config"])
+
+
+def _views(target: Target) -> dict[str, tuple[dict, int]]:
+    """View id -> the shard's columns and the row."""
+    found = {}
+    for path in target.shards:
+        with open_shard(path) as file:
+            columns = read_columns(file)
+        found |= {view: (columns, row) for row, view in enumerate(decode_text(columns["views/id"]).tolist())}
+    return found
+
+
+def _differences(a: dict, row_a: int, b: dict, row_b: int) -> list[str]:
+    names = []
+    for name in sorted(a.keys() | b.keys()):
+        if name.startswith("rejects/") or name == "views/image_offset":
+            continue
+        if name == "views/image_bytes":
+            cut = [
+                c[name][c["views/image_offset"][r] : c["views/image_offset"][r + 1]]
+                for c, r in ((a, row_a), (b, row_b))
+            ]
+        else:
+            cut = [c[name][r] if name in c else None for c, r in ((a, row_a), (b, row_b))]
+        if cut[0] is None or cut[1] is None or not _equal(*cut):
+            names.append(name)
+    return names
+
+
+def _equal(a: np.ndarray, b: np.ndarray) -> bool:
+    a, b = np.asarray(a), np.asarray(b)
+    return a.shape == b.shape and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")

@@ -1,0 +1,263 @@
+"""Human3.6M as released: videos, poses in CDF files, and metadata.xml of the official MATLAB code.
+
+    metadata.xml
+    S{n}/Videos/<Sequence>.<camera>.mp4
+    S{n}/MyPoseFeatures/D3_Positions/<Sequence>.cdf      variable Pose, (1, N, 96) mm, world
+
+`<Sequence>` ("Directions 1", "TakingPhoto") is another name for every subject; metadata.xml maps it to action and
+subaction. Frames are read straight from the videos, which run one to three frames longer than the poses.
+"""
+
+import re
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import cdflib
+import numpy as np
+
+from pipeline.errors import InputError
+from pipeline.images import VideoReader, frame_path
+from pipeline.records import Camera, Instant
+from pipeline.sources.base import MISSING_IMAGE
+from pipeline.sources.human36m.common import (
+    ACTIONS,
+    CAMERA_NAMES,
+    SUBJECTS,
+    Human36m,
+    Human36mOptions,
+    ImageRecord,
+    Sequence,
+    sequence_name,
+)
+
+JOINTS_RELEASED = 32
+# The official 'body' part: 17 of the 32 joints, in the order of `skeletons.HUMAN36M`.
+BODY_17 = [0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27]
+# metadata.xml lists the cameras of subjects 1 to 11 as six numbers each, then nine of each camera.
+_SUBJECTS_LISTED, _EXTRINSICS, _INTRINSICS = 11, 6, 9
+_W0 = len(CAMERA_NAMES) * (_SUBJECTS_LISTED * _EXTRINSICS + _INTRINSICS)
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What metadata.xml says. sequences: subject -> (action, subaction) -> name of its files. cameras: number -> file
+    name part. numbers: (300,) the calibration as it lies there. frames: (subject, action, subaction) -> how many frames
+    the sequence has, where the file counts them."""
+
+    path: Path
+    sequences: dict[int, dict[tuple[int, int], str]]
+    cameras: dict[int, str]
+    numbers: np.ndarray
+    frames: dict[tuple[int, int, int], int]
+
+    def camera(self, subject: int, number: int, size: tuple[int, int]) -> Camera:
+        """One camera of one subject, metres. Its numbers are Euler angles x, y, z of world -> camera, then the
+        camera's place in the world in mm."""
+        start = _EXTRINSICS * (_SUBJECTS_LISTED * (number - 1) + subject - 1)
+        x, y, z, *centre = self.numbers[start : start + _EXTRINSICS]
+        R = _rotation_x(x) @ _rotation_y(y) @ _rotation_z(z)
+        start = len(CAMERA_NAMES) * _SUBJECTS_LISTED * _EXTRINSICS + _INTRINSICS * (number - 1)
+        fx, fy, cx, cy, *distortion = self.numbers[start : start + _INTRINSICS]
+        K = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
+        return Camera(K, R, -R @ np.array(centre) / 1000, *size, np.array(distortion))
+
+
+def _rotation_x(a: float) -> np.ndarray:
+    return np.array([[1, 0, 0], [0, np.cos(a), -np.sin(a)], [0, np.sin(a), np.cos(a)]])
+
+
+def _rotation_y(a: float) -> np.ndarray:
+    return np.array([[np.cos(a), 0, np.sin(a)], [0, 1, 0], [-np.sin(a), 0, np.cos(a)]])
+
+
+def _rotation_z(a: float) -> np.ndarray:
+    return np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]])
+
+
+def read_metadata(path: Path) -> Metadata:
+    """metadata.xml; InputError naming the file and what it lacks."""
+    try:
+        tree = ElementTree.parse(path).getroot()
+    except FileNotFoundError:
+        raise InputError(
+            f"{path} does not exist. It comes with the dataset's official MATLAB code, not with the videos; put it "
+            "there or name it with the option metadata."
+        ) from None
+    except (OSError, ElementTree.ParseError) as error:
+        raise InputError(f"{path} is not readable XML ({error}). Fetch it again.") from None
+    parts = {name: tree.find(name) for name in ("mapping", "w0", "dbcameras/index2id")}
+    if missing := [name for name, part in parts.items() if part is None]:
+        raise InputError(f"{path} has no {', '.join(missing)}. Use metadata.xml of the official Human3.6M code.")
+    try:
+        numbers = np.array((parts["w0"].text or "").strip().strip("[]").split(), np.float64)
+    except ValueError:
+        numbers = np.zeros(0)
+    if numbers.shape != (_W0,) or not np.isfinite(numbers).all():
+        raise InputError(
+            f"{path}: w0 holds {len(numbers)} readable numbers, expected {_W0} (calibration of all cameras)."
+        )
+    names = [(element.text or "").strip() for element in parts["dbcameras/index2id"]]
+    if len(names) < len(CAMERA_NAMES):
+        raise InputError(f"{path}: dbcameras/index2id names {len(names)} cameras, expected {len(CAMERA_NAMES)}.")
+    cameras = {c: names[c - 1] for c in CAMERA_NAMES}
+    return Metadata(
+        path, _read_mapping(parts["mapping"], path), cameras, numbers, _read_frame_counts(tree.find("frames"))
+    )
+
+
+def _read_mapping(mapping: ElementTree.Element, path: Path) -> dict[int, dict[tuple[int, int], str]]:
+    rows = [[(cell.text or "").strip() for cell in row] for row in mapping]
+    subjects = rows[0][2:] if rows else []
+    known = {f"S{subject}" for subject in SUBJECTS}
+    sequences: dict[int, dict[tuple[int, int], str]] = {}
+    for row in rows[1:]:
+        if len(row) < 3 or not (row[0].isdecimal() and row[1].isdecimal()) or int(row[0]) not in ACTIONS:
+            continue  # action 1 is _ALL; further rows are no sequences
+        for subject, name in zip(subjects, row[2:], strict=False):
+            if subject in known and name:
+                sequences.setdefault(int(subject[1:]), {})[int(row[0]), int(row[1])] = name
+    if not sequences:
+        raise InputError(f"{path}: mapping names no sequence of {', '.join(f'S{s}' for s in SUBJECTS)}.")
+    return sequences
+
+
+def _read_frame_counts(table: ElementTree.Element | None) -> dict[tuple[int, int, int], int]:
+    """Frames of every sequence that the table knows, as the official getNumFrames computes them.
+
+    Row s, column 2 action + subaction - 1 (both from 1) holds "[v1 v2 v3 v4 vicon]": the frames of the four videos at 50 Hz
+    and those of the motion capture at 200 Hz.
+    """
+    counts = {}
+    rows = [] if table is None else [list(row) for row in table]
+    for subject in SUBJECTS:
+        row = rows[subject - 1] if subject <= len(rows) else []
+        for action, subaction in ((a, s) for a in ACTIONS for s in (1, 2)):
+            column = 2 * action + subaction - 2
+            numbers = re.findall(r"\d+", row[column].text or "") if column < len(row) else []
+            if len(numbers) == len(CAMERA_NAMES) + 1:
+                *videos, vicon = map(int, numbers)
+                counts[subject, action, subaction] = min(*videos, vicon // 4)
+    return counts
+
+
+class ReleasedHuman36m(Human36m):
+    """See the module."""
+
+    def __init__(self, root: Path, options: Human36mOptions, metadata: Path | None = None):
+        self.metadata = read_metadata(Path(metadata) if metadata is not None else Path(root) / "metadata.xml")
+        self._cameras: dict[tuple, Camera] = {}
+        super().__init__(root, options)
+
+    def available_subjects(self) -> list[int]:
+        found = [s for s in SUBJECTS if (self.root / f"S{s}" / "MyPoseFeatures" / "D3_Positions").is_dir()]
+        if not found:
+            raise InputError(
+                f"{self.root} has no S*/MyPoseFeatures/D3_Positions. Extract the poses (D3 positions) of the release "
+                "there."
+            )
+        for subject in found:
+            if not (self.root / f"S{subject}" / "Videos").is_dir():
+                raise InputError(
+                    f"{self.root / f'S{subject}' / 'Videos'} does not exist. Extract that subject's videos there."
+                )
+        return found
+
+    def pose_file(self, subject: int, name: str) -> Path:
+        return self.root / f"S{subject}" / "MyPoseFeatures" / "D3_Positions" / f"{name}.cdf"
+
+    def annotation_files(self) -> list[Path]:
+        files = [self.pose_file(s, name) for s in self.subjects for name in self.metadata.sequences.get(s, {}).values()]
+        return [self.metadata.path, *sorted(path for path in files if path.exists())]
+
+    def parts(self) -> dict[str, Iterator[Instant]]:
+        self.notices = (
+            []
+            if self.metadata.frames
+            else [
+                f"{self.metadata.path.name} has no frames that can be read: the numbers of poses are not compared with the known ones."
+            ]
+        )
+        return super().parts()
+
+    def sequences(self, subject: int) -> Iterator[Sequence]:
+        names = self.metadata.sequences.get(subject, {})
+        if not any(self.pose_file(subject, name).exists() for name in names.values()):
+            raise InputError(
+                f"{self.root / f'S{subject}' / 'MyPoseFeatures' / 'D3_Positions'} holds none of the sequences that "
+                f"{self.metadata.path} names for S{subject}. Extract that subject's poses again."
+            )
+        instants = views = 0
+        for action, subaction in sorted(names, key=lambda key: sequence_name(subject, *key)):
+            path = self.pose_file(subject, names[action, subaction])
+            if not path.exists():
+                name = sequence_name(subject, action, subaction)
+                self.reject(str(path.relative_to(self.root)), f"{name}: the pose file does not exist")
+                continue
+            numbers = [c for c in CAMERA_NAMES if self.keeps(subject, action, subaction, c)]
+            if not numbers:
+                continue
+            joints = self._counted(path, read_poses(path), self.metadata.frames.get((subject, action, subaction)))
+            instants, views = instants + len(joints), views + len(joints) * len(numbers)
+            yield self._sequence(subject, action, subaction, names[action, subaction], joints, numbers)
+        self.annotated[f"S{subject}"] = (instants, views)
+
+    def _counted(self, path: Path, joints: np.ndarray, known: int | None) -> np.ndarray:
+        """The poses of the frames that metadata.xml counts (None where it does not); another number is told."""
+        if known is not None and len(joints) != known:
+            reason = f"the file has {len(joints)} poses, {self.metadata.path.name} counts {known} frames"
+            self.reject(str(path.relative_to(self.root)), reason)
+        return joints[:known]
+
+    def _sequence(self, subject: int, action: int, subaction: int, name: str, joints, numbers: list[int]) -> Sequence:
+        frames = list(range(0, len(joints), self.options.step(subject)))
+        images: list[dict[int, ImageRecord]] = [{} for _ in frames]
+        cameras = {}
+        for number in numbers:
+            video = f"S{subject}/Videos/{name}.{self.metadata.cameras[number]}.mp4"
+            size, count, problem = _video_facts(self.root / video)
+            cameras[number] = self._camera(subject, number, size)
+            for k, frame in enumerate(frames):
+                fault = problem
+                if fault is None and frame >= count:
+                    fault = f"the video has {count} frames, the poses {len(joints)}"
+                images[k][number] = ImageRecord(frame_path(video, frame), size, problem=fault)
+        return Sequence(subject, action, subaction, frames, joints[frames], images, cameras, {})
+
+    @cache  # noqa: B019 (the views of a camera share one record; a reader lives as long as the process)
+    def _camera(self, subject: int, number: int, size: tuple[int, int]) -> Camera:
+        return self.metadata.camera(subject, number, size)
+
+
+def _video_facts(path: Path) -> tuple[tuple[int, int], int, str | None]:
+    """(width, height), number of frames, and why the video cannot be used (None when it can)."""
+    if not path.exists():
+        return (0, 0), 0, MISSING_IMAGE
+    try:
+        reader = VideoReader(path)
+    except InputError:
+        return (0, 0), 0, "the video cannot be opened"
+    reader.close()
+    return (reader.width, reader.height), reader.frames, None
+
+
+def read_poses(path: Path) -> np.ndarray:
+    """(N, 17, 3) metres, world, of a D3_Positions file."""
+    try:
+        file = cdflib.CDF(path)
+        names = file.cdf_info().zVariables + file.cdf_info().rVariables
+        poses = np.asarray(file.varget("Pose")) if "Pose" in names else None
+    except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} cannot be read as a CDF file ({error}). Fetch it again.") from None
+    if poses is None:
+        raise InputError(
+            f"{path} has no variable Pose (it has {', '.join(names) or 'none'}). Use the release's D3_Positions files."
+        )
+    # One record of (N, 96); some readers drop the record axis.
+    if poses.ndim not in (2, 3) or poses.shape[-1] != 3 * JOINTS_RELEASED or (poses.ndim == 3 and len(poses) != 1):
+        raise InputError(
+            f"{path}: Pose has the shape {poses.shape}, expected (1, N, {3 * JOINTS_RELEASED}) of D3_Positions."
+        )
+    return poses.reshape(-1, JOINTS_RELEASED, 3)[:, BODY_17].astype(np.float64) / 1000

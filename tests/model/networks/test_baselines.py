@@ -1,0 +1,121 @@
+"""Every network behind the same two calls; the field can learn a handful of images by heart."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from model.networks.hourglass import EncoderConfig
+from model.networks.nvf import MODELS, axis_mean, build_network
+from model.networks.targets import TargetConfig, reference_depth
+from model.networks.voting import VotingConfig
+from tests.model.field_scenes import make_batch, small_config, statistics
+
+BATCH = make_batch(2, 128)
+
+
+def network_for(model, **changes):
+    """A network on a coarse grid."""
+    changes = {"voting": VotingConfig(cells=16, most=512, levels=1)} | changes
+    if model == "nvf-published":
+        changes["targets"] = TargetConfig(vote="published", candidates=0, neighbours=32)
+    return build_network(small_config(model, **changes), statistics(make_batch(16, 10)))
+
+
+@pytest.mark.parametrize("model", [m for m in MODELS if m != "mean_pose"])
+def test_every_parameter_of_every_network_gets_a_finite_gradient(model):
+    torch.manual_seed(0)
+    network = network_for(model)
+    network.losses(BATCH, torch.Generator().manual_seed(0))["total"].backward()
+    missing = [name for name, p in network.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()]
+    assert missing == []
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_prediction_is_root_relative_and_true_scale_only_rescales_it(model):
+    network = network_for(model).eval()
+    found = network.predict(BATCH.image, BATCH.K)
+    assert found.joints.shape == (2, 17, 3)
+    torch.testing.assert_close(found.joints[:, 0], torch.zeros(2, 3))
+    torch.testing.assert_close(found.confidence.clamp(0, 1), found.confidence)
+    halved = network.predict(BATCH.image, BATCH.K, scale=2 * found.scale)
+    if model != "mean_pose":
+        torch.testing.assert_close(halved.joints, found.joints / 2, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(halved.root, found.root / 2, atol=1e-3, rtol=1e-3)
+        torch.testing.assert_close(
+            found.joints_canonical,
+            (found.joints + found.root[:, None]) * found.scale[:, None, None],
+            atol=2e-2,
+            rtol=2e-2,
+        )
+
+
+def test_the_mean_pose_needs_no_image():
+    batch = make_batch(16, 10)
+    found = network_for("mean_pose").predict(batch.image[:2], batch.K[:2])
+    torch.testing.assert_close(found.joints, batch.joints.mean(0).expand(2, -1, -1))
+
+
+def test_networks_share_everything_but_the_head():
+    torch.manual_seed(0)
+    names = {
+        m: {n for n, _ in network_for(m).named_parameters() if not n.startswith(("heads.", "fields."))}
+        for m in MODELS
+        if m != "mean_pose"
+    }
+    assert all(shared == names["nvf"] for shared in names.values())
+
+
+def test_every_stack_is_supervised():
+    network = network_for("nvf", encoder=EncoderConfig("hourglass", 32, stacks=2, context=32))
+    network.losses(BATCH, torch.Generator().manual_seed(0))["total"].backward()
+    assert all(p.grad is not None for p in network.fields[0].parameters())
+    assert all(p.grad is not None for p in network.heatmaps[0].parameters())
+
+
+def test_axis_mean_is_the_expected_coordinate():
+    p = torch.zeros(1, 1, 4, 8, 8)
+    p[0, 0, 1, 2, 5] = 1
+    means = [axis_mean(p, dim)[0].item() for dim in (2, 3, 4)]
+    assert means == pytest.approx([2 * 1.5 / 4 - 1, 2 * 2.5 / 8 - 1, 2 * 5.5 / 8 - 1])
+
+
+def test_the_field_learns_sixteen_images_by_heart():
+    """New points every step: what is learnt is the field, not the points, so the grid decodes it."""
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    batch, generator, steps = make_batch(16, 4096), torch.Generator().manual_seed(5), 300
+    network = network_for("nvf", voting=VotingConfig(cells=24, levels=1, gate=0.06))
+    optimizer = torch.optim.AdamW(network.parameters(), weight_decay=0.0)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 5e-3, total_steps=steps)
+    for _ in range(steps):
+        drawn = torch.randint(4096, (192,), generator=generator)
+        fresh = replace(
+            batch, points=batch.points[:, drawn], sdf=batch.sdf[:, drawn], point_valid=batch.point_valid[:, drawn]
+        )
+        optimizer.zero_grad()
+        network.losses(fresh)["total"].backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+    found = network.eval().predict(batch.image, batch.K)
+    assert 1000 * (found.joints - batch.joints).norm(dim=-1).mean() < 15
+    torch.testing.assert_close(found.root, batch.root, atol=0.2, rtol=0.05)
+
+
+def test_every_point_votes_for_what_is_seen_at_the_start():
+    """A field that must first learn to subtract its own position spends its first thousand steps on it."""
+    network = network_for("nvf").eval()
+    depth = reference_depth(BATCH.K, 64)
+    look = network.look(BATCH.image, depth)
+    joints = network.decode(look.features, look.seen, look.given, depth)[0]
+    torch.testing.assert_close(joints[..., :2], look.seen[..., :2], atol=0.05, rtol=0)
+    torch.testing.assert_close(joints[..., 2], look.seen[..., 2], atol=0.08, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"model": "pose"}, {"crop_px": 100}, {"joint_set": "lsp"}, {"targets": TargetConfig(truncation=0.05)}]
+)
+def test_settings_out_of_range_are_refused(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong)).replace("_set", " set").replace("targets", "truncation")):
+        replace(small_config(), **wrong)

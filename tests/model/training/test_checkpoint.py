@@ -1,0 +1,93 @@
+import json
+import os
+
+import pytest
+import torch
+
+from model.training.checkpoint import (
+    Checkpoint,
+    load_checkpoint,
+    load_weights,
+    optimizer_tensors,
+    restore_optimizers,
+    save_checkpoint,
+)
+from pipeline.errors import InputError
+
+
+def network():
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4), torch.nn.Linear(4, 2))
+
+
+def step(net, optimizer):
+    optimizer.zero_grad()
+    net(torch.arange(15.0).reshape(5, 3).sin()).square().sum().backward()
+    optimizer.step()
+
+
+@pytest.mark.parametrize("make", [torch.optim.AdamW, torch.optim.RMSprop])
+def test_an_optimiser_restored_from_a_file_goes_on_bit_equal(tmp_path, make):
+    net = network()
+    optimizer = make(net.parameters(), lr=1e-2)
+    step(net, optimizer)
+    parts = {f"network.{k}": v for k, v in net.state_dict().items()}
+    parts |= {f"optimizer.{k}": v for k, v in optimizer_tensors(net, [optimizer]).items()}
+    save_checkpoint(tmp_path / "last.safetensors", Checkpoint(parts, {"step": 1}))
+    step(net, optimizer)
+
+    again = network()
+    other = make(again.parameters(), lr=1e-2)
+    read = load_checkpoint(tmp_path / "last.safetensors")
+    load_weights(again, read.part("network"), tmp_path)
+    restore_optimizers(again, [other], read.part("optimizer"))
+    step(again, other)
+    assert read.record["step"] == 1
+    for name, value in net.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_fused_optimiser_counts_its_steps_where_the_weights_are(fused):
+    net = torch.nn.Linear(2, 2, device="meta")
+    optimizer = torch.optim.AdamW(net.parameters())
+    optimizer.defaults["fused"] = fused
+    moments = {f"weight.{key}": torch.ones(2, 2) for key in ("exp_avg", "exp_avg_sq")}
+    restore_optimizers(net, [optimizer], moments | {"weight.step": torch.tensor(3.0)})
+    state = optimizer.state[net.weight]
+    assert state["exp_avg"].device.type == "meta"
+    assert state["step"].device.type == ("meta" if fused else "cpu")
+
+
+def test_the_record_is_readable_beside_the_file_and_no_temporary_is_left(tmp_path):
+    save_checkpoint(tmp_path / "best.safetensors", Checkpoint({"network.a": torch.ones(2)}, {"step": 7}))
+    assert json.loads((tmp_path / "best.json").read_text())["step"] == 7
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["best.json", "best.safetensors"]
+
+
+def test_a_failed_write_leaves_the_old_checkpoint(tmp_path, monkeypatch):
+    path = tmp_path / "last.safetensors"
+    save_checkpoint(path, Checkpoint({"network.a": torch.ones(2)}, {"step": 1}))
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(InputError, match="No space left"):
+        save_checkpoint(path, Checkpoint({"network.a": torch.zeros(2)}, {"step": 2}))
+    assert load_checkpoint(path).record["step"] == 1
+
+
+def test_refusals_name_the_file(tmp_path):
+    with pytest.raises(InputError, match="no such checkpoint"):
+        load_checkpoint(tmp_path / "none.safetensors")
+    damaged = tmp_path / "damaged.safetensors"
+    damaged.write_bytes(b"x" * 100)
+    with pytest.raises(InputError, match="damaged.safetensors"):
+        load_checkpoint(damaged)
+    save_checkpoint(tmp_path / "old.safetensors", Checkpoint({}, {"version": 99}))
+    with pytest.raises(InputError, match="version 99"):
+        load_checkpoint(tmp_path / "old.safetensors")
+
+
+def test_weights_of_other_sizes_are_refused_by_name():
+    weights = network().state_dict()
+    weights["0.weight"] = torch.zeros(8, 3)
+    with pytest.raises(InputError, match=r"0\.weight \(8, 3\) instead of \(4, 3\)"):
+        load_weights(network(), weights, "last.safetensors")
