@@ -127,7 +127,8 @@ class FitQuality:
     fit_error_mm: mean over the joints with 3D of the distance to the fitted ones after mean-translation alignment; NaN without
     3D. reprojection_px: (views,) mean over seen joints, source pixels; NaN for a view without any. reprojection_crop: (views,)
     the same as a fraction of the crop's side. start: name of the start that won; margin: cost of the second best start over the
-    best, minus 1 (inf with one start). unseen: names of degrees of freedom that the evidence does not constrain.
+    best, minus 1 (inf with one start). unseen: names of degrees of freedom that the evidence does not constrain. joints_unseen: names
+    of the joints of `skeletons.FIELD_JOINTS` that it does not constrain: their place on the body is the prior's word alone.
     """
 
     fit_error_mm: float
@@ -139,6 +140,7 @@ class FitQuality:
     margin: float
     valid: bool
     unseen: tuple[str, ...] = ()
+    joints_unseen: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,8 @@ FORMAT = "nvf-fits"
 VERSION = 1
 NAME = "fits.h5"
 _NUMBERS = {"fit_error_mm": "f8", "iterations": "i4", "converged": "?", "margin": "f8", "valid": "?"}
-_TEXTS = ("start", "unseen")
+# Names, joined by commas. Files written before `joints_unseen` was kept have no such column: every joint then counts as seen.
+_NAMES = ("unseen", "joints_unseen")
 _PER_VIEW = ("reprojection_px", "reprojection_crop")
 
 
@@ -55,7 +56,7 @@ class FitsWriter:
             self._make("vertices", (body.n_vertices, 3), "f4")
         for name, kind in _NUMBERS.items():
             self._make(f"quality/{name}", (), kind)
-        for name in _TEXTS:
+        for name in ("start", *_NAMES):
             self._make(f"quality/{name}", (), text)
         for name in _PER_VIEW:
             self._make(f"quality/{name}", (), h5py.vlen_dtype(np.float64))
@@ -91,7 +92,8 @@ class FitsWriter:
         for name in _NUMBERS:
             self._append(f"quality/{name}", np.array([getattr(fit.quality, name) for fit in fits]))
         self._append("quality/start", [fit.quality.start for fit in fits])
-        self._append("quality/unseen", [",".join(fit.quality.unseen) for fit in fits])
+        for name in _NAMES:
+            self._append(f"quality/{name}", [",".join(getattr(fit.quality, name)) for fit in fits])
         for name in _PER_VIEW:
             self._append(f"quality/{name}", [np.asarray(getattr(fit.quality, name), float) for fit in fits])
 
@@ -152,7 +154,8 @@ def _read_rows(file: h5py.File) -> dict[str, BodyFit]:
     ids = file["id"].asstr()[:]
     parameters = {name: file[name][:] for name in PARAMETER_SIZES}
     quality = {name: file[f"quality/{name}"][:] for name in (*_NUMBERS, *_PER_VIEW)}
-    start, unseen = (file[f"quality/{name}"].asstr()[:] for name in _TEXTS)
+    start = file["quality/start"].asstr()[:]
+    names = {name: file[f"quality/{name}"].asstr()[:] for name in _NAMES if f"quality/{name}" in file}
     fits = {}
     for i, key in enumerate(ids):
         found = {
@@ -169,9 +172,13 @@ def _read_rows(file: h5py.File) -> dict[str, BodyFit]:
         fits[key] = BodyFit(
             key,
             BodyParameters(**{f.name: parameters[f.name][i] for f in fields(BodyParameters)}),
-            FitQuality(**found, **views, start=start[i], unseen=tuple(unseen[i].split(",")) if unseen[i] else ()),
+            FitQuality(**found, **views, start=start[i], **{name: _split(column[i]) for name, column in names.items()}),
         )
     return fits
+
+
+def _split(joined: str) -> tuple[str, ...]:
+    return tuple(joined.split(",")) if joined else ()
 
 
 def export_smplifyx(fit: BodyFit, camera_R: np.ndarray, camera_t: np.ndarray, folder: Path) -> Path:

@@ -11,6 +11,7 @@ from pipeline.body.keypoints import keypoint_map
 from pipeline.body.model import BodyModel, as_tensors
 from pipeline.fit import parts, rotations, starts
 from pipeline.fit.collisions import CollisionPenalty, Spheres, pack_spheres
+from pipeline.fit.constrained import joints_unseen
 from pipeline.fit.evidence import build_evidence, refusal
 from pipeline.fit.kinematics import COARSE_JOINTS, N_BETAS, Chain, State
 from pipeline.fit.objective import Objective, Weights
@@ -265,6 +266,7 @@ class Fitter:
                 start=found.names[found.start[b]],
                 margin=float(found.margin[b]),
                 unseen=unseen[b],
+                joints_unseen=joints_unseen(instant, settings),
             )
             results.append(BodyFit(instant.id, parameters[b], quality))
         return results

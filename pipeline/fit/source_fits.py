@@ -35,6 +35,7 @@ class Tally:
     valid: int = 0
     converged: int = 0
     unseen: Counter = field(default_factory=Counter)
+    joints_unseen: Counter = field(default_factory=Counter)
     starts: Counter = field(default_factory=Counter)
     seconds: float = 0.0
     has_world: bool = False
@@ -49,6 +50,7 @@ class Tally:
         self.valid += quality.valid
         self.converged += quality.converged
         self.unseen.update(quality.unseen)
+        self.joints_unseen.update(quality.joints_unseen)
         self.starts[quality.start] += 1
         # fits with 3D are ranked by it, the others by how far they miss relative to the person's size
         crop = quality.reprojection_crop[np.isfinite(quality.reprojection_crop)]
@@ -144,6 +146,7 @@ def summarise(tally: Tally, rejects: list[Reject], settings: FitSettings, body: 
         "iterations": percentiles(tally.iterations),
         "starts": dict(tally.starts.most_common()),
         "unseen": dict(tally.unseen.most_common()),
+        "joints_unseen": dict(tally.joints_unseen.most_common()),
         "body": {"name": body.name, "sha256": body.sha256},
         "joint_regressor": body.joint_regressor_sha256,
         "settings": {

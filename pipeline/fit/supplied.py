@@ -8,6 +8,7 @@ import numpy as np
 from pipeline.body.keypoints import keypoint_map
 from pipeline.body.model import FREE_BODY, BodyModel, move_body
 from pipeline.body.smpl import SmplBodies
+from pipeline.fit.constrained import joints_unseen
 from pipeline.fit.evidence import refusal
 from pipeline.fit.quality import measure
 from pipeline.fit.settings import FitSettings
@@ -50,7 +51,16 @@ def supplied_fit(instant: Instant, body: BodyModel, smpl: SmplBodies | None, set
     else:
         vertices, joints = body.mesh(parameters)
         points = keypoint_map(body, joint_set)(joints, vertices)
-    quality = measure(instant, points, settings, iterations=0, converged=True, start=START, margin=float("inf"))
+    quality = measure(
+        instant,
+        points,
+        settings,
+        iterations=0,
+        converged=True,
+        start=START,
+        margin=float("inf"),
+        joints_unseen=joints_unseen(instant, settings),
+    )
     return BodyFit(instant.id, parameters, quality)
 
 

@@ -128,3 +128,20 @@ def test_command(openpose_root, tmp_path, free_body):
         command, ["openpose", str(openpose_root), str(tmp_path / "one"), "--limit", "1", "--json"]
     )
     assert json.loads(limited.stdout)["n"] == 1
+
+
+def test_joints_unseen_come_back_and_older_files_have_none(tmp_path, free_body, monocular_fits):
+    from dataclasses import replace
+
+    told = replace(
+        monocular_fits[0], quality=replace(monocular_fits[0].quality, joints_unseen=("left_elbow", "left_wrist"))
+    )
+    writer = FitsWriter(
+        tmp_path / "fits.h5", free_body, {"source": "test", "joint_set": "openpose_25", "frame": "camera"}
+    )
+    writer.append([told, monocular_fits[1]])
+    writer.close()
+    assert [fit.quality.joints_unseen for fit in read_fits(tmp_path).values()] == [("left_elbow", "left_wrist"), ()]
+    with h5py.File(tmp_path / "fits.h5", "r+") as file:
+        del file["quality/joints_unseen"]
+    assert [fit.quality.joints_unseen for fit in read_fits(tmp_path).values()] == [(), ()]
