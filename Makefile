@@ -25,12 +25,12 @@ help:                 ## this list
 	@echo "  make train SHARDS=shards RUN=runs/x"
 	@echo "  Anything further goes in ARGS, e.g. ARGS='--limit 500'; $(CLI) COMMAND --help lists it."
 
-setup: $(VENV)/.ready ## the virtual environment with pinned packages, pysdf built where a compiler is found
+setup: $(VENV)/.ready ## the virtual environment at the versions of requirements.lock, pysdf built where a compiler is found
 
-$(VENV)/.ready: pyproject.toml tools/build_pysdf.sh
+$(VENV)/.ready: pyproject.toml requirements.lock tools/build_pysdf.sh
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info[:2] < (3, 13) else "Python 3.11 or 3.12 is needed, this is " + sys.version.split()[0] + "; remove $(VENV) and set PYTHON=python3.11")'
-	$(BIN)/python -m pip install --quiet --editable '.[$(EXTRAS)]'
+	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[$(EXTRAS)]'
 	sh tools/build_pysdf.sh $(BIN)/python
 	touch $@
 

@@ -2,13 +2,11 @@
 # pysdf is published as source only and looks for Eigen in /usr/include/eigen3. Eigen comes from PyPI too (cmeel-eigen), so no
 # root is needed. Where it cannot be built, libigl gives the distances and every shard says so.
 python=$1
-pysdf=$("$python" -c "import tomllib; print(tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['pysdf'][1])")
-eigen=$("$python" -c "import tomllib; print(tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['pysdf'][0])")
 "$python" -c "import pysdf" 2>/dev/null && exit 0
 log=$(mktemp)
-if "$python" -m pip install --quiet "$eigen" >"$log" 2>&1 &&
+if "$python" -m pip install --quiet --constraint requirements.lock cmeel-eigen >"$log" 2>&1 &&
     CPLUS_INCLUDE_PATH="$("$python" -c "import sysconfig; print(sysconfig.get_path('purelib'))")/cmeel.prefix/include/eigen3" \
-        "$python" -m pip install --quiet "$pysdf" >>"$log" 2>&1; then
+        "$python" -m pip install --quiet --constraint requirements.lock pysdf >>"$log" 2>&1; then
     rm -f "$log"
 else
     echo "pysdf could not be built (needs a C++ compiler; log: $log): libigl gives the signed distances instead, about 3 times slower."
