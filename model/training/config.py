@@ -32,12 +32,12 @@ NAMED: dict[str, dict] = {
         "network": {
             "losses": {"heatmap": 1.0},
             "targets": {"candidates": 256, "voters": 64, "neighbours": 16},
-            # A third of the default's points, 23 ms a view instead of 89, the same joints to 0.2 mm (docs/experiments.md).
+            # A third of the default's points, 23 ms a view instead of 89, the same joints to 0.2 mm (docs/log.md).
             "voting": {"cells": 24, "most": 1024},
         },
         "train": {"optimizer": "muon", "learning_rate": 6e-3},
         "draw": {"points": 128},
-        # A few thousand steps cannot afford the full augmentation (docs/experiments.md).
+        # A few thousand steps cannot afford the full augmentation (docs/log.md).
         "augment": {"roll_degrees": 5.0, "scale": 0.05, "shift": 0.03, "colour": 0.2, "occlusion": 0.0},
     },
     "base": {

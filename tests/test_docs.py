@@ -1,0 +1,187 @@
+"""README.md and docs/ keep their word: what they link to, name or tell the reader to type is there."""
+
+import importlib
+import re
+from functools import cache
+from pathlib import Path
+
+import click
+import pytest
+
+from cli.main import nvf
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+# Folders of the repository whose paths pages name, and packages whose dotted names they name.
+ROOMS = ("benchmarks", "cli", "docs", "model", "pipeline", "tests", "tools")
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+PATH = re.compile(rf"(?<![\w./:*-])(?:{'|'.join(ROOMS)})/[\w./{{}},*-]*\w[/}}]?")
+NAME = re.compile(r"(?<![\w./-])(?:benchmarks|cli|model|pipeline)(?:\.[A-Za-z_]\w*)+")
+OPTION = re.compile(r"(?<!\S)-{1,2}[a-z][a-z-]*")
+# Options of other programs that pages name in a sentence: OpenPose's, and a Dask worker's.
+OTHERS = {"--hand", "--lifetime"}
+
+every_page = pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
+
+
+def prose(text: str) -> str:
+    """A page without its fenced blocks."""
+    return re.sub(r"^```.*?^```", "", text, flags=re.S | re.M)
+
+
+def read(page: Path) -> str:
+    """A page whose inline code stands on one line each, however its lines are broken."""
+    return re.sub(r"(?<!`)`[^`]+`(?!`)", lambda code: code[0].replace("\n", " "), page.read_text())
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ +(.*)$", prose(page.read_text()), flags=re.M)
+    plain = [re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).replace("`", "").lower() for heading in headings]
+    return {re.sub(r"[^\w\- ]", "", heading).strip().replace(" ", "-") for heading in plain}
+
+
+def broken_links(page: Path) -> list[str]:
+    broken = []
+    for link in LINK.findall(prose(page.read_text())):
+        if re.match(r"[a-z]+:", link):
+            continue
+        file, _, anchor = link.partition("#")
+        target = (page.parent / file).resolve() if file else page
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            broken.append(link)
+    return broken
+
+
+def missing_paths(text: str) -> list[str]:
+    """Paths of the repository that a text names and that are not there; `{a,b}` and `*` are read as a shell reads them."""
+    missing = []
+    for path in PATH.findall(text):
+        braces = re.search(r"\{([^}]*)\}", path)
+        kinds = [path.replace(braces[0], part) for part in braces[1].split(",")] if braces else [path]
+        missing += [kind for kind in kinds if not list(ROOT.glob(kind.rstrip("/")))]
+    return missing
+
+
+def is_there(dotted: str) -> bool:
+    """Whether a dotted name can be imported, or is an attribute of what can be."""
+    parts = dotted.split(".")
+    for n in range(len(parts), 0, -1):
+        try:
+            found = importlib.import_module(".".join(parts[:n]))
+        except ModuleNotFoundError:
+            continue
+        for name in parts[n:]:
+            fields = getattr(found, "__dataclass_fields__", {})
+            if not hasattr(found, name) and name not in fields:
+                return False
+            found = getattr(found, name, None)
+        return True
+    return False
+
+
+@cache
+def cli() -> dict[str, click.Command]:
+    """Every command by what is typed, groups' commands too: "train", "body build"."""
+    context = click.Context(nvf)
+    found = {}
+    for name in nvf.list_commands(context):
+        command = nvf.get_command(context, name)
+        found[name] = command
+        found |= {f"{name} {sub}": c for sub, c in getattr(command, "commands", {}).items()}
+    return found
+
+
+def options(command: click.Command) -> set[str]:
+    names = {name for p in command.params for name in (*p.opts, *p.secondary_opts) if name.startswith("-")}
+    return names | {"-h", "--help"}
+
+
+def wrong_commands(text: str) -> list[str]:
+    """What of the `nvf-cli` commands in a text the command line does not know: a command or an option of it."""
+    text = text.replace("\\\n", " ")
+    wrong = []
+    for line in re.findall(r"nvf-cli ((?:[^`\n#]|#(?=\w))*)", text):
+        words = line.split()
+        if not words or words[0] in ("COMMAND", "--help", "-h"):
+            continue
+        name = " ".join(words[:2]) if " ".join(words[:2]) in cli() else words[0].strip(".,;:)")
+        if name not in cli():
+            wrong.append(f"nvf-cli {name}")
+            continue
+        known = options(cli()[name])
+        wrong += [f"nvf-cli {name} {option}" for option in OPTION.findall(line) if option not in known]
+    return wrong
+
+
+def wrong_options(text: str) -> list[str]:
+    """Options in backticks that no command and no benchmark has."""
+    known = {option for command in cli().values() for option in options(command)}
+    benchmarks = "".join(path.read_text() for path in (ROOT / "benchmarks").glob("*.py"))
+    quoted = re.findall(r"`(--[a-z][a-z-]*)[^`]*`", prose(text))
+    return [o for o in quoted if o not in known | OTHERS and f'"{o}"' not in benchmarks]
+
+
+def wrong_benchmarks(text: str) -> list[str]:
+    """`python -m benchmarks.NAME` lines whose module, or one of whose options, is not there."""
+    wrong = []
+    for name, rest in re.findall(r"python -m benchmarks\.(\w+)([^`\n]*)", text):
+        module = ROOT / "benchmarks" / f"{name}.py"
+        source = module.read_text() if module.exists() else None
+        if source is None:
+            wrong.append(name)
+            continue
+        wrong += [f"{name} {option}" for option in OPTION.findall(rest) if f'"{option}"' not in source]
+    return wrong
+
+
+@every_page
+def test_links_and_their_anchors_resolve(page):
+    assert broken_links(page) == []
+
+
+@every_page
+def test_paths_that_a_page_names_exist(page):
+    assert missing_paths(read(page)) == []
+
+
+@every_page
+def test_python_names_that_a_page_names_exist(page):
+    assert [name for name in NAME.findall(read(page)) if not is_there(name)] == []
+
+
+@every_page
+def test_commands_and_options_that_a_page_names_exist(page):
+    text = read(page)
+    assert wrong_commands(text) + wrong_options(text) + wrong_benchmarks(text) == []
+
+
+@every_page
+def test_make_targets_that_a_page_names_exist(page):
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.M))
+    asked = re.findall(r"(?:^|`)make ([a-z-]+)", read(page), flags=re.M)
+    assert [target for target in asked if target not in targets] == []
+
+
+def test_every_page_is_linked_from_the_readme():
+    linked = {link.partition("#")[0] for link in LINK.findall((ROOT / "README.md").read_text())}
+    assert [page.name for page in PAGES if page.parent != ROOT and f"docs/{page.name}" not in linked] == []
+
+
+def test_the_checks_find_what_is_wrong(tmp_path):
+    """Each check on a page that breaks its word."""
+    page = tmp_path / "page.md"
+    page.write_text("# Two Words\n[a](#two-words) [b](#three) [c](gone.md) [d](https://example.org)\n")
+    assert broken_links(page) == ["#three", "gone.md"]
+    assert missing_paths("`pipeline/shards/{store,gone}.py`, docs/*.md, model/none.py.") == [
+        "pipeline/shards/gone.py",
+        "model/none.py",
+    ]
+    assert is_there("pipeline.records.View.box") and not is_there("pipeline.records.Nothing")
+    assert wrong_commands("`nvf-cli train A B --resume --nope` and nvf-cli dance\nnvf-cli body build OUT --nope") == [
+        "nvf-cli train --nope",
+        "nvf-cli dance",
+        "nvf-cli body build --nope",
+    ]
+    assert wrong_options("`--final` and `--nope FILE`") == ["--nope"]
+    assert wrong_benchmarks("python -m benchmarks.fit --nope; `python -m benchmarks.nope`") == ["fit --nope", "nope"]
