@@ -60,7 +60,7 @@ def command(
 ):
     """Fit the body model to every instant of SOURCE in ROOT; write OUT/fits.h5, OUT/report.json and OUT/report.html.
 
-    Exit code 1 when instants were rejected (OUT/report.json lists them).
+    Exit code 1 when instants were rejected (OUT/report.json lists them), or no fit is valid.
     """
     import torch
     from rich.console import Console
@@ -68,18 +68,40 @@ def command(
 
     from pipeline.body.keypoints import with_joint_regressor
     from pipeline.body.model import load_body
-    from pipeline.errors import InputError
     from pipeline.fit.settings import FitSettings
-    from pipeline.fit.source_fits import fit_source
+    from pipeline.fit_source import fit_source
     from pipeline.sources import open_source, parse_options
 
     settings = FitSettings(**settings)
-    if (out / "fits.h5").exists() and not overwrite:
-        raise InputError(f"{out / 'fits.h5'} exists already; give another folder, or --overwrite to replace it.")
+    refuse_finished(out, overwrite)
     if threads:
         torch.set_num_threads(threads)
     reader = open_source(source, root, **({"focal": focal} | parse_options(source, options)))
     body = with_joint_regressor(load_body(body_file), joint_regressor)
+    make_writable(out)
+    with Progress(console=Console(stderr=True), disable=as_json) as bar:
+        task = bar.add_task("fitting", total=None)
+
+        def show(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        report = fit_source(reader, body, settings, out, limit, vertices, pkl, show)
+    click.echo((out / "report.json").read_text() if as_json else summary(report, out), nl=not as_json)
+    if report["rejects"] or not report["valid"] or "page_error" in report:
+        context.exit(1)
+
+
+def refuse_finished(out: Path, overwrite: bool) -> None:
+    from pipeline.errors import InputError
+
+    if (out / "fits.h5").exists() and not overwrite:
+        raise InputError(f"{out / 'fits.h5'} exists already; give another folder, or --overwrite to replace it.")
+
+
+def make_writable(out: Path) -> None:
+    """Makes the folder, and tries to write there, before hours are spent."""
+    from pipeline.errors import InputError
+
     try:
         out.mkdir(parents=True, exist_ok=True)
         (out / "fits.h5.tmp").write_bytes(b"")
@@ -87,24 +109,19 @@ def command(
         raise InputError(
             f"Nothing can be written to {out} ({error.strerror}); give a folder that can be written."
         ) from error
-    with Progress(console=Console(stderr=True), disable=as_json) as bar:
-        task = bar.add_task("fitting", total=None)
-        report = fit_source(
-            reader,
-            body,
-            settings,
-            out,
-            limit,
-            vertices,
-            pkl,
-            lambda done, total: bar.update(task, completed=done, total=total),
-        )
-    if as_json:
-        click.echo((out / "report.json").read_text(), nl=False)
+
+
+def summary(report: dict, out: Path) -> str:
+    """What a terminal is told of the report."""
+    lines = [
+        f"{report['n']} fits ({report['valid']} valid), {len(report['rejects'])} rejected, "
+        f"{report['fits_per_second'] or 0:.0f} fits/s."
+    ]
+    if not report["valid"]:
+        reasons = "; ".join(f"{count} x {reason}" for reason, count in list(report["rejects_by_reason"].items())[:3])
+        lines.append(f"No fit is valid{': ' + reasons if reasons else '; report.json has their errors'}.")
+    if "page_error" in report:
+        lines.append(f"The page could not be drawn ({report['page_error']}); the fits and report.json are whole.")
     else:
-        click.echo(
-            f"{report['n']} fits ({report['valid']} valid), {len(report['rejects'])} rejected, "
-            f"{report['fits_per_second'] or 0:.0f} fits/s. Look at {out / 'report.html'}."
-        )
-    if report["rejects"]:
-        context.exit(1)
+        lines.append(f"Look at {out / 'report.html'}.")
+    return "\n".join(lines)

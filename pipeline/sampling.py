@@ -13,10 +13,10 @@ import numpy as np
 from pipeline.camera import Crop, camera_to_world, in_image, project_pinhole, world_to_camera
 from pipeline.errors import InputError
 from pipeline.lattice import LATTICE_M, offsets_to, to_lattice
-from pipeline.mesh import triangle_areas
 from pipeline.records import BodyMesh, FieldSamples, Reject, View
 from pipeline.sdf import SignedDistance
 from pipeline.skeletons import FIELD_JOINTS
+from pipeline.triangles import triangle_areas
 
 # What is nearer to the camera than this is not seen: metres.
 NEAREST = 0.1

@@ -6,20 +6,17 @@ triangles around the nearest vertex, is several times faster and, with triangles
 FAR_ERROR. docs/sampling.md has the measurements.
 """
 
-import os
 from dataclasses import dataclass
 from functools import lru_cache
 
+import igl
 import numpy as np
 from scipy.ndimage import maximum_filter
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from pipeline.errors import InputError
-
-# libigl reads this at its first call; a worker has one thread, and results must not depend on the machine.
-os.environ.setdefault("IGL_NUM_THREADS", "1")
-import igl
+from pipeline.threads import one_libigl_thread
 
 try:
     import pysdf
@@ -34,7 +31,7 @@ FAR = 0.15
 FAR_ERROR = 0.01
 # A triangle whose area is below this has no normal in single precision: square metres, sides of about a micrometre.
 SMALLEST_AREA = 1e-12
-# Nobody is larger, metres; a mesh in millimetres is.
+# The largest side of a mesh, metres. No body reaches it; a mesh that is in millimetres by mistake does.
 LARGEST = 10.0
 # libigl's tree of Taylor expansions: at order 1 and accuracy 1 a body's winding number is within 0.25 of the exact one,
 # which is an integer (the mesh is closed). What is further than DOUBT from an integer is asked again, and at last
@@ -65,6 +62,7 @@ class SignedDistance:
     """
 
     def __init__(self, vertices: np.ndarray, faces: np.ndarray, backend: str = BACKEND):
+        one_libigl_thread()
         self.backend = backend
         assert self.backend in BACKENDS, self.backend
         self.sign_rule = SIGN_RULE

@@ -12,6 +12,11 @@ def cap_native_threads() -> None:
     os.environ.update(ONE_THREAD)
 
 
+def one_libigl_thread() -> None:
+    """For this process; to be called before libigl's first call, which reads it once. A number that the user has set stands."""
+    os.environ.setdefault("IGL_NUM_THREADS", "1")
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
     """One thread for torch and OpenCV while it lasts: two of them round a sum differently."""

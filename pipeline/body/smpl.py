@@ -16,9 +16,9 @@ from smplx.vertex_ids import vertex_ids
 from pipeline.body.keypoints import LANDMARK_VERTICES
 from pipeline.body.plain_pickle import SparseMatrix, load_plain_pickle
 from pipeline.errors import InputError
-from pipeline.mesh import opening_caps, triangle_areas
 from pipeline.records import BodyMesh, SmplParameters
 from pipeline.skeletons import FIELD_JOINTS, HUMAN36M, SMPL_24, JointSet
+from pipeline.triangles import opening_caps, triangle_areas
 
 FILES = {"neutral": "SMPL_NEUTRAL.pkl", "male": "SMPL_MALE.pkl", "female": "SMPL_FEMALE.pkl"}
 CHUNK = 256

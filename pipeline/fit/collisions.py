@@ -18,6 +18,7 @@ from pipeline.body.keypoints import KeypointMap
 from pipeline.body.model import BodyModel
 from pipeline.fit.kinematics import LEFT_HAND, RIGHT_HAND, Chain, Posed, State
 from pipeline.skeletons import SMPLX_55, JointSet
+from pipeline.threads import one_libigl_thread
 
 # The spheres lie inside the skin; they keep this much more apart (metres).
 MARGIN = 0.006
@@ -43,6 +44,7 @@ class Spheres:
 
 def pack_spheres(body: BodyModel) -> Spheres:
     """Spheres that fill the T-posed body, the largest first, each outside those before; the same for the same body."""
+    one_libigl_thread()
     vertices = body.v_template.numpy().astype(float)
     rng = np.random.default_rng(0)
     points = _interior(vertices, body.faces, rng)
@@ -160,7 +162,7 @@ class CollisionPenalty:
         other.sigma, other.in_depth = sigma, in_depth
         return other
 
-    def _overlaps(self, P: torch.Tensor, evidence) -> tuple[torch.Tensor, torch.Tensor]:
+    def overlaps(self, P: torch.Tensor, evidence) -> tuple[torch.Tensor, torch.Tensor]:
         """Overlap (B, M) metres of every pair and the unit vectors (B, M, 3) that part them."""
         apart = P[:, self.first] - P[:, self.second]
         distance = apart.norm(dim=-1).clamp_min(1e-6)
@@ -184,7 +186,7 @@ class CollisionPenalty:
 
     def cost(self, state: State, posed: Posed, evidence) -> torch.Tensor:
         """(B,) evidence: `objective.Evidence`, for the line of sight."""
-        overlap, _ = self._overlaps(self.chain.points(state, posed), evidence)
+        overlap, _ = self.overlaps(self.chain.points(state, posed), evidence)
         return (overlap / self.sigma).square().sum(1)
 
     def linearise(
@@ -192,7 +194,7 @@ class CollisionPenalty:
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """cost (B,), half gradient (B, P), Gauss-Newton matrix (B, P, P)."""
         parts = self.chain.parts(state, posed)
-        overlap, away = self._overlaps(parts.sum(-1), evidence)
+        overlap, away = self.overlaps(parts.sum(-1), evidence)
         J = self.chain.jacobian(state, posed, parts, free_shape)
         cost = (overlap / self.sigma).square().sum(1)
         gradient, matrix = J.new_zeros(len(J), J.shape[-1]), J.new_zeros(len(J), J.shape[-1], J.shape[-1])

@@ -6,6 +6,7 @@ the SMPL-X parameters by name (axis-angle, radians; transl in metres), joints (N
 quality. `rejects/` holds id, stage and reason.
 """
 
+import hashlib
 import pickle
 import re
 from collections.abc import Sequence
@@ -23,6 +24,8 @@ from pipeline.skeletons import HUMAN36M
 FORMAT = "nvf-fits"
 VERSION = 1
 NAME = "fits.h5"
+# Of the name of a .pkl, before its ending: characters.
+LONGEST_NAME = 120
 _NUMBERS = {"fit_error_mm": "f8", "iterations": "i4", "converged": "?", "margin": "f8", "valid": "?"}
 # Names, joined by commas. Files written before `joints_unseen` was kept have no such column: every joint then counts as seen.
 _NAMES = ("unseen", "joints_unseen")
@@ -181,8 +184,15 @@ def _split(joined: str) -> tuple[str, ...]:
     return tuple(joined.split(",")) if joined else ()
 
 
+def _file_name(instant_id: str) -> str:
+    """A name that every file system takes, another one for every id: an id that had to be changed is told apart by its hash."""
+    plain = re.sub(r"[^A-Za-z0-9._-]", "_", instant_id)[:LONGEST_NAME]
+    # some file systems take S1 and s1 for one name
+    return plain if plain == instant_id.lower() else f"{plain}-{hashlib.sha256(instant_id.encode()).hexdigest()[:10]}"
+
+
 def export_smplifyx(fit: BodyFit, camera_R: np.ndarray, camera_t: np.ndarray, folder: Path) -> Path:
-    """Writes one fit as SMPLify-X writes its results: a pickled dict of (1, k) float32 arrays, `<id>.pkl`.
+    """Writes one fit as SMPLify-X writes its results: a pickled dict of (1, k) float32 arrays, named after the instant's id.
 
     Its bodies stand at the origin and the camera moves: `X_cam = camera_rotation X + camera_translation`, with camera_R (3, 3) and
     camera_t (3,) metres those of the first view. Hands are full axis-angle here (use_pca=False), flat at zero.
@@ -192,6 +202,6 @@ def export_smplifyx(fit: BodyFit, camera_R: np.ndarray, camera_t: np.ndarray, fo
     result = {"camera_rotation": R, "camera_translation": t}
     result |= {name: getattr(p, name) for name in PARAMETER_SIZES if name != "transl"}
     result = {name: np.asarray(value, np.float32)[None] for name, value in result.items()}
-    path = folder / (re.sub(r"[^A-Za-z0-9._-]", "_", fit.instant_id) + ".pkl")
+    path = folder / f"{_file_name(fit.instant_id)}.pkl"
     path.write_bytes(pickle.dumps(result, protocol=2))
     return path

@@ -15,7 +15,8 @@ from pipeline.fit.constrained import joints_unseen
 from pipeline.fit.evidence import build_evidence, refusal
 from pipeline.fit.kinematics import COARSE_JOINTS, N_BETAS, Chain, State
 from pipeline.fit.objective import Objective, Weights
-from pipeline.fit.priors import GaussianPrior, anatomical_prior, make_prior
+from pipeline.fit.prior_choice import make_prior
+from pipeline.fit.priors import GaussianPrior, anatomical_prior
 from pipeline.fit.quality import measure, unseen_names
 from pipeline.fit.settings import FitSettings
 from pipeline.fit.shapes import shared_shape
@@ -23,6 +24,7 @@ from pipeline.fit.solver import Solution, minimise
 from pipeline.fit.untangle import untangle
 from pipeline.records import PARAMETER_SIZES, BodyFit, BodyParameters, Instant, Reject
 from pipeline.skeletons import JOINT_SETS, OPENPOSE_FACE, JointSet
+from pipeline.spread import spread_evenly
 
 # Instants with at least so many joints in 3D start from those, others from their images.
 ENOUGH_3D = 6
@@ -52,7 +54,10 @@ class Found:
 
 
 class Fitter:
-    """SMPLify-X's fit, in batches. Rows of a batch do not influence each other."""
+    """SMPLify-X's fit, in batches. Rows of a batch do not influence each other.
+
+    `fit` and `solve_shapes` take any instants. `kind_of` and `search` are the steps below them, for those who want the objective.
+    """
 
     def __init__(self, body: BodyModel, settings: FitSettings):
         self.body, self.settings = body, settings
@@ -73,7 +78,7 @@ class Fitter:
         for i, instant in enumerate(instants):
             reason = self._refusal(instant)
             if reason is None:
-                groups[self._kind(instant, betas)].append(i)
+                groups[self.kind_of(instant, betas)].append(i)
             else:
                 results[i] = Reject(instant.id, "fit", reason)
         for kind, members in groups.items():
@@ -96,11 +101,11 @@ class Fitter:
         shapes = {}
         for subject in sorted(by_subject):
             frames = by_subject[subject]
-            kinds = [self._kind(instant, {}) for instant in frames]
+            kinds = [self.kind_of(instant, {}) for instant in frames]
             usual = max(set(kinds), key=lambda kind: (kinds.count(kind), str(kind)))
             frames = [instant for instant, kind in zip(frames, kinds, strict=True) if kind == usual]
-            chosen = np.unique(np.linspace(0, len(frames) - 1, self.settings.shape_frames).round().astype(int))
-            objective, found = self._search(usual, [frames[i] for i in chosen], {})
+            chosen = spread_evenly(len(frames), self.settings.shape_frames)
+            objective, found = self.search(usual, [frames[i] for i in chosen], {})
             state = shared_shape(objective, found.solution.state)
             shapes[subject] = state.shape[0, :N_BETAS].cpu().numpy()
         return shapes
@@ -110,7 +115,8 @@ class Fitter:
             return f"hands were asked for, but the body model {self.body.name} has none"
         return refusal(instant, self.settings)
 
-    def _kind(self, instant: Instant, betas: dict[str, np.ndarray]) -> Kind:
+    def kind_of(self, instant: Instant, betas: dict[str, np.ndarray]) -> Kind:
+        """betas: by the subjects whose shape is known."""
         valid = 0
         if instant.joints_3d is not None:
             valid = len(instant.joints_3d) if instant.joints_3d_valid is None else int(np.sum(instant.joints_3d_valid))
@@ -134,9 +140,9 @@ class Fitter:
         return self._chains[key]
 
     def _fit_batch(self, kind: Kind, instants: list[Instant], betas: dict[str, np.ndarray]) -> list[BodyFit | Reject]:
-        return self._results(instants, *self._search(kind, instants, betas))
+        return self._results(instants, *self.search(kind, instants, betas))
 
-    def _search(self, kind: Kind, instants: list[Instant], betas: dict[str, np.ndarray]) -> tuple[Objective, Found]:
+    def search(self, kind: Kind, instants: list[Instant], betas: dict[str, np.ndarray]) -> tuple[Objective, Found]:
         """The best body for every instant, and the objective that says so."""
         chain, template, defined = self.chain(kind)
         evidence = build_evidence(instants, kind.extra_sets, template, defined, self.settings)
@@ -211,21 +217,19 @@ class Fitter:
         far = Objective(coarse, prior, evidence, Weights(100.0), free_shape=False)
         names, states = zip(*starts.orientation_starts(coarse, likely, evidence, joint_set), strict=True)
         states = [State(s.R, shape, s.transl) for s in states]
-        field = _race(far, states, keep=5, iterations=2)
-        field = _race(far, field.states, keep=2, iterations=5, starts=field.starts)
+        best = _race(far, states, keep=5, iterations=2)
+        best = _race(far, best.states, keep=2, iterations=5, starts=best.starts)
         near = far.with_weights(Weights(30.0))
-        twins = [starts.reversed_torso(coarse, limbs, s, far.evidence) for s in field.states]
-        twins = starts.mirrored_limbs(near, limbs, [*field.states, *twins])
-        field = _race(near, twins, keep=2, iterations=8, starts=torch.cat([field.starts, field.starts]))
+        twins = [starts.reversed_torso(coarse, limbs, s, far.evidence) for s in best.states]
+        twins = starts.mirrored_limbs(near, limbs, [*best.states, *twins])
+        best = _race(near, twins, keep=2, iterations=8, starts=torch.cat([best.starts, best.starts]))
         near = far.with_weights(objective.weights)
-        twins = starts.mirrored_limbs(near, limbs, field.states)
-        field = _race(
-            near, [*field.states, *twins], keep=2, iterations=6, starts=torch.cat([field.starts, field.starts])
-        )
-        winner = self._place_hands(objective, objective.chain.spread(field.states[0], coarse))
+        twins = starts.mirrored_limbs(near, limbs, best.states)
+        best = _race(near, [*best.states, *twins], keep=2, iterations=6, starts=torch.cat([best.starts, best.starts]))
+        winner = self._place_hands(objective, objective.chain.adopt(best.states[0], coarse))
         final = minimise(objective, winner, iterations=20, tolerance=1e-3)
-        margin = field.costs[1] / field.costs[0] - 1
-        return Found(final, field.starts[0].cpu().numpy(), margin.cpu().numpy(), names)
+        margin = best.costs[1] / best.costs[0] - 1
+        return Found(final, best.starts[0].cpu().numpy(), margin.cpu().numpy(), names)
 
     def _place_hands(self, objective: Objective, state: State) -> State:
         """Of each fitted hand the best of several turns about the forearm: a hand has depth twins as limbs have."""
@@ -288,7 +292,7 @@ def _merge(pieces: list[tuple[torch.Tensor, Found]]) -> Found:
 
 
 @dataclass(frozen=True)
-class Field:
+class Finalists:
     """The best candidates of every row after a race, best first: states, costs (K, B), and the starts (K, B) that they came from."""
 
     states: list[State]
@@ -298,7 +302,7 @@ class Field:
 
 def _race(
     objective: Objective, candidates: list[State], keep: int, iterations: int, starts: torch.Tensor | None = None
-) -> Field:
+) -> Finalists:
     """Runs every candidate of every row for a few steps, as rows of one batch, and keeps the cheapest of each row."""
     K, B = len(candidates), len(candidates[0].transl)
     device = candidates[0].transl.device
@@ -308,7 +312,7 @@ def _race(
     if starts is None:
         starts = torch.arange(K, device=device)[:, None].expand(K, B)
     states = [solution.state.take(order[k] * B + rows) for k in range(keep)]
-    return Field(states, costs[:keep], starts.gather(0, order[:keep]))
+    return Finalists(states, costs[:keep], starts.gather(0, order[:keep]))
 
 
 def export_parameters(chain: Chain, state: State) -> list[BodyParameters]:

@@ -142,7 +142,7 @@ class Chain:
         eye = torch.eye(3, dtype=self.dtype, device=self.device)
         return State(eye.expand(rows, len(self.joints), 3, 3).clone(), zeros.new_zeros(rows, self.n_shape), zeros)
 
-    def spread(self, state: State, other: "Chain") -> State:
+    def adopt(self, state: State, other: "Chain") -> State:
         """A state of another chain with fewer joints as one of this; joints that it lacks stay as in the T-pose."""
         R = self.rest(len(state.transl)).R
         R[:, [self.joints.index(joint) for joint in other.joints]] = state.R

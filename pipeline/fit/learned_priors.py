@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from pipeline.body.plain_pickle import load_plain_pickle
 from pipeline.errors import InputError
 from pipeline.fit import rotations
-from pipeline.fit.priors import N_POSED, PriorTerms, row_of
+from pipeline.fit.prior_terms import N_POSED, PriorTerms, row_of
 
 # SMPLify-X's bending weight is 3.17 times its pose weight, unsquared; here relative to an L2 prior of 0.3 rad.
 BENDING_WEIGHT = 7.4

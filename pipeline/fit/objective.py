@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields, replace
 import torch
 
 from pipeline.fit.kinematics import Chain, Posed, State
-from pipeline.fit.priors import PriorTerms
+from pipeline.fit.prior_terms import Prior, PriorTerms
 
 # A point nearer to the camera's plane than this (metres) is treated as if it were here: steps behind the camera are refused
 # because they cost too much, not because something divides by zero.
@@ -70,7 +70,14 @@ class Objective:
     jaw), or None. penalty: `collisions.CollisionPenalty` or None. free_shape: betas (and expression) are solved for, not given."""
 
     def __init__(
-        self, chain: Chain, prior, evidence: Evidence, weights: Weights, free_shape: bool, extras=None, penalty=None
+        self,
+        chain: Chain,
+        prior: Prior,
+        evidence: Evidence,
+        weights: Weights,
+        free_shape: bool,
+        extras: Prior | None = None,
+        penalty=None,
     ):
         self.chain, self.prior, self.evidence, self.weights = chain, prior, evidence, weights
         self.free_shape, self.extras, self.penalty = free_shape, extras, penalty

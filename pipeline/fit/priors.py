@@ -1,36 +1,10 @@
-"""Priors on the body's pose: what a joint angle is likely to be before anything was seen.
-
-Every prior speaks of the first n joints after the pelvis (n = 21: the body) by their rotations relative to their parents, `R`
-(B, n, 3, 3). `cost` is a sum of squares; `linearise` also takes the parents' world rotations (B, n, 3, 3) and gives derivatives for
-turns w of the joints about the instant's axes, which act on R as `R <- exp(Gp^T w) R`.
-"""
-
-from dataclasses import dataclass
+"""Gaussian priors on the body's pose: from anatomy, and SMPLify-X's plain ones."""
 
 import torch
 
 from pipeline.fit import rotations
-from pipeline.fit.settings import FitSettings
-from pipeline.skeletons import SMPLX_22, mirror_name
-
-N_POSED = 21
-
-
-@dataclass(frozen=True)
-class PriorTerms:
-    """A prior about n joints, for turns about the instant's axes. cost: (B,). gradient: (B, n, 3), half of the cost's.
-
-    Gauss-Newton's matrix is either `blocks` (B, n, 3, 3), one a joint, with `coupled` (B, C, 3, 3) between the joints pairs[0] and
-    pairs[1] (C,), or `dense` (B, n, 3, n, 3).
-    """
-
-    cost: torch.Tensor
-    gradient: torch.Tensor
-    blocks: torch.Tensor | None = None
-    coupled: torch.Tensor | None = None
-    pairs: tuple[torch.Tensor, torch.Tensor] | None = None
-    dense: torch.Tensor | None = None
-
+from pipeline.fit.prior_terms import N_POSED, PriorTerms, row_of
+from pipeline.skeletons import mirror_name
 
 # Mean turn and standard deviation (radians) of each joint about its parent's axes in the T-pose: x left, y up, z forward, for
 # the left side. A hip flexes about -x, a knee about +x, a left elbow about -y, a left arm hangs at -z. Guessed from
@@ -75,10 +49,6 @@ _LIMITS = [
     ("left_hip", 2, -0.5, 1.0),
 ]
 LIMIT_SIGMA = 0.1
-
-
-def row_of(name: str) -> int:
-    return SMPLX_22.index(name) - 1
 
 
 class GaussianPrior:
@@ -167,18 +137,3 @@ def l2_prior(dtype: torch.dtype, sigma: float) -> GaussianPrior:
     mean = torch.zeros(N_POSED, 3, dtype=dtype)
     open_ended = torch.full_like(mean, torch.inf)
     return GaussianPrior(mean, torch.eye(3 * N_POSED, dtype=dtype) / sigma**2, -open_ended, open_ended)
-
-
-def make_prior(settings: FitSettings, dtype: torch.dtype):
-    """The prior that the settings name. All but the default have SMPLify-X's bending term with them, as there."""
-    from pipeline.fit import learned_priors
-
-    if settings.prior == "anatomical":
-        return anatomical_prior(dtype)
-    pose = {
-        "l2": lambda: l2_prior(dtype, 0.3),
-        "angle": lambda: l2_prior(dtype, 1.0),
-        "gmm": lambda: learned_priors.read_mixture(settings.prior_file, dtype),
-        "vposer": lambda: learned_priors.read_vposer(settings.prior_file, dtype),
-    }[settings.prior]()
-    return learned_priors.SumPrior(pose, learned_priors.BendingPrior(dtype))

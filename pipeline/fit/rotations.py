@@ -69,3 +69,19 @@ def smallest(source: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     axis = torch.where((sine < 1e-9)[..., None], across, axis)
     axis = axis / axis.norm(dim=-1, keepdim=True).clamp_min(1e-12)
     return exp(axis * torch.atan2(sine, cosine)[..., None])
+
+
+def rigid_motion(
+    source: torch.Tensor, target: torch.Tensor, w: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Rotation R (B, 3, 3) and the weighted centres (B, 3) of target and source of the best rigid motion (Kabsch 1976).
+
+    `target ~ R (source - centre of source) + centre of target` in least squares. source, target: (B, N, 3); w: (B, N) weights.
+    """
+    w = (w / w.sum(1, keepdim=True))[..., None]
+    a, b = (w * source).sum(1), (w * target).sum(1)
+    H = (w * (target - b[:, None])).transpose(1, 2) @ (source - a[:, None])
+    U, _, Vt = torch.linalg.svd(H)
+    sign = torch.ones(len(H), 3, dtype=H.dtype, device=H.device)
+    sign[:, 2] = torch.linalg.det(U @ Vt).sign()
+    return (U * sign[:, None]) @ Vt, b, a

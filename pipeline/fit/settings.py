@@ -17,7 +17,8 @@ class FitSettings:
     prior: anatomical (no file), l2, angle, gmm or vposer; prior_file: the user's gmm_08.pkl or VPoser checkpoint. noise_2d:
     expected keypoint error as a fraction of the person's height in the image, at least least_noise_px; noise_3d: metres an axis.
     robust: Geman-McClure's c of the last stage, in units of the 2D noise. hands, face: also fit fingers, jaw and expression
-    where keypoints of them are given. min_joints, min_confidence: below, an instant is refused or a keypoint ignored.
+    where keypoints of them are given. interpenetration: push limbs out of the body. body_height: metres, turns the person's
+    size in the image into their height there. min_joints, min_confidence: below, an instant is refused or a keypoint ignored.
     valid_error_mm, valid_reprojection: a fit is valid when its 3D error is within the first, or without 3D when its
     reprojection error is within the second, a fraction of the crop's side (I2L-MeshNet's 25 mm, and 3 px of 64). batch:
     instants fitted at once. shape_frames: instants of a subject from which its shape is solved. device: "cpu" or "cuda".

@@ -213,7 +213,7 @@ def procrustes_start(
     inside[:, torso] = 1
     # a torso with fewer than three points leaves it to the whole body
     w = torch.where(((w * inside).sum(1) >= 3)[:, None], w * inside, w)
-    turn, centre_to, centre_from = _rigid(P, targets, w)
+    turn, centre_to, centre_from = rotations.rigid_motion(P, targets, w)
     R[:, 0] = turn
     pelvis = chain.J0[0] + (chain.JS[0] @ shape[..., None])[..., 0]
     transl = centre_to + (turn @ (pelvis - centre_from)[..., None])[..., 0] - pelvis
@@ -234,17 +234,6 @@ def procrustes_start(
 
 def _unit(v: torch.Tensor) -> torch.Tensor:
     return v / v.norm(dim=-1, keepdim=True).clamp_min(1e-9)
-
-
-def _rigid(source: torch.Tensor, target: torch.Tensor, w: torch.Tensor):
-    """Rotation (B, 3, 3) and the two weighted centres (B, 3) of the best rigid motion source -> target (Kabsch 1976)."""
-    w = (w / w.sum(1, keepdim=True))[..., None]
-    a, b = (w * source).sum(1), (w * target).sum(1)
-    H = (w * (target - b[:, None])).transpose(1, 2) @ (source - a[:, None])
-    U, _, Vt = torch.linalg.svd(H)
-    sign = torch.ones(len(H), 3, dtype=H.dtype, device=H.device)
-    sign[:, 2] = torch.linalg.det(U @ Vt).sign()
-    return (U * sign[:, None]) @ Vt, b, a
 
 
 def mirrored_limbs(objective: Objective, limbs: list[Limb], states: list[State]) -> list[State]:

@@ -8,9 +8,11 @@ import torch
 from pipeline.body.keypoints import keypoint_map
 from pipeline.body.model import BodyModel, as_tensors
 from pipeline.errors import InputError
+from pipeline.fit import rotations
 from pipeline.shards.store import ShardFolder
 from pipeline.skeletons import FIELD_JOINTS
 from pipeline.sources.synthetic.truth import read_truth
+from pipeline.spread import spread_evenly
 
 _CHUNK = 64
 
@@ -28,7 +30,7 @@ def fit_truth_errors(shards: Path, capture: Path, body: BodyModel, instants: int
         raise InputError(
             f"{shards} has no fitted instant of the capture {capture}; give the folder that was made from it"
         )
-    rows = [rows[i] for i in np.unique(np.linspace(0, len(rows) - 1, min(instants, len(rows))).astype(int))]
+    rows = [rows[i] for i in spread_evenly(len(rows), instants)]
     where = keypoint_map(body, FIELD_JOINTS)
     vertex, joint, reported = [], [], []
     for first in range(0, len(rows), _CHUNK):
@@ -58,11 +60,10 @@ def _one_view_an_instant(folder: ShardFolder, known: dict[str, int]) -> list[tup
 
 
 def rigid_motion(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """R (3, 3), t (3,) with target ~ source @ R.T + t in least squares (Kabsch). source, target: (N, 3) metres."""
-    a, b = source.mean(0), target.mean(0)
-    U, _, Vt = np.linalg.svd((target - b).T @ (source - a))
-    R = U @ np.diag([1, 1, np.linalg.det(U @ Vt)]) @ Vt
-    return R, b - R @ a
+    """R (3, 3), t (3,) with target ~ source @ R.T + t in least squares. source, target: (N, 3) metres."""
+    points = torch.from_numpy(np.stack([source, target])).double()[:, None]
+    R, there, here = (a[0].numpy() for a in rotations.rigid_motion(*points, torch.ones_like(points[0, ..., 0])))
+    return R, there - R @ here
 
 
 def _mean_mm(found: np.ndarray, true: np.ndarray) -> float:

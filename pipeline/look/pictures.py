@@ -20,6 +20,7 @@ from pipeline.mesh import body_surface
 from pipeline.sdf import SignedDistance
 from pipeline.shards.store import ShardReader
 from pipeline.skeletons import FIELD_JOINTS
+from pipeline.spread import spread_evenly
 
 # Half side of the slice, metres, and its cells a side.
 SLICE, CELLS = 1.1, 121
@@ -31,7 +32,7 @@ def choose_rows(target: Target, count: int) -> list[tuple[ShardReader, int]]:
     """Views spread evenly over the target."""
     readers = [ShardReader(path) for path in target.shards]
     rows = [(reader, row) for reader in readers for row in range(len(reader))]
-    return [rows[k] for k in np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int)]
+    return [rows[k] for k in spread_evenly(len(rows), count)]
 
 
 def draw_picture(target: Target, body: BodyModel, count: int = 3) -> Figure:

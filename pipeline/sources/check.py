@@ -16,6 +16,7 @@ from pipeline.images import read_image
 from pipeline.records import Instant, View
 from pipeline.skeletons import JOINT_SETS
 from pipeline.sources.base import MISSING_IMAGE, SPLITS, Source
+from pipeline.spread import spread_evenly
 
 # Views whose image is decoded and whose joints, box and camera are compared.
 LOOKED_AT = 64
@@ -248,7 +249,7 @@ def view_problems(instant: Instant, view: View) -> list[str]:
 
 def write_contact_sheet(path: Path, root: Path, instants: list[Instant]) -> None:
     """A PNG of some views with their box and joints drawn on."""
-    chosen = np.unique(np.linspace(0, len(instants) - 1, PICTURES).round().astype(int))
+    chosen = spread_evenly(len(instants), PICTURES)
     tiles = []
     for k, instant in enumerate(instants[i] for i in chosen):
         view = instant.views[k % len(instant.views)]

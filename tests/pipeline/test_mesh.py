@@ -7,9 +7,10 @@ import pytest
 import trimesh
 
 from pipeline.errors import InputError
-from pipeline.mesh import LARGEST_OPENING, body_surface, opening_caps, pose_mesh, triangle_areas
+from pipeline.mesh import body_surface, pose_mesh
 from pipeline.sdf import check_solid
 from pipeline.skeletons import FIELD_JOINTS
+from pipeline.triangles import LARGEST_OPENING, opening_caps, triangle_areas
 
 
 def test_pose_mesh_is_the_body_of_the_fit(free_body, free_surface, make_fit):

@@ -13,7 +13,6 @@ from smplx.vertex_ids import vertex_ids
 
 from pipeline.body.capture import capture_shapes
 from pipeline.body.keypoints import keypoint_map
-from pipeline.body.masks import PARTS, painting_masks
 from pipeline.body.model import FREE_BODY
 from pipeline.skeletons import OPENPOSE_FACE, SMPLX_55
 
@@ -203,20 +202,3 @@ def test_capture_bodies_are_closed_people_beyond_ten_betas(body):
     assert person.sha256 != body.sha256
     assert trimesh.Trimesh(vertices[0].numpy(), body.faces, process=False).volume > 0.03
     torch.testing.assert_close(person.layer(betas=torch.zeros(1, 10)).vertices, vertices, atol=1e-5, rtol=0)
-
-
-def test_painting_masks_part_the_body(body, rest):
-    masks = painting_masks(body)
-    assert (np.sum([masks[part] for part in PARTS], axis=0) == 1).all()
-    height = {name: rest[0][mask, 1].mean() for name, mask in masks.items()}
-    assert (
-        height["scalp"]
-        > height["brows"]
-        > height["eyes"]
-        > height["lips"]
-        > height["neck"]
-        > height["torso"]
-        > height["shanks"]
-    )
-    assert not (masks["scalp"] & (masks["face"] | masks["ears"] | masks["lips"])).any()
-    assert all(mask.sum() >= 20 for mask in masks.values())

@@ -12,12 +12,14 @@ import torch
 from click.testing import CliRunner
 
 from benchmarks.fit import pose_fits
+from cli.fit import command
 from pipeline import camera as cameras
 from pipeline.body.keypoints import keypoint_map
 from pipeline.body.model import FREE_BODY
 from pipeline.errors import InputError
 from pipeline.fit import read_fits
 from pipeline.fit.fits_file import FitsWriter, export_smplifyx
+from pipeline.look.fit_report import bin_edges
 from pipeline.records import PARAMETER_SIZES, Reject
 
 
@@ -106,9 +108,72 @@ def openpose_root(tmp_path_factory, monocular):
     return root
 
 
-def test_command(openpose_root, tmp_path, free_body):
-    from cli.fit import command
+def test_ids_that_look_alike_get_files_of_their_own(monocular, monocular_fits, tmp_path):
+    from dataclasses import replace
 
+    camera = monocular.instants[0].views[0].camera
+    ids = ["a/b", "a_b", "a:b", "A_b", "é", "è", "x" * 300 + "1", "x" * 300 + "2", "..", "../a_b"]
+    paths = [export_smplifyx(replace(monocular_fits[0], instant_id=name), camera.R, camera.t, tmp_path) for name in ids]
+    assert len({path.name.lower() for path in paths}) == len(ids) == len(list(tmp_path.iterdir()))
+    assert paths[1].name == "a_b.pkl" and all(path.parent == tmp_path for path in paths)
+
+
+@pytest.mark.parametrize(
+    "values", [[3.0] * 3, [1.3841, 1.3841, np.nextafter(1.3841, 2)], [0.0], [1e-9, 2e-9], [1.0, 5.0]]
+)
+def test_a_histogram_takes_values_that_are_nearly_equal(values):
+    edges = bin_edges(values)
+    assert (np.diff(edges) > 0).all() and edges[0] <= min(values) and edges[-1] >= max(values)
+
+
+def test_fits_that_are_all_alike_get_their_report(openpose_root, tmp_path):
+    """Three copies of one picture: errors that differ in the last digit."""
+    root = tmp_path / "alike"
+    for folder, name in (("images", "{}.jpg"), ("keypoints", "{}_keypoints.json")):
+        (root / folder).mkdir(parents=True)
+        for k in range(3):
+            (root / folder / name.format(k)).write_bytes((openpose_root / folder / name.format("a")).read_bytes())
+    result = CliRunner().invoke(command, ["openpose", str(root), str(tmp_path / "out")])
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "out" / "report.html").stat().st_size > 1000
+
+
+def test_a_page_that_cannot_be_drawn_costs_the_page_alone(openpose_root, tmp_path, free_body, monkeypatch):
+    def broken(*_):
+        raise ValueError("Too many bins for data range")
+
+    monkeypatch.setattr("pipeline.look.fit_report._histograms", broken)
+    result = CliRunner().invoke(command, ["openpose", str(openpose_root), str(tmp_path / "out")])
+    assert result.exit_code == 1 and "Too many bins" in result.output and "are whole" in result.output
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["n"] == len(read_fits(tmp_path / "out", free_body)) == 2 and "Too many bins" in report["page_error"]
+
+
+def test_a_picture_that_cannot_be_drawn_leaves_its_row(openpose_root, tmp_path, monkeypatch):
+    def broken(*_, **__):
+        raise cv2.error("a decoder's own error")
+
+    monkeypatch.setattr("pipeline.look.fit_report.read_image", broken)
+    result = CliRunner().invoke(command, ["openpose", str(openpose_root), str(tmp_path / "out"), "--json"])
+    assert "page_error" not in json.loads(result.stdout)
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert page.count("<figure>") == 2 and "a decoder" in page
+
+
+def test_no_valid_fit_is_no_success(openpose_root, tmp_path):
+    """Keypoints that no body has."""
+    root = tmp_path / "scrambled"
+    (root / "images").mkdir(parents=True)
+    (root / "keypoints").mkdir()
+    (root / "images" / "a.jpg").write_bytes((openpose_root / "images" / "a.jpg").read_bytes())
+    points = np.random.default_rng(0).uniform(50, 950, (25, 2))
+    people = [{"pose_keypoints_2d": np.c_[points, np.ones(25)].ravel().tolist()}]
+    (root / "keypoints" / "a_keypoints.json").write_text(json.dumps({"version": 1.3, "people": people}))
+    result = CliRunner().invoke(command, ["openpose", str(root), str(tmp_path / "out")])
+    assert result.exit_code == 1 and "No fit is valid" in result.output
+
+
+def test_command(openpose_root, tmp_path, free_body):
     out = tmp_path / "out"
     result = CliRunner().invoke(command, ["openpose", str(openpose_root), str(out), "--json", "--pkl"])
     assert result.exit_code == 1, result.output  # the one who is hardly seen is listed

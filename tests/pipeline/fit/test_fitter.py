@@ -64,8 +64,8 @@ def test_a_known_pose_without_noise_is_recovered(free_body, fitter):
     from pipeline.body.model import as_tensors
 
     persons = make_persons(free_body, 2, 6, "smplx_22", noise_3d=0.0)
-    kind = fitter._kind(persons.instants[0], {})
-    objective, found = fitter._search(kind, persons.instants, {})
+    kind = fitter.kind_of(persons.instants[0], {})
+    objective, found = fitter.search(kind, persons.instants, {})
     body = fitter.fit(persons.instants)
     true = pose_fits(free_body, body)[1]
     again = [replace(instant, joints_3d=true[i, :22].astype(float)) for i, instant in enumerate(persons.instants)]
@@ -77,8 +77,8 @@ def test_a_known_pose_without_noise_is_recovered(free_body, fitter):
 
 def test_objective_is_the_sum_written_down(fitter, monocular):
     """Slow twin: the cost of one row, term by term."""
-    kind = fitter._kind(monocular.instants[0], {})
-    objective, found = fitter._search(kind, monocular.instants[:1], {})
+    kind = fitter.kind_of(monocular.instants[0], {})
+    objective, found = fitter.search(kind, monocular.instants[:1], {})
     state, e = found.solution.state, objective.evidence
     P = objective.chain.points(state)[0]
     cost = fitter.prior.cost(state.R[:, 1:])[0] + state.shape.square().sum()
@@ -92,7 +92,7 @@ def test_objective_is_the_sum_written_down(fitter, monocular):
 
 @pytest.mark.parametrize("free_shape", [True, False])
 def test_half_gradient_of_the_objective(fitter, monocular, free_shape):
-    objective, found = fitter._search(fitter._kind(monocular.instants[0], {}), monocular.instants[:2], {})
+    objective, found = fitter.search(fitter.kind_of(monocular.instants[0], {}), monocular.instants[:2], {})
     objective = Objective(objective.chain, fitter.prior, objective.evidence, Weights(4.0), free_shape)
     state = found.solution.state
     posed = objective.chain.pose(state)
@@ -112,7 +112,7 @@ def test_half_gradient_of_the_objective(fitter, monocular, free_shape):
 
 def test_minimum_cannot_be_improved_by_autodiff(fitter, in_space):
     """Where Levenberg-Marquardt stops, the gradient that autodiff sees is nearly zero."""
-    objective, found = fitter._search(fitter._kind(in_space.instants[0], {}), in_space.instants[:2], {})
+    objective, found = fitter.search(fitter.kind_of(in_space.instants[0], {}), in_space.instants[:2], {})
     final = minimise(objective, found.solution.state, 20, 1e-12)
     posed = objective.chain.pose(final.state)
     step = torch.zeros(2, objective.n_parameters, dtype=torch.float64, requires_grad=True)
@@ -244,7 +244,7 @@ def test_limbs_are_parted_along_the_line_of_sight(free_body):
     across = torch.zeros_like(sight)
     evidence = SimpleNamespace(R=torch.stack([across, across, sight], 1)[:, None])
     posed = chain.pose(state)
-    overlap, away = penalty._overlaps(chain.points(state, posed), evidence)
+    overlap, away = penalty.overlaps(chain.points(state, posed), evidence)
     pushed = overlap[0][penalty.between] > 0
     along, limbs = (away[0] @ sight[0])[penalty.between][pushed], penalty.limbs[penalty.between][pushed]
     assert pushed.sum() > 4 and (along.abs() - 1).abs().max() < 1e-9 and not plain.in_depth

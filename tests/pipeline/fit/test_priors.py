@@ -9,7 +9,9 @@ import torch
 from pipeline.errors import InputError
 from pipeline.fit import rotations
 from pipeline.fit.learned_priors import BendingPrior, VPoserPrior, read_mixture, read_vposer
-from pipeline.fit.priors import LIMIT_SIGMA, anatomical_prior, l2_prior, make_prior, row_of
+from pipeline.fit.prior_choice import make_prior
+from pipeline.fit.prior_terms import row_of
+from pipeline.fit.priors import LIMIT_SIGMA, anatomical_prior, l2_prior
 from pipeline.fit.settings import FitSettings
 
 

@@ -8,20 +8,20 @@ from pathlib import Path
 import cv2
 import matplotlib
 import numpy as np
-import trimesh
 
 from pipeline import camera as cameras
 from pipeline.body.model import BodyModel
 from pipeline.errors import InputError
 from pipeline.images import read_image
+from pipeline.look.pictures import shade_mesh
 from pipeline.records import BodyFit, Instant, View
 
 PICTURE_PX = 256
-_COLOUR = np.array([90, 140, 255.0])
+_BINS = 40
 
 
 def write_page(path: Path, report: dict, tally, body: BodyModel, root: Path) -> None:
-    """tally: `source_fits.Tally`. root: where the source's images are; a picture whose image is missing is drawn on grey."""
+    """tally: `fit_source.Tally`. root: where the source's images are; a picture whose image is missing is drawn on grey."""
     rows = [(name, report[name]) for name in ("source", "joint_set", "n", "valid", "converged", "fits_per_second")]
     rows += [("rejected", len(report["rejects"]))]
     table = "".join(f"<tr><th>{name}<td>{_short(value)}" for name, value in rows)
@@ -70,10 +70,19 @@ def _histograms(tally) -> str:
             finite = [value for value in values if np.isfinite(value)]
             axis.set(xlabel=name, ylabel="fits")
             if finite:
-                axis.hist(finite, bins=40)
+                axis.hist(finite, bins=bin_edges(finite))
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png")
     return f'<p><img src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}">'
+
+
+def bin_edges(values: list[float]) -> np.ndarray:
+    """(41,) edges of a histogram of finite values; some width is left where all are equal, or so nearly that no float lies between."""
+    low, high = min(values), max(values)
+    least = 1e-6 * max(abs(low), abs(high), 1.0)
+    if high - low < least:
+        low, high = low - least, high + least
+    return np.linspace(low, high, _BINS + 1)
 
 
 def _worst_row(instant: Instant, fit: BodyFit, body: BodyModel, root: Path) -> str:
@@ -83,8 +92,10 @@ def _worst_row(instant: Instant, fit: BodyFit, body: BodyModel, root: Path) -> s
     caption = f"{html.escape(instant.id)}<br>{quality.fit_error_mm:.0f} mm, {pixels} px, {quality.start}, {verdict}"
     try:
         picture = _png(fit_picture(body, fit, view, root))
-    except InputError as error:
-        picture = f"<p>{html.escape(str(error))}"
+    except (
+        Exception
+    ) as error:  # decoders and renderers raise what they like; the fit beside it is worth its numbers without
+        picture = f"<p>no picture ({html.escape(f'{type(error).__name__}: {error}')})"
     return f"<figure>{picture}<figcaption>{caption}</figcaption></figure>"
 
 
@@ -97,20 +108,4 @@ def fit_picture(body: BodyModel, fit: BodyFit, view: View, root: Path) -> np.nda
         image = np.full((PICTURE_PX, PICTURE_PX, 3), 128, np.uint8)
     vertices, _ = body.mesh(fit.parameters)
     vertices = cameras.world_to_camera(view.camera, vertices.astype(float)) @ crop.R.T
-    return np.concatenate([image, draw_mesh(image, vertices, body.faces, crop.K)], 1)
-
-
-def draw_mesh(image: np.ndarray, vertices: np.ndarray, faces: np.ndarray, K: np.ndarray) -> np.ndarray:
-    """The image (H, W, 3) with a mesh over it, shaded by its slope; vertices (V, 3) metres in the axes of the pinhole K."""
-    from trimesh.ray.ray_pyembree import RayMeshIntersector
-
-    mesh = trimesh.Trimesh(vertices, faces, process=False)
-    jj, ii = np.meshgrid(np.arange(image.shape[1]), np.arange(image.shape[0]))
-    rays = np.stack([(jj - K[0, 2]) / K[0, 0], (ii - K[1, 2]) / K[1, 1], np.ones(jj.shape)], -1).reshape(-1, 3)
-    rays /= np.linalg.norm(rays, axis=1, keepdims=True)
-    triangle = RayMeshIntersector(mesh, scale_to_box=False).intersects_first(np.zeros_like(rays), rays)
-    hit = triangle >= 0
-    slope = np.abs((mesh.face_normals[triangle[hit]] * rays[hit]).sum(1))
-    drawn = image.reshape(-1, 3).astype(float)
-    drawn[hit] = 0.3 * drawn[hit] + 0.7 * (0.3 + 0.7 * slope)[:, None] * _COLOUR
-    return drawn.reshape(image.shape).clip(0, 255).astype(np.uint8)
+    return np.concatenate([image, shade_mesh(image, vertices, body.faces, crop.K, scale=1)], 1)

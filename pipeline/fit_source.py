@@ -16,8 +16,10 @@ from pipeline.fit import fits_file
 from pipeline.fit.fits_file import FitsWriter, export_smplifyx
 from pipeline.fit.fitter import Fitter
 from pipeline.fit.settings import FitSettings
+from pipeline.look.fit_report import write_page
 from pipeline.records import BodyFit, Instant, Reject
 from pipeline.sources.base import Source
+from pipeline.spread import spread_evenly
 
 # Instants read, fitted and written at a time.
 BLOCK = 1024
@@ -70,10 +72,9 @@ def fit_source(
 ) -> dict:
     """Writes out/fits.h5, out/report.json and out/report.html; returns the report.
 
-    limit: fit so many instants, spread evenly over the source. Shapes of known subjects come from the whole source either way.
+    limit: fit so many instants, spread evenly over the source. Shapes of known subjects come from the whole source either way. A
+    page that cannot be drawn costs the page alone: the report says why under `page_error`.
     """
-    from pipeline.fit.report import write_page
-
     subjects = [instant.subject for instant in source.instants()]
     if not subjects:
         raise InputError(
@@ -84,32 +85,57 @@ def fit_source(
     betas = fitter.solve_shapes(_chosen(source, _shape_frames(subjects, settings.shape_frames)))
     shape_seconds = time.perf_counter() - began
     chosen = spread_evenly(len(subjects), limit or len(subjects))
-    tally, rejects = Tally(), []
     with _writer(source, body, out, vertices) as writer:
-        for block in _blocks(_chosen(source, set(chosen)), BLOCK):
-            began = time.perf_counter()
-            results = fitter.fit(block, betas)
-            tally.seconds += time.perf_counter() - began
-            rejects += [result for result in results if isinstance(result, Reject)]
-            fitted = [(instant, fit) for instant, fit in zip(block, results, strict=True) if isinstance(fit, BodyFit)]
-            writer.append([fit for _, fit in fitted])
-            for instant, fit in fitted:
-                tally.add(instant, fit)
-                if pkl:
-                    export_smplifyx(fit, instant.views[0].camera.R, instant.views[0].camera.t, out)
-            tally.has_world |= block[0].has_world
-            progress(len(tally.errors_mm) + len(rejects), len(chosen))
-        rejects = [*source.rejects, *rejects]
-        writer.reject(rejects)
-        writer.file.attrs["frame"] = "world" if tally.has_world else "camera"
+        pkl_folder = out if pkl else None
+        tally, rejects = _fit_blocks(source, fitter, betas, chosen, writer, pkl_folder, progress)
     (out / f"{fits_file.NAME}.tmp").replace(out / fits_file.NAME)
     report = summarise(tally, rejects, settings, body, source) | {
         "fits_per_second": len(tally.errors_mm) / tally.seconds if tally.seconds else None,
         "seconds": {"fit": tally.seconds, "shapes": shape_seconds},
         "subjects": {name: [float(beta) for beta in shape] for name, shape in betas.items()},
     }
-    (out / "report.json").write_text(json.dumps(report, indent=1, allow_nan=False) + "\n")
-    write_page(out / "report.html", report, tally, body, source.root)
+    return _write_report(out, report, tally, body, source.root)
+
+
+def _fit_blocks(
+    source: Source,
+    fitter: Fitter,
+    betas: dict[str, np.ndarray],
+    chosen: list[int],
+    writer: FitsWriter,
+    pkl_folder: Path | None,
+    progress: Callable[[int, int], None],
+) -> tuple[Tally, list[Reject]]:
+    """Fits and writes the chosen instants; the rejects are those of the reader too."""
+    tally, rejects = Tally(), []
+    for block in _blocks(_chosen(source, set(chosen)), BLOCK):
+        began = time.perf_counter()
+        results = fitter.fit(block, betas)
+        tally.seconds += time.perf_counter() - began
+        rejects += [result for result in results if isinstance(result, Reject)]
+        fitted = [(instant, fit) for instant, fit in zip(block, results, strict=True) if isinstance(fit, BodyFit)]
+        writer.append([fit for _, fit in fitted])
+        for instant, fit in fitted:
+            tally.add(instant, fit)
+            if pkl_folder is not None:
+                export_smplifyx(fit, instant.views[0].camera.R, instant.views[0].camera.t, pkl_folder)
+        tally.has_world |= block[0].has_world
+        progress(len(tally.errors_mm) + len(rejects), len(chosen))
+    rejects = [*source.rejects, *rejects]
+    writer.reject(rejects)
+    writer.file.attrs["frame"] = "world" if tally.has_world else "camera"
+    return tally, rejects
+
+
+def _write_report(out: Path, report: dict, tally: Tally, body: BodyModel, root: Path) -> dict:
+    """The JSON first, then the page; the report with the page's error, if it has one."""
+    json_file = out / "report.json"
+    json_file.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n")
+    try:
+        write_page(out / "report.html", report, tally, body, root)
+    except Exception as error:  # a drawing library's fault must not look like the fits'
+        report = report | {"page_error": f"{type(error).__name__}: {error}"}
+        json_file.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n")
     return report
 
 
@@ -122,11 +148,6 @@ def _writer(source: Source, body: BodyModel, out: Path, vertices: bool) -> Itera
         yield writer
     finally:
         writer.close()
-
-
-def spread_evenly(n: int, count: int) -> list[int]:
-    """Up to `count` of the indices 0 .. n - 1, evenly spread, the first and the last among them."""
-    return np.unique(np.linspace(0, n - 1, min(count, n)).round().astype(int)).tolist()
 
 
 def summarise(tally: Tally, rejects: list[Reject], settings: FitSettings, body: BodyModel, source: Source) -> dict:

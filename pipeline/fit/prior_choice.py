@@ -1,0 +1,25 @@
+"""The priors that can be asked for by name."""
+
+import torch
+
+from pipeline.fit.learned_priors import BendingPrior, SumPrior, read_mixture, read_vposer
+from pipeline.fit.prior_terms import Prior
+from pipeline.fit.priors import anatomical_prior, l2_prior
+from pipeline.fit.settings import FitSettings
+
+# How to make each of `settings.PRIORS`.
+_MAKERS = {
+    "anatomical": lambda settings, dtype: anatomical_prior(dtype),
+    "l2": lambda settings, dtype: l2_prior(dtype, 0.3),
+    "angle": lambda settings, dtype: l2_prior(dtype, 1.0),
+    "gmm": lambda settings, dtype: read_mixture(settings.prior_file, dtype),
+    "vposer": lambda settings, dtype: read_vposer(settings.prior_file, dtype),
+}
+# These have joint limits of their own; the others get SMPLify-X's bending term, as there.
+_WITH_LIMITS = ("anatomical",)
+
+
+def make_prior(settings: FitSettings, dtype: torch.dtype) -> Prior:
+    """The prior that the settings name."""
+    prior = _MAKERS[settings.prior](settings, dtype)
+    return prior if settings.prior in _WITH_LIMITS else SumPrior(prior, BendingPrior(dtype))
