@@ -23,7 +23,7 @@ from rich.table import Table
 
 from model.data.views import need_views, read_views
 from model.device import Ranks, choose_device
-from model.evaluate import evaluate_run, write_json
+from model.evaluate import evaluate_run
 from model.networks.nvf import MODELS, build_network
 from model.scoring.figures import comparison_plot
 from model.train import Job, time_steps, train
@@ -31,6 +31,7 @@ from model.training.config import Config, load_config, with_steps, with_train
 from model.training.runs import BEST, LAST, training_statistics
 from pipeline.errors import InputError
 from pipeline.memory import keep_freed_memory
+from pipeline.outputs import write_json
 
 # These get every seed; the others one.
 SEEDED = ("nvf", "heatmap25d", "volumetric")

@@ -15,9 +15,9 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.compare import make_shards, trained
-from model.evaluate import write_json
 from model.training.config import MODEL_SETTINGS, Config, config_from_dict, load_config, merge, with_steps, with_train
 from pipeline.memory import keep_freed_memory
+from pipeline.outputs import write_json
 
 # What a vote is in the hand recipe, and which points cast it.
 PUBLISHED = {name: MODEL_SETTINGS["nvf-published"]["network"][name] for name in ("targets", "voting")}

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from cli.options import POSITIVE
+
 
 @click.command()
 @click.argument("source")
@@ -19,7 +21,7 @@ import click
 )
 @click.option("--final", is_flag=True, help="The validation subject joins the training set.")
 @click.option("--subjects", help="Only these, e.g. S1,S5; all by default.")
-@click.option("--focal", type=float, help="Focal length in pixels where the source has no camera.")
+@click.option("--focal", type=POSITIVE, help="Focal length in pixels where the source has no camera.")
 @click.option(
     "--option",
     "-o",

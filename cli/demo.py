@@ -9,6 +9,9 @@ from pathlib import Path
 
 import click
 
+from cli.options import POSITIVE
+from pipeline.outputs import make_folder, write_json
+
 # Seconds of every finished stage. An interrupted demo goes on with the first stage that is not in it.
 SECONDS_FILE = "seconds.json"
 
@@ -51,13 +54,6 @@ def run_stage(name: str, arguments: list[str], out: Path) -> float:
 
 def read_seconds(path: Path) -> dict[str, float]:
     return json.loads(path.read_text()) if path.exists() else {}
-
-
-def write_json(path: Path, value: dict) -> None:
-    """All or nothing: a reader never meets half a file."""
-    partial = path.with_name(path.name + ".tmp")
-    partial.write_text(json.dumps(value, indent=2))
-    os.replace(partial, path)
 
 
 def summarise(out: Path, seconds: dict[str, float]) -> dict:
@@ -103,7 +99,7 @@ def print_table(report: dict, out: Path) -> None:
 @click.command()
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--instants", default=1500, show_default=True, help="Moments of the capture; each gives four images.")
-@click.option("--minutes", default=11.0, show_default=True, help="Of training.")
+@click.option("--minutes", type=POSITIVE, default=11.0, show_default=True, help="Of training.")
 @click.option("--config", default="small", show_default=True, help="Named configuration or TOML file.")
 @click.option(
     "--workers", default=os.cpu_count(), show_default="number of cores", help="Processes of the capture and pipeline."
@@ -114,7 +110,7 @@ def command(out: Path, instants: int, minutes: float, config: str, workers: int,
 
     Ends with a table, OUT/report.json and OUT/report.html. The same command goes on with an interrupted demo.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     seconds = read_seconds(out / SECONDS_FILE)
     for name, arguments in stage_arguments(out, instants, minutes, workers, config, seed).items():
         if name not in seconds:

@@ -4,8 +4,6 @@ from pathlib import Path
 
 import click
 
-from pipeline.errors import InputError
-
 
 @click.command("export")
 @click.argument("run", type=click.Path(path_type=Path))
@@ -15,8 +13,6 @@ from pipeline.errors import InputError
 )
 def command(run, out, batch):
     """Write RUN's best weights as a torch.export program, OUT.pt2, and check that it predicts the same."""
-    if out.suffix != ".pt2":
-        raise InputError(f"{out}: name a file that ends in .pt2, the format of torch.export.")
     from model.export import export_run
 
     said = export_run(run, out, batch)

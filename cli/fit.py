@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from cli.options import POSITIVE
+
 
 @click.command()
 @click.argument("source")
@@ -25,7 +27,7 @@ import click
 @click.option("--hands", is_flag=True, help="Fit fingers where hand keypoints are given.")
 @click.option("--face", is_flag=True, help="Fit jaw and expression where face keypoints are given.")
 @click.option("--interpenetration", is_flag=True, help="Push apart limbs that run into the body (slower).")
-@click.option("--focal", type=float, help="Focal length in pixels where the source has no camera.")
+@click.option("--focal", type=POSITIVE, help="Focal length in pixels where the source has no camera.")
 @click.option(
     "--option",
     "-o",
@@ -99,16 +101,13 @@ def refuse_finished(out: Path, overwrite: bool) -> None:
 
 
 def make_writable(out: Path) -> None:
-    """Makes the folder, and tries to write there, before hours are spent."""
-    from pipeline.errors import InputError
+    """Makes the folder, and tries to write there, before hours are spent; refuses one that holds reports of somebody else."""
+    from pipeline.outputs import check_output, write_file
 
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "fits.h5.tmp").write_bytes(b"")
-    except OSError as error:
-        raise InputError(
-            f"Nothing can be written to {out} ({error.strerror}); give a folder that can be written."
-        ) from error
+    if not (out / "fits.h5").exists():
+        check_output(out / "report.json", (".json",))
+        check_output(out / "report.html", (".html",))
+    write_file(out / "fits.h5.tmp", b"")
 
 
 def summary(report: dict, out: Path) -> str:

@@ -38,7 +38,10 @@ def command(
     """
     from pipeline.body.model import load_body
     from pipeline.look.overview import compare, describe, find_target
+    from pipeline.outputs import check_output
 
+    check_output(picture, (".png",), [path, other, body])
+    check_output(page, (".html",), [path, other, body])
     if holds_training_only(path):
         record = json.loads((path / "last.json").read_text())
         click.echo(json.dumps(record, indent=1) if as_json else training_text(path, record))

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from cli.options import POSITIVE
+
 
 @click.command()
 @click.argument("source")
@@ -30,7 +32,7 @@ import click
 @click.option("--limit", type=click.IntRange(1), help="So many instants, spread evenly over the plan.")
 @click.option("--every-test", type=click.IntRange(1), help="Keep every N-th test frame (human36m: 64; SPIN: 5).")
 @click.option("--final", is_flag=True, help="The validation subject joins the training set.")
-@click.option("--focal", type=float, help="Focal length in pixels where the source has no camera.")
+@click.option("--focal", type=POSITIVE, help="Focal length in pixels where the source has no camera.")
 @click.option(
     "--option",
     "-o",

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from cli.options import POSITIVE
 from pipeline.errors import InputError
 
 
@@ -19,7 +20,7 @@ from pipeline.errors import InputError
 )
 @click.option(
     "--minutes",
-    type=click.FloatRange(min=0, min_open=True),
+    type=POSITIVE,
     help="Steps for this long, from a short timing; a resumed run keeps its own.",
 )
 @click.option(

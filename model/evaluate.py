@@ -5,11 +5,11 @@ column says otherwise. Errors are taken after root alignment, in crop axes (a ro
 source-camera axes.
 """
 
-import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +24,8 @@ from model.networks.targets import reference_depth
 from model.scoring import metrics, protocols
 from model.scoring.protocols import DEFAULT, PROTOCOLS, Protocol
 from model.scoring.published import published
-from model.training.checkpoint import write_atomically
 from pipeline.errors import InputError
+from pipeline.outputs import write_file, write_json
 from pipeline.records import DATASET_JOINT, FIT_JOINT
 from pipeline.skeletons import JointSet
 
@@ -248,8 +248,9 @@ def to_source_axes(views: Views, index: np.ndarray, points: np.ndarray) -> np.nd
 def save_predictions(path: Path, predicted: Predictions, views: Views, errors: dict[str, np.ndarray]) -> None:
     """An .npz of plain arrays: what each view's prediction was, in metres and source-camera axes, and how far off."""
     index = predicted.view
+    data = BytesIO()
     np.savez_compressed(
-        path,
+        data,
         id=views["id"][index],
         subject=views["subject"][index],
         action=views["action"][index],
@@ -262,11 +263,7 @@ def save_predictions(path: Path, predicted: Predictions, views: Views, errors: d
         pa_mpjpe=errors["pa_mpjpe"],
         joint_errors=errors["joints"],
     )
-
-
-def write_json(path: Path, value: dict | list) -> None:
-    """All or nothing; NaN is an error of ours."""
-    write_atomically(path, (json.dumps(value, indent=1, allow_nan=False) + "\n").encode())
+    write_file(path, data.getvalue())
 
 
 def spread(n: int, count: int) -> np.ndarray:

@@ -6,13 +6,14 @@ the joints are the same.
 """
 
 import json
+from io import BytesIO
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from model.training.runs import load_run
-from pipeline.errors import InputError
+from pipeline.outputs import MARK, check_output, write_file
 
 
 class Predictor(nn.Module):
@@ -34,13 +35,15 @@ def export_run(run: Path, out: Path, batch: int = 1) -> dict:
     says.
 
     The file is loaded again and compared with the network on random crops before it gets its name. Raises InputError
-    when the folder cannot be written.
+    when it cannot be written, or would replace a file that is no exported program of ours.
     """
+    check_output(out, (".pt2",))
     network, config, record = load_run(run)
     side = config.network.crop_px
     example = example_input(batch, side)
     program = torch.export.export(Predictor(network).eval(), example, strict=False)
     said = {
+        "written_by": MARK,
         "model": config.network.model,
         "step": record["step"],
         "commit": record["commit"],
@@ -50,16 +53,10 @@ def export_run(run: Path, out: Path, batch: int = 1) -> dict:
         "outputs": "joints (B, J, 3) m root-relative, root (B, 3) m, confidence (B, J); axes x right, y down, z forward",
         "joint_names": list(network.joint_set.names) if hasattr(network, "joint_set") else config.network.joint_set,
     }
-    temporary = out.with_name(out.name + ".tmp.pt2")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        torch.export.save(program, temporary, extra_files={"record.json": json.dumps(said)})
-        said["largest_difference_mm"] = round(compare(temporary, network, batch, side), 5)
-        temporary.replace(out)
-    except OSError as error:
-        raise InputError(f"{out}: cannot be written ({error.strerror}). Name a folder that can be written.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    data = BytesIO()
+    torch.export.save(program, data, extra_files={"record.json": json.dumps(said)})
+    said["largest_difference_mm"] = round(compare(data.getvalue(), network, batch, side), 5)
+    write_file(out, data.getvalue())
     return said
 
 
@@ -70,9 +67,9 @@ def example_input(batch: int, side: int, seed: int = 0) -> tuple[Tensor, Tensor]
     return torch.rand(batch, 3, side, side, generator=generator) * 2 - 1, K.expand(batch, -1, -1).contiguous()
 
 
-def compare(path: Path, network: nn.Module, batch: int, side: int) -> float:
+def compare(data: bytes, network: nn.Module, batch: int, side: int) -> float:
     """Largest difference in mm between the file's joints and the network's, on crops that it was not exported with."""
-    program = torch.export.load(path).module()
+    program = torch.export.load(BytesIO(data)).module()
     given = example_input(batch, side, seed=1)
     with torch.no_grad():
         return 1000 * float((program(*given)[0] - network.predict(*given).joints).abs().max())

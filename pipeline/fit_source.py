@@ -17,6 +17,7 @@ from pipeline.fit.fits_file import FitsWriter, export_smplifyx
 from pipeline.fit.fitter import Fitter
 from pipeline.fit.settings import FitSettings
 from pipeline.look.fit_report import write_page
+from pipeline.outputs import write_marked
 from pipeline.records import BodyFit, Instant, Reject
 from pipeline.sources.base import Source
 from pipeline.spread import spread_evenly
@@ -130,12 +131,12 @@ def _fit_blocks(
 def _write_report(out: Path, report: dict, tally: Tally, body: BodyModel, root: Path) -> dict:
     """The JSON first, then the page; the report with the page's error, if it has one."""
     json_file = out / "report.json"
-    json_file.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n")
+    write_marked(json_file, json.dumps(report, allow_nan=False).encode())
     try:
         write_page(out / "report.html", report, tally, body, root)
     except Exception as error:  # a drawing library's fault must not look like the fits'
         report = report | {"page_error": f"{type(error).__name__}: {error}"}
-        json_file.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n")
+        write_marked(json_file, json.dumps(report, allow_nan=False).encode())
     return report
 
 

@@ -2,21 +2,20 @@
 files.
 """
 
+from io import BytesIO
 from pathlib import Path
 
 import cv2
-import matplotlib
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 
 from model.data.augment import NO_AUGMENTATION
 from model.data.loading import DrawConfig, ViewDataset
 from model.networks.targets import CANONICAL_SIDE, HALF, make_targets, reference_depth
 from model.training.logbook import read_history
+from pipeline.outputs import encode_picture, write_file
 from pipeline.skeletons import JointSet
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 
 TRUE = (255, 255, 255)
 # Left, right and middle of a predicted body, RGB.
@@ -104,11 +103,6 @@ def grid(images: list[np.ndarray], columns: int) -> np.ndarray:
     return canvas
 
 
-def save_png(path: Path, image: np.ndarray) -> None:
-    """image: (H, W, 3) uint8 RGB."""
-    cv2.imwrite(str(path), image[..., ::-1])
-
-
 def prediction_grid(
     predicted, views, size: int, rows: np.ndarray, errors: np.ndarray | None = None, columns: int = 2, side=256
 ):
@@ -135,6 +129,13 @@ def prediction_grid(
 # --- numbers ---------------------------------------------------------------------------------------------------------
 
 
+def save_figure(path: Path, fig: Figure) -> None:
+    """Write a figure as a PNG file."""
+    data = BytesIO()
+    fig.savefig(data, format="png", dpi=110)
+    write_file(path, data.getvalue())
+
+
 def _style(ax, title: str) -> None:
     ax.set_title(title, loc="left", fontsize=11, color=INK)
     ax.spines[["top", "right"]].set_visible(False)
@@ -145,7 +146,8 @@ def _style(ax, title: str) -> None:
 
 def curves(path: Path, history: list[dict], mean_pose_mm: float | None = None) -> None:
     """Losses over steps, and validation MPJPE."""
-    fig, (left, right) = plt.subplots(1, 2, figsize=(10, 3.4), layout="constrained")
+    fig = Figure(figsize=(10, 3.4), layout="constrained")
+    (left, right) = fig.subplots(1, 2)
     train = [row for row in history if row["kind"] == "train"]
     other = ("kind", "step", "learning_rate", "step_seconds", "data_wait", "gradient")
     for name in [name for name in (train[0] if train else {}) if name not in other]:
@@ -168,22 +170,21 @@ def curves(path: Path, history: list[dict], mean_pose_mm: float | None = None) -
     right.set_ylim(bottom=0)
     right.set_xlabel("step", fontsize=8)
     right.legend(frameon=False, fontsize=8)
-    fig.savefig(path, dpi=110)
-    plt.close(fig)
+    save_figure(path, fig)
 
 
 def joint_bars(path: Path, report: dict) -> None:
     """Error of each joint, with and without alignment, worst first."""
     rows = sorted(report["per_joint"].items(), key=lambda item: -item[1]["mpjpe_mm"])
-    fig, ax = plt.subplots(figsize=(10, 3.4), layout="constrained")
+    fig = Figure(figsize=(10, 3.4), layout="constrained")
+    ax = fig.subplots()
     x = np.arange(len(rows))
     ax.bar(x - 0.2, [row["mpjpe_mm"] for _, row in rows], 0.4, color=ACCENT, label="MPJPE")
     ax.bar(x + 0.2, [row["pa_mpjpe_mm"] for _, row in rows], 0.4, color="#f08a3c", label="after Procrustes alignment")
     ax.set_xticks(x, [name.replace("_", " ") for name, _ in rows], rotation=35, ha="right")
     _style(ax, "error of each joint, mm")
     ax.legend(frameon=False, fontsize=8)
-    fig.savefig(path, dpi=110)
-    plt.close(fig)
+    save_figure(path, fig)
 
 
 def field_slice(path: Path, network: torch.nn.Module, views, index: int, cells: int = 96) -> None:
@@ -214,7 +215,8 @@ def field_slice(path: Path, network: torch.nn.Module, views, index: int, cells: 
             name: head.distance(prepared, q.view(1, -1, 3).to(device)).view(cells, cells).cpu()
             for name, q in planes.items()
         }
-    fig, axes = plt.subplots(1, 3, figsize=(11, 3.9), layout="constrained", width_ratios=[1, 1.12, 1.12])
+    fig = Figure(figsize=(11, 3.9), layout="constrained")
+    axes = fig.subplots(1, 3, width_ratios=[1, 1.12, 1.12])
     axes[0].imshow(crop)
     axes[0].set_title("crop", loc="left", fontsize=11, color=INK)
     limits = {"cmap": "RdBu", "vmin": -100 * truncation, "vmax": 100 * truncation}
@@ -236,8 +238,7 @@ def field_slice(path: Path, network: torch.nn.Module, views, index: int, cells: 
         ax.set_xlabel("m", fontsize=8)
     axes[0].axis("off")
     fig.colorbar(shown, ax=axes[1:], shrink=0.8).set_label("signed distance, cm (inside is red)", fontsize=8)
-    fig.savefig(path, dpi=110)
-    plt.close(fig)
+    save_figure(path, fig)
 
 
 def evaluation_figures(
@@ -256,9 +257,8 @@ def evaluation_figures(
     folder.mkdir(parents=True, exist_ok=True)
     order = np.argsort(np.where(np.isfinite(errors), errors, np.inf))[: int(np.isfinite(errors).sum())]
     rows = order[np.unique(np.linspace(0.03, 0.97, 12) * (len(order) - 1)).round().astype(int)]  # from good to bad
-    save_png(
-        folder / "predictions.png", prediction_grid(predicted, views, network.config.crop_px, np.unique(rows), errors)
-    )
+    grid_of_views = prediction_grid(predicted, views, network.config.crop_px, np.unique(rows), errors)
+    write_file(folder / "predictions.png", encode_picture(grid_of_views))
     joint_bars(folder / "joints.png", report)
     curves(folder / "curves.png", read_history(run), mean_pose_mm)
     if hasattr(network, "fields") and network.config.voting.use_distance and views["fit_valid"].any():
@@ -272,7 +272,8 @@ def comparison_plot(path: Path, table: list[dict]) -> None:
     comparison.
     """
     names = list(dict.fromkeys(row["model"] for row in sorted(table, key=lambda row: row["mpjpe_mm"])))
-    fig, ax = plt.subplots(figsize=(max(5, 1.3 * len(names)), 3.8), layout="constrained")
+    fig = Figure(figsize=(max(5, 1.3 * len(names)), 3.8), layout="constrained")
+    ax = fig.subplots()
     for key, label, colour, shift in (
         ("mpjpe_mm", "MPJPE", ACCENT, -0.2),
         ("pa_mpjpe_mm", "PA-MPJPE", "#f08a3c", 0.2),
@@ -284,5 +285,4 @@ def comparison_plot(path: Path, table: list[dict]) -> None:
     ax.set_xticks(range(len(names)), names)
     _style(ax, "test error, mm: mean over seeds, and every seed")
     ax.legend(frameon=False, fontsize=8)
-    fig.savefig(path, dpi=110)
-    plt.close(fig)
+    save_figure(path, fig)

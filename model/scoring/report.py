@@ -5,8 +5,8 @@ import json
 from html import escape
 from pathlib import Path
 
-from model.training.checkpoint import write_atomically
 from pipeline.errors import InputError
+from pipeline.outputs import check_output, write_marked
 from pipeline.skeletons import FIELD_JOINTS
 
 PICTURES = (
@@ -64,7 +64,8 @@ def write_report(run: Path) -> Path:
             f"{source}: it has no 'trained_on', so another version wrote it. Evaluate again: `nvf-cli evaluate {run} SHARDS`."
         )
     path = run / "report.html"
-    write_atomically(path, page(report, run / "figures").encode())
+    check_output(path, (".html",))
+    write_marked(path, page(report, run / "figures").encode())
     return path
 
 

@@ -6,7 +6,6 @@ average), "optimizer.<parameter>.<moment>", "rng.torch".
 """
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import safetensors.torch
 import torch
 
 from pipeline.errors import InputError
+from pipeline.outputs import write_file
 
 FORMAT = "nvf-checkpoint"
 VERSION = 3
@@ -42,8 +42,8 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     record = {"format": FORMAT, "version": VERSION, **checkpoint.record}
     text = json.dumps(record, indent=1, allow_nan=False)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
-    write_atomically(path, safetensors.torch.save(tensors, metadata={"record": text}))
-    write_atomically(path.with_suffix(".json"), text.encode())
+    write_file(path, safetensors.torch.save(tensors, metadata={"record": text}))
+    write_file(path.with_suffix(".json"), text.encode())
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -66,22 +66,6 @@ def load_checkpoint(path: Path) -> Checkpoint:
             f"version {VERSION}. Use the program that wrote it, or train again."
         )
     return Checkpoint(tensors, record)
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write, flush to the disk and rename over `path`. Raises InputError naming the path when that fails."""
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be written ({error.strerror}). Free some space, or name another run folder."
-        ) from error
 
 
 def load_weights(network: torch.nn.Module, weights: dict[str, torch.Tensor], path: Path) -> None:

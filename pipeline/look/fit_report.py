@@ -14,6 +14,7 @@ from pipeline.body.model import BodyModel
 from pipeline.errors import InputError
 from pipeline.images import read_image
 from pipeline.look.pictures import shade_mesh
+from pipeline.outputs import write_marked
 from pipeline.records import BodyFit, Instant, View
 
 PICTURE_PX = 256
@@ -38,12 +39,13 @@ def write_page(path: Path, report: dict, tally, body: BodyModel, root: Path) -> 
         f"<tr><td>{count}<td>{html.escape(reason)}" for reason, count in report["rejects_by_reason"].items()
     )
     worst = "".join(_worst_row(instant, fit, body, root) for _, instant, fit in tally.worst)
-    path.write_text(
+    page = (
         "<!doctype html><meta charset=utf-8><title>Fits</title><style>body{font:14px sans-serif;margin:2em}td,th{padding:2px 10px;"
         "text-align:left}figure{display:inline-block;margin:6px}</style><h1>Fits</h1>"
         f"<table>{table}</table><h2>Errors</h2>{spread}{_histograms(tally)}"
         f"<h2>Rejected</h2><table>{rejects or '<tr><td>nothing'}</table><h2>The worst {len(tally.worst)}</h2>{worst}"
     )
+    write_marked(path, page.encode())
 
 
 def _short(value) -> str:

@@ -17,6 +17,7 @@ from pipeline.camera import project_pinhole
 from pipeline.lattice import LATTICE_M
 from pipeline.look.overview import Target, rejects_of
 from pipeline.mesh import body_surface
+from pipeline.outputs import write_marked
 from pipeline.sdf import SignedDistance
 from pipeline.shards.store import ShardReader
 from pipeline.skeletons import FIELD_JOINTS
@@ -136,7 +137,9 @@ def draw_slice(axis, figure, reader: ShardReader, row: int, view: dict, body: Bo
 
 
 def save_picture(target: Target, body: BodyModel, path: Path, count: int = 3) -> None:
-    draw_picture(target, body, count).savefig(path, dpi=110)
+    data = io.BytesIO()
+    draw_picture(target, body, count).savefig(data, format="png", dpi=110)
+    write_marked(path, data.getvalue())
 
 
 def draw_histograms(target: Target, summary: dict) -> Figure:
@@ -189,7 +192,7 @@ def save_page(target: Target, summary: dict, body: BodyModel, path: Path, proble
     verified = (
         "not verified" if problems is None else "; ".join(map(html.escape, problems)) or "verified: no problem found"
     )
-    path.write_text(f"""<!doctype html><meta charset="utf-8"><title>{html.escape(str(target.path))}</title>
+    text = f"""<!doctype html><meta charset="utf-8"><title>{html.escape(str(target.path))}</title>
 <style>body{{font:15px/1.45 system-ui,sans-serif;margin:2em auto;max-width:1200px;color:#222}}img{{max-width:100%}}
 table{{border-collapse:collapse;font-size:13px}}td,th{{border:1px solid #ddd;padding:3px 8px;text-align:left;vertical-align:top}}
 pre{{margin:0;white-space:pre-wrap}}</style>
@@ -198,7 +201,8 @@ pre{{margin:0;white-space:pre-wrap}}</style>
 <h2>Views</h2><p>Rings: the dataset's 2D joints. Skeleton: 3D joints, blue left, orange right. Dotted: the nominal crop.
 Points of the slice carry their stored distance on the distance computed now.</p>{_image(draw_picture(target, body, 6))}
 <h2>Left out</h2><table><tr><th>what</th><th>stage</th><th>why</th></tr>{rejects}</table>
-""")
+"""
+    write_marked(path, text.encode())
 
 
 def _cell(value: object) -> str:

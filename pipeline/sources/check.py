@@ -13,6 +13,7 @@ import numpy as np
 from pipeline.camera import in_image, project, world_to_camera
 from pipeline.errors import InputError
 from pipeline.images import read_image
+from pipeline.outputs import check_output, encode_picture, write_marked
 from pipeline.records import Instant, View
 from pipeline.skeletons import JOINT_SETS
 from pipeline.sources.base import MISSING_IMAGE, SPLITS, Source
@@ -54,6 +55,7 @@ class Survey:
 def check_source(source: Source, picture: Path | None = None) -> dict:
     """The report of `nvf-cli check-data`, JSON-able. picture: where a contact sheet is written. Raises InputError
     where no part of the source can be read."""
+    check_output(picture, (".png", ".jpg", ".jpeg"))
     started = time.perf_counter()
     survey = take_survey(source)
     problems = _part_problems(survey) + _reject_problems(source) + _count_problems(source, survey)
@@ -261,14 +263,7 @@ def write_contact_sheet(path: Path, root: Path, instants: list[Instant]) -> None
     columns = min(4, len(tiles))
     tiles += [np.full((TILE, TILE, 3), 255, np.uint8)] * (-len(tiles) % columns)
     sheet = np.concatenate([np.concatenate(tiles[k : k + columns], 1) for k in range(0, len(tiles), columns)], 0)
-    if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
-        raise InputError(f"The picture {path} would be of an unknown kind; name it .png or .jpg.")
-    data = cv2.imencode(path.suffix, cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))[1]
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data.tobytes())
-    except OSError as error:
-        raise InputError(f"The picture {path} cannot be written ({error.strerror}); choose another place.") from None
+    write_marked(path, encode_picture(sheet, path.suffix))
 
 
 def _tile(image: np.ndarray, instant: Instant, view: View) -> np.ndarray:

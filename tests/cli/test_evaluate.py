@@ -9,8 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from cli.main import nvf
-from cli.predict import parse_box
-from model import evaluate, predict
+from model import evaluate
 from model.scoring.protocols import PROTOCOLS
 from model.scoring.published import published
 from model.scoring.report import comparability, facts
@@ -169,33 +168,3 @@ def test_a_3dpw_result_says_whether_its_training_split_was_used(sources, said):
     assert lines["3DPW's training split"] == said and lines["trained on"].endswith("labels: fit")
     assert ("T7 and 26 more" in lines["trained on"]) == (sources != [None])
     assert "3DPW's training split" not in dict(facts(REPORT))
-
-
-def test_predict_passes_the_box(monkeypatch, tmp_path):
-    calls = []
-    monkeypatch.setattr(
-        predict, "predict_images", lambda *a: calls.append(a) or [{"image": "a.jpg", "root": [0, 0, 4.2]}]
-    )
-    arguments = [
-        "predict",
-        "runs/x",
-        "a.jpg",
-        "--box",
-        "1,2,3,4",
-        "--focal",
-        "900",
-        "--out",
-        str(tmp_path),
-        "--device",
-        "cpu",
-    ]
-    result = CliRunner().invoke(nvf, arguments, catch_exceptions=False)
-    run, images, out, box, focal, _ = calls[0]
-    assert (run, images, out, box, focal) == (Path("runs/x"), (Path("a.jpg"),), tmp_path, [1, 2, 3, 4], 900)
-    assert "root at 4.20 m" in result.output
-
-
-@pytest.mark.parametrize("text", ["1,2,3", "a,b,c,d", "1,2,0,4", "1,2,3,-4", "1,2,3,nan"])
-def test_a_box_has_four_numbers_and_an_area(text):
-    with pytest.raises(InputError, match="--box"):
-        parse_box(text)

@@ -1,4 +1,6 @@
+import errno
 import json
+import os
 
 import cv2
 import numpy as np
@@ -7,7 +9,7 @@ import torch
 
 from model.data.loading import ViewDataset
 from model.data.views import read_views
-from model.predict import find_person, photograph_camera, predict_images
+from model.predict import BOX_COLOUR, Question, check_box, find_person, photograph_camera, predict_images
 from model.train import train
 from model.training.runs import load_run
 from pipeline.errors import InputError
@@ -44,17 +46,43 @@ def test_a_stored_view_and_its_photograph_give_the_same_joints(run):
     np.testing.assert_allclose(found.joints_2d, flat, atol=1e-6)
 
 
-def test_a_photograph_gives_json_and_a_picture(run, tmp_path):
-    photo = tmp_path / "street.jpg"
-    cv2.imwrite(str(photo), np.random.default_rng(0).integers(0, 255, (90, 120, 3), np.uint8))
-    (report,) = predict_images(run, [photo], tmp_path / "out", box=(20, 10, 50, 70))
-    saved = json.loads((tmp_path / "out" / "street.json").read_text())
-    assert saved == json.loads(json.dumps(report))
+@pytest.fixture
+def photo(tmp_path):
+    path = tmp_path / "street.png"
+    cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 255, (90, 120, 3), np.uint8))
+    return path
+
+
+def test_a_photograph_gives_json_and_a_picture_and_stays_as_it_is(run, photo):
+    """Also when the results go where it lies."""
+    before, out = photo.read_bytes(), photo.parent
+    (answer,) = predict_images(run, [Question(photo, (20, 10, 50, 70))], out)
+    assert [path.name for path in answer.files] == ["street.prediction.json", "street.prediction.png"]
+    saved = json.loads(answer.files[0].read_text())
+    assert saved == json.loads(json.dumps(answer.report)) | {"written_by": "Written by nvf-cli"}
     assert saved["camera_assumed"] and saved["focal_px"] == 150 and saved["box_source"] == "the user's"
     assert np.shape(saved["joints"]) == (17, 3) and saved["joints"][0] == [0, 0, 0]
-    assert cv2.imread(str(tmp_path / "out" / "street.png")).shape[0] == 768
-    (given,) = predict_images(run, [photo], tmp_path / "out", focal=300)
-    assert not given["camera_assumed"] and given["box"] == [0, 0, 120, 90]
+    drawn = cv2.imread(str(answer.files[1]), cv2.IMREAD_COLOR_RGB)
+    assert drawn.shape[0] == 768 and (np.abs(drawn.astype(int) - BOX_COLOUR).sum(-1) < 60).sum() > 1000
+    (given,) = predict_images(run, [Question(photo)], out, focal=300)
+    assert not given.report["camera_assumed"] and given.report["box"] == [0, 0, 120, 90]
+    assert photo.read_bytes() == before
+
+
+def test_no_person_overwrites_another_and_the_same_question_has_one_answer(run, photo):
+    out = photo.parent / "out"
+    boxes = [(0, 0, 40, 60), (50, 10, 50, 70)]
+    asked = [Question(photo, box) for box in boxes]
+    first = [answer.files[0].name for answer in predict_images(run, asked, out)]
+    assert first == ["street.prediction.json", "street.prediction-2.json"]
+    assert [answer.files[0].name for answer in predict_images(run, asked[::-1], out)] == first[::-1]
+    (other,) = predict_images(run, asked[:1], out, focal=200)
+    assert other.files[0].name == "street.prediction-3.json"
+    (out / "street.prediction-4.png").write_bytes(b"somebody's")
+    (more,) = predict_images(run, [Question(photo, (0, 0, 50, 50))], out)
+    assert more.files[0].name == "street.prediction-5.json"
+    found = [json.loads((out / name).read_text())["box"] for name in first]
+    assert found == [list(map(float, box)) for box in boxes]
 
 
 def test_an_assumed_camera_looks_along_the_image_centre():
@@ -62,14 +90,47 @@ def test_an_assumed_camera_looks_along_the_image_centre():
     assert camera.K[0, 0] == 500 and camera.K[0, 2] == 199.5 and camera.assumed
 
 
-def test_refusals(run, tmp_path):
-    with pytest.raises(InputError, match="nothere.jpg: cannot be read"):
-        predict_images(run, [tmp_path / "nothere.jpg"], tmp_path)
+@pytest.mark.parametrize("focal", [1e-3, 1e9, float("nan")])
+def test_a_focal_length_of_no_lens_is_refused(focal):
+    with pytest.raises(InputError, match="--focal .*between 25 and 50000 px"):
+        photograph_camera(400, 300, focal)
+
+
+@pytest.mark.parametrize(
+    ("box", "said"),
+    [
+        ((130, 0, 5, 5), "outside the image of 120 x 90"),
+        (
+            (20, 10, 80, 88),
+            r"reaches 8 px beyond.*inside the image: 20,10,80,80; or, where 80 and 88 are .*20,10,60,78",
+        ),
+        ((0, 0, 1e9, 1e9), "inside the image: 0,0,120,90"),
+        ((-30, 0, 60, 60), "inside the image: 0,0,30,60"),
+        ((5, 5, 0.5, 40), "less than 2 px"),
+    ],
+)
+def test_a_box_that_is_no_part_of_the_image_is_refused(box, said):
+    with pytest.raises(InputError, match=said):
+        check_box(np.array(box, float), 120, 90)
+
+
+def test_a_box_may_round_beyond_the_border():
+    check_box(np.array([0, 0, 120.9, 90.5]), 120, 90)
+
+
+def test_an_image_that_is_refused_does_not_stop_the_others(run, photo, tmp_path):
     (tmp_path / "text.jpg").write_text("no image")
-    with pytest.raises(InputError, match="text.jpg: not an image"):
-        predict_images(run, [tmp_path / "text.jpg"], tmp_path)
-    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((20, 30, 3), np.uint8))
-    with pytest.raises(InputError, match="outside the image of 30 x 20"):
-        predict_images(run, [tmp_path / "a.png"], tmp_path, box=(40, 0, 5, 5))
-    with pytest.raises(InputError, match="same name"):
-        predict_images(run, [tmp_path / "a.png", tmp_path / "b" / "a.png"], tmp_path)
+    asked = [Question(path) for path in (tmp_path / "nothere.jpg", tmp_path / "text.jpg", photo)]
+    refusals = [answer.refusal for answer in predict_images(run, asked, tmp_path / "out")]
+    assert "nothere.jpg: cannot be read" in refusals[0] and "text.jpg: not an image" in refusals[1] and not refusals[2]
+    with pytest.raises(InputError, match="no folder can be made there"):
+        next(predict_images(run, asked, photo))
+
+
+def test_a_full_disk_is_no_prediction(run, photo, monkeypatch):
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    (answer,) = predict_images(run, [Question(photo)], photo.parent / "out")
+    assert "No space left on device" in answer.refusal and not list((photo.parent / "out").iterdir())

@@ -22,8 +22,8 @@ from model.training.checkpoint import load_checkpoint, save_checkpoint
 from model.training.logbook import read_history
 from model.training.optimise import TrainConfig, learning_rate
 from model.training.runs import LAST, load_run, start_run, training_statistics
+from pipeline import records
 from pipeline.errors import InputError
-from pipeline.shards import format as shard_format
 from tests.model.capsules import make_folder, make_view, tiny_config, write_folder
 
 
@@ -196,8 +196,8 @@ def test_views_without_any_label_change_nothing(tmp_path):
 
 def test_validation_without_whole_measured_bodies_is_compared_with_its_fits(tmp_path):
     """3DPW without SMPL files: some joints are the fit's, so no view could be scored against measured ones."""
-    source = np.full(17, shard_format.DATASET_JOINT, np.uint8)
-    source[-1] = shard_format.FIT_JOINT
+    source = np.full(17, records.DATASET_JOINT, np.uint8)
+    source[-1] = records.FIT_JOINT
     views = [make_view(n, "train", "S1", joints_source=source) for n in range(4)]
     views += [make_view(n, "validation", "S8", joints_source=source) for n in range(10, 14)]
     shards = write_folder(tmp_path / "shards", views)

@@ -211,7 +211,7 @@ def test_json_whose_t_is_the_camera_centre_is_flagged(captured):
 
 def test_a_picture_that_cannot_be_written(captured):
     source = open_source("human36m", captured)
-    with pytest.raises(InputError, match="unknown kind"):
+    with pytest.raises(InputError, match="ends in .png"):
         check_source(source, captured / "sheet.tiff7")
     with pytest.raises(InputError, match="cannot be written"):
         check_source(source, captured / "synthetic.json" / "sheet.png")

@@ -1,0 +1,109 @@
+"""Files that a command leaves: whole or not there, never over a file that it was given or that somebody else wrote.
+
+A file that a user names (a picture, a page, an exported program) carries a mark, by which a later command knows that it may
+replace it. Files with fixed names in a folder of ours (a run's, a shard folder's) need none.
+"""
+
+import contextlib
+import json
+import mmap
+import os
+import struct
+import zlib
+from collections.abc import Collection, Iterable
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from pipeline.errors import InputError
+
+MARK = "Written by nvf-cli"
+# Length and type of a PNG's first chunk after the signature, its 13 bytes and checksum: text may follow.
+_PNG_HEAD = 8 + 8 + 13 + 4
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write, flush to the disk and rename over `path`. Raises InputError naming the path when that fails; nothing is left then."""
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise InputError(
+            f"{path}: cannot be written ({error.strerror}). Free some space, or name a folder that can be written."
+        ) from error
+
+
+def write_json(path: Path, value: dict | list) -> None:
+    """As `write_file`; a number that is not finite is an error of ours."""
+    write_file(path, (json.dumps(value, indent=1, allow_nan=False) + "\n").encode())
+
+
+def write_marked(path: Path, data: bytes) -> None:
+    """As `write_file`, with the mark in it. path: a picture (.png, .jpg), a page (.html) or .json, whose data is an object."""
+    write_file(path, _marked(path, data))
+
+
+def make_folder(path: Path) -> None:
+    """Make the folder of some results. Raises InputError when it cannot be made, or a file has its name."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{path}: no folder can be made there ({error.strerror}). Name a folder that can be written."
+        ) from error
+
+
+def encode_picture(image: np.ndarray, suffix: str = ".png") -> bytes:
+    """An (H, W, 3) uint8 RGB image as a file of that kind."""
+    return cv2.imencode(suffix, image[..., ::-1])[1].tobytes()
+
+
+def check_output(path: Path | None, kinds: Collection[str], inputs: Iterable[Path | None] = ()) -> None:
+    """Raises InputError for a file to write that is of another kind than these endings, is one of the inputs by whatever path or
+    link, or is there already without being marked as ours. None, for what was not asked for, is fine.
+    """
+    if path is None:
+        return
+    if path.suffix.lower() not in kinds:
+        raise InputError(f"{path}: name a file that ends in {' or '.join(kinds)}.")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder. Name the file to write.")
+    if not path.exists():
+        return
+    for given in inputs:
+        if given is not None and given.exists() and path.samefile(given):
+            raise InputError(f"{path} would be written over {given}, which the command was given. Name another file.")
+    if not is_ours(path):
+        raise InputError(f"{path} exists, and this program did not write it. Name another file, or remove it.")
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a file carries the mark."""
+    try:
+        with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            return content.find(MARK.encode()) >= 0
+    except (OSError, ValueError):  # empty, or no plain file
+        return False
+
+
+def _marked(path: Path, data: bytes) -> bytes:
+    kind, mark = path.suffix.lower(), MARK.encode()
+    if kind == ".png":
+        chunk = b"tEXt" + b"Software\0" + mark
+        text = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+        return data[:_PNG_HEAD] + text + data[_PNG_HEAD:]
+    if kind in (".jpg", ".jpeg"):  # a comment after the start of the image
+        return data[:2] + b"\xff\xfe" + struct.pack(">H", len(mark) + 2) + mark + data[2:]
+    if kind in (".html", ".htm"):
+        return data + b"\n<!-- " + mark + b" -->\n"
+    if kind == ".json":
+        return (json.dumps({"written_by": MARK} | json.loads(data), indent=1, allow_nan=False) + "\n").encode()
+    raise AssertionError(f"{path}: no mark is known for files of this kind")

@@ -1,0 +1,78 @@
+"""Results are whole or not there, and no file of a user's is replaced."""
+
+import errno
+import json
+import os
+
+import cv2
+import numpy as np
+import pytest
+
+from pipeline import outputs
+from pipeline.errors import InputError
+
+IMAGE = np.random.default_rng(0).integers(0, 255, (20, 30, 3), np.uint8)
+
+
+def test_a_full_disk_is_told_and_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "a.json"
+    outputs.write_json(path, {"old": 1})
+
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(InputError, match=r"a\.json: cannot be written \(No space left on device\)"):
+        outputs.write_json(path, {"new": 2})
+    assert json.loads(path.read_text()) == {"old": 1} and [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_file_in_place_of_the_folder_is_told(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot be written"):
+        outputs.write_file(tmp_path / "file" / "a.json", b"x")
+    with pytest.raises(InputError, match="no folder can be made"):
+        outputs.make_folder(tmp_path / "file" / "deep")
+
+
+PICTURES = (".png", ".jpg")
+
+
+@pytest.mark.parametrize("suffix", PICTURES)
+def test_a_marked_picture_is_the_same_picture(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    data = outputs.encode_picture(IMAGE, suffix)
+    outputs.write_marked(path, data)
+    plain = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    np.testing.assert_array_equal(cv2.imread(str(path), cv2.IMREAD_COLOR_RGB), plain)
+    assert outputs.is_ours(path)
+    outputs.check_output(path, PICTURES)
+
+
+def test_marked_json_and_pages_are_known_again(tmp_path):
+    outputs.write_marked(tmp_path / "a.json", b'{"x": [1, 2]}')
+    outputs.write_marked(tmp_path / "a.html", b"<p>x</p>")
+    assert json.loads((tmp_path / "a.json").read_text())["x"] == [1, 2]
+    for name in ("a.json", "a.html", "none.html"):
+        outputs.check_output(tmp_path / name, (".json", ".html"))
+
+
+def test_files_of_others_and_inputs_are_not_replaced(tmp_path):
+    photo, link = tmp_path / "photo.png", tmp_path / "link.png"
+    cv2.imwrite(str(photo), IMAGE)
+    link.symlink_to(photo)
+    (tmp_path / "empty.png").touch()
+    for path in (photo, tmp_path / "empty.png"):
+        with pytest.raises(InputError, match="this program did not write it"):
+            outputs.check_output(path, PICTURES)
+    with pytest.raises(InputError, match="which the command was given"):
+        outputs.check_output(link, PICTURES, [None, photo])
+    ours = tmp_path / "ours.png"
+    outputs.write_marked(ours, outputs.encode_picture(IMAGE))
+    with pytest.raises(InputError, match="which the command was given"):
+        outputs.check_output(ours, PICTURES, [ours])
+    with pytest.raises(InputError, match="ends in .png or .jpg"):
+        outputs.check_output(tmp_path / "shard.h5", PICTURES)
+    (tmp_path / "folder.png").mkdir()
+    with pytest.raises(InputError, match="is a folder"):
+        outputs.check_output(tmp_path / "folder.png", PICTURES)
