@@ -98,12 +98,13 @@ def read(root: Path, subjects: list[str] | None) -> dict:
 
     started = time.perf_counter()
     source = open_source("human36m", root, subjects=subjects)
-    views = sum(len(instant.views) for instant in source.instants())
+    instants, report = source.read()
+    views = sum(len(instant.views) for instant in instants)
     seconds = time.perf_counter() - started
     return {
-        "views_annotated": sum(v for _, v in source.annotated.values()),
+        "views_annotated": sum(v for _, v in report.annotated.values()),
         "views_sampled": views,
-        "left_out": len(source.rejects),
+        "left_out": len(report.rejects),
         "seconds": round(seconds, 1),
         "peak_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
     }
@@ -162,8 +163,7 @@ def touch_images(root: Path) -> None:
     from pipeline.sources import open_source
 
     source = open_source("human36m", root)
-    list(source.instants())
-    for reject in source.rejects:
+    for reject in source.read()[1].rejects:
         if reject.reason.endswith("does not exist"):
             path = root / reject.reason.split(": ")[0]
             path.parent.mkdir(parents=True, exist_ok=True)

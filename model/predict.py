@@ -13,7 +13,7 @@ import torch
 
 from model.scoring.figures import draw_skeleton, from_the_side
 from model.training.runs import load_run
-from pipeline.camera import Crop, make_crop, project, warp_to_crop
+from pipeline.camera import Crop, assumed_camera, make_crop, project, warp_to_crop
 from pipeline.errors import InputError
 from pipeline.outputs import encode_picture, is_ours, make_folder, write_marked
 from pipeline.records import Camera
@@ -70,8 +70,7 @@ def photograph_camera(width: int, height: int, focal: float | None) -> Camera:
             f"--focal {f:g}: for an image of {width} x {height} px it is between {least:.0f} and {most:.0f} px. Give it in pixels, "
             "or leave it out."
         )
-    K = np.array([[f, 0, (width - 1) / 2], [0, f, (height - 1) / 2], [0, 0, 1.0]])
-    return Camera(K, np.eye(3), np.zeros(3), width, height, assumed=focal is None)
+    return assumed_camera(width, height, focal)
 
 
 def find_person(

@@ -4,6 +4,7 @@ Pixel centres are integers (the top-left one is 0, 0); camera axes are x right, 
 source image: undistorted, rotated so that the box centre lies on the optical axis, scaled to a square pinhole image.
 """
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -16,6 +17,8 @@ from pipeline.records import Camera
 BOX_MARGIN = 1.25
 # Spacing of the crop pixels whose place in the source image is computed, the others' is interpolated.
 NODE_PX = 4
+# A dataset's box is this much wider and higher than the tight box about the joints (3DMPPE's annotations).
+BOX_SCALE = 1.2
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,23 @@ class Crop:
     K: np.ndarray
     R: np.ndarray
     size: int
+
+
+def assumed_camera(width: int, height: int, focal: float | None = None) -> Camera:
+    """A pinhole at the image centre. focal: pixels; where it is None sqrt(w^2 + h^2), about 53 degrees across the
+    diagonal, and the camera says that it is assumed."""
+    f = math.hypot(width, height) if focal is None else focal
+    K = np.array([[f, 0, (width - 1) / 2], [0, f, (height - 1) / 2], [0, 0, 1]])
+    return Camera(K, np.eye(3), np.zeros(3), width, height, assumed=focal is None)
+
+
+def tight_box(joints_2d: np.ndarray, subtract: float) -> np.ndarray:
+    """(..., 4) x, y, width, height: the tight box of (..., J, 2) pixels, `subtract` taken off its sides, times
+    BOX_SCALE about its centre. 3DMPPE's Human3.6M annotation subtracts 1, its 3DPW annotation 0."""
+    low, high = joints_2d.min(-2), joints_2d.max(-2)
+    side = high - low - subtract
+    centre = low + side / 2
+    return np.concatenate([centre - side * BOX_SCALE / 2, side * BOX_SCALE], -1)
 
 
 def world_to_camera(camera: Camera, points: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ from pipeline.fit.settings import FitSettings
 from pipeline.look.fit_report import write_page
 from pipeline.outputs import write_marked
 from pipeline.records import BodyFit, Instant, Reject
-from pipeline.sources.base import Source
+from pipeline.sources.base import ReadReport, Source
 from pipeline.spread import spread_evenly
 
 # Instants read, fitted and written at a time.
@@ -76,7 +76,13 @@ def fit_source(
     limit: fit so many instants, spread evenly over the source. Shapes of known subjects come from the whole source either way. A
     page that cannot be drawn costs the page alone: the report says why under `page_error`.
     """
-    subjects = [instant.subject for instant in source.instants()]
+    read, subjects, joint_sets = ReadReport(), [], set()
+    for item in source.items():
+        if isinstance(item, Instant):
+            subjects.append(item.subject)
+            joint_sets.add(item.joint_set)
+        else:
+            read.add(item)
     if not subjects:
         raise InputError(
             f"The source {source.name} in {source.root} yields no instants; `nvf-cli check-data` says what is there."
@@ -86,15 +92,22 @@ def fit_source(
     betas = fitter.solve_shapes(_chosen(source, _shape_frames(subjects, settings.shape_frames)))
     shape_seconds = time.perf_counter() - began
     chosen = spread_evenly(len(subjects), limit or len(subjects))
-    with _writer(source, body, out, vertices) as writer:
+    about = {"source": source.name, "joint_set": ", ".join(sorted(joint_sets))}
+    with _writer(about, body, out, vertices) as writer:
         pkl_folder = out if pkl else None
         tally, rejects = _fit_blocks(source, fitter, betas, chosen, writer, pkl_folder, progress)
+        rejects = [*read.rejects, *rejects]
+        writer.reject(rejects)
     (out / f"{fits_file.NAME}.tmp").replace(out / fits_file.NAME)
-    report = summarise(tally, rejects, settings, body, source) | {
-        "fits_per_second": len(tally.errors_mm) / tally.seconds if tally.seconds else None,
-        "seconds": {"fit": tally.seconds, "shapes": shape_seconds},
-        "subjects": {name: [float(beta) for beta in shape] for name, shape in betas.items()},
-    }
+    report = (
+        about
+        | summarise(tally, rejects, settings, body, source)
+        | {
+            "fits_per_second": len(tally.errors_mm) / tally.seconds if tally.seconds else None,
+            "seconds": {"fit": tally.seconds, "shapes": shape_seconds},
+            "subjects": {name: [float(beta) for beta in shape] for name, shape in betas.items()},
+        }
+    )
     return _write_report(out, report, tally, body, source.root)
 
 
@@ -107,7 +120,7 @@ def _fit_blocks(
     pkl_folder: Path | None,
     progress: Callable[[int, int], None],
 ) -> tuple[Tally, list[Reject]]:
-    """Fits and writes the chosen instants; the rejects are those of the reader too."""
+    """Fits and writes the chosen instants."""
     tally, rejects = Tally(), []
     for block in _blocks(_chosen(source, set(chosen)), BLOCK):
         began = time.perf_counter()
@@ -122,8 +135,6 @@ def _fit_blocks(
                 export_smplifyx(fit, instant.views[0].camera.R, instant.views[0].camera.t, pkl_folder)
         tally.has_world |= block[0].has_world
         progress(len(tally.errors_mm) + len(rejects), len(chosen))
-    rejects = [*source.rejects, *rejects]
-    writer.reject(rejects)
     writer.file.attrs["frame"] = "world" if tally.has_world else "camera"
     return tally, rejects
 
@@ -141,10 +152,8 @@ def _write_report(out: Path, report: dict, tally: Tally, body: BodyModel, root: 
 
 
 @contextmanager
-def _writer(source: Source, body: BodyModel, out: Path, vertices: bool) -> Iterator[FitsWriter]:
-    writer = FitsWriter(
-        out / f"{fits_file.NAME}.tmp", body, {"source": source.name, "joint_set": source.joint_set}, vertices
-    )
+def _writer(about: dict[str, str], body: BodyModel, out: Path, vertices: bool) -> Iterator[FitsWriter]:
+    writer = FitsWriter(out / f"{fits_file.NAME}.tmp", body, about, vertices)
     try:
         yield writer
     finally:
@@ -155,9 +164,7 @@ def summarise(tally: Tally, rejects: list[Reject], settings: FitSettings, body: 
     """The report without its times; JSON-ready."""
     reasons = Counter(f"{reject.stage}: {reject.reason}" for reject in rejects)
     return {
-        "source": source.name,
         "root": str(source.root),
-        "joint_set": source.joint_set,
         "n": len(tally.errors_mm),
         "valid": tally.valid,
         "converged": tally.converged,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+SPLITS = ("train", "validation", "test")
 # Where a joint is from: nowhere, the dataset's measurement, or the fitted mesh. Values of a shard's views/joints_source.
 NO_JOINT, DATASET_JOINT, FIT_JOINT = 0, 1, 2
 

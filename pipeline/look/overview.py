@@ -10,7 +10,8 @@ import numpy as np
 from pipeline.errors import InputError
 from pipeline.lattice import LATTICE_M
 from pipeline.preprocess.progress import count_rejects, reason_of
-from pipeline.shards.format import SPLITS, decode_text
+from pipeline.records import SPLITS
+from pipeline.shards.format import decode_text
 from pipeline.shards.run_json import flatten
 from pipeline.shards.store import RUN_FILE, ShardReader, open_shard, read_columns, read_run, safe_name
 

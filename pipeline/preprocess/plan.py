@@ -22,9 +22,9 @@ from pipeline.fit.fits_file import read_fits
 from pipeline.fit.supplied import uses_supplied
 from pipeline.preprocess.job_files import PLAN_FOLDER, Task, write_job
 from pipeline.preprocess.settings import PreprocessSettings, Request
-from pipeline.records import BodyFit, Instant, Reject
+from pipeline.records import SPLITS, BodyFit, Instant, Reject
 from pipeline.sdf import BACKEND, SIGN_RULE
-from pipeline.shards.format import FORMAT, OFFSETS, SPLITS, VERSION, J, ShardHeader
+from pipeline.shards.format import FORMAT, OFFSETS, VERSION, J, ShardHeader
 from pipeline.shards.run_json import (
     clear_leftovers,
     plain,
@@ -35,8 +35,8 @@ from pipeline.shards.run_json import (
     write_run,
 )
 from pipeline.skeletons import FIELD_JOINTS
-from pipeline.sources import Source, open_source
-from pipeline.sources.base import file_print
+from pipeline.sources import open_source
+from pipeline.sources.base import ReadReport, file_print
 from pipeline.threads import one_thread
 from pipeline.version import code_commit
 
@@ -77,10 +77,10 @@ def make_plan(request: Request) -> Plan:
     }
     if previous is not None:
         refuse_changes(request.out, previous, plan, request.append)
-    everything = list(source.instants())
+    everything, report = source.read()
     layout = lay_out(request, previous, everything)
     if not layout:
-        raise InputError(_nothing(request, source))
+        raise InputError(_nothing(request, report))
     by_id = {instant.id: instant for instant in everything}
     _check_disk(request, sum(len(by_id[i].views) for ids in layout for i in ids), previous)
     run = plan | {
@@ -101,7 +101,7 @@ def make_plan(request: Request) -> Plan:
         "supplied": 0
         if fits
         else sum(len(by_id[i].views) for ids in layout for i in ids if uses_supplied(by_id[i], body)),
-        "rejects": [[r.key, r.stage, r.reason] for r in source.rejects],
+        "rejects": [[r.key, r.stage, r.reason] for r in report.rejects],
     }
     if request.overwrite:
         remove_run(request.out)
@@ -169,8 +169,8 @@ def _subjects(request: Request, previous: dict | None) -> list[str] | None:
     return sorted({*old, *request.subjects})
 
 
-def _nothing(request: Request, source: Source) -> str:
-    reasons = Counter(reject.reason.rsplit(": ", 1)[-1] for reject in source.rejects) + Counter(source.skipped)
+def _nothing(request: Request, report: ReadReport) -> str:
+    reasons = Counter(reject.reason.rsplit(": ", 1)[-1] for reject in report.rejects) + report.skipped
     listed = "; ".join(f"{count} times: {reason}" for reason, count in reasons.most_common(3))
     why = listed or "its annotations are empty"
     return (

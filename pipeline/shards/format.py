@@ -18,7 +18,6 @@ from pipeline.skeletons import FIELD_JOINTS
 FORMAT = "neural-voting-field-shard"
 VERSION = 1
 OFFSETS = ("voters", "dense", "derive")
-SPLITS = ("train", "validation", "test")
 
 J = len(FIELD_JOINTS)
 # Dataset -> (type, shape of a row). "text" is UTF-8 of fixed length, padded with zero bytes; N points, K voters a

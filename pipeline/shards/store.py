@@ -15,14 +15,13 @@ import numpy as np
 
 from pipeline.errors import InputError
 from pipeline.lattice import LATTICE_M, offsets_to, to_lattice
-from pipeline.records import PARAMETER_SIZES, BodyParameters, FieldSamples, Reject
+from pipeline.records import PARAMETER_SIZES, SPLITS, BodyParameters, FieldSamples, Reject
 from pipeline.shards.format import (
     COLUMNS,
     FORMAT,
     IMAGE_BYTES,
     IMAGE_OFFSET,
     REJECT_COLUMNS,
-    SPLITS,
     VERSION,
     J,
     ShardHeader,

@@ -14,13 +14,13 @@ from pipeline.camera import in_image, project_pinhole
 from pipeline.errors import InputError
 from pipeline.lattice import LATTICE_M, offsets_to, to_lattice
 from pipeline.mesh import body_surface
+from pipeline.records import SPLITS
 from pipeline.shards.format import (
     COLUMNS,
     IMAGE_BYTES,
     IMAGE_OFFSET,
     NAN_ALLOWED,
     REJECT_COLUMNS,
-    SPLITS,
     J,
     content_hash,
     dataset_names,

@@ -3,30 +3,21 @@ together."""
 
 import time
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from pipeline.camera import in_image, project, world_to_camera
 from pipeline.errors import InputError
 from pipeline.images import read_image
-from pipeline.outputs import check_output, encode_picture, write_marked
-from pipeline.records import Instant, View
-from pipeline.skeletons import JOINT_SETS
-from pipeline.sources.base import MISSING_IMAGE, SPLITS, Source
-from pipeline.spread import spread_evenly
+from pipeline.outputs import check_output
+from pipeline.records import SPLITS, Instant, Reject, View
+from pipeline.sources.base import MISSING_IMAGE, Found, ReadReport, Source
+from pipeline.sources.contact_sheet import write_contact_sheet
 
 # Views whose image is decoded and whose joints, box and camera are compared.
 LOOKED_AT = 64
-PICTURES, TILE = 12, 320
-# Human3.6M as everyone samples it: views of subjects 1, 5, 6, 7, 8 (every 5th frame), and of 9 and 11.
-HUMAN36M_TRAIN = {5: 312188}
-HUMAN36M_TEST = {64: 8695, 1: 548819}
-HUMAN36M_TEST_CAMERA_4 = {64: 2181, 5: 27558}
-THREEDPW_SEQUENCES = {"train": 24, "validation": 12, "test": 24}
 
 
 @dataclass
@@ -41,14 +32,17 @@ class Counts:
 @dataclass
 class Survey:
     """What was found. subjects: by name, "" where the source knows none. sampled_instants: after sampling. by_split:
-    sampled views. cameras: sampled views by (split, camera). spread: sampled instants, evenly over the source, for a
-    closer look. unreadable: parts of the source that could not be read to their end, and why."""
+    sampled views. cameras: sampled views by (split, camera). joint_sets: names of the sets that occur. looked_at: sampled
+    instants, evenly over the source, for a closer look. report: what was read beside the instants. unreadable: parts of
+    the source that could not be read to their end, and why."""
 
     subjects: dict[str, Counts] = field(default_factory=dict)
     sampled_instants: int = 0
     by_split: Counter = field(default_factory=Counter)
     cameras: Counter = field(default_factory=Counter)
-    spread: list[Instant] = field(default_factory=list)
+    joint_sets: set[str] = field(default_factory=set)
+    looked_at: list[Instant] = field(default_factory=list)
+    report: ReadReport = field(default_factory=ReadReport)
     unreadable: dict[str, InputError] = field(default_factory=dict)
 
 
@@ -58,31 +52,33 @@ def check_source(source: Source, picture: Path | None = None) -> dict:
     check_output(picture, (".png", ".jpg", ".jpeg"))
     started = time.perf_counter()
     survey = take_survey(source)
-    problems = _part_problems(survey) + _reject_problems(source) + _count_problems(source, survey)
-    problems += look_closer(source, survey.spread)
-    _note_sequences(source)
+    groups = set(survey.subjects) - set(survey.unreadable)
+    findings = source.findings(Found(groups, survey.by_split, survey.cameras))
+    rejects = survey.report.rejects
+    problems = _part_problems(survey) + _reject_problems(rejects) + findings.problems
+    problems += look_closer(source, survey.looked_at)
     if not survey.sampled_instants:
         problems.insert(0, "nothing is left to use")
-    if picture is not None and survey.spread:
-        write_contact_sheet(picture, source.root, survey.spread)
+    if picture is not None and survey.looked_at:
+        write_contact_sheet(picture, source.root, survey.looked_at)
     views = sum(c.views for c in survey.subjects.values())
     return {
         "source": source.name,
         "root": str(source.root),
-        "recorded": source.real,
-        "joint_set": source.joint_set,
+        "recorded": source.recorded,
+        "joint_set": ", ".join(sorted(survey.joint_sets)),
         "instants": sum(c.instants for c in survey.subjects.values()),
         "views": views,
         "sampled": sum(survey.by_split.values()),
-        "missing_images": _missing_images(source),
+        "missing_images": sum(reject.reason.endswith(MISSING_IMAGE) for reject in rejects),
         "by_subject": {name: counts.views for name, counts in survey.subjects.items()},
         "by_split": {split: survey.by_split[split] for split in SPLITS if survey.by_split[split]},
         "subjects": {name: vars(counts) for name, counts in survey.subjects.items()},
-        "rejects": dict(_reasons(source).most_common()),
-        "skipped": dict(source.skipped),
-        "notices": list(source.notices),
+        "rejects": dict(_reasons(rejects).most_common()),
+        "skipped": dict(survey.report.skipped),
+        "notices": source.notices() + findings.notices,
         "problems": problems,
-        "picture": str(picture) if picture is not None and survey.spread else None,
+        "picture": str(picture) if picture is not None and survey.looked_at else None,
         "seconds": round(time.perf_counter() - started, 3),
     }
 
@@ -108,33 +104,28 @@ def empty_report(source: str, root: Path, problem: str) -> dict:
 
 def take_survey(source: Source) -> Survey:
     """Runs through the source once, keeping every 2^k-th instant so that at most LOOKED_AT are held."""
-    survey, stride, parts = Survey(), 1, source.parts()
-    for k, instant in enumerate(_readable(parts, survey.unreadable)):
+    survey, stride = Survey(), 1
+    for item in source.items(survey.unreadable):
+        if not isinstance(item, Instant):
+            survey.report.add(item)
+            continue
+        if survey.sampled_instants % stride == 0:
+            survey.looked_at.append(item)
+            if len(survey.looked_at) > LOOKED_AT:
+                survey.looked_at, stride = survey.looked_at[::2], 2 * stride
         survey.sampled_instants += 1
-        survey.by_split[instant.split] += len(instant.views)
-        survey.subjects.setdefault(source.group(instant), Counts()).sampled += len(instant.views)
-        for view in instant.views:
-            survey.cameras[instant.split, view.camera_id] += 1
-        if k % stride == 0:
-            survey.spread.append(instant)
-            if len(survey.spread) > LOOKED_AT:
-                survey.spread, stride = survey.spread[::2], 2 * stride
-    if parts and len(survey.unreadable) == len(parts) and not survey.sampled_instants:
+        survey.by_split[item.split] += len(item.views)
+        survey.joint_sets.add(item.joint_set)
+        survey.subjects.setdefault(source.group(item), Counts()).sampled += len(item.views)
+        for view in item.views:
+            survey.cameras[item.split, view.camera_id] += 1
+    if survey.unreadable and not survey.sampled_instants and survey.unreadable.keys() == source.parts().keys():
         raise next(iter(survey.unreadable.values()))
-    for name, (instants, views) in source.annotated.items():
+    for name, (instants, views) in survey.report.annotated.items():
         counts = survey.subjects.setdefault(name, Counts())
         counts.instants, counts.views = instants, views
     survey.subjects = dict(sorted(survey.subjects.items()))
     return survey
-
-
-def _readable(parts: dict[str, Iterator[Instant]], unreadable: dict[str, InputError]) -> Iterator[Instant]:
-    """The instants of all parts; a part that ends in an error goes to `unreadable`, and the next one follows."""
-    for name, part in parts.items():
-        try:
-            yield from part
-        except InputError as error:
-            unreadable[name] = error
 
 
 def _part_problems(survey: Survey) -> list[str]:
@@ -145,61 +136,17 @@ def _part_problems(survey: Survey) -> list[str]:
     return [f"{', '.join(parts)} cannot be read: {error}" for error, parts in names.items()]
 
 
-def _note_sequences(source: Source) -> None:
-    """A folder with other numbers of sequences than 3DPW has is no fault: it may be a part of it on purpose."""
-    if source.name != "threedpw":
-        return
-    found = Counter(split for split, _ in source.files.values())
-    if any(found[split] != known for split, known in THREEDPW_SEQUENCES.items()):
-        counts = ", ".join(f"{found[split]} of {known} {split}" for split, known in THREEDPW_SEQUENCES.items())
-        source.notices.append(f"Not all of 3DPW: {counts} sequences are there.")
-
-
-def _reasons(source: Source) -> Counter:
+def _reasons(rejects: list[Reject]) -> Counter:
     """Rejects by reason, without the name of the file in front."""
-    return Counter(reject.reason.rsplit(": ", 1)[-1] for reject in source.rejects)
+    return Counter(reject.reason.rsplit(": ", 1)[-1] for reject in rejects)
 
 
-def _missing_images(source: Source) -> int:
-    return sum(reject.reason.endswith(MISSING_IMAGE) for reject in source.rejects)
-
-
-def _reject_problems(source: Source) -> list[str]:
+def _reject_problems(rejects: list[Reject]) -> list[str]:
     problems = []
-    for reason, count in _reasons(source).most_common():
-        first = next(r for r in source.rejects if r.reason.endswith(reason))
+    for reason, count in _reasons(rejects).most_common():
+        first = next(r for r in rejects if r.reason.endswith(reason))
         problems.append(f"{count} left out: {reason} (first: {first.key}, {first.reason})")
     return problems
-
-
-def _count_problems(source: Source, survey: Survey) -> list[str]:
-    """Where a recorded Human3.6M with all its subjects has other numbers of views than everyone's."""
-    if source.name != "human36m" or not source.real:
-        return []
-    options, found = source.options, set(survey.subjects) - set(survey.unreadable)
-    test = {"test, 4 cameras": (HUMAN36M_TEST, survey.by_split["test"])}
-    test["test, camera 4"] = (HUMAN36M_TEST_CAMERA_4, survey.cameras["test", "4"])
-    expected = []
-    if {"S1", "S5", "S6", "S7", "S8"} <= found and options.every_train in HUMAN36M_TRAIN:
-        expected.append(
-            ("training and validation", HUMAN36M_TRAIN[5], survey.by_split["train"] + survey.by_split["validation"])
-        )
-    if {"S9", "S11"} <= found and not options.drop_shifted:
-        expected += [
-            (name, known[options.every_test], count)
-            for name, (known, count) in test.items()
-            if options.every_test in known
-        ]
-    missing = [s for s in ("S1", "S5", "S6", "S7", "S8", "S9", "S11") if s not in found]
-    if missing and options.subjects is None:
-        source.notices.append(
-            f"{', '.join(missing)} are not there, or not readable: counts of their splits are not compared with the known ones."
-        )
-    return [
-        f"{name}: {count} views, Human3.6M has {known}; protocols will refuse the set without --allow-partial"
-        for name, known, count in expected
-        if known != count
-    ]
 
 
 def look_closer(source: Source, instants: list[Instant]) -> list[str]:
@@ -247,51 +194,3 @@ def view_problems(instant: Instant, view: View) -> list[str]:
     elif not in_image(project(camera, local), camera.width, camera.height).any():
         problems.append("no joint projects into the image: are R and t world -> camera?")
     return problems
-
-
-def write_contact_sheet(path: Path, root: Path, instants: list[Instant]) -> None:
-    """A PNG of some views with their box and joints drawn on."""
-    chosen = spread_evenly(len(instants), PICTURES)
-    tiles = []
-    for k, instant in enumerate(instants[i] for i in chosen):
-        view = instant.views[k % len(instant.views)]
-        try:
-            tiles.append(_tile(read_image(root, view.image_path), instant, view))
-        except InputError:
-            continue  # told by look_closer
-    tiles = tiles or [np.full((TILE, TILE, 3), 255, np.uint8)]
-    columns = min(4, len(tiles))
-    tiles += [np.full((TILE, TILE, 3), 255, np.uint8)] * (-len(tiles) % columns)
-    sheet = np.concatenate([np.concatenate(tiles[k : k + columns], 1) for k in range(0, len(tiles), columns)], 0)
-    write_marked(path, encode_picture(sheet, path.suffix))
-
-
-def _tile(image: np.ndarray, instant: Instant, view: View) -> np.ndarray:
-    """(TILE, TILE, 3): the surroundings of the person's box, with left limbs red, right limbs blue and the box
-    green."""
-    x, y, w, h = view.box
-    side = 1.4 * max(w, h)
-    scale = TILE / side
-    shift = np.array([x + w / 2 - side / 2, y + h / 2 - side / 2])
-    matrix = np.array([[scale, 0, (0.5 - shift[0]) * scale - 0.5], [0, scale, (0.5 - shift[1]) * scale - 0.5]])
-    tile = cv2.warpAffine(np.ascontiguousarray(image), matrix, (TILE, TILE), flags=cv2.INTER_AREA)
-    to_tile = lambda pixels: tuple(int(v) for v in np.round((np.asarray(pixels) + 0.5 - shift) * scale - 0.5))  # noqa: E731
-    joint_set = JOINT_SETS[instant.joint_set]
-    seen = view.confidence > 0
-    cv2.rectangle(tile, to_tile([x, y]), to_tile([x + w, y + h]), (40, 200, 40), 1)
-    for parent, child in joint_set.bones:
-        if seen[parent] and seen[child]:
-            name = joint_set.names[child]
-            colour = (
-                (230, 60, 60)
-                if name.startswith("left")
-                else (70, 110, 250)
-                if name.startswith("right")
-                else (250, 210, 40)
-            )
-            cv2.line(tile, to_tile(view.joints_2d[parent]), to_tile(view.joints_2d[child]), colour, 2, cv2.LINE_AA)
-    for joint in np.flatnonzero(seen):
-        cv2.circle(tile, to_tile(view.joints_2d[joint]), 3, (255, 255, 255), -1, cv2.LINE_AA)
-    cv2.putText(tile, view.id[-44:], (4, TILE - 6), cv2.FONT_HERSHEY_SIMPLEX, 0.36, (0, 0, 0), 3, cv2.LINE_AA)
-    cv2.putText(tile, view.id[-44:], (4, TILE - 6), cv2.FONT_HERSHEY_SIMPLEX, 0.36, (255, 255, 255), 1, cv2.LINE_AA)
-    return tile

@@ -5,20 +5,22 @@ There is no 3D and no camera: f = sqrt(w^2 + h^2) about the image centre unless 
 the training split, val2017 the validation split.
 """
 
-import math
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
+from pipeline.camera import assumed_camera
 from pipeline.errors import InputError
 from pipeline.images import resolve
-from pipeline.records import BodyParameters, Camera, Instant, SmplParameters, View
+from pipeline.records import BodyParameters, Camera, Instant, Reject, SmplParameters, View
 from pipeline.skeletons import COCO
-from pipeline.sources.base import (
-    MISSING_IMAGE,
-    Source,
+from pipeline.sources.base import MISSING_IMAGE, Annotated, Item, Skipped, Source, smpl_files
+from pipeline.sources.options import check_focal
+from pipeline.sources.parsing import (
     array,
     box_problem,
     image_shape,
@@ -32,37 +34,35 @@ from pipeline.sources.base import (
 FILES = {"train2017": "train", "val2017": "validation"}
 # SPIN's filter asks for all twelve joints from the shoulders down.
 BODY_JOINTS = slice(5, 17)
-PEOPLE = ("labelled", "complete")
 # The first holds SMPL parameters despite its name, and is read where the user has SMPL files.
 SMPL_FITS = "annotations/coco_smplifyx_train.json"
 SMPLX_FITS = "annotations/MSCOCO_train_SMPLX_all_NeuralAnnot.json"
 
 
-class Coco(Source):
+@dataclass(frozen=True)
+class Options:
     """people: "labelled" takes everyone who is no crowd and has a labelled keypoint (3DMPPE, I2L-MeshNet, Pose2Mesh),
     "complete" those with all twelve body joints (SPIN). focal: pixels, in place of the assumed focal length. smpl,
     regressor: folder of SMPL_NEUTRAL.pkl and the 17 x 6890 regressor file, to take SMPLify-X's SMPL fits."""
 
+    people: Literal["labelled", "complete"] = "labelled"
+    focal: float | None = None
+    smpl: Path | None = None
+    regressor: Path | None = None
+
+    def __post_init__(self):
+        check_focal(self.focal)
+
+
+class Coco(Source):
+    """See the module."""
+
     name = "coco"
-    joint_set = COCO.name
 
-    def __init__(
-        self,
-        root: Path,
-        people: str = "labelled",
-        focal: float | None = None,
-        smpl: Path | None = None,
-        regressor: Path | None = None,
-    ):
+    def __init__(self, root: Path, options: Options):
         super().__init__(root)
-        if people not in PEOPLE:
-            raise InputError(f"people is {people!r}; choose one of {', '.join(PEOPLE)}.")
-        self.people, self.focal = people, check_focal(focal)
-        self.smpl = None
-        if smpl is not None or regressor is not None:
-            from pipeline.body.smpl import open_smpl  # loads torch, which a mere look at the dataset does not need
-
-            self.smpl = open_smpl(smpl, regressor)
+        self.options = options
+        self.smpl = smpl_files(options.smpl, options.regressor)
         self.files = [part for part in FILES if self._path(part).exists()]
         if not self.files:
             raise InputError(
@@ -82,28 +82,29 @@ class Coco(Source):
     def group(self, instant: Instant) -> str:
         return instant.id.split("/")[0]
 
-    def parts(self) -> dict[str, Iterator[Instant]]:
-        self.skipped.clear()
-        self.notices.clear()
+    def notices(self) -> list[str]:
+        if self.smpl is not None or not (self.root / SMPL_FITS).exists() or "train2017" not in self.files:
+            return []
+        return [
+            f"{SMPL_FITS} holds parameters of SMPL (despite its name), not of SMPL-X: they are not read without the "
+            "options smpl and regressor."
+        ]
+
+    def parts(self) -> dict[str, Iterator[Item]]:
         return {part: self._part(part) for part in self.files}  # "train2017" sorts before "val2017"
 
-    def _part(self, part: str) -> Iterator[Instant]:
+    def _part(self, part: str) -> Iterator[Item]:
         path = self._path(part)
         images, people = _read(path)
         fits = self._fits() if part == "train2017" else {}
-        self.annotated[part] = (len(people), len(people))
+        yield Annotated(part, len(people), len(people))
         for person in people:
-            key = f"{part}/{person['image_id']:012d}/{person['id']}"
             reason = self._left_out(person, path)
             if reason is not None:
-                self.skipped[reason] += 1
+                yield Skipped(reason)
                 continue
             image = member(images, person["image_id"], path, "images")
-            instant = self._instant(part, key, person, image, fits.get(str(person["id"])), path)
-            if isinstance(instant, str):
-                self.reject(key, instant)
-            else:
-                yield instant
+            yield self._instant(part, _key(part, person), person, image, fits.get(str(person["id"])), path)
 
     def _left_out(self, person: dict, path: Path) -> str | None:
         """Why the usual filters leave a person out, None when they do not."""
@@ -113,12 +114,13 @@ class Coco(Source):
         if member(person, "num_keypoints", path, where) == 0:
             return "no labelled keypoint"
         keypoints = typed(member(person, "keypoints", path, where), list, path, f"{where}/keypoints")
-        if self.people == "complete" and 0 in keypoints[2::3][BODY_JOINTS]:
+        if self.options.people == "complete" and 0 in keypoints[2::3][BODY_JOINTS]:
             return "not all twelve body joints labelled"
         return None
 
-    def _instant(self, part: str, key: str, person: dict, image: dict, fit: dict | None, path: Path) -> Instant | str:
-        """The person, or why it is rejected."""
+    def _instant(
+        self, part: str, key: str, person: dict, image: dict, fit: dict | None, path: Path
+    ) -> Instant | Reject:
         where = f"annotations/{person['id']}"
         keypoints = array(member(person, "keypoints", path, where), (3 * len(COCO),), path, f"{where}/keypoints")
         keypoints = keypoints.reshape(-1, 3)
@@ -135,14 +137,15 @@ class Coco(Source):
         if problem is None and not os.path.exists(f"{self.root}/{image_path}"):
             problem = MISSING_IMAGE
         if problem is not None:
-            return f"{image_path}: {problem}"
-        camera, supplied = assumed_camera(width, height, self.focal), None
+            return Reject(key, "read", f"{image_path}: {problem}")
+        camera, supplied = assumed_camera(width, height, self.options.focal), None
         if fit is not None:
             fit = typed(fit, dict, Path(SMPL_FITS if self.smpl else SMPLX_FITS), str(person["id"]))
             camera, supplied = _supplied(fit, width, height, key)
             f = camera.K[[0, 1], [0, 1]]
             if not (np.isfinite(camera.K).all() and (f > 0).all()):
-                return f"{image_path}: the camera of the supplied fit is none (finite numbers, focal lengths above 0)"
+                problem = "the supplied fit's camera needs finite numbers and focal lengths above 0"
+                return Reject(key, "read", f"{image_path}: {problem}")
         view = View(
             id=f"{key}/0",
             camera_id="0",
@@ -157,21 +160,21 @@ class Coco(Source):
             subject=None,
             action="",
             frame=person["image_id"],
-            joint_set=self.joint_set,
+            joint_set=COCO.name,
             views=(view,),
             supplied=supplied,
             split=FILES[part],
         )
 
     def _fits(self) -> dict[str, dict]:
-        """Fits by annotation id. SMPL fits are announced and left alone where there are no SMPL files to pose them."""
-        if self.smpl is None and (self.root / SMPL_FITS).exists():
-            self.notices.append(
-                f"{SMPL_FITS} holds parameters of SMPL (despite its name), not of SMPL-X: they are not read without the "
-                "options smpl and regressor."
-            )
+        """Fits by annotation id."""
         path = self.root / (SMPL_FITS if self.smpl else SMPLX_FITS)
         return load_json(path) if path.exists() else {}
+
+
+def _key(part: str, person: dict) -> str:
+    """The id of a person: it sorts by image, and a person's id as text."""
+    return f"{part}/{person['image_id']:012d}/{person['id']}"
 
 
 def _read(path: Path) -> tuple[dict[int, dict], list[dict]]:
@@ -180,7 +183,7 @@ def _read(path: Path) -> tuple[dict[int, dict], list[dict]]:
     try:
         images = {image["id"]: image for image in typed(member(data, "images", path), list, path, "images")}
         people = typed(member(data, "annotations", path), list, path, "annotations")
-        people = sorted(people, key=lambda person: (f"{person['image_id']:012d}", str(person["id"])))
+        people = sorted(people, key=lambda person: _key("", person))
         ids = {person["id"] for person in people}
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
@@ -206,16 +209,5 @@ def _supplied(fit: dict, width: int, height: int, where: str) -> tuple[Camera, B
     return Camera(K, np.eye(3), np.zeros(3), width, height, assumed=True), body
 
 
-def assumed_camera(width: int, height: int, focal: float | None = None) -> Camera:
-    """A pinhole at the image centre. focal: pixels; sqrt(w^2 + h^2), about 53 degrees across the diagonal, where it
-    is None."""
-    f = math.hypot(width, height) if focal is None else focal
-    K = np.array([[f, 0, (width - 1) / 2], [0, f, (height - 1) / 2], [0, 0, 1]])
-    return Camera(K, np.eye(3), np.zeros(3), width, height, assumed=focal is None)
-
-
-def check_focal(focal: float | None) -> float | None:
-    """The focal length; InputError unless it is a positive number of pixels."""
-    if focal is not None and not 0 < focal < math.inf:
-        raise InputError(f"focal is {focal}; give the focal length in pixels, above 0.")
-    return focal
+def open_root(root: Path, options: Options) -> Coco:
+    return Coco(root, options)

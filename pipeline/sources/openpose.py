@@ -1,8 +1,8 @@
 """OpenPose's output, or any 2D keypoints written like it: the way in for a user's own pictures.
 
-    images/NAME.jpg                      (.jpg, .jpeg, .png, .bmp, .webp) keypoints/NAME_keypoints.json
-    BODY_25; hands and face where they are there camera.json                          optional: {"fx": , "fy": , "cx":
-    , "cy": } in pixels, one camera for all pictures
+    images/NAME.jpg                   or .jpeg, .png, .bmp, .webp
+    keypoints/NAME_keypoints.json     BODY_25; hands and face where they are there
+    camera.json                       optional: {"fx": , "fy": , "cx": , "cy": } in pixels, one camera for all pictures
 
 One `Instant` is one person in one picture, id NAME/k for entry k of `people`. Names sort as strings, so number them
 with leading zeros. All are of one split, "test" unless another is asked for: a folder of pictures is usually there to
@@ -12,16 +12,20 @@ be predicted on.
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
+from pipeline.camera import assumed_camera, tight_box
 from pipeline.errors import InputError
 from pipeline.images import image_size
-from pipeline.records import Camera, Instant, View
+from pipeline.records import Camera, Instant, Reject, View
 from pipeline.skeletons import OPENPOSE_25, OPENPOSE_FACE, OPENPOSE_LEFT_HAND, OPENPOSE_RIGHT_HAND
-from pipeline.sources.base import SPLITS, Source, array, load_json, member, tight_box, typed
-from pipeline.sources.coco import assumed_camera, check_focal
+from pipeline.sources.base import Annotated, Item, Source
+from pipeline.sources.options import check_focal
+from pipeline.sources.parsing import array, load_json, member, typed
 
 _KEYPOINTS = re.compile(r"^(.+)_keypoints\.json$")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
@@ -35,22 +39,31 @@ EXTRAS = {
 }
 
 
-class OpenPose(Source):
+@dataclass(frozen=True)
+class Options:
     """confidence: joints below it count as not seen. focal: pixels, where there is no camera.json. split: of all
     pictures."""
 
-    name = "openpose"
-    joint_set = OPENPOSE_25.name
+    confidence: float = 0.1
+    focal: float | None = None
+    split: Literal["train", "validation", "test"] = "test"
 
-    def __init__(self, root: Path, confidence: float = 0.1, focal: float | None = None, split: str = "test"):
-        super().__init__(root)
-        if split not in SPLITS:
-            raise InputError(f"split is {split!r}; choose one of {', '.join(SPLITS)}.")
-        if not 0 <= confidence < 1:
+    def __post_init__(self):
+        check_focal(self.focal)
+        if not 0 <= self.confidence < 1:
             raise InputError(
-                f"confidence is {confidence}; the least confidence of a joint is from 0 up to, not including, 1."
+                f"confidence is {self.confidence}; the least confidence of a joint is from 0 up to, not including, 1."
             )
-        self.confidence, self.focal, self.split = confidence, check_focal(focal), split
+
+
+class OpenPose(Source):
+    """See the module."""
+
+    name = "openpose"
+
+    def __init__(self, root: Path, options: Options):
+        super().__init__(root)
+        self.options = options
         for folder in ("images", "keypoints"):
             if not (self.root / folder).is_dir():
                 raise InputError(
@@ -87,28 +100,22 @@ class OpenPose(Source):
                 images[name] = file_name
         return images
 
-    def parts(self) -> dict[str, Iterator[Instant]]:
-        self.skipped.clear()
-        self.annotated.clear()
-        return {self.name: self._instants()}
+    def parts(self) -> dict[str, Iterator[Item]]:
+        return {self.name: self._items()}
 
-    def _instants(self) -> Iterator[Instant]:
+    def _items(self) -> Iterator[Item]:
         n_people = 0
         for name in sorted(self.names, key=lambda name: f"{name}/"):
             people = self._people(name)
             n_people += len(people)
-            self.annotated[""] = (n_people, n_people)
+            yield Annotated("", n_people, n_people)
             try:
                 camera = self._camera(name) if people else None
             except InputError as error:
-                self.reject(name, str(error))
+                yield Reject(name, "read", str(error))
                 continue
             for k, person in sorted(enumerate(people), key=lambda item: str(item[0])):
-                instant = self._instant(name, k, person, camera)
-                if isinstance(instant, str):
-                    self.reject(f"{name}/{k}", instant)
-                else:
-                    yield instant
+                yield self._instant(name, k, person, camera)
 
     def _people(self, name: str) -> list[dict]:
         path = self._path(name)
@@ -125,7 +132,7 @@ class OpenPose(Source):
                 f"{path} is stored turned (orientation tag {orientation}); save it upright and run OpenPose on that."
             )
         if self.camera is None:
-            return assumed_camera(width, height, self.focal)
+            return assumed_camera(width, height, self.options.focal)
         K = self.camera
         if not (0 < K[0, 2] < width and 0 < K[1, 2] < height):
             raise InputError(
@@ -133,21 +140,21 @@ class OpenPose(Source):
             )
         return Camera(K, np.eye(3), np.zeros(3), width, height)
 
-    def _instant(self, name: str, k: int, person: dict, camera: Camera) -> Instant | str:
-        """The person, or why it is rejected."""
-        path, where = self._path(name), f"people/{k}"
+    def _instant(self, name: str, k: int, person: dict, camera: Camera) -> Instant | Reject:
+        path, where, key = self._path(name), f"people/{k}", f"{name}/{k}"
         joints = member(person, "pose_keypoints_2d", path, where)
         joints = _keypoints(joints, len(OPENPOSE_25), path, f"{where}/pose_keypoints_2d")
         if not np.isfinite(joints).all():
-            return "a keypoint is not finite"
-        seen = joints[:, 2] > self.confidence
+            return Reject(key, "read", "a keypoint is not finite")
+        seen = joints[:, 2] > self.options.confidence
         if seen.sum() < LEAST_JOINTS:
-            return f"{seen.sum()} joints above confidence {self.confidence}, at least {LEAST_JOINTS} are needed"
+            few = f"{seen.sum()} joints above confidence {self.options.confidence}, at least {LEAST_JOINTS} are needed"
+            return Reject(key, "read", few)
         box = tight_box(joints[seen, :2], subtract=0)
         if not (box[2] > 0 and box[3] > 0):
-            return "the box has no area"
+            return Reject(key, "read", "the box has no area")
         view = View(
-            id=f"{name}/{k}/0",
+            id=f"{key}/0",
             camera_id="0",
             camera=camera,
             image_path=f"images/{self.images[name]}",
@@ -157,13 +164,13 @@ class OpenPose(Source):
             keypoints_2d=self._extras(person, path, where),
         )
         return Instant(
-            id=f"{name}/{k}",
+            id=key,
             subject=None,
             action="",
             frame=0,
-            joint_set=self.joint_set,
+            joint_set=OPENPOSE_25.name,
             views=(view,),
-            split=self.split,
+            split=self.options.split,
         )
 
     def _extras(self, person: dict, path: Path, where: str) -> dict[str, np.ndarray]:
@@ -172,7 +179,7 @@ class OpenPose(Source):
         for key, (count, joint_set, part) in EXTRAS.items():
             if typed(person, dict, path, where).get(key):
                 points = _keypoints(person[key], count, path, f"{where}/{key}")[part]
-                seen = np.isfinite(points).all(1) & (points[:, 2] > self.confidence)
+                seen = np.isfinite(points).all(1) & (points[:, 2] > self.options.confidence)
                 points = np.where(seen[:, None], points, 0.0)
                 if points.any():
                     found[joint_set.name] = points
@@ -193,3 +200,7 @@ def _read_camera(path: Path) -> np.ndarray | None:
     if not (np.isfinite([fx, fy, cx, cy]).all() and fx > 0 and fy > 0):
         raise InputError(f"{path} has fx, fy, cx, cy = {fx}, {fy}, {cx}, {cy}; give pixels, the focal lengths above 0.")
     return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
+
+
+def open_root(root: Path, options: Options) -> OpenPose:
+    return OpenPose(root, options)

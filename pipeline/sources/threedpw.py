@@ -6,6 +6,7 @@ which is what papers score, and that mesh is the body.
 """
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,24 +14,17 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.body.plain_pickle import load_plain_pickle
-from pipeline.camera import in_image, project_pinhole, world_to_camera
+from pipeline.camera import in_image, project_pinhole, tight_box, world_to_camera
 from pipeline.errors import InputError
 from pipeline.images import image_size
-from pipeline.records import BodyParameters, Camera, Instant, SmplParameters, View
+from pipeline.records import SPLITS, BodyParameters, Camera, Instant, Reject, SmplParameters, View
 from pipeline.skeletons import HUMAN36M, SMPL_24
-from pipeline.sources.base import (
-    MISSING_IMAGE,
-    SPLITS,
-    Source,
-    array,
-    load_json,
-    member,
-    neural_annot,
-    tight_box,
-    typed,
-)
+from pipeline.sources.base import MISSING_IMAGE, Annotated, Findings, Found, Item, Skipped, Source, smpl_files
+from pipeline.sources.parsing import array, load_json, member, neural_annot, typed
 
 GENDERS = {"m": "male", "f": "female"}
+# Sequences of the whole dataset.
+SEQUENCES = {"train": 24, "validation": 12, "test": 24}
 
 
 @dataclass(frozen=True)
@@ -53,32 +47,33 @@ class Track:
     genders: list[str]
 
 
+@dataclass(frozen=True)
+class Options:
+    """smpl, regressor: folder of SMPL_MALE.pkl and SMPL_FEMALE.pkl, and the 17 x 6890 regressor file; both or neither.
+    every_train, every_test: keep images whose number is a multiple (validation goes with train)."""
+
+    smpl: Path | None = None
+    regressor: Path | None = None
+    every_train: int = 1
+    every_test: int = 1
+
+    def __post_init__(self):
+        if self.every_train < 1 or self.every_test < 1:
+            raise InputError(
+                f"every_train is {self.every_train} and every_test {self.every_test}; every how many images to keep is "
+                "1 or more."
+            )
+
+
 class ThreeDPW(Source):
-    """smpl, regressor: folder of SMPL_MALE.pkl and SMPL_FEMALE.pkl, and the 17 x 6890 regressor file; both or
-    neither. every_train, every_test: keep images whose number is a multiple (validation goes with train)."""
+    """See the module."""
 
     name = "threedpw"
 
-    def __init__(
-        self,
-        root: Path,
-        smpl: Path | None = None,
-        regressor: Path | None = None,
-        every_train: int = 1,
-        every_test: int = 1,
-    ):
+    def __init__(self, root: Path, options: Options):
         super().__init__(root)
-        if every_train < 1 or every_test < 1:
-            raise InputError(
-                f"every_train is {every_train} and every_test {every_test}; every how many images to keep is 1 or more."
-            )
-        self.every = {"train": every_train, "validation": every_train, "test": every_test}
-        self.smpl = None
-        if smpl is not None or regressor is not None:
-            from pipeline.body.smpl import open_smpl  # loads torch, which a mere look at the dataset does not need
-
-            self.smpl = open_smpl(smpl, regressor)
-        self.joint_set = (HUMAN36M if self.smpl else SMPL_24).name
+        self.every = {"train": options.every_train, "validation": options.every_train, "test": options.every_test}
+        self.smpl = smpl_files(options.smpl, options.regressor)
         self.files: dict[str, tuple[str, Path]] = {}
         for split in SPLITS:
             for path in sorted((self.root / "sequenceFiles" / split).glob("*.pkl")):
@@ -104,18 +99,27 @@ class ThreeDPW(Source):
         """3DMPPE's annotations of a split, and NeuralAnnot's fits by their ids."""
         return self.root / f"3DPW_{split}.json", self.root / f"3DPW_{split}_SMPLX_NeuralAnnot.json"
 
-    def parts(self) -> dict[str, Iterator[Instant]]:
-        self.skipped.clear()
-        self.notices.clear()
-        if self.smpl is None:
-            self.notices.append(
-                "Without SMPL files the ground truth is jointPositions (SMPL's 24 joints); the 3dpw-14j protocol "
-                "needs smpl and regressor."
-            )
+    def notices(self) -> list[str]:
+        if self.smpl is not None:
+            return []
+        return [
+            "Without SMPL files the ground truth is jointPositions (SMPL's 24 joints); the 3dpw-14j protocol needs smpl "
+            "and regressor."
+        ]
+
+    def findings(self, found: Found) -> Findings:
+        """Another number of sequences than 3DPW has is no fault: the folder may be a part of it on purpose."""
+        there = Counter(split for split, _ in self.files.values())
+        if there == SEQUENCES:
+            return Findings()
+        counts = ", ".join(f"{there[split]} of {known} {split}" for split, known in SEQUENCES.items())
+        return Findings(notices=[f"Not all of 3DPW: {counts} sequences are there."])
+
+    def parts(self) -> dict[str, Iterator[Item]]:
         fits: dict[str, dict] = {}
         return {name: self._sequence(name, fits) for name in sorted(self.files, key=lambda name: f"{name}/")}
 
-    def _sequence(self, name: str, fits: dict[str, dict]) -> Iterator[Instant]:
+    def _sequence(self, name: str, fits: dict[str, dict]) -> Iterator[Item]:
         """fits: of the splits that were read so far."""
         split, path = self.files[name]
         if split not in fits:
@@ -131,27 +135,21 @@ class ThreeDPW(Source):
         images = sorted(folder.glob("image_*.jpg")) if folder.is_dir() else []
         return image_size(images[0])[:2] if images else (0, 0)
 
-    def _person(self, track: Track, person: int, split: str, size: tuple[int, int], fits: dict) -> Iterator[Instant]:
+    def _person(self, track: Track, person: int, split: str, size: tuple[int, int], fits: dict) -> Iterator[Item]:
         subject = f"{track.name}/{person}"
         n_frames = len(track.extrinsics)
-        self.annotated[subject] = (n_frames, n_frames)
+        yield Annotated(subject, n_frames, n_frames)
         sampled = np.arange(0, n_frames, self.every[split])
         frames = sampled[track.usable[person, sampled]]
         if len(sampled) > len(frames):
-            self.skipped["camera pose not valid (campose_valid)"] += len(sampled) - len(frames)
+            yield Skipped("camera pose not valid (campose_valid)", len(sampled) - len(frames))
         joints = self._joints(track, person, frames)
         for k, frame in enumerate(frames):
-            key = f"{subject}/{frame:05d}"
-            instant = self._instant(
-                key, track, joints[k], track.joints[person, frame], int(frame), split, size, subject
-            )
-            if isinstance(instant, str):
-                self.reject(key, instant)
-            elif instant is None:
-                self.skipped["no joint in the image"] += 1
-            else:
+            item = self._instant(track, person, int(frame), joints[k], split, size)
+            if isinstance(item, Instant):
                 supplied = self._supplied(track, person, int(frame), fits)
-                yield replace(instant, supplied=supplied, supplied_in_camera=isinstance(supplied, BodyParameters))
+                item = replace(item, supplied=supplied, supplied_in_camera=isinstance(supplied, BodyParameters))
+            yield item
 
     def _supplied(self, track: Track, person: int, frame: int, fits: dict) -> SmplParameters | BodyParameters | None:
         """The ground truth (world) where there are SMPL files to pose it, else NeuralAnnot's fit (camera axes) if any."""
@@ -168,26 +166,28 @@ class ThreeDPW(Source):
         return self.smpl.joints(track.genders[person], poses, track.betas[person], trans)
 
     def _instant(
-        self, key, track: Track, joints, smpl_joints, frame: int, split: str, size, subject: str
-    ) -> Instant | str | None:
-        """The person; why it is rejected; or None when no joint lies in the image.
+        self, track: Track, person: int, frame: int, joints: np.ndarray, split: str, size: tuple[int, int]
+    ) -> Instant | Reject | Skipped:
+        """The person in one image; skipped when no joint lies in it.
 
-        joints: (J, 3) of the instant, smpl_joints: (24, 3), metres, world. Box and presence are of the latter, whatever the
-        instant's own are, as in 3DMPPE's annotations: other joints would give other boxes and another number of people.
+        joints: (J, 3) metres, world. Box and presence are of SMPL's 24 joints, whatever the instant's own are, as in
+        3DMPPE's annotations: other joints would give other boxes and another number of people.
         """
+        subject = f"{track.name}/{person}"
+        key = f"{subject}/{frame:05d}"
         image_path = f"imageFiles/{track.name}/image_{frame:05d}.jpg"
-        matrix = track.extrinsics[frame]
+        smpl_joints, matrix = track.joints[person, frame], track.extrinsics[frame]
         if not all(np.isfinite(numbers).all() for numbers in (joints, smpl_joints, matrix)):
-            return f"{image_path}: joints or camera pose are not finite"
+            return Reject(key, "read", f"{image_path}: joints or camera pose are not finite")
         if not os.path.exists(f"{self.root}/{image_path}"):
-            return f"{image_path}: {MISSING_IMAGE}"
+            return Reject(key, "read", f"{image_path}: {MISSING_IMAGE}")
         camera = Camera(track.K, matrix[:3, :3], matrix[:3, 3], *size)
         about, present = _see(camera, smpl_joints)
         if not present.any():
-            return None
+            return Skipped("no joint in the image")
         box = tight_box(about[present], subtract=0)
         if not (box[2] > 0 and box[3] > 0):
-            return f"{image_path}: the box has no area"
+            return Reject(key, "read", f"{image_path}: the box has no area")
         pixels, inside = _see(camera, joints)
         view = View(
             id=f"{key}/0",
@@ -203,7 +203,7 @@ class ThreeDPW(Source):
             subject=subject,
             action=track.name,
             frame=frame,
-            joint_set=self.joint_set,
+            joint_set=(HUMAN36M if self.smpl else SMPL_24).name,
             views=(view,),
             joints_3d=joints,
             joints_3d_valid=np.ones(len(joints), bool),
@@ -239,7 +239,7 @@ def read_track(path: Path, name: str) -> Track:
     K = array(member(data, "cam_intrinsics", path), (3, 3), path, "cam_intrinsics")
     if not (np.isfinite(K).all() and K[0, 0] > 0 and K[1, 1] > 0):
         raise InputError(
-            f"{path}: cam_intrinsics {K.tolist()} is no calibration (finite, focal lengths above 0). Fetch it again."
+            f"{path}: cam_intrinsics {K.tolist()} needs finite numbers and focal lengths above 0. Fetch it again."
         )
     return Track(
         name=name,
@@ -282,3 +282,7 @@ def read_fits(annotations: Path, fits: Path) -> dict[tuple[str, int, str], BodyP
 
 def _entries(listed: dict, key: str, path: Path) -> list:
     return typed(member(listed, key, path), list, path, key)
+
+
+def open_root(root: Path, options: Options) -> ThreeDPW:
+    return ThreeDPW(root, options)

@@ -8,12 +8,12 @@ import numpy as np
 
 from pipeline.body.keypoints import keypoint_map
 from pipeline.body.model import load_body
-from pipeline.camera import project, world_to_camera
+from pipeline.camera import project, tight_box, world_to_camera
 from pipeline.preprocess.settings import PreprocessSettings
 from pipeline.records import PARAMETER_SIZES, BodyParameters, Camera, Instant, View
 from pipeline.sampling import SamplingSettings
 from pipeline.skeletons import FIELD_JOINTS
-from pipeline.sources.base import Source, tight_box
+from pipeline.sources.base import Source
 from pipeline.threads import one_thread
 
 SETTINGS = PreprocessSettings(crop_px=32, shard_instants=2, sampling=SamplingSettings(pool=300, voters=6))
@@ -71,7 +71,7 @@ body_once = functools.cache(load_body)
 class FakeSource(Source):
     """Reads what `write_source` wrote; stands in for human36m."""
 
-    name, joint_set = "fake", FIELD_JOINTS.name
+    name = "fake"
 
     def __init__(self, root: Path, subjects: tuple[str, ...] | None = None):
         super().__init__(root)
@@ -80,12 +80,15 @@ class FakeSource(Source):
     def annotation_files(self):
         return [self.root / f"{subject}.txt" for subject in self.subjects]
 
-    def instants(self):
-        body = body_once()
-        joint_map = keypoint_map(body, FIELD_JOINTS)
-        for subject in self.subjects:
-            for frame in range(int((self.root / f"{subject}.txt").read_text())):
-                yield make_instant(subject, frame, joint_map, body)
+    def joint_map(self):
+        return keypoint_map(body_once(), FIELD_JOINTS)
+
+    def parts(self):
+        return {subject: self._subject(subject) for subject in self.subjects}
+
+    def _subject(self, subject):
+        for frame in range(int((self.root / f"{subject}.txt").read_text())):
+            yield make_instant(subject, frame, self.joint_map(), body_once())
 
 
 def write_source(root: Path, frames: dict[str, int]) -> Path:

@@ -52,11 +52,8 @@ class RegressedSource(FakeSource):
 
     regressor = None
 
-    def instants(self):
-        body = with_joint_regressor(body_once(), self.regressor)
-        for subject in self.subjects:
-            for frame in range(int((self.root / f"{subject}.txt").read_text())):
-                yield make_instant(subject, frame, keypoint_map(body, FIELD_JOINTS), body)
+    def joint_map(self):
+        return keypoint_map(with_joint_regressor(body_once(), self.regressor), FIELD_JOINTS)
 
 
 @pytest.fixture(scope="module")

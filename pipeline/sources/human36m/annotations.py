@@ -9,19 +9,30 @@ largest hold 250,000 images), reduced to the sampled frames, and dropped before 
 
 import os
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from pipeline.errors import InputError
 from pipeline.images import resolve
-from pipeline.records import BodyParameters, Camera, Instant, SmplParameters
+from pipeline.records import BodyParameters, Camera, Reject, SmplParameters
 from pipeline.skeletons import HUMAN36M
-from pipeline.sources.base import (
-    MISSING_IMAGE,
+from pipeline.sources.base import MISSING_IMAGE, Annotated, Skipped
+from pipeline.sources.human36m.common import (
+    ACTIONS,
+    CAMERA_NAMES,
+    SUBJECTS,
+    Human36m,
+    Human36mOptions,
+    ImageRecord,
+    Recording,
+    known_distortion,
+    sequence_name,
+)
+from pipeline.sources.parsing import (
     array,
     image_shape,
     load_json,
@@ -30,17 +41,6 @@ from pipeline.sources.base import (
     smpl_parameters,
     typed,
 )
-from pipeline.sources.human36m.common import (
-    ACTIONS,
-    CAMERA_NAMES,
-    SUBJECTS,
-    Human36m,
-    Human36mOptions,
-    ImageRecord,
-    Sequence,
-    known_distortion,
-    sequence_name,
-)
 
 # Written by `nvf-cli synthesize` beside a capture that is no recording: known counts and faults do not apply to it.
 SYNTHETIC_MARK = "synthetic.json"
@@ -48,6 +48,15 @@ _DATA_FILE = re.compile(r"^Human36M_subject(\d+)_data\.json$")
 
 # One sequence: (action, subaction) -> frame -> camera -> ImageRecord.
 _Frames = dict[tuple[int, int], dict[int, dict[int, ImageRecord]]]
+
+
+@dataclass(frozen=True)
+class _Images:
+    """A subject's `_data.json`: sampled frames, each camera's image size (that of its first image), what was left out."""
+
+    frames: _Frames
+    sizes: dict[int, tuple[int, int]]
+    left_out: list[Reject | Skipped | Annotated]
 
 
 class AnnotatedHuman36m(Human36m):
@@ -59,7 +68,7 @@ class AnnotatedHuman36m(Human36m):
         super().__init__(root, options)
 
     @cached_property
-    def real(self) -> bool:
+    def recorded(self) -> bool:
         return not (self.root / SYNTHETIC_MARK).exists()
 
     def path(self, subject: int, part: str):
@@ -93,34 +102,33 @@ class AnnotatedHuman36m(Human36m):
         files += self.smpl.files if self.smpl else []
         return sorted(path for path in [*files, self.root / SYNTHETIC_MARK] if path.exists())
 
-    def parts(self) -> dict[str, Iterator[Instant]]:
-        self.notices = [
+    def notices(self) -> list[str]:
+        return [
             f"{path.name} holds parameters of SMPL, not of SMPL-X: they are not read without the options smpl and "
             "regressor."
             for path in (self.path(subject, "smpl_param") for subject in self.subjects)
             if path.exists() and not self.smpl
         ]
-        return super().parts()
 
-    def sequences(self, subject: int) -> Iterator[Sequence]:
+    def recordings(self, subject: int) -> Iterator[Recording | Reject | Skipped | Annotated]:
         cameras = read_cameras(self.path(subject, "camera"))
-        frames, sizes = self._read_images(subject, self.path(subject, "data"))
-        used = {number: self._sized(subject, number, cameras, size) for number, size in sizes.items()}
+        images = self._read_images(subject, self.path(subject, "data"))
+        yield from images.left_out
+        frames = images.frames
+        used = {number: self._sized(subject, number, cameras, size) for number, size in images.sizes.items()}
         joints = _read_joints(self.path(subject, "joint_3d"), frames)
-        supplied = _read_fits(
-            self.path(subject, self._fits_part), frames, smpl_parameters if self.smpl else neural_annot
-        )
+        read_fit = smpl_parameters if self.smpl else neural_annot
+        supplied = _read_fits(self.path(subject, self._fits_part), frames, read_fit)
         for action, subaction in sorted(frames, key=lambda s: sequence_name(subject, *s)):
             sampled = frames.pop((action, subaction))
             numbers = sorted(sampled)
-            images = [_check_exist(self.root, sampled[number]) for number in numbers]
-            yield Sequence(
+            yield Recording(
                 subject,
                 action,
                 subaction,
                 numbers,
                 joints.pop((action, subaction)),
-                images,
+                [_check_exist(self.root, sampled[number]) for number in numbers],
                 used,
                 supplied.pop((action, subaction), {}),
             )
@@ -132,30 +140,25 @@ class AnnotatedHuman36m(Human36m):
                 "name."
             )
         camera = cameras[number]
-        distortion = known_distortion(number, camera.K) if self.real else np.zeros(5)
+        distortion = known_distortion(number, camera.K) if self.recorded else np.zeros(5)
         return Camera(camera.K, camera.R, camera.t, *size, distortion)
 
-    def _read_images(self, subject: int, path) -> tuple[_Frames, dict[int, tuple[int, int]]]:
-        """Sampled images of a subject, and each camera's image size (that of its first image)."""
+    def _read_images(self, subject: int, path) -> _Images:
         data = load_json(path)
         images, annotations = (typed(member(data, key, path), list, path, key) for key in ("images", "annotations"))
         by_image = _index_annotations(annotations, path)
         step = self.options.step(subject)
         frames: _Frames = defaultdict(dict)
         sizes: dict[int, tuple[int, int]] = {}
-        ids, moments = set(), set()
+        ids, moments, skipped = set(), set(), Counter()
         views = 0
         for image in images:
             identity, action, subaction, number, frame = _image_numbers(image, path)
-            if identity in ids:
-                raise InputError(f"{path}: the image id {identity} occurs twice. The file is damaged; fetch it again.")
+            _check_image(subject, image, ids, path)
             ids.add(identity)
-            if image.get("subject", subject) != subject:
-                raise InputError(
-                    f"{path}: the image {identity} is of subject {image['subject']}, the file of S{subject}. One of the files was "
-                    "renamed; fetch them again."
-                )
-            if not self.keeps(subject, action, subaction, number):
+            reason = self.left_out(subject, action, subaction, number)
+            if reason is not None:
+                skipped[reason] += 1
                 continue
             views += 1
             moments.add((action, subaction, frame))
@@ -169,12 +172,23 @@ class AnnotatedHuman36m(Human36m):
                 )
             at[number] = _image_record(self.root, image, by_image.get(identity), path)
             sizes.setdefault(number, at[number].size)
-        for identity in sorted(by_image.keys() - ids, key=str):
-            self.reject(
-                f"{path.name}/annotations/{identity}", f"{path.name}: an annotation names an image that is not listed"
-            )
-        self.annotated[f"S{subject}"] = (len(moments), views)
-        return frames, sizes
+        reason = f"{path.name}: an annotation names an image that is not listed"
+        strays = sorted(by_image.keys() - ids, key=str)
+        left_out = [Annotated(f"S{subject}", len(moments), views)]
+        left_out += [Skipped(skip.reason, count) for skip, count in skipped.items()]
+        left_out += [Reject(f"{path.name}/annotations/{identity}", "read", reason) for identity in strays]
+        return _Images(frames, sizes, left_out)
+
+
+def _check_image(subject: int, image: dict, known: set[int], path) -> None:
+    """InputError for an image whose id is known already, or that is another subject's."""
+    if image["id"] in known:
+        raise InputError(f"{path}: the image id {image['id']} occurs twice. The file is damaged; fetch it again.")
+    if image.get("subject", subject) != subject:
+        raise InputError(
+            f"{path}: the image {image['id']} is of subject {image['subject']}, the file of S{subject}. One of the "
+            "files was renamed; fetch them again."
+        )
 
 
 def _image_numbers(image: dict, path) -> tuple[int, int, int, int, int]:

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.camera import in_image, project, world_to_camera
+from pipeline.camera import in_image, project, tight_box, world_to_camera
 from pipeline.errors import InputError
-from pipeline.records import BodyParameters, Camera, Instant, SmplParameters, View
+from pipeline.records import BodyParameters, Camera, Instant, Reject, SmplParameters, View
 from pipeline.skeletons import HUMAN36M
-from pipeline.sources.base import Source, box_problem, tight_box
+from pipeline.sources.base import Annotated, Findings, Found, Item, Skipped, Source
+from pipeline.sources.human36m.counts import compare_counts
+from pipeline.sources.parsing import box_problem
 
 SUBJECTS = (1, 5, 6, 7, 8, 9, 11)
 TRAIN, VALIDATION, TEST = (1, 5, 6, 7), (8,), (9, 11)
@@ -137,7 +139,7 @@ class ImageRecord:
 
 
 @dataclass(frozen=True)
-class Sequence:
+class Recording:
     """The sampled frames of one (subject, action, subaction).
 
     frames: F frame numbers from 0, ascending. joints: (F, 17, 3) metres, world; NaN where there are none. images: one
@@ -165,10 +167,9 @@ def sequence_name(subject: int, action: int, subaction: int) -> str:
 
 
 class Human36m(Source):
-    """Shared part of the two layouts: a subclass yields `Sequence`s, sorted by name."""
+    """Shared part of the two layouts: a subclass gives the items of a subject."""
 
     name = "human36m"
-    joint_set = HUMAN36M.name
 
     def __init__(self, root: Path, options: Human36mOptions):
         super().__init__(root)
@@ -179,9 +180,13 @@ class Human36m(Source):
         """Numbers of the subjects that lie under the root. Raises InputError where it is not this layout."""
         raise NotImplementedError
 
-    def sequences(self, subject: int) -> Iterator[Sequence]:
-        """A subject's sequences in the order of their names. Raises InputError naming file and key for a damaged annotation."""
+    def recordings(self, subject: int) -> Iterator[Recording | Reject | Skipped | Annotated]:
+        """A subject's recordings in the order of their names, and what was left out. Raises InputError naming file and
+        key for a damaged annotation."""
         raise NotImplementedError
+
+    def findings(self, found: Found) -> Findings:
+        return compare_counts(self.options, found) if self.recorded else Findings()
 
     def _choose(self, available: list[int]) -> list[int]:
         """Subjects to read, in the order of their names as strings (which is the order of ids)."""
@@ -194,79 +199,80 @@ class Human36m(Source):
             )
         return sorted(wanted, key=str)
 
-    def keeps(self, subject: int, action: int, subaction: int, camera: int) -> bool:
-        """False for what the release is known to have broken; counted as skipped."""
-        if not self.real:
-            return True
+    def left_out(self, subject: int, action: int, subaction: int, camera: int) -> Skipped | None:
+        """What the release is known to have broken; None for what is kept."""
+        if not self.recorded:
+            return None
         if (subject, action, subaction, camera) in CORRUPT:
-            self.skipped["video corrupt in the release"] += 1
-            return False
+            return Skipped("video corrupt in the release")
         if self.options.drop_shifted and (subject, action, subaction) in SHIFTED:
-            self.skipped["shifted ground truth"] += 1
-            return False
-        return True
+            return Skipped("shifted ground truth")
+        return None
 
-    def parts(self) -> dict[str, Iterator[Instant]]:
-        self.skipped.clear()
-        return {f"S{subject}": self._subject_instants(subject) for subject in self.subjects}
+    def parts(self) -> dict[str, Iterator[Item]]:
+        return {f"S{subject}": self._subject_items(subject) for subject in self.subjects}
 
-    def _subject_instants(self, subject: int) -> Iterator[Instant]:
-        for sequence in self.sequences(subject):
-            yield from self._sequence_instants(sequence)
+    def _subject_items(self, subject: int) -> Iterator[Item]:
+        for item in self.recordings(subject):
+            if isinstance(item, Recording):
+                yield from self._instants(item)
+            else:
+                yield item
 
-    def _sequence_instants(self, sequence: Sequence) -> Iterator[Instant]:
-        split = self.options.split(sequence.subject)
-        seen = {number: _see(camera, sequence.joints) for number, camera in sequence.cameras.items()}
-        finite = np.isfinite(sequence.joints).all((1, 2))
-        for k, frame in enumerate(sequence.frames):
-            key = f"{sequence.name}/{frame:06d}"
+    def _instants(self, recording: Recording) -> Iterator[Instant | Reject]:
+        split = self.options.split(recording.subject)
+        seen = {number: _see(camera, recording.joints) for number, camera in recording.cameras.items()}
+        finite = np.isfinite(recording.joints).all((1, 2))
+        for k, frame in enumerate(recording.frames):
+            key = f"{recording.name}/{frame:06d}"
             if not finite[k]:
-                self.reject(key, "no finite 3D joints for this frame")
+                yield Reject(key, "read", "no finite 3D joints for this frame")
                 continue
             views = []
-            for number, image in sorted(sequence.images[k].items()):
-                camera, (pixels, box, inside) = sequence.cameras[number], seen[number]
-                view = self._view(f"{key}/{number}", number, camera, image, pixels[k], box[k], inside[k])
-                if view is not None:
+            for number, image in sorted(recording.images[k].items()):
+                pixels, box, inside = (values[k] for values in seen[number])
+                view = _view(f"{key}/{number}", number, recording.cameras[number], image, pixels, box, inside)
+                if isinstance(view, Reject):
+                    yield view
+                else:
                     views.append(view)
             if views:
                 yield Instant(
                     id=key,
-                    subject=f"S{sequence.subject}",
-                    action=ACTIONS[sequence.action],
+                    subject=f"S{recording.subject}",
+                    action=ACTIONS[recording.action],
                     frame=frame,
-                    joint_set=self.joint_set,
+                    joint_set=HUMAN36M.name,
                     views=tuple(views),
-                    joints_3d=sequence.joints[k],
+                    joints_3d=recording.joints[k],
                     joints_3d_valid=np.ones(len(HUMAN36M), bool),
                     has_world=True,
-                    supplied=sequence.supplied.get(frame),
+                    supplied=recording.supplied.get(frame),
                     split=split,
                 )
 
-    def _view(self, key: str, number: int, camera: Camera, image: ImageRecord, pixels, box, inside) -> View | None:
-        """The view, or None after a reject. pixels: (17, 2) and inside: (17,) of the projected joints; box: (4,)
-        about them."""
-        box = box if image.box is None else image.box
-        visible = inside if image.visible is None else image.visible
-        problem = image.problem or box_problem(box)
-        if problem is None and not visible.any():
-            problem = "no visible joint"
-        if problem is None and image.size != (camera.width, camera.height):
-            size = f"{image.size[0]} x {image.size[1]}"
-            problem = f"{size} pixels, the camera's other images have {camera.width} x {camera.height}"
-        if problem is not None:
-            self.reject(key, f"{image.path}: {problem}")
-            return None
-        return View(
-            id=key,
-            camera_id=str(number),
-            camera=camera,
-            image_path=image.path,
-            box=box,
-            joints_2d=np.where(visible[:, None], pixels, 0.0),
-            confidence=visible.astype(np.float64),
-        )
+
+def _view(key: str, number: int, camera: Camera, image: ImageRecord, pixels, box, inside) -> View | Reject:
+    """pixels: (17, 2) and inside: (17,) of the projected joints; box: (4,) about them."""
+    box = box if image.box is None else image.box
+    visible = inside if image.visible is None else image.visible
+    problem = image.problem or box_problem(box)
+    if problem is None and not visible.any():
+        problem = "no visible joint"
+    if problem is None and image.size != (camera.width, camera.height):
+        size = f"{image.size[0]} x {image.size[1]}"
+        problem = f"{size} pixels, the camera's other images have {camera.width} x {camera.height}"
+    if problem is not None:
+        return Reject(key, "read", f"{image.path}: {problem}")
+    return View(
+        id=key,
+        camera_id=str(number),
+        camera=camera,
+        image_path=image.path,
+        box=box,
+        joints_2d=np.where(visible[:, None], pixels, 0.0),
+        confidence=visible.astype(np.float64),
+    )
 
 
 def _see(camera: Camera, joints: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

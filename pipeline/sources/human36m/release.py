@@ -20,8 +20,8 @@ import numpy as np
 
 from pipeline.errors import InputError
 from pipeline.images import VideoReader, frame_path
-from pipeline.records import Camera, Instant
-from pipeline.sources.base import MISSING_IMAGE
+from pipeline.records import Camera, Reject
+from pipeline.sources.base import MISSING_IMAGE, Annotated, Skipped
 from pipeline.sources.human36m.common import (
     ACTIONS,
     CAMERA_NAMES,
@@ -29,7 +29,7 @@ from pipeline.sources.human36m.common import (
     Human36m,
     Human36mOptions,
     ImageRecord,
-    Sequence,
+    Recording,
     sequence_name,
 )
 
@@ -148,7 +148,6 @@ class ReleasedHuman36m(Human36m):
 
     def __init__(self, root: Path, options: Human36mOptions, metadata: Path | None = None):
         self.metadata = read_metadata(Path(metadata) if metadata is not None else Path(root) / "metadata.xml")
-        self._cameras: dict[tuple, Camera] = {}
         super().__init__(root, options)
 
     def available_subjects(self) -> list[int]:
@@ -172,17 +171,13 @@ class ReleasedHuman36m(Human36m):
         files = [self.pose_file(s, name) for s in self.subjects for name in self.metadata.sequences.get(s, {}).values()]
         return [self.metadata.path, *sorted(path for path in files if path.exists())]
 
-    def parts(self) -> dict[str, Iterator[Instant]]:
-        self.notices = (
-            []
-            if self.metadata.frames
-            else [
-                f"{self.metadata.path.name} has no frames that can be read: the numbers of poses are not compared with the known ones."
-            ]
-        )
-        return super().parts()
+    def notices(self) -> list[str]:
+        if self.metadata.frames:
+            return []
+        name = self.metadata.path.name
+        return [f"{name} has no frames that can be read: the numbers of poses are not compared with the known ones."]
 
-    def sequences(self, subject: int) -> Iterator[Sequence]:
+    def recordings(self, subject: int) -> Iterator[Recording | Reject | Skipped | Annotated]:
         names = self.metadata.sequences.get(subject, {})
         if not any(self.pose_file(subject, name).exists() for name in names.values()):
             raise InputError(
@@ -192,26 +187,27 @@ class ReleasedHuman36m(Human36m):
         instants = views = 0
         for action, subaction in sorted(names, key=lambda key: sequence_name(subject, *key)):
             path = self.pose_file(subject, names[action, subaction])
+            key = str(path.relative_to(self.root))
             if not path.exists():
                 name = sequence_name(subject, action, subaction)
-                self.reject(str(path.relative_to(self.root)), f"{name}: the pose file does not exist")
+                yield Reject(key, "read", f"{name}: the pose file does not exist")
                 continue
-            numbers = [c for c in CAMERA_NAMES if self.keeps(subject, action, subaction, c)]
+            reasons = {number: self.left_out(subject, action, subaction, number) for number in CAMERA_NAMES}
+            yield from (reason for reason in reasons.values() if reason is not None)
+            numbers = [number for number, reason in reasons.items() if reason is None]
             if not numbers:
                 continue
-            joints = self._counted(path, read_poses(path), self.metadata.frames.get((subject, action, subaction)))
+            joints = read_poses(path)
+            known = self.metadata.frames.get((subject, action, subaction))
+            if known is not None and len(joints) != known:
+                reason = f"the file has {len(joints)} poses, {self.metadata.path.name} counts {known} frames"
+                yield Reject(key, "read", reason)
+            joints = joints[:known]
             instants, views = instants + len(joints), views + len(joints) * len(numbers)
-            yield self._sequence(subject, action, subaction, names[action, subaction], joints, numbers)
-        self.annotated[f"S{subject}"] = (instants, views)
+            yield self._recording(subject, action, subaction, names[action, subaction], joints, numbers)
+        yield Annotated(f"S{subject}", instants, views)
 
-    def _counted(self, path: Path, joints: np.ndarray, known: int | None) -> np.ndarray:
-        """The poses of the frames that metadata.xml counts (None where it does not); another number is told."""
-        if known is not None and len(joints) != known:
-            reason = f"the file has {len(joints)} poses, {self.metadata.path.name} counts {known} frames"
-            self.reject(str(path.relative_to(self.root)), reason)
-        return joints[:known]
-
-    def _sequence(self, subject: int, action: int, subaction: int, name: str, joints, numbers: list[int]) -> Sequence:
+    def _recording(self, subject: int, action: int, subaction: int, name: str, joints, numbers: list[int]) -> Recording:
         frames = list(range(0, len(joints), self.options.step(subject)))
         images: list[dict[int, ImageRecord]] = [{} for _ in frames]
         cameras = {}
@@ -224,7 +220,7 @@ class ReleasedHuman36m(Human36m):
                 if fault is None and frame >= count:
                     fault = f"the video has {count} frames, the poses {len(joints)}"
                 images[k][number] = ImageRecord(frame_path(video, frame), size, problem=fault)
-        return Sequence(subject, action, subaction, frames, joints[frames], images, cameras, {})
+        return Recording(subject, action, subaction, frames, joints[frames], images, cameras, {})
 
     @cache  # noqa: B019 (the views of a camera share one record; a reader lives as long as the process)
     def _camera(self, subject: int, number: int, size: tuple[int, int]) -> Camera:

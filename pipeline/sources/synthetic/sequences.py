@@ -10,9 +10,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pipeline.camera import in_image, project, world_to_camera
+from pipeline.camera import in_image, project, tight_box, world_to_camera
 from pipeline.records import Camera
-from pipeline.sources.base import tight_box
 from pipeline.sources.synthetic import appearance, motion, people, render, repertoire, scenery
 from pipeline.sources.synthetic.cameras import draw_cameras
 from pipeline.sources.synthetic.settings import (

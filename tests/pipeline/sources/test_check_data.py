@@ -13,7 +13,8 @@ from click.testing import CliRunner
 from cli.check_data import command
 from pipeline.errors import InputError
 from pipeline.sources import open_source, parse_options
-from pipeline.sources.check import HUMAN36M_TEST, HUMAN36M_TEST_CAMERA_4, HUMAN36M_TRAIN, check_source, view_problems
+from pipeline.sources.check import check_source, view_problems
+from pipeline.sources.human36m.counts import TEST, TEST_CAMERA_4, TRAIN
 
 
 @pytest.fixture
@@ -62,7 +63,7 @@ def test_a_recorded_set_is_compared_with_the_known_counts(annotated_root):
     assert code == 1 and report["recorded"]
     assert any("test, 4 cameras: 15 views, Human3.6M has 8695" in p for p in report["problems"])
     assert any("S5, S6, S7 are not there, or not readable" in notice for notice in report["notices"])
-    assert (HUMAN36M_TRAIN[5], HUMAN36M_TEST[64], HUMAN36M_TEST_CAMERA_4[64], HUMAN36M_TEST_CAMERA_4[5]) == (
+    assert (TRAIN[5], TEST[64], TEST_CAMERA_4[64], TEST_CAMERA_4[5]) == (
         312188,
         8695,
         2181,

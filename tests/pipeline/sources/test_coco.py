@@ -48,14 +48,14 @@ def dataset(root, people, part="val2017", images=(785, 99)):
 
 def read(root, **options):
     source = open_source("coco", root, **options)
-    return list(source.instants()), source
+    return source.read()
 
 
 def test_one_person_is_one_instant(tmp_path):
     dataset(tmp_path, [person(7, 785, [0, 1, 2] + [2] * 14), person(12, 99), person(3, 785)])
-    instants, source = read(tmp_path)
+    instants, report = read(tmp_path)
     assert [i.id for i in instants] == ["val2017/000000000099/12", "val2017/000000000785/3", "val2017/000000000785/7"]
-    assert not source.rejects and {i.split for i in instants} == {"validation"}
+    assert not report.rejects and {i.split for i in instants} == {"validation"}
     found, (view,) = instants[2], instants[2].views
     assert found.joints_3d is None and not found.has_world and found.subject is None and view.id == f"{found.id}/0"
     assert view.image_path == "val2017/000000000785.jpg" and view.box.tolist() == [8.0, 9.0, 50.5, 40.25]
@@ -97,12 +97,12 @@ def test_crowds_and_people_without_keypoints_are_skipped_not_rejected(tmp_path):
         person(5, 785, twelve),
     ]
     dataset(tmp_path, people)
-    instants, source = read(tmp_path)
-    assert [i.id.split("/")[-1] for i in instants] == ["1", "4", "5"] and not source.rejects
-    assert source.skipped == {"crowd": 1, "no labelled keypoint": 1} and source.annotated == {"val2017": (5, 5)}
-    instants, source = read(tmp_path, people="complete")  # SPIN's filter
+    instants, report = read(tmp_path)
+    assert [i.id.split("/")[-1] for i in instants] == ["1", "4", "5"] and not report.rejects
+    assert report.skipped == {"crowd": 1, "no labelled keypoint": 1} and report.annotated == {"val2017": (5, 5)}
+    instants, report = read(tmp_path, people="complete")  # SPIN's filter
     assert [i.id.split("/")[-1] for i in instants] == ["1", "5"]
-    assert source.skipped["not all twelve body joints labelled"] == 1
+    assert report.skipped["not all twelve body joints labelled"] == 1
     with pytest.raises(InputError, match="people is 'tall'; choose one of labelled, complete"):
         read(tmp_path, people="tall")
 
@@ -111,9 +111,9 @@ def test_truncated_people_are_kept_with_what_the_image_shows_of_them(tmp_path):
     """The legs below the image's border: not labelled, so not seen. The box ends at the border, its crop goes on in black."""
     seen = [2] * 11 + [0] * 6
     dataset(tmp_path, [person(1, 785, seen, bbox=[20.0, 30.0, 60.0, 45.0])])
-    (instant,), source = read(tmp_path)
+    (instant,), report = read(tmp_path)
     (view,) = instant.views
-    assert view.confidence.tolist() == [1] * 11 + [0] * 6 and not view.joints_2d[11:].any() and not source.rejects
+    assert view.confidence.tolist() == [1] * 11 + [0] * 6 and not view.joints_2d[11:].any() and not report.rejects
     crop = make_crop(view.camera, view.box, 64, 80)
     pixels, valid = crop_joints_2d(view, instant.joint_set, crop)
     gone = {"pelvis", *(f"{side}_{joint}" for side in ("left", "right") for joint in ("hip", "knee", "ankle"))}
@@ -125,13 +125,15 @@ def test_truncated_people_are_kept_with_what_the_image_shows_of_them(tmp_path):
 def test_train_and_val_are_the_training_and_validation_splits(tmp_path):
     dataset(tmp_path, [person(1, 785)])
     dataset(tmp_path, [person(1, 785)], part="train2017")
-    instants, source = read(tmp_path)
+    instants, report = read(tmp_path)
     assert [(i.id, i.split) for i in instants] == [
         ("train2017/000000000785/1", "train"),
         ("val2017/000000000785/1", "validation"),
     ]
     parts = ("train2017", "val2017")
-    assert sorted(source.fingerprint()) == [f"annotations/person_keypoints_{part}.json" for part in parts]
+    assert sorted(open_source("coco", tmp_path).fingerprint()) == [
+        f"annotations/person_keypoints_{part}.json" for part in parts
+    ]
 
 
 def test_neural_annot_fits_come_with_their_camera(tmp_path):
@@ -153,12 +155,12 @@ def test_neural_annot_fits_come_with_their_camera(tmp_path):
     fits = {"1": {"smplx_param": parameters, "cam_param": {"focal": [700.0, 710.0], "princpt": [50.0, 37.5]}}}
     path = tmp_path / "annotations" / "MSCOCO_train_SMPLX_all_NeuralAnnot.json"
     path.write_text(json.dumps(fits))
-    (with_fit, without), source = read(tmp_path)
+    (with_fit, without), report = read(tmp_path)
     assert with_fit.views[0].camera.K.tolist() == [[700, 0, 50], [0, 710, 37.5], [0, 0, 1]]
     assert with_fit.supplied.transl.tolist() == [0.6, 0.7, 8] and with_fit.supplied.expression.tolist() == [0.2] * 10
     assert not with_fit.supplied.left_hand_pose.any()  # relative to a mean hand that only the model file knows
     assert without.supplied is None and without.views[0].camera.K[0, 0] == 125
-    assert path.name in " ".join(source.fingerprint())
+    assert path.name in " ".join(open_source("coco", tmp_path).fingerprint())
     fits["1"]["smplx_param"]["body_pose"].pop()
     path.write_text(json.dumps(fits))
     with pytest.raises(InputError, match="body_pose has 62 numbers, expected 63"):
@@ -186,17 +188,19 @@ def test_a_supplied_fit_whose_camera_is_none_rejects_its_person(tmp_path, camera
     }
     path = tmp_path / "annotations" / "MSCOCO_train_SMPLX_all_NeuralAnnot.json"
     path.write_text(json.dumps({"1": {"smplx_param": parameters, "cam_param": camera}}))
-    instants, source = read(tmp_path)
+    instants, report = read(tmp_path)
     assert [i.id for i in instants] == ["train2017/000000000785/2"]
-    (reject,) = source.rejects
-    assert reject.key == "train2017/000000000785/1" and "the camera of the supplied fit is none" in reject.reason
+    (reject,) = report.rejects
+    assert (
+        reject.key == "train2017/000000000785/1" and "the supplied fit's camera needs finite numbers" in reject.reason
+    )
 
 
 def test_smplifyx_fits_are_smpl_despite_their_name(tmp_path):
     dataset(tmp_path, [person(1, 785)], part="train2017")
     (tmp_path / "annotations" / "coco_smplifyx_train.json").write_text("{}")
-    instants, source = read(tmp_path)
-    assert instants[0].supplied is None and "SMPL (despite its name)" in source.notices[0]
+    instants, report = read(tmp_path)
+    assert instants[0].supplied is None and "SMPL (despite its name)" in open_source("coco", tmp_path).notices()[0]
     with pytest.raises(InputError, match="both smpl .* and regressor"):
         read(tmp_path, smpl=tmp_path)
 
@@ -210,8 +214,11 @@ def test_smplifyx_fits_are_read_where_there_are_smpl_files(tmp_path):
     }
     path = tmp_path / "annotations" / "coco_smplifyx_train.json"
     path.write_text(json.dumps({"1": fit}))
-    (given, without), source = read(tmp_path, smpl=tmp_path, regressor=tmp_path / "r.npy")
-    assert given.supplied.gender == "neutral" and given.supplied.trans.tolist() == [0.3, 0.4, 7] and not source.notices
+    source = open_source("coco", tmp_path, smpl=tmp_path, regressor=tmp_path / "r.npy")
+    given, without = source.instants()
+    assert (
+        given.supplied.gender == "neutral" and given.supplied.trans.tolist() == [0.3, 0.4, 7] and not source.notices()
+    )
     assert given.supplied.pose.shape == (72,) and given.views[0].camera.K.tolist() == [
         [700, 0, 50],
         [0, 710, 37.5],
@@ -236,9 +243,9 @@ def test_bad_people_are_rejected_and_the_run_goes_on(tmp_path):
     ]
     dataset(tmp_path, people)
     (tmp_path / "val2017" / f"{99:012d}.jpg").unlink()
-    instants, source = read(tmp_path)
+    instants, report = read(tmp_path)
     assert [i.id for i in instants] == ["val2017/000000000785/1"]
-    reasons = {r.key.split("/")[-1]: r.reason.split(": ")[-1] for r in source.rejects}
+    reasons = {r.key.split("/")[-1]: r.reason.split(": ")[-1] for r in report.rejects}
     assert reasons == {
         "2": "a keypoint is not finite",
         "3": "the box has no area",

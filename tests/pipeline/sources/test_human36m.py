@@ -65,8 +65,8 @@ def test_both_layouts_give_the_same_instants(annotated_root, released_root):
 def test_ids_are_sorted_and_unique_and_running_again_changes_nothing(annotated_root):
     source = open_source("human36m", annotated_root)
     first = ids(source)
-    assert first == sorted(set(first)) == ids(source) and not source.rejects
-    assert source.annotated["S1"] == (18, 72)  # 11 + 7 frames of 4 cameras, before sampling
+    assert first == sorted(set(first)) == ids(source) and not source.read()[1].rejects
+    assert source.read()[1].annotated["S1"] == (18, 72)  # 11 + 7 frames of 4 cameras, before sampling
 
 
 def test_four_views_an_instant_in_metres(annotated_root, capture):
@@ -98,7 +98,7 @@ def test_splits_and_sampling(tmp_path, capture, make_annotations):
     assert final["S8"] == "train"
     spin = open_source("human36m", root, every_test=32, subjects=["S9"])
     assert [i.frame for i in spin.instants()] == [0, 64]  # frame 32 has no image on disk
-    assert [r.key for r in spin.rejects] == [f"S9/Directions-1/000032/{c}" for c in (1, 2, 3, 4)]
+    assert [r.key for r in spin.read()[1].rejects] == [f"S9/Directions-1/000032/{c}" for c in (1, 2, 3, 4)]
 
 
 def test_a_subject_filter_leaves_other_files_closed(editable):
@@ -256,7 +256,7 @@ def test_the_annotation_layout_has_no_distortion_but_its_images_do(annotated_roo
     root = make_annotations(tmp_path, {(1, 2, 1): capture.joints[1, 2, 1][:1]})
     (root / "synthetic.json").write_text("{}")
     source = open_source("human36m", root)
-    assert not next(source.instants()).views[0].camera.distortion.any() and not source.real
+    assert not next(source.instants()).views[0].camera.distortion.any() and not source.recorded
     assert "synthetic.json" in source.fingerprint()
 
 
@@ -304,7 +304,7 @@ def test_the_corrupt_video_of_s11_is_left_out(released_root, annotated_root):
 def test_shifted_sequences_of_s9_are_kept_unless_dropped(annotated_root):
     assert "S9/Greeting-2/000000" in ids(open_source("human36m", annotated_root))
     source = open_source("human36m", annotated_root, drop_shifted=True)
-    assert "S9/Greeting-2/000000" not in ids(source) and source.skipped["shifted ground truth"] == 8
+    assert "S9/Greeting-2/000000" not in ids(source) and source.read()[1].skipped["shifted ground truth"] == 8
 
 
 def test_box_is_the_tight_box_minus_one_times_one_point_two(annotated_root):
@@ -327,7 +327,7 @@ def test_smplx_fits_are_read_in_world_metres_and_smpl_fits_are_not(editable):
     assert found["S1/Directions-1/000000"] is None
     body = found["S1/Directions-1/000005"]
     assert body.transl.tolist() == [1, 2, 3] and body.body_pose.shape == (63,) and not body.left_hand_pose.any()
-    assert "SMPL, not of SMPL-X" in source.notices[0]
+    assert "SMPL, not of SMPL-X" in source.notices()[0]
 
 
 def test_smpl_fits_are_world_metres_of_neutral_smpl_where_there_are_smpl_files(editable):
@@ -338,7 +338,9 @@ def test_smpl_fits_are_world_metres_of_neutral_smpl_where_there_are_smpl_files(e
     np.save(root / "r.npy", np.zeros((17, 6890)))
     source = open_source("human36m", root, subjects=[1], smpl=root, regressor=root / "r.npy")
     found = {i.id: i.supplied for i in source.instants()}
-    assert [key for key, body in found.items() if body is not None] == ["S1/Directions-1/000005"] and not source.notices
+    assert [key for key, body in found.items() if body is not None] == [
+        "S1/Directions-1/000005"
+    ] and not source.notices()
     body = found["S1/Directions-1/000005"]
     assert body.gender == "neutral" and body.trans.tolist() == [1, 2, 3] and body.pose.shape == (72,)
     assert any(path.name in name for name in source.fingerprint())
@@ -471,7 +473,7 @@ def test_a_bad_view_is_rejected_and_the_run_goes_on(editable, part, change, reas
     edit(1, part, change)
     source = open_source("human36m", root, subjects=[1])
     instants = {i.id: i for i in source.instants()}
-    (reject,) = source.rejects
+    (reject,) = source.read()[1].rejects
     assert reject.reason.endswith(reason) and reject.stage == "read" and reject.key.endswith("/1")
     assert len(instants[reject.key[:-2]].views) == 3 and len(instants) == 5
 
@@ -481,7 +483,7 @@ def test_annotations_of_images_that_are_not_listed_are_counted(editable):
     edit(1, "data", lambda d: d["annotations"].append(d["annotations"][0] | {"id": 10**6, "image_id": 10**6}))
     source = open_source("human36m", root, subjects=[1])
     assert len(ids(source)) == 5
-    (reject,) = source.rejects
+    (reject,) = source.read()[1].rejects
     assert reject.key == "Human36M_subject1_data.json/annotations/1000000"
     assert reject.reason.endswith("an annotation names an image that is not listed")
 
@@ -496,7 +498,7 @@ def test_joints_that_are_nan_or_absent_reject_the_instant(editable):
     edit(1, "joint_3d", spoil)
     source = open_source("human36m", root, subjects=[1])
     assert len(ids(source)) == 3
-    assert {r.key for r in source.rejects} == {"S1/Directions-1/000000", "S1/Directions-1/000005"}
+    assert {r.key for r in source.read()[1].rejects} == {"S1/Directions-1/000000", "S1/Directions-1/000005"}
 
 
 # --- bad input, official layout
@@ -545,7 +547,7 @@ def test_video_shorter_than_its_poses_missing_or_damaged(editable_release, write
     videos[2].write_bytes(b"nothing")
     source = open_source("human36m", editable_release)
     assert [[v.camera_id for v in i.views] for i in source.instants()] == [["1", "4"], ["4"]]
-    reasons = {r.key.split("/")[-1] + r.key.split("/")[-2][-1]: r.reason for r in source.rejects}
+    reasons = {r.key.split("/")[-1] + r.key.split("/")[-2][-1]: r.reason for r in source.read()[1].rejects}
     assert "the video has 3 frames, the poses 6" in reasons["15"]
     assert "does not exist" in reasons["20"] and "cannot be opened" in reasons["30"]
 
@@ -561,12 +563,12 @@ def test_poses_of_another_number_than_metadata_counts(editable_release):
         path.write_text(text.replace("[8 8 8 8 25]", cell))
         source = open_source("human36m", editable_release)
         assert len(ids(source)) == instants
-        assert [r.reason for r in source.rejects if r.reason.startswith("the file")] == [reason]
+        assert [r.reason for r in source.read()[1].rejects if r.reason.startswith("the file")] == [reason]
 
 
 def test_missing_pose_files_are_listed_and_missing_folders_refused(editable_release):
     source = open_source("human36m", editable_release)
     list(source.instants())
-    assert len(source.rejects) == 29 and "the pose file does not exist" in source.rejects[0].reason
+    assert len(source.read()[1].rejects) == 29 and "the pose file does not exist" in source.read()[1].rejects[0].reason
     (editable_release / "S8" / "Videos").rename(editable_release / "S8" / "Clips")
     refuses(editable_release, "Videos does not exist")

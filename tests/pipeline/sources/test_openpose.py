@@ -34,21 +34,21 @@ def picture(root, name, people, suffix=".jpg"):
 
 def read(root, **options):
     source = open_source("openpose", root, **options)
-    return list(source.instants()), source
+    return source.read()
 
 
 def test_each_entry_of_people_is_an_instant(tmp_path):
     picture(tmp_path, "b", [person(1), person(2)], ".png")
     picture(tmp_path, "a", [person(k) for k in range(11)])
     picture(tmp_path, "empty", [])
-    instants, source = read(tmp_path)
+    instants, report = read(tmp_path)
     ids = [i.id for i in instants]
-    assert ids == sorted(ids) and set(ids) == {f"a/{k}" for k in range(11)} | {"b/0", "b/1"} and not source.rejects
+    assert ids == sorted(ids) and set(ids) == {f"a/{k}" for k in range(11)} | {"b/0", "b/1"} and not report.rejects
     last = instants[-1]
     assert last.views[0].image_path == "images/b.png" and last.subject is None and last.split == "test"
     points = keypoints(25, 2)
     assert np.allclose(last.views[0].joints_2d, points[:, :2]) and np.allclose(last.views[0].confidence, 0.9)
-    assert last.joint_set == OPENPOSE_25.name and source.annotated == {"": (13, 13)}
+    assert last.joint_set == OPENPOSE_25.name and report.annotated == {"": (13, 13)}
     assert {i.split for i in read(tmp_path, split="train")[0]} == {"train"}
 
 
@@ -89,9 +89,9 @@ def test_camera_from_file_from_focal_length_or_assumed(tmp_path):
     assert not camera.assumed and camera.K[1, 1] == 300
     path = tmp_path / "camera.json"
     path.write_text(json.dumps({"fx": 210, "fy": 220, "cx": 61, "cy": 44}))
-    instants, source = read(tmp_path)
+    instants, report = read(tmp_path)
     assert instants[0].views[0].camera.K.tolist() == [[210, 0, 61], [0, 220, 44], [0, 0, 1]]
-    assert not instants[0].views[0].camera.assumed and "camera.json" in source.fingerprint()
+    assert not instants[0].views[0].camera.assumed and "camera.json" in open_source("openpose", tmp_path).fingerprint()
     path.write_text(json.dumps({"fx": 210, "fy": -1, "cx": 61, "cy": 44}))
     with pytest.raises(InputError, match="camera.json has fx, fy, cx, cy = 210"):
         read(tmp_path)
@@ -99,8 +99,8 @@ def test_camera_from_file_from_focal_length_or_assumed(tmp_path):
     with pytest.raises(InputError, match="camera.json has no key cy"):
         read(tmp_path)
     path.write_text(json.dumps({"fx": 2100, "fy": 2200, "cx": 610, "cy": 440}))
-    instants, source = read(tmp_path)
-    assert not instants and "120 x 90 pixels, but camera.json has its centre at 610" in source.rejects[0].reason
+    instants, report = read(tmp_path)
+    assert not instants and "120 x 90 pixels, but camera.json has its centre at 610" in report.rejects[0].reason
 
 
 def test_bad_people_and_pictures_are_rejected_and_the_run_goes_on(tmp_path):
@@ -119,9 +119,9 @@ def test_bad_people_and_pictures_are_rejected_and_the_run_goes_on(tmp_path):
     exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"
     segment = b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif
     (tmp_path / "images" / "turned.jpg").write_bytes(jpeg[:2] + segment + jpeg[2:])
-    instants, source = read(tmp_path)
+    instants, report = read(tmp_path)
     assert [i.id for i in instants] == ["a/3"]
-    reasons = {r.key: r.reason for r in source.rejects}
+    reasons = {r.key: r.reason for r in report.rejects}
     assert reasons.keys() == {"a/0", "a/1", "a/2", "gone", "html", "turned"}
     for key, part in (
         ("a/0", "3 joints above confidence 0.1"),
@@ -168,7 +168,7 @@ def test_the_script_of_the_own_data_page_writes_what_the_reader_reads(tmp_path, 
     coco = keypoints(17, 5)
     coco[COCO.index("left_wrist")] = 0
     namespace["write_keypoints"](tmp_path / "mydata" / "keypoints", "0001", [coco])
-    (instant,), source = read(tmp_path / "mydata")
+    (instant,), report = read(tmp_path / "mydata")
     theirs, ours = match_joints(COCO, OPENPOSE_25)
     (view,) = instant.views
     assert len(theirs) == 17 and np.allclose(view.joints_2d[ours], coco[theirs, :2])

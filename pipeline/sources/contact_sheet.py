@@ -1,0 +1,62 @@
+"""The contact sheet of `nvf-cli check-data`: joints and boxes drawn on a few images."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from pipeline.errors import InputError
+from pipeline.images import read_image
+from pipeline.outputs import encode_picture, write_marked
+from pipeline.records import Instant, View
+from pipeline.skeletons import JOINT_SETS
+from pipeline.spread import spread_evenly
+
+PICTURES, TILE = 12, 320
+
+
+def write_contact_sheet(path: Path, root: Path, instants: list[Instant]) -> None:
+    """A PNG of some views with their box and joints drawn on."""
+    tiles = []
+    for k, instant in enumerate(instants[i] for i in spread_evenly(len(instants), PICTURES)):
+        view = instant.views[k % len(instant.views)]
+        try:
+            tiles.append(_tile(read_image(root, view.image_path), instant, view))
+        except InputError:
+            continue  # the check tells of it
+    tiles = tiles or [np.full((TILE, TILE, 3), 255, np.uint8)]
+    columns = min(4, len(tiles))
+    tiles += [np.full((TILE, TILE, 3), 255, np.uint8)] * (-len(tiles) % columns)
+    sheet = np.concatenate([np.concatenate(tiles[k : k + columns], 1) for k in range(0, len(tiles), columns)], 0)
+    write_marked(path, encode_picture(sheet, path.suffix))
+
+
+def _tile(image: np.ndarray, instant: Instant, view: View) -> np.ndarray:
+    """(TILE, TILE, 3): the surroundings of the person's box, with left limbs red, right limbs blue and the box
+    green."""
+    x, y, w, h = view.box
+    side = 1.4 * max(w, h)
+    scale = TILE / side
+    shift = np.array([x + w / 2 - side / 2, y + h / 2 - side / 2])
+    matrix = np.array([[scale, 0, (0.5 - shift[0]) * scale - 0.5], [0, scale, (0.5 - shift[1]) * scale - 0.5]])
+    tile = cv2.warpAffine(np.ascontiguousarray(image), matrix, (TILE, TILE), flags=cv2.INTER_AREA)
+    to_tile = lambda pixels: tuple(int(v) for v in np.round((np.asarray(pixels) + 0.5 - shift) * scale - 0.5))  # noqa: E731
+    joint_set = JOINT_SETS[instant.joint_set]
+    seen = view.confidence > 0
+    cv2.rectangle(tile, to_tile([x, y]), to_tile([x + w, y + h]), (40, 200, 40), 1)
+    for parent, child in joint_set.bones:
+        if seen[parent] and seen[child]:
+            name = joint_set.names[child]
+            colour = (
+                (230, 60, 60)
+                if name.startswith("left")
+                else (70, 110, 250)
+                if name.startswith("right")
+                else (250, 210, 40)
+            )
+            cv2.line(tile, to_tile(view.joints_2d[parent]), to_tile(view.joints_2d[child]), colour, 2, cv2.LINE_AA)
+    for joint in np.flatnonzero(seen):
+        cv2.circle(tile, to_tile(view.joints_2d[joint]), 3, (255, 255, 255), -1, cv2.LINE_AA)
+    cv2.putText(tile, view.id[-44:], (4, TILE - 6), cv2.FONT_HERSHEY_SIMPLEX, 0.36, (0, 0, 0), 3, cv2.LINE_AA)
+    cv2.putText(tile, view.id[-44:], (4, TILE - 6), cv2.FONT_HERSHEY_SIMPLEX, 0.36, (255, 255, 255), 1, cv2.LINE_AA)
+    return tile
