@@ -13,8 +13,9 @@ from rich.console import Console
 from rich.table import Table
 
 from model.data.augment import AugmentConfig
-from model.data.loading import DrawConfig, StepSampler, ViewDataset, loader
+from model.data.loading import DrawConfig, StepSampler, ViewDataset
 from model.data.views import need_views, read_views
+from model.data.workers import loader
 
 BATCH = 16
 DEMO = Path("runs/demo/shards")
@@ -40,7 +41,7 @@ def stages(dataset: ViewDataset, count: int = 100) -> dict[str, float]:
 def rate(dataset: ViewDataset, workers: int, count: int) -> float:
     """Views a second over `count` views, after a first batch that starts the workers."""
     steps = max(2, count // BATCH)
-    batches = iter(loader(dataset, StepSampler(dataset.views, [1], BATCH, range(steps), seed=0), workers))
+    batches = loader(dataset, StepSampler(dataset.views, [1], BATCH, range(steps), seed=0), workers)
     next(batches)
     started = time.perf_counter()
     done = sum(len(batch) for batch in batches)

@@ -52,7 +52,8 @@ def command(shards, run, config, model, also, minutes, truth, seed, workers, dev
     if config is not None or not resume:
         settings = with_train(load_config(config or "small", model), seed=seed, workers=workers, ground_truth=truth)
     record = train(shards, run, settings, [folder_and_weight(text) for text in also], resume, device, minutes)
-    click.echo(f"{run}: {closing_line(record)}")
+    if record is not None:  # of all processes, the first one speaks
+        click.echo(f"{run}: {closing_line(record)}")
 
 
 def closing_line(record: dict) -> str:

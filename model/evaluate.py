@@ -17,8 +17,9 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
-from model.data.loading import ViewDataset, evaluation_batches, loader
+from model.data.loading import ViewDataset, evaluation_batches
 from model.data.views import Views, need_views, read_views
+from model.data.workers import loader
 from model.device import choose_device, fast_bf16
 from model.networks.targets import reference_depth
 from model.scoring import metrics, protocols

@@ -3,7 +3,7 @@
 import copy
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,11 +11,11 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import nn
-from torch.utils.data import DataLoader
 
 from model.data.batch import Batch
-from model.data.loading import StepSampler, ViewDataset, loader
+from model.data.loading import StepSampler, ViewDataset, refuse_small_pools
 from model.data.views import Views, need_views, read_views
+from model.data.workers import loader
 from model.device import Ranks, choose_device, fast_bf16, join_ranks, leave_ranks, wait_for_all
 from model.evaluate import ground_truth, predict_views, score, spread
 from model.networks.nvf import build_network
@@ -63,7 +63,7 @@ class Job:
     def steps(self, network: nn.Module) -> int:
         return self.config.train.steps if trainable(network) else 0
 
-    def batches(self, steps: range) -> DataLoader:
+    def batches(self, steps: range) -> Iterator[Batch]:
         """This process's part of the batches of some steps."""
         settings = self.config.train
         dataset = ViewDataset(
@@ -83,11 +83,12 @@ def train(
     resume: bool = False,
     device: str | None = None,
     minutes: float | None = None,
-) -> dict:
+) -> dict | None:
     """Train on the shards' training split and leave checkpoints, curves and the record in the run folder.
 
     config: None with `resume` takes the run's own. also: further shard folders and their weights (the first folder's
-    is 1). minutes: sets config.train.steps from a short timing. Returns the record of the last checkpoint. Raises
+    is 1). minutes: sets config.train.steps from a short timing. Returns the record of the last checkpoint, None in a process
+    of torchrun that does not lead. Raises
     InputError for shards without training views or labels, another run's folder, a missing device, or a loss that is
     not a number.
     """
@@ -102,6 +103,7 @@ def train(
         )
     splits = read_views(paths)
     views = need_views(splits, "train", paths).labelled(config.train.ground_truth)
+    refuse_small_pools(views, config.draw)
     data = data_record(views, weights)
     if checkpoint:
         refuse_other_data(folder, checkpoint.record["data"], data)
@@ -133,13 +135,13 @@ def train(
     with Logbook(folder, job.steps(network), run.step) if ranks.leads else _Silence() as log:
         loop(run, job, log)
     leave_ranks(ranks)
-    return run.record
+    return run.record if ranks.leads else None
 
 
 def loop(run: Run, job: Job, log: Logbook | None) -> None:
     """From run.step to the last step. Reads top to bottom: fetch, step, log, evaluate, save."""
     settings, leads, steps = job.config.train, job.ranks.leads, job.steps(run.network)
-    batches = iter(job.batches(range(run.step, steps)))
+    batches = job.batches(range(run.step, steps))
     compute = losses_module(run.network, settings.compile, job.ranks)
     meter = Meter()
     while run.step < steps:

@@ -11,10 +11,9 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset, Sampler
 
 from model.data.augment import (
     AugmentConfig,
@@ -33,7 +32,7 @@ from pipeline.lattice import LATTICE_M
 from pipeline.shards.store import ShardReader
 from pipeline.skeletons import JointSet
 
-# Shards that one process keeps open: far below the usual limit of 1,024 file handles.
+# Shards that one process keeps open: far below the usual limit of 1,024 file handles. Each takes up to 2 MB of memory.
 OPEN_SHARDS = 128
 # An epoch mixes views of this many shards at a time, so that a run over thousands of shards keeps reopening few of
 # them.
@@ -121,13 +120,27 @@ class ViewDataset(Dataset):
         if key not in self._readers:
             while len(self._readers) >= OPEN_SHARDS:
                 self._readers.popitem(last=False)[1].close()
-            self._readers[key] = ShardReader(path)
+            self._readers[key] = ShardReader(path, keep_chunks=False)
         self._readers.move_to_end(key)
         return self._readers[key]
 
+    def batch_bytes(self, views: int) -> int:
+        """About the size of a batch: its pixels, its points with their distances, and the little that is left."""
+        return views * (3 * self.size**2 + (17 * self.draw.points if self.draw else 0) + 2048)
+
     def __getitems__(self, keys: list[tuple[int, int]]) -> Batch:
-        rows = [self.view(epoch, index) for epoch, index in keys]
+        rows = [self.read(epoch, index) for epoch, index in keys]
         return Batch(**{name: torch.from_numpy(np.stack([row[name] for row in rows])) for name in rows[0]})
+
+    def read(self, epoch: int, index: int) -> dict[str, np.ndarray]:
+        """`view`, or InputError naming the shard where it is damaged."""
+        try:
+            return self.view(epoch, index)
+        except (OSError, KeyError, RuntimeError) as error:  # what HDF5 raises
+            raise InputError(
+                f"{self.views.name(index)} cannot be read ({error}). `nvf-cli inspect --verify` says whether the file is damaged; "
+                "remove it and run preprocess again to have it made anew."
+            ) from error
 
     def view(self, epoch: int, index: int) -> dict[str, np.ndarray]:
         """One row of a Batch."""
@@ -180,14 +193,21 @@ class ViewDataset(Dataset):
         """((N, 3), (N,)) metres in stored crop axes: this epoch's points and their distances; none in evaluation."""
         if self.draw is None:
             return np.zeros((0, 3)), np.zeros(0)
-        samples = reader.read_samples(row)
-        if len(samples.points) < self.draw.points:
+        points, sdf, voters = reader.read_pool(row)
+        chosen = draw_points(rng, self.draw, voters, self.shares, len(points))
+        return points[chosen] * LATTICE_M, sdf[chosen] * LATTICE_M
+
+
+def refuse_small_pools(views: Views, draw: DrawConfig) -> None:
+    """Raises InputError when a view of some folder has fewer points than a step draws of it."""
+    for folder in views.folders:
+        pool = int(folder.readers[0].attributes["pool"])
+        folder.readers[0].close()
+        if pool < draw.points:
             raise InputError(
-                f"{self.views.name(index)} has a pool of {len(samples.points)} points, fewer than draw.points = "
-                f"{self.draw.points}. Draw fewer, or preprocess with a larger pool."
+                f"{folder.path}: its views have a pool of {pool} points, fewer than draw.points = {draw.points}. Draw fewer, or "
+                "preprocess with a larger pool."
             )
-        chosen = draw_points(rng, self.draw, samples.voters, self.shares, len(samples.points))
-        return samples.points[chosen] * LATTICE_M, samples.sdf[chosen] * LATTICE_M
 
 
 class StepSampler(Sampler):
@@ -236,29 +256,6 @@ class StepSampler(Sampler):
         return index[np.lexsort((rng.random(len(index)), window))]
 
 
-def loader(dataset: ViewDataset, batches: Sampler | list, workers: int, pin: bool = False) -> DataLoader:
-    """A DataLoader of `Batch`es; 0 workers makes them in this process, by the same code."""
-    return DataLoader(
-        dataset,
-        batch_sampler=batches,
-        num_workers=workers,
-        collate_fn=_as_is,
-        worker_init_fn=_one_thread,
-        pin_memory=pin,
-        prefetch_factor=4 if workers else None,
-        generator=torch.Generator(),  # a loader takes a seed for its workers: not from the run's own generator
-    )
-
-
 def evaluation_batches(views: Sequence[int], batch_size: int) -> list[list[tuple[int, int]]]:
     """Keys of the given views in order."""
     return [[(0, int(i)) for i in views[k : k + batch_size]] for k in range(0, len(views), batch_size)]
-
-
-def _as_is(batch: Batch) -> Batch:
-    return batch
-
-
-def _one_thread(_worker: int) -> None:
-    torch.set_num_threads(1)
-    cv2.setNumThreads(0)

@@ -167,10 +167,13 @@ def read_columns(file: h5py.File) -> dict[str, np.ndarray]:
     return columns
 
 
-def open_shard(path: Path) -> h5py.File:
-    """An HDF5 file that says it is a shard of this version. InputError otherwise, naming both versions."""
+def open_shard(path: Path, keep_chunks: bool = True) -> h5py.File:
+    """An HDF5 file that says it is a shard of this version. InputError otherwise, naming both versions.
+
+    keep_chunks: HDF5 keeps up to 8 MiB of unpacked chunks for each column that is read; without, a chunk is unpacked at every read.
+    """
     try:
-        file = h5py.File(path, "r")
+        file = h5py.File(path, "r") if keep_chunks else h5py.File(path, "r", rdcc_nbytes=0)
     except FileNotFoundError as error:
         raise InputError(f"{path} is missing; run preprocess again to write it") from error
     except OSError as error:
@@ -189,21 +192,24 @@ def open_shard(path: Path) -> h5py.File:
 
 
 class ShardReader:
-    """Reads one shard row by row. The file is opened on first use, anew in every process, and is never pickled."""
+    """Reads one shard row by row. The file is opened on first use, anew in every process, and is never pickled.
 
-    def __init__(self, path: Path):
-        self.path = Path(path)
+    keep_chunks: as `open_shard`. Field samples have one chunk a view, so that who asks for views in any order gains nothing by it.
+    """
+
+    def __init__(self, path: Path, keep_chunks: bool = True):
+        self.path, self.keep_chunks = Path(path), keep_chunks
         self._file: h5py.File | None = None
         self._pid = 0
 
     def __getstate__(self):
-        return {"path": self.path, "_file": None, "_pid": 0}
+        return {"path": self.path, "keep_chunks": self.keep_chunks, "_file": None, "_pid": 0}
 
     @property
     def file(self) -> h5py.File:
         """The open file of this process. A handle inherited through fork is left alone: it belongs to the parent."""
         if self._file is None or self._pid != os.getpid():
-            self._file, self._pid = open_shard(self.path), os.getpid()
+            self._file, self._pid = open_shard(self.path, self.keep_chunks), os.getpid()
             self._datasets: dict[str, h5py.Dataset] = {}
             self._kept: dict[str, np.ndarray] = {}
         return self._file
@@ -263,9 +269,13 @@ class ShardReader:
             raise InputError(f"{self.path}: the image of row {row} is no JPEG; try `nvf-cli inspect --verify` on it")
         return image
 
+    def read_pool(self, row: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """A view's points (N, 3) and distances (N,), lattice steps, and the voters (J, K) of each joint: what training draws from."""
+        return tuple(self._dataset(f"samples/{name}")[row] for name in ("points", "sdf", "voters"))
+
     def read_samples(self, row: int) -> FieldSamples:
         """The field samples of a view; offsets are the same numbers however the shard keeps them."""
-        points, voters = self._dataset("samples/points")[row], self._dataset("samples/voters")[row]
+        points, sdf, voters = self.read_pool(row)
         joints = to_lattice(self._whole("views/joints")[row])
         if "samples/joint_offsets" in self.file:
             offsets = self._dataset("samples/joint_offsets")[row]
@@ -276,7 +286,7 @@ class ShardReader:
         return FieldSamples(
             self._whole("views/id")[row].decode(),
             points,
-            self._dataset("samples/sdf")[row],
+            sdf,
             voters,
             offsets,
             joints,

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from model.data.augment import AugmentConfig
-from model.data.loading import DrawConfig, StepSampler, ViewDataset, evaluation_batches, loader
+from model.data.loading import DrawConfig, StepSampler, ViewDataset, evaluation_batches, refuse_small_pools
 from model.data.views import need_views, read_views
+from model.data.workers import loader
 from model.networks.targets import make_targets
 from pipeline.errors import InputError
 from pipeline.lattice import offsets_to, to_lattice
@@ -182,4 +183,5 @@ def test_refusals(tmp_path, folder):
 
     views = read_views([folder])["train"]
     with pytest.raises(InputError, match="pool of 1024 points"):
-        ViewDataset(views, CROP, DrawConfig(points=4000), AugmentConfig()).view(0, 0)
+        refuse_small_pools(views, DrawConfig(points=4000))
+    refuse_small_pools(views, DrawConfig(points=1024))
