@@ -300,6 +300,9 @@ def evaluate_run(
             "the same joint set."
         )
     index, left_out = protocols.select(protocol, views.table, views.folders[0].run["source"])
+    _, valid = ground_truth(views, index)
+    real = all(protocols.is_recorded(folder.run) for folder in views.folders)
+    protocols.check_usable(protocol, *protocols.usable_views(protocol, valid), real, allow_partial)  # not after an hour
     with counting(len(index)) as advance:
         predicted = predict_views(network, views, index, device, bf16=config.train.bf16, advance=advance)
     mean_pose = network.mean_pose.cpu().numpy()

@@ -103,8 +103,8 @@ def fits_shared_memory(batch_bytes: int, workers: int) -> bool:
     need = (workers * AHEAD + 2) * (batch_bytes + PAGE * len(fields(Batch)))
     free = shutil.disk_usage(SHARED_MEMORY).free if SHARED_MEMORY.is_dir() else need
     if need > free:
-        Console(stderr=True, highlight=False).print(
-            f"{SHARED_MEMORY} has {free / 1e6:.0f} MB free and {workers} loader processes need {need / 1e6:.0f} MB: batches come "
+        Console(stderr=True, highlight=False, soft_wrap=True).print(
+            f"{SHARED_MEMORY} has {free / 1e6:.1f} MB free and {workers} loader processes need {need / 1e6:.1f} MB: batches come "
             "through pipes instead, a little slower."
         )
     return need <= free

@@ -217,14 +217,12 @@ def score(
     joints = FIELD_JOINTS.indices(chosen.joints)
     root = FIELD_JOINTS.index(chosen.root)
     valid = np.ones(truth.shape[:2], bool) if valid is None else np.asarray(valid, bool)
-    used, skipped = _usable(chosen, np.asarray(prediction), valid)
-    if not used.any():
-        hint = "" if chosen.source else " Where a dataset lacks joints, --ground-truth fit compares with its fits."
-        raise InputError(
-            f"No view can be scored by {chosen.name}: "
-            f"{'; '.join(f'{reason} ({count} views)' for reason, count in skipped.items())}. It needs {chosen.truth}.{hint}"
-        )
-    partial = check_count(chosen, int(used.sum()), real, allow_partial)
+    used, skipped = usable_views(chosen, valid)
+    finite = np.isfinite(np.asarray(prediction)).all((1, 2))
+    if (used & ~finite).any():
+        skipped["the prediction is not finite"] = int((used & ~finite).sum())
+    used &= finite
+    partial = check_usable(chosen, used, skipped, real, allow_partial)
     prediction, truth = (metrics.root_align(np.asarray(points)[used], root) for points in (prediction, truth))
     aligned = _aligned(chosen, prediction, truth, joints)
     errors = metrics.joint_errors(prediction, truth)[:, joints]
@@ -249,19 +247,30 @@ def score(
     }
 
 
-def _usable(chosen: Protocol, prediction: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, dict[str, int]]:
-    """(N,) bool which views can be scored, and how many cannot by reason."""
-    needed = dict.fromkeys((chosen.root, *chosen.joints))
+def usable_views(chosen: Protocol, valid: np.ndarray) -> tuple[np.ndarray, dict[str, int]]:
+    """(N,) bool which views have the truth that a protocol needs, and how many have not by reason. valid: (N, 17) bool."""
     used, skipped = np.ones(len(valid), bool), {}
-    for name in needed:
+    for name in dict.fromkeys((chosen.root, *chosen.joints)):
         lacking = used & ~valid[:, FIELD_JOINTS.index(name)]
         if lacking.any():
             skipped[f"the truth has no {name}"] = int(lacking.sum())
         used &= ~lacking
-    finite = np.isfinite(prediction).all((1, 2))
-    if (used & ~finite).any():
-        skipped["the prediction is not finite"] = int((used & ~finite).sum())
-    return used & finite, skipped
+    return used, skipped
+
+
+def check_usable(
+    chosen: Protocol, used: np.ndarray, skipped: dict[str, int], real: bool, allow_partial: bool
+) -> str | None:
+    """The note of `check_count` for the views (N,) bool that can be scored. Raises InputError when there are none, or not as many
+    as the protocol knows.
+    """
+    if not used.any():
+        hint = "" if chosen.source else " Where a dataset lacks joints, --ground-truth fit compares with its fits."
+        raise InputError(
+            f"No view can be scored by {chosen.name}: "
+            f"{'; '.join(f'{reason} ({count} views)' for reason, count in skipped.items())}. It needs {chosen.truth}.{hint}"
+        )
+    return check_count(chosen, int(used.sum()), real, allow_partial)
 
 
 def _aligned(chosen: Protocol, prediction: np.ndarray, truth: np.ndarray, joints: np.ndarray) -> np.ndarray:

@@ -219,5 +219,22 @@ def test_a_recorded_dataset_with_missing_views_is_refused_unless_allowed(test_vi
     )
 
 
+def test_what_cannot_be_scored_is_refused_before_anything_is_predicted(run, tmp_path, monkeypatch):
+    def never(*_, **__):
+        raise AssertionError("it predicted first")
+
+    monkeypatch.setattr("model.evaluate.predict_views", never)
+    chosen = PROTOCOLS["h36m-p2-17j"]
+    views = [make_view(64 * n, "test", "S9", camera=(chosen.cameras or ("1",))[0]) for n in range(2)]
+    shards = write_folder(tmp_path / "recorded", views)
+    record = json.loads((shards / "run.json").read_text()) | {"inputs": {}, "source": "human36m"}
+    (shards / "run.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match="here are 2: the result .*--allow-partial"):
+        evaluate_run(run, shards, protocol_name="h36m-p2-17j", device="cpu")
+    flat = write_folder(tmp_path / "flat", [make_view(n, "test", "S9", is_3d=False) for n in range(2)])
+    with pytest.raises(InputError, match="No view can be scored"):
+        evaluate_run(run, flat, device="cpu")
+
+
 def test_a_spread_of_indices_reaches_both_ends():
     assert spread(100, 4).tolist() == [0, 33, 66, 99] and spread(3, 64).tolist() == [0, 1, 2]
