@@ -26,10 +26,12 @@ from model.data.batch import Batch
 from model.data.loading import DrawConfig, ViewDataset, evaluation_batches
 from model.data.views import Views, need_views, read_views
 from model.evaluate import facing_flips, spread
-from model.networks import voting
-from model.networks.nvf import NeuralVotingField
-from model.networks.targets import HALF, Targets, make_targets, reference_depth, to_canonical
-from model.networks.voting import VotingConfig
+from model.networks.field import votes as voting
+from model.networks.field.search import Near, SearchSettings
+from model.networks.frame import HALF, bone_scale, reference_depth, to_canonical
+from model.networks.heads.nvf import DirectVotes, NvfSettings
+from model.networks.network import PoseNetwork
+from model.networks.targets import Targets, make_targets
 from model.scoring.metrics import mpjpe, pa_mpjpe
 from model.train import known_truth, scorable
 from model.training.config import load_config, with_steps
@@ -42,31 +44,37 @@ from pipeline.shards.store import ShardReader
 POOL = 1024
 
 
-def decode_settings(base: VotingConfig) -> dict[str, VotingConfig]:
+def decode_settings(base: NvfSettings) -> dict[str, NvfSettings]:
     """Name -> settings of the decode; one thing changes at a time."""
-    fine = replace(base, cells=base.cells * 2 ** (base.levels - 1), levels=1)
+    search = base.search
+
+    def searched(**changes) -> NvfSettings:
+        return replace(base, search=replace(search, **changes))
+
+    fine = search.cells * 2 ** (search.levels - 1)
     grids = {(cells, 1): f"one grid of {cells}" for cells in (16, 24, 32)} | {
         (32, 2): "32, then 64",
         (34, 3): "34, 68, 136 (16 mm)",
     }
+    gates, counts = (0.01, 0.02, 0.04, 0.06, 0.1), [n for n in (64, 256, 1024) if n <= search.most]
     return {
         "as configured": base,
-        **{name: replace(base, cells=cells, levels=levels) for (cells, levels), name in grids.items()},
+        **{name: searched(cells=cells, levels=levels) for (cells, levels), name in grids.items()},
         # a wider gate is wider than coarse cells can be told apart: the finest grid is asked whole
-        **{f"gate {1000 * gate:.0f} mm": replace(fine, gate=gate, most=4096) for gate in (0.01, 0.02, 0.04, 0.06, 0.1)},
-        **{f"the {n} nearest, no gate": replace(base, gate=1e-6, nearest=n) for n in (64, 256, 1024) if n <= base.most},
+        **{f"gate {1000 * gate:.0f} mm": searched(cells=fine, levels=1, gate=gate, most=4096) for gate in gates},
+        **{f"the {n} nearest, no gate": searched(gate=1e-6, nearest=n) for n in counts},
         **{f"temperature {t}": replace(base, temperature=t) for t in (0.25, 0.5, 2.0)},
         **{f"{n or 'all'} neighbours": replace(base, neighbours=n) for n in (8, 32, 128, 0)},
         "best tenth by score": replace(base, best=0.1),
         "best 32 by score": replace(base, best=32),
-        "every point of one grid of 20": replace(base, cells=20, use_distance=False),
+        "every point of one grid of 20": replace(searched(cells=20), use_distance=False),
     }
 
 
 class Trial:
     """A network on some views, with everything the swaps need."""
 
-    def __init__(self, network: NeuralVotingField, batches: list[Batch]):
+    def __init__(self, network: PoseNetwork, batches: list[Batch]):
         self.network, self.batches = network.eval(), batches
         self.side = network.config.crop_px
 
@@ -95,25 +103,26 @@ class Trial:
 class Seen:
     """One batch seen by the network: its field, ready to be asked."""
 
-    def __init__(self, network: NeuralVotingField, image: Tensor, K: Tensor, side: int):
-        self.network, self.config = network, network.config
+    def __init__(self, network: PoseNetwork, image: Tensor, K: Tensor, side: int):
+        self.network, self.head = network, network.head
         self.depth = reference_depth(K, side)
-        look = network.look(image, self.depth)
-        self.head = network.fields[-1]
-        self.seen = look.seen
-        self.prepared = self.head.prepare(look.features.pyramids[-1], look.given, look.seen)
-        self.scale = network.predict_log_scale(look.given).exp()
+        encoded = network.encode(image, self.depth)
+        self.anchors, self.prepared = encoded.anchors, self.head.prepare(encoded)
+        self.scale = network.predict_log_scale(encoded.person).exp()
 
-    def vote(self, settings: VotingConfig) -> voting.Votes:
-        distance, votes = (
-            (lambda q: self.head.distance(self.prepared, q)),
-            (lambda q: self.head(self.prepared, q).votes),
-        )
-        return voting.vote(distance, votes, self.seen, self.depth, self.config.targets, settings)
+    def vote(self, settings: NvfSettings | None = None) -> voting.Votes:
+        """The decode with the head's own settings, or with others."""
+        own, rule = self.head.settings, self.head.rule
+        if settings is not None:
+            self.head.settings, self.head.rule = settings, DirectVotes(settings.temperature)
+        try:
+            return self.head.vote(self.prepared, self.anchors, self.depth)
+        finally:
+            self.head.settings, self.head.rule = own, rule
 
     def bone_scale(self, q: Tensor) -> Tensor:
         """(B,) the scale at which joints in crop coordinates have bones of the training set's mean lengths."""
-        return voting.bone_scale(to_canonical(q, self.depth), self.network.joint_set.bones, self.network.bone_lengths)
+        return bone_scale(to_canonical(q, self.depth), self.network.joint_set.bones, self.network.bone_lengths)
 
     def relative(self, q: Tensor, scale: Tensor) -> Tensor:
         """Joints in crop coordinates -> root-relative metres."""
@@ -121,19 +130,17 @@ class Seen:
         root = self.network.joint_set.root_index
         return (X - X[:, root : root + 1]) / scale[:, None, None]
 
-    def predicted_points(self) -> voting.Near:
+    def predicted_points(self) -> Near:
         """The points that vote in prediction."""
-        return voting.points_that_vote(
-            lambda q: self.head.distance(self.prepared, q), self.depth, self.config.targets, self.config.voting
-        )
+        return self.head.points_that_vote(self.prepared, self.depth)
 
     def at_points(self, q: Tensor, selected: Tensor, true: Tensor | None = None, swap: str = "") -> Tensor:
         """Joints voted by given points. With the true joints one part of each vote is true: its "direction" or "length" (both from
         the point, crop coordinates), or its "weight": the tenth of the votes nearest to each joint counts and no other.
         """
-        positions, score = voting.vote_positions(q, self.head(self.prepared, q).votes, self.depth, self.config.targets)
-        settings, here = self.config.voting, q[:, :, None]
-        selected = voting.of_each_joint(q, self.seen, selected, settings.neighbours)
+        rule, here = self.head.rule, q[:, :, None]
+        _, _, positions, score = rule.say(q, self.head.stacks[-1](self.prepared, q).votes, self.depth)
+        selected = voting.of_each_joint(q, self.anchors, selected, self.head.settings.neighbours)
         if swap == "weight":
             kept = voting.best_of(-(positions - true[:, None]).norm(dim=-1), selected, 0.1)
             return (positions * kept[..., None]).sum(1) / kept.sum(1)[..., None]
@@ -141,14 +148,14 @@ class Seen:
             said, right = positions - here, true[:, None] - here
             along, far = (right, said) if swap == "direction" else (said, right)
             positions = here + F.normalize(along, dim=-1) * far.norm(dim=-1, keepdim=True)
-        return voting.combine(positions, score, selected, self.config.targets, settings)[0]
+        return voting.combine(rule, positions, score, selected)[0]
 
 
 def oracles(trial: Trial) -> dict[str, dict]:
     """The prediction, and the prediction with one part of it true."""
     swapped: dict[str, list[Tensor]] = {}
     for targets, look in trial.looks():
-        q = look.vote(trial.network.config.voting).joints
+        q = look.vote().joints
         deep, flat = q.clone(), q.clone()
         deep[..., 2], flat[..., :2] = targets.joints[..., 2], targets.joints[..., :2]
         near = targets.point_valid & (targets.distance.abs() < 0.02)
@@ -156,7 +163,7 @@ def oracles(trial: Trial) -> dict[str, dict]:
         found, true = look.predicted_points(), targets.joints
         for name, joints, scale in (
             ("predicted", q, look.scale),
-            ("before any vote", look.seen, look.scale),
+            ("before any vote", look.anchors, look.scale),
             ("scale of mean bone lengths", q, look.bone_scale(q)),
             ("true scale", q, targets.scale),
             ("true depth", deep, look.scale),
@@ -174,10 +181,11 @@ def oracles(trial: Trial) -> dict[str, dict]:
 
 def settings_table(trial: Trial) -> dict[str, dict]:
     """Every setting of the decode: its error, the points it asked, and how far its joints are from those of the finest grid."""
-    finest = replace(trial.network.config.voting, cells=34, levels=3, most=40_000)
+    own = trial.network.config.head
+    finest = replace(own, search=replace(own.search, cells=34, levels=3, most=40_000))
     fine = [look.vote(finest).joints for _, look in trial.looks()]
     table = {}
-    for name, settings in decode_settings(trial.network.config.voting).items():
+    for name, settings in decode_settings(own).items():
         rows = [(look, look.vote(settings)) for _, look in trial.looks()]
         moved = torch.cat([(votes.joints - q).norm(dim=-1) * HALF for (_, votes), q in zip(rows, fine, strict=True)])
         table[name] = trial.report([look.relative(votes.joints, look.scale) for look, votes in rows]) | {
@@ -193,10 +201,10 @@ def surface(trial: Trial) -> dict:
     found: of the points within 20 mm of the body, those predicted within 50 mm. made_up: of those more than 0.1 m outside it, those
     predicted within the gate. error_mm: L1 of the truncated distance, over all points and near the surface.
     """
-    truncation, gate = trial.network.config.targets.truncation, trial.network.config.voting.gate
+    truncation, gate = trial.network.config.head.truncation, trial.network.config.head.search.gate
     true, said = [], []
     for targets, look in trial.looks():
-        distance = look.head.distance(look.prepared, targets.points) * truncation
+        distance = look.head.stacks[-1].distance(look.prepared, targets.points) * truncation
         true.append(targets.distance[targets.point_valid])
         said.append(distance[targets.point_valid])
     true, said = torch.cat(true), torch.cat(said)
@@ -214,7 +222,11 @@ def coarse_to_fine(trial: Trial, views: int) -> dict:
     """The 16 mm grid asked whole and asked coarse to fine, by the same gate: points asked and how far the joints differ."""
     singles = [batch.rows(slice(k, k + 1)) for batch in trial.batches for k in range(len(batch))]
     some = Trial(trial.network, [singles[k] for k in spread(len(singles), views)])
-    whole, fine = VotingConfig(cells=136, levels=1, most=10_000), VotingConfig(cells=34, levels=3, most=10_000)
+    own = trial.network.config.head
+    whole, fine = (
+        replace(own, search=SearchSettings(cells=cells, levels=levels, most=10_000))
+        for cells, levels in ((136, 1), (34, 3))
+    )
     asked, apart = [], []
     for _, look in some.looks():
         a, b = look.vote(whole), look.vote(fine)
@@ -235,12 +247,7 @@ def controls(trial: Trial, views: Views, body: BodyModel) -> dict[str, dict]:
         "outlines alone": lambda batch: silhouettes(batch, views, body, trial.side),
     }
     table = {
-        name: trial.report(
-            [
-                look.relative(look.vote(trial.network.config.voting).joints, look.scale)
-                for _, look in trial.looks(change)
-            ]
-        )
+        name: trial.report([look.relative(look.vote().joints, look.scale) for _, look in trial.looks(change)])
         for name, change in changes.items()
     }
     return table | {
@@ -295,8 +302,9 @@ def main() -> None:
     if not asked.run or not asked.shards:
         parser.error("name a run and the shards to look at, or --quick")
     network, config, _ = load_run(asked.run)
-    if not isinstance(network, NeuralVotingField) or not config.network.voting.use_distance:
-        parser.error(f"{asked.run} holds {config.network.model}, which has no votes at a surface to look into")
+    own = config.network.head
+    if not isinstance(own, NvfSettings) or not own.use_distance:
+        parser.error(f"{asked.run} holds {config.network.head.kind}, which has no votes at a surface to look into")
     views = known_truth(need_views(read_views([asked.shards]), asked.split, [asked.shards]), config.train.ground_truth)
     dataset = ViewDataset(views, config.network.crop_px, DrawConfig(points=POOL, voters=0.0), NO_AUGMENTATION)
     body = load_body(asked.body)

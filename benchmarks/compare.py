@@ -24,7 +24,7 @@ from rich.table import Table
 from model.data.views import need_views, read_views
 from model.device import Ranks, choose_device
 from model.evaluate import evaluate_run
-from model.networks.nvf import MODELS, build_network
+from model.networks.build import HEADS, build_network
 from model.scoring.figures import comparison_plot
 from model.train import Job, time_steps, train
 from model.training.config import Config, load_config, with_steps, with_train
@@ -75,7 +75,7 @@ def refuse_other_settings(out: Path, settings: dict) -> None:
 def time_models(path: Path, shards: Path, config_name: str, rounds: int) -> dict[str, float]:
     """Seconds of a step of every model that learns: the median of the rounds. Timed once; `path` keeps it."""
     if not path.exists():
-        found = {name: [] for name in MODELS if name != "mean_pose"}
+        found = {name: [] for name in HEADS if name != "mean_pose"}
         for _ in range(rounds):
             for name, seconds in found.items():
                 seconds.append(round(step_seconds(shards, load_config(config_name, name)), 5))
@@ -104,7 +104,7 @@ def choose_rate(out: Path, shards: Path, config: Config, factors: list[float]) -
     short, tried = with_steps(config, int(config.train.steps * TRIAL)), []
     for factor in factors:
         rate = configured * factor
-        folder = out / "trials" / f"{config.network.model}-{rate:.1e}"
+        folder = out / "trials" / f"{config.network.head.kind}-{rate:.1e}"
         record = trained(folder, shards, with_train(short, learning_rate=rate))
         if record["best"] is None:
             raise InputError(
@@ -119,7 +119,7 @@ def choose_rate(out: Path, shards: Path, config: Config, factors: list[float]) -
 
 def row_of(out: Path, shards: Path, config: Config, seed: int, timing: dict, tried: list[dict]) -> dict:
     """Train and evaluate one model with one seed."""
-    folder = out / f"{config.network.model}-seed{seed}"
+    folder = out / f"{config.network.head.kind}-seed{seed}"
     record = trained(folder, shards, with_train(config, seed=seed))
     report = evaluate_run(folder, shards)
     # a copy: evaluating the run in another way would overwrite it
@@ -137,7 +137,7 @@ def row_of(out: Path, shards: Path, config: Config, seed: int, timing: dict, tri
         "images_per_second",
     )
     return {
-        "model": config.network.model,
+        "model": config.network.head.kind,
         "seed": seed,
         **{key: report[key] for key in keys},
         "queries": report.get("queries"),
@@ -281,7 +281,7 @@ def main() -> None:
     parser.add_argument("out", type=Path, nargs="?", default=Path("runs/compare"))
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--models", default=",".join(MODELS), help="comma-separated")
+    parser.add_argument("--models", default=",".join(HEADS), help="comma-separated")
     parser.add_argument("--config", default="small")
     parser.add_argument(
         "--rates",
@@ -306,9 +306,9 @@ def main() -> None:
         minutes, seeds, instants, out, rounds = 0.1, 1, 60, Path("runs/compare-quick"), 1
     models = arguments.models.replace(",", " ").split()
     factors = [float(factor) for factor in arguments.rates.replace(",", " ").split()]
-    unknown = [name for name in models if name not in MODELS]
+    unknown = [name for name in models if name not in HEADS]
     if unknown:
-        parser.error(f"--models {' '.join(unknown)}: choose from {', '.join(MODELS)}")
+        parser.error(f"--models {' '.join(unknown)}: choose from {', '.join(HEADS)}")
     out.mkdir(parents=True, exist_ok=True)
     shards = arguments.shards or make_shards(out, instants)
     table = compare(out, shards, models, seeds, minutes, arguments.config, factors, rounds)

@@ -18,7 +18,7 @@ from benchmarks.compare import make_shards
 from model.data.loading import StepSampler, ViewDataset
 from model.data.views import need_views, read_views
 from model.device import fast_bf16
-from model.networks.nvf import build_network
+from model.networks.build import build_network
 from model.training.config import load_config
 from model.training.runs import Run, start_run, training_statistics
 from pipeline.memory import keep_freed_memory

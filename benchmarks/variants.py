@@ -9,74 +9,81 @@ Every variant is trained for the same number of steps, from the same seed. Finis
 
 import argparse
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.compare import make_shards, trained
-from model.training.config import MODEL_SETTINGS, Config, config_from_dict, load_config, merge, with_steps, with_train
+from model.networks.field.head import FieldLosses
+from model.networks.heads.nvf import NvfSettings
+from model.training.config import Config, config_from_dict, load_config, merge, with_steps, with_train
 from pipeline.memory import keep_freed_memory
 from pipeline.outputs import write_json
 
-# What a vote is in the hand recipe, and which points cast it.
-PUBLISHED = {name: MODEL_SETTINGS["nvf-published"]["network"][name] for name in ("targets", "voting")}
-ALONE = merge(PUBLISHED, {"losses": {"joint": 0.0}})
-# Name -> tables on top of the configuration; "model" there takes another head.
+# The votes of the hand recipe in a field that is otherwise ours.
+PUBLISHED_VOTES = {
+    "mlp": asdict(NvfSettings().mlp),
+    "losses": asdict(FieldLosses(joint=0.0)),
+}
+JOINT_LOSS = {"losses": {"joint": FieldLosses().joint}}
+# Name -> tables on top of the configuration. A head of another `kind` starts from its own preset.
 VARIANTS: dict[str, dict] = {
     "as configured": {},
     # what a vote is, and what trains it
-    "no loss on decoded joints": {"network": {"losses": {"joint": 0.0}}},
-    "published votes, loss on decoded joints": {"network": PUBLISHED},
-    "published votes": {"network": ALONE},
-    "published votes, R 0.2 m": {"network": merge(ALONE, {"targets": {"radius": [0.2]}})},
-    "published votes, K 16": {"network": merge(ALONE, {"targets": {"neighbours": 16}})},
-    "published votes, band 0.05 m": {"network": merge(ALONE, {"targets": {"band": 0.05}})},
-    "published votes, loss on decoded joints, R 0.2 m": {"network": merge(PUBLISHED, {"targets": {"radius": [0.2]}})},
-    "published votes, loss on decoded joints, K 16": {"network": merge(PUBLISHED, {"targets": {"neighbours": 16}})},
-    "votes trained at labelled points": {"network": {"targets": {"candidates": 0}}},
+    "no loss on decoded joints": {"head": {"losses": {"joint": 0.0}}},
+    "votes trained at labelled points": {"head": {"asked": {"candidates": 0}}},
+    **{
+        name: {"head": {"kind": "nvf-published"} | merge(PUBLISHED_VOTES, changes)}
+        for name, changes in {
+            "published votes": {},
+            "published votes, R 0.2 m": {"radius": [0.2]},
+            "published votes, K 16": {"nearest": 16},
+            "published votes, band 0.05 m": {"band": 0.05},
+            "published votes, loss on decoded joints": JOINT_LOSS,
+            "published votes, loss on decoded joints, R 0.2 m": JOINT_LOSS | {"radius": [0.2]},
+            "published votes, loss on decoded joints, K 16": JOINT_LOSS | {"nearest": 16},
+        }.items()
+    },
     # who votes for a joint
-    "every point votes for every joint": {"network": {"targets": {"neighbours": 0}, "voting": {"neighbours": 0}}},
-    "4 neighbours in training, 32 in prediction": {
-        "network": {"targets": {"neighbours": 4}, "voting": {"neighbours": 32}}
-    },
-    "8 neighbours in training, 128 in prediction": {
-        "network": {"targets": {"neighbours": 8}, "voting": {"neighbours": 128}}
-    },
-    "32 neighbours in training, 256 in prediction": {
-        "network": {"targets": {"neighbours": 32}, "voting": {"neighbours": 256}}
-    },
-    "asked about joints at half the distance": {"network": {"targets": {"across": 0.08, "along": 0.2}}},
-    "asked about joints at twice the distance": {"network": {"targets": {"across": 0.33, "along": 0.8}}},
+    "every point votes for every joint": {"head": {"asked": {"neighbours": 0}, "neighbours": 0}},
+    "4 neighbours in training, 32 in prediction": {"head": {"asked": {"neighbours": 4}, "neighbours": 32}},
+    "8 neighbours in training, 128 in prediction": {"head": {"asked": {"neighbours": 8}, "neighbours": 128}},
+    "32 neighbours in training, 256 in prediction": {"head": {"asked": {"neighbours": 32}, "neighbours": 256}},
+    "asked about joints at half the distance": {"head": {"asked": {"across": 0.08, "along": 0.2}}},
+    "asked about joints at twice the distance": {"head": {"asked": {"across": 0.33, "along": 0.8}}},
     # other heads
-    **{name: {"network": {"model": name}} for name in ("heatmap25d", "volumetric", "holistic")},
+    **{name: {"head": {"kind": name}} for name in ("heatmap25d", "volumetric", "holistic")},
     # what the mesh tells
-    "no limbs": {"network": {"losses": {"limb": 0.0}}},
-    "no distance": {"network": {"voting": {"use_distance": False}}},
-    "no mesh": {"network": {"model": "nosdf", "losses": {"limb": 0.0}, "voting": {"use_distance": False}}},
-    "every distance label alike": {"network": {"losses": {"surface": 1.0}}},
-    "distance labels on the surface 0.02": {"network": {"losses": {"surface": 0.02}}},
-    "truncation 0.2 m": {"network": {"targets": {"truncation": 0.2}}},
+    "no limbs": {"head": {"losses": {"limb": 0.0}}},
+    "no distance": {"head": {"use_distance": False}},
+    "no mesh": {"head": {"kind": "nosdf"}},
+    "every distance label alike": {"head": {"losses": {"surface": 1.0}}},
+    "distance labels on the surface 0.02": {"head": {"losses": {"surface": 0.02}}},
+    "truncation 0.2 m": {"head": {"truncation": 0.2}},
     # how many points
-    "64 points, 128 asked, 32 vote": {
-        "draw": {"points": 64},
-        "network": {"targets": {"candidates": 128, "voters": 32}},
-    },
+    "64 points, 128 asked, 32 vote": {"draw": {"points": 64}, "head": {"asked": {"candidates": 128, "points": 32}}},
     "1,024 points, 1,024 asked, 256 vote": {
         "draw": {"points": 1024},
-        "network": {"targets": {"candidates": 1024, "voters": 256}},
+        "head": {"asked": {"candidates": 1024, "points": 256}},
     },
     "no moving average": {"train": {"average": 0.0}},
     # what else trains the encoder, and which encoder
-    "no heatmaps": {"network": {"losses": {"heatmap": 0.0}}},
-    "hourglass, 1 stack": {"network": {"encoder": {"kind": "hourglass", "channels": 64, "stacks": 1}}},
-    "hourglass, 2 stacks": {"network": {"encoder": {"kind": "hourglass", "channels": 64, "stacks": 2}}},
+    "no heatmaps": {"losses": {"heatmap": 0.0}},
+    "hourglass, 1 stack": {"encoder": {"kind": "hourglass", "channels": 64, "stacks": 1}},
+    "hourglass, 2 stacks": {"encoder": {"kind": "hourglass", "channels": 64, "stacks": 2}},
 }
 
 
 def variant(config_name: str, changes: dict, steps: int) -> Config:
     """The configuration with one change, looked at once, at its end."""
-    config = config_from_dict(merge(load_config(config_name).to_dict(), changes), "variant")
+    parts = {name: table for name, table in changes.items() if name in ("head", "encoder", "losses")}
+    rest = {name: table for name, table in changes.items() if name not in parts}
+    kind = changes.get("head", {}).get("kind", "nvf")
+    own = load_config(config_name).to_dict()
+    own["network"]["head"] = load_config(config_name, kind).to_dict()["network"]["head"]
+    config = config_from_dict(merge(own, {"network": parts} | rest), "variant")
     return with_steps(with_train(config, evaluations=1, evaluate_views=480), steps)
 
 

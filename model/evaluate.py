@@ -21,7 +21,7 @@ from model.data.loading import ViewDataset, evaluation_batches
 from model.data.views import Views, need_views, read_views
 from model.data.workers import loader
 from model.device import choose_device, fast_bf16
-from model.networks.targets import reference_depth
+from model.networks.frame import reference_depth
 from model.scoring import metrics, protocols
 from model.scoring.protocols import DEFAULT, PROTOCOLS, Protocol
 from model.scoring.published import published
@@ -307,7 +307,7 @@ def evaluate_run(
         predicted = predict_views(network, views, index, device, bf16=config.train.bf16, advance=advance)
     mean_pose = network.mean_pose.cpu().numpy()
     report = {
-        "model": config.network.model,
+        "model": config.network.head.kind,
         "run": str(run),
         "shards": str(shards),
         "shards_run_id": views.folders[0].run["run_id"],

@@ -44,14 +44,14 @@ def export_run(run: Path, out: Path, batch: int = 1) -> dict:
     program = torch.export.export(Predictor(network).eval(), example, strict=False)
     said = {
         "written_by": MARK,
-        "model": config.network.model,
+        "model": config.network.head.kind,
         "step": record["step"],
         "commit": record["commit"],
         "batch": batch,
         "image": f"float32 ({batch}, 3, {side}, {side}), RGB from -1 to 1",
         "K": f"float32 ({batch}, 3, 3), pixels, principal point at the crop's centre ({(side - 1) / 2})",
         "outputs": "joints (B, J, 3) m root-relative, root (B, 3) m, confidence (B, J); axes x right, y down, z forward",
-        "joint_names": list(network.joint_set.names) if hasattr(network, "joint_set") else config.network.joint_set,
+        "joint_names": list(network.joint_set.names),
     }
     data = BytesIO()
     torch.export.save(program, data, extra_files={"record.json": json.dumps(said)})

@@ -18,7 +18,7 @@ from model.data.views import Views, need_views, read_views
 from model.data.workers import loader
 from model.device import Ranks, choose_device, fast_bf16, join_ranks, leave_ranks, wait_for_all
 from model.evaluate import ground_truth, predict_views, score, spread
-from model.networks.nvf import build_network
+from model.networks.build import build_network, kept_of, rebuild_network
 from model.scoring import figures
 from model.training.config import Config, with_steps
 from model.training.logbook import Logbook
@@ -108,7 +108,12 @@ def train(
     if checkpoint:
         refuse_other_data(folder, checkpoint.record["data"], data)
     torch.manual_seed(config.train.seed)
-    network = build_network(config.network, training_statistics(views, config)).to(device)
+    statistics = training_statistics(views, config)
+    if checkpoint:
+        network = rebuild_network(config.network, statistics, checkpoint.record["encoder"])
+    else:
+        network = build_network(config.network, statistics)
+    network.to(device)
     validation = known_truth(splits.get("validation"), config.train.ground_truth)
     job = Job(config, views, weights, validation, folder, device, ranks)
     timing = checkpoint.record["timing"] if checkpoint else None
@@ -117,6 +122,7 @@ def train(
     run = start_run(network, job.config)
     run.record = {
         "config": job.config.to_dict(),
+        "encoder": kept_of(network),
         "data": data,
         "validation_truth": validation and validation.truth,
         "timing": timing,

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from benchmarks import variants
-from model.networks.nvf import Statistics, build_network
+from model.networks.build import build_network
+from model.networks.records import Statistics
 from pipeline.skeletons import JOINT_SETS
 
 ROOT = Path(__file__).parent.parent

@@ -18,9 +18,9 @@ extends = "small"
 [network.encoder]
 channels = 8
 context = 16
-[network.field]
+[network.head.mlp]
 hidden = [32, 16]
-[network.voting]
+[network.head.search]
 cells = 24
 levels = 1
 [draw]

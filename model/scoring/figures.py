@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 
 from model.data.augment import NO_AUGMENTATION
 from model.data.loading import DrawConfig, ViewDataset
-from model.networks.targets import CANONICAL_SIDE, HALF, make_targets, reference_depth
+from model.networks.frame import CANONICAL_SIDE, HALF
+from model.networks.targets import make_targets
 from model.training.logbook import read_history
 from pipeline.outputs import encode_picture, write_file
 from pipeline.skeletons import JointSet
@@ -188,13 +189,13 @@ def joint_bars(path: Path, report: dict) -> None:
 
 
 def field_slice(path: Path, network: torch.nn.Module, views, index: int, cells: int = 96) -> None:
-    """The predicted distance on two planes through the root, with the true samples near each plane on top.
+    """The predicted distance on two planes through the root, with the true samples near each plane on top; nothing for a
+    network without one.
 
     Front: the plane at the root's depth. Side: the plane of the optical axis and the image's vertical. Same colours,
     so a dot that cannot be seen is a distance that is right.
     """
-    device = next(network.parameters()).device
-    side, truncation = network.config.crop_px, network.config.targets.truncation
+    device, side = next(network.buffers()).device, network.config.crop_px
     pool = len(ViewDataset(views, side, None, None).reader(index).read_samples(int(views["row"][index])).points)
     batch = ViewDataset(views, side, DrawConfig(points=pool, voters=0), NO_AUGMENTATION).__getitems__([(0, index)])
     crop = batch.image[0].permute(1, 2, 0).numpy()
@@ -208,21 +209,18 @@ def field_slice(path: Path, network: torch.nn.Module, views, index: int, cells: 
         "side, along the optical axis": torch.stack([still, down, across], -1),
     }
     with torch.no_grad():
-        look = network.look(batch.image, reference_depth(batch.K, side))
-        head = network.fields[-1]
-        prepared = head.prepare(look.features.pyramids[-1], look.given, look.seen)
-        found = {
-            name: head.distance(prepared, q.view(1, -1, 3).to(device)).view(cells, cells).cpu()
-            for name, q in planes.items()
-        }
+        distance = network.distance(batch.image, batch.K)
+        if distance is None:
+            return
+        found = {name: distance.at(q.view(1, -1, 3).to(device)).view(cells, cells).cpu() for name, q in planes.items()}
     fig = Figure(figsize=(11, 3.9), layout="constrained")
     axes = fig.subplots(1, 3, width_ratios=[1, 1.12, 1.12])
     axes[0].imshow(crop)
     axes[0].set_title("crop", loc="left", fontsize=11, color=INK)
-    limits = {"cmap": "RdBu", "vmin": -100 * truncation, "vmax": 100 * truncation}
+    limits = {"cmap": "RdBu", "vmin": -100 * distance.limit, "vmax": 100 * distance.limit}
     points, distance = targets.points[0].numpy(), targets.distance[0].numpy() * 100
     for ax, (name, values), (u, off) in zip(axes[1:], found.items(), ((0, 2), (2, 0)), strict=True):
-        shown = ax.imshow(values.numpy() * truncation * 100, extent=(-HALF, HALF, HALF, -HALF), **limits)
+        shown = ax.imshow(values.numpy() * 100, extent=(-HALF, HALF, HALF, -HALF), **limits)
         near = (np.abs(points[:, off]) * HALF < 0.02) & targets.point_valid[0].numpy()
         ax.scatter(
             points[near, u] * HALF,
@@ -261,10 +259,9 @@ def evaluation_figures(
     write_file(folder / "predictions.png", encode_picture(grid_of_views))
     joint_bars(folder / "joints.png", report)
     curves(folder / "curves.png", read_history(run), mean_pose_mm)
-    if hasattr(network, "fields") and network.config.voting.use_distance and views["fit_valid"].any():
-        index = int(predicted.view[order[len(order) // 2]])
-        if views["fit_valid"][index]:
-            field_slice(folder / "field.png", network, views, index)
+    index = int(predicted.view[order[len(order) // 2]])
+    if views["fit_valid"][index]:
+        field_slice(folder / "field.png", network, views, index)
 
 
 def comparison_plot(path: Path, table: list[dict]) -> None:

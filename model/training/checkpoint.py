@@ -13,11 +13,12 @@ import safetensors
 import safetensors.torch
 import torch
 
+from model.training.older import from_version_3
 from pipeline.errors import InputError
 from pipeline.outputs import write_file
 
 FORMAT = "nvf-checkpoint"
-VERSION = 3
+VERSION = 4
 
 
 @dataclass(frozen=True)
@@ -60,10 +61,12 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise InputError(
             f"{path}: not a readable safetensors file ({error}). Copy it again, or train again."
         ) from error
+    if (record.get("format"), record.get("version")) == (FORMAT, 3):
+        return Checkpoint(*from_version_3(tensors, record))
     if (record.get("format"), record.get("version")) != (FORMAT, VERSION):
         raise InputError(
             f"{path}: its record says {record.get('format')} version {record.get('version')}; this program reads {FORMAT} "
-            f"version {VERSION}. Use the program that wrote it, or train again."
+            f"versions 3 and {VERSION}. Use the program that wrote it, or train again."
         )
     return Checkpoint(tensors, record)
 

@@ -1,22 +1,35 @@
 """A run's configuration: named ones, a TOML file on top of one, and back from a checkpoint's record."""
 
+import math
 import tomllib
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from model.data.augment import AugmentConfig
 from model.data.loading import DrawConfig
-from model.networks.nvf import MODELS, NetworkConfig
+from model.networks.build import ENCODERS, HEADS
+from model.networks.encoders.encoder import EncoderSettings
+from model.networks.heads.head import HeadSettings
+from model.networks.network import NetworkConfig
+from model.training.older import MOVED
 from model.training.optimise import TrainConfig
 from pipeline.errors import InputError
+
+# Settings whose fields depend on their `kind`: what they are called, and the registry that has the kinds.
+CHOICES: dict[type, tuple[str, Mapping[str, Any]]] = {
+    EncoderSettings: ("encoder", ENCODERS),
+    HeadSettings: ("head", HEADS),
+}
+DEFAULT_KINDS = {"encoder": "unet", "head": "nvf"}
 
 
 @dataclass(frozen=True)
 class Config:
     """Everything that decides what a run learns, given its shards."""
 
-    network: NetworkConfig = field(default_factory=NetworkConfig)
+    network: NetworkConfig
     train: TrainConfig = field(default_factory=TrainConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     draw: DrawConfig = field(default_factory=DrawConfig)
@@ -26,15 +39,11 @@ class Config:
         return asdict(self)
 
 
-# small: 128 px crops, minutes on two cores. base: the encoder and crop of the publication, for a GPU.
+# small: 128 px crops, minutes on two cores. base: the encoder and crop of the publication, for a GPU. What a head wants on top is
+# in its file (`Head.preset`).
 NAMED: dict[str, dict] = {
     "small": {
-        "network": {
-            "losses": {"heatmap": 1.0},
-            "targets": {"candidates": 256, "voters": 64, "neighbours": 16},
-            # A third of the default's points, 23 ms a view instead of 89, the same joints to 0.2 mm (docs/log.md).
-            "voting": {"cells": 24, "most": 1024},
-        },
+        "network": {"losses": {"heatmap": 1.0}},
         "train": {"optimizer": "muon", "learning_rate": 6e-3},
         "draw": {"points": 128},
         # A few thousand steps cannot afford the full augmentation (docs/log.md).
@@ -44,7 +53,6 @@ NAMED: dict[str, dict] = {
         "network": {
             "crop_px": 256,
             "encoder": {"kind": "hourglass", "channels": 256, "stacks": 4, "context": 256},
-            "field": {"hidden": [512, 256, 128]},
         },
         "train": {
             "steps": 60_000,
@@ -62,41 +70,36 @@ NAMED: dict[str, dict] = {
         "draw": {"points": 2048},
     },
 }
-# What a model needs beside its name. nosdf: nothing that comes from a mesh. nvf-published: the hand recipe rescaled to a body
-# (docs/field.md: weights and unit vectors within a radius, the nearest points vote, everything concatenated again at every
-# layer, no loss on decoded joints).
-MODEL_SETTINGS: dict[str, dict] = {
-    "nosdf": {"network": {"losses": {"limb": 0.0}, "voting": {"use_distance": False}}},
-    "nvf-published": {
-        "network": {
-            "field": {"skip": "all", "film": False},
-            "targets": {"vote": "published", "candidates": 0, "neighbours": 64},
-            "voting": {"best": 0.5, "neighbours": 0},
-            "losses": {"distance": 1.0, "limb": 0.0, "vote": 1.0, "joint": 0.0, "surface": 1.0},
-        },
-        "train": {
-            "optimizer": "rmsprop",
-            "learning_rate": 1e-4,
-            "weight_decay": 0.0,
-            "schedule": "steps",
-            "average": 0.0,
-        },
-    },
-}
 
 
 def load_config(name: str, model: str | None = None) -> Config:
-    """A named configuration or a TOML file, for one of `model.networks.nvf.MODELS` (default: the one it names).
+    """A named configuration or a TOML file, with one of `build.HEADS` (default: the one it names).
 
     A file holds any of the tables of `Config` and may start with `extends = "small"`. Raises InputError for a name
     that is neither, an unknown key, or a value out of range.
     """
     base, tables, origin = (name, {}, f"configuration {name}") if name in NAMED else (*_read_toml(Path(name)), name)
-    model = model or tables.get("network", {}).get("model", "nvf")
-    if model not in MODELS:
-        raise InputError(f"model {model!r}: choose one of {', '.join(MODELS)}")
-    settings = merge(merge(NAMED.get(base, {}), MODEL_SETTINGS.get(model, {})), tables)
-    return config_from_dict(merge(settings, {"network": {"model": model}}), origin)
+    network = _require_table(tables.get("network", {}), "network", origin)
+    head = _require_table(network.get("head", {}), "network.head", origin)
+    kind = model or head.get("kind", DEFAULT_KINDS["head"])
+    _require_kind("head", kind, HEADS, f"--model {model}" if model else origin)
+    settings = merge(NAMED.get(base, {}), {"network": {"head": {"kind": kind}}})
+    settings = merge(merge(settings, HEADS[kind].preset(base or "")), tables)
+    return config_from_dict(merge(settings, {"network": {"head": {"kind": kind}}}), origin)
+
+
+def _require_table(value: Any, path: str, origin: str) -> dict:
+    if not isinstance(value, dict):
+        raise InputError(f"{origin}: '{path}' is {value!r}; it must be a table of settings, like [{path}].")
+    return value
+
+
+def _require_kind(what: str, kind: Any, registry: Mapping[str, Any], origin: str) -> None:
+    if not isinstance(kind, str) or kind not in registry:
+        raise InputError(
+            f"{origin}: there is no {what} {kind!r}; choose one of {', '.join(registry)}. If it is one of your own, import the "
+            "module that registers it (docs/extending.md)."
+        )
 
 
 def _read_toml(path: Path) -> tuple[str | None, dict]:
@@ -110,18 +113,21 @@ def _read_toml(path: Path) -> tuple[str | None, dict]:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(f"{path}: not a readable TOML file ({error}). See docs/training.md for an example.") from error
     base = tables.pop("extends", None)
-    if base is not None and base not in NAMED:
+    if base is not None and (not isinstance(base, str) or base not in NAMED):
         raise InputError(f"{path}: it extends {base!r}; choose one of {', '.join(NAMED)}")
     return base, tables
 
 
 def merge(low: dict, high: dict) -> dict:
-    """`low` with the values of `high` on top, table by table."""
+    """`low` with the values of `high` on top, table by table. A table of another `kind` replaces the one below it."""
     merged = dict(low)
     for key, value in high.items():
-        merged[key] = (
-            merge(low.get(key, {}), value) if isinstance(value, dict) and isinstance(low.get(key, {}), dict) else value
-        )
+        below = low.get(key, {})
+        if isinstance(value, dict) and isinstance(below, dict):
+            other = "kind" in value and "kind" in below and value["kind"] != below["kind"]
+            merged[key] = dict(value) if other else merge(below, value)
+        else:
+            merged[key] = value
     return merged
 
 
@@ -141,38 +147,59 @@ def config_from_dict(tables: dict, origin: str = "configuration") -> Config:
     return _build(Config, tables, origin, "")
 
 
-def _build(kind: type, tables: dict, origin: str, prefix: str):
-    hints = get_type_hints(kind)
-    names = [f.name for f in fields(kind)]
+def _build(kind: type, tables: Any, origin: str, path: str) -> Any:
+    """A settings record from a table. path: of the table, "" or "network.head"."""
+    tables = _require_table(tables, path, origin)
+    if kind in CHOICES:
+        what, registry = CHOICES[kind]
+        tables = {"kind": DEFAULT_KINDS[what]} | tables
+        _require_kind(what, tables["kind"], registry, f"{origin}: {path}.kind")
+        kind = registry[tables["kind"]].Settings
+    hints, names = get_type_hints(kind), [f.name for f in fields(kind)]
     values = {}
     for key, value in tables.items():
-        where = f"{prefix}{key}"
+        where = f"{path}.{key}" if path else key
         if key not in names:
-            raise InputError(
-                f"{origin}: there is no setting '{where}'. {prefix[:-1] or 'A configuration'} has {', '.join(names)}."
-            )
+            raise InputError(_no_such_setting(origin, where, path, names))
         if is_dataclass(hints[key]):
-            if not isinstance(value, dict):
-                raise InputError(f"{origin}: '{where}' is a table of settings, not {value!r}.")
-            values[key] = _build(hints[key], value, origin, where + ".")
+            below = _default_values(kind, key)
+            values[key] = _build(hints[key], merge(below, _require_table(value, where, origin)), origin, where)
         else:
             values[key] = _plain(value, hints[key], origin, where)
+    for key in {f.name for f in fields(kind) if _must_be_chosen(f)} - set(values):
+        values[key] = _build(hints[key], {}, origin, f"{path}.{key}" if path else key)
     try:
         return kind(**values)
     except ValueError as error:
-        raise InputError(f"{origin}: {error}") from error
+        raise InputError(f"{origin}: {f'[{path}] ' if path else ''}{error}") from error
 
 
-def _plain(value, hint: type, origin: str, where: str):
+def _must_be_chosen(setting: Field) -> bool:
+    return setting.default is MISSING and setting.default_factory is MISSING
+
+
+def _default_values(kind: type, key: str) -> dict:
+    """What a nested record holds where nothing else is said: `kind`'s own defaults, not those of the nested type."""
+    setting = kind.__dataclass_fields__[key]
+    return {} if setting.default_factory is MISSING else asdict(setting.default_factory())
+
+
+def _no_such_setting(origin: str, where: str, path: str, names: list[str]) -> str:
+    moved = f" It is now {MOVED[where]}." if where in MOVED else ""
+    return f"{origin}: there is no setting '{where}'.{moved} {path or 'A configuration'} has {', '.join(names)}."
+
+
+def _plain(value: Any, hint: Any, origin: str, where: str) -> Any:
     """A value of the declared type: whole numbers pass for floats, lists for tuples, and a number for a list of one."""
+    if get_origin(hint) is tuple:
+        items = [value] if isinstance(value, int | float) else value
+        if not isinstance(items, list | tuple):
+            raise InputError(f"{origin}: '{where}' is {value!r}; it must be a list.")
+        return tuple(_plain(item, get_args(hint)[0], origin, where) for item in items)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if hint in (int, float, bool, str):
-        if type(value) is not hint:
-            raise InputError(f"{origin}: '{where}' is {value!r}; it must be of type {hint.__name__}.")
-        return value
-    if type(value) in (int, float):
-        value = [value]
-    if not isinstance(value, list | tuple):
-        raise InputError(f"{origin}: '{where}' is {value!r}; it must be a list.")
-    return tuple(value)
+        value = float(value)
+    if type(value) is not hint:
+        raise InputError(f"{origin}: '{where}' is {value!r}; it must be of type {hint.__name__}.")
+    if hint is float and not math.isfinite(value):
+        raise InputError(f"{origin}: '{where}' is {value}; it must be a finite number.")
+    return value

@@ -88,25 +88,30 @@ def learning_rate(config: TrainConfig, step: int) -> float:
 def make_optimizers(network: torch.nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
     """The configured optimiser, or two: Muon for the hidden matrices and AdamW for what is left.
 
-    Only matrices and kernels decay, not gains and biases.
+    The network's parameter groups say how fast each part learns, and which parts are frozen. Only matrices and kernels decay,
+    not gains and biases.
     """
-    parameters, decay = list(network.parameters()), config.weight_decay
-    hidden = network.hidden_matrices() if config.optimizer == "muon" else []
-    theirs = {id(p) for p in hidden}
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1 and id(p) not in theirs], "weight_decay": decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+    hidden = {id(p) for p in network.hidden_matrices()} if config.optimizer == "muon" else set()
+    groups, orthogonal = [], []
+    for group in network.parameter_groups():
+        trained = [p for p in group.parameters if not group.frozen]
+        decay, rate = config.weight_decay if group.decay else 0.0, {"rate": group.rate}
+        matrices = [p for p in trained if p.ndim > 1 and id(p) not in hidden]
+        orthogonal.append({"params": [p for p in trained if id(p) in hidden], "weight_decay": decay} | rate)
+        groups.append({"params": matrices, "weight_decay": decay} | rate)
+        groups.append({"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0} | rate)
+    groups, orthogonal = ([group for group in some if group["params"]] for some in (groups, orthogonal))
     if config.optimizer == "rmsprop":
         return [torch.optim.RMSprop(groups, lr=config.learning_rate, foreach=True)]
     rest = torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
-    return [Muon(hidden, config.learning_rate, decay), rest] if hidden else [rest]
+    return [Muon(orthogonal, config.learning_rate, config.weight_decay), rest] if orthogonal else [rest]
 
 
 def set_learning_rate(optimizers: list[torch.optim.Optimizer], rate: float) -> None:
+    """The rate of a step, times each group's own factor."""
     for optimizer in optimizers:
         for group in optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["rate"]
 
 
 class Muon(torch.optim.Optimizer):
@@ -116,10 +121,9 @@ class Muon(torch.optim.Optimizer):
     The step is scaled to the size of one of Adam's (Liu et al. 2025), which lets both share a learning rate and decay.
     """
 
-    def __init__(
-        self, matrices: list[torch.nn.Parameter], lr: float, weight_decay: float = 0.0, momentum: float = 0.95
-    ):
-        super().__init__(matrices, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
+    def __init__(self, groups: list, lr: float, weight_decay: float = 0.0, momentum: float = 0.95):
+        """groups: matrices, or groups of them as every optimiser takes."""
+        super().__init__(groups, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
 
     @torch.no_grad()
     def step(self) -> None:
@@ -161,16 +165,21 @@ def orthogonalise(matrix: torch.Tensor, iterations: int = 5) -> torch.Tensor:
 class MovingAverage:
     """Exponential average of a network's weights. Early on it forgets faster, so that it does not remember the start.
 
-    network: a copy that carries the average; with decay 0 the trained network itself.
+    network: a copy that carries the average; with decay 0 the trained network itself. Frozen parameters stay as they are;
+    buffers (running statistics of a normalisation) are those of the trained network.
     """
 
     def __init__(self, network: torch.nn.Module, copy: torch.nn.Module, decay: float):
-        self.source = list(network.parameters())
+        learning = [name for name, parameter in network.named_parameters() if parameter.requires_grad]
         self.network, self.decay = (copy if decay else network), decay
-        self.parameters = list(self.network.parameters())
+        own, averaged = dict(network.named_parameters()), dict(self.network.named_parameters())
+        self.source, self.parameters = [own[name] for name in learning], [averaged[name] for name in learning]
+        self.source_buffers, self.buffers = list(network.buffers()), list(self.network.buffers())
 
     @torch.no_grad()
     def update(self, step: int) -> None:
         if self.decay:
             decay = min(self.decay, (1 + step) / (10 + step))
             torch._foreach_lerp_(self.parameters, self.source, 1 - decay)
+            for buffer, source in zip(self.buffers, self.source_buffers, strict=True):
+                buffer.copy_(source)

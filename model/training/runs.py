@@ -14,8 +14,9 @@ import torch
 from torch import nn
 
 from model.data.views import Views
-from model.networks.nvf import Statistics, build_network
-from model.networks.targets import CANONICAL_SIDE
+from model.networks.build import rebuild_network
+from model.networks.frame import CANONICAL_SIDE
+from model.networks.records import Statistics
 from model.training.checkpoint import (
     Checkpoint,
     load_checkpoint,
@@ -86,17 +87,15 @@ def load_run(folder: Path, device: torch.device | str = "cpu", which: str = BEST
     checkpoint = load_checkpoint(Path(folder) / which)
     config = recorded_config(checkpoint, Path(folder) / which)
     joints = len(checkpoint.tensors["network.mean_pose"])
-    nothing = Statistics(torch.zeros(joints, 3), torch.zeros(joints - 1), 0.0, 1.0)
-    network = build_network(config.network, nothing)
+    unknown = Statistics(torch.zeros(joints, 3), torch.zeros(joints - 1), 0.0, 1.0)
+    network = rebuild_network(config.network, unknown, checkpoint.record["encoder"])
     load_weights(network, checkpoint.part("network"), Path(folder) / which)
     return network.to(device).eval(), config, checkpoint.record
 
 
 def recorded_config(checkpoint: Checkpoint, path: Path) -> Config:
-    """The configuration that a checkpoint was trained with. One of before `losses.surface` took every distance label alike."""
-    values = copy.deepcopy(checkpoint.record["config"])
-    values["network"].setdefault("losses", {}).setdefault("surface", 1.0)
-    return config_from_dict(values, str(path))
+    """The configuration that a checkpoint was trained with."""
+    return config_from_dict(checkpoint.record["config"], str(path))
 
 
 def open_run(folder: Path, resume: bool) -> Checkpoint | None:

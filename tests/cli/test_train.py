@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from cli.main import nvf
 from cli.train import closing_line, folder_and_weight
 from model import train as training
-from model.networks.nvf import MODELS
+from model.networks.build import HEADS
 from model.training.config import NAMED, config_from_dict, load_config
 from pipeline.errors import InputError
 
@@ -60,7 +60,7 @@ def test_options_reach_the_trainer(called):
         "cpu",
         2.0,
     )
-    assert config.network.model == "volumetric" and config.network.crop_px == 256
+    assert config.network.head.kind == "volumetric" and config.network.crop_px == 256
     assert (config.train.seed, config.train.workers, config.train.ground_truth) == (7, 3, "fit")
     assert "ground truth: fit" in result.output and "90.0 mm at step 8 (mean pose 200.0 mm)" in result.output
 
@@ -90,22 +90,19 @@ def test_a_weight_is_needed(text):
 
 
 @pytest.mark.parametrize("name", NAMED)
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", HEADS)
 def test_named_configurations_survive_json(name, model):
     config = load_config(name, model)
-    assert config.network.model == model and config_from_dict(config.to_dict()) == config
+    assert config.network.head.kind == model and config_from_dict(config.to_dict()) == config
 
 
 def test_a_file_stands_on_a_named_configuration(tmp_path):
     path = tmp_path / "mine.toml"
-    path.write_text(
-        'extends = "base"\n[network]\nmodel = "nvf-published"\n[network.targets]\nradius = 0.3\n[train]\nsteps = 50\n'
-    )
+    path.write_text('extends = "base"\n[network.head]\nkind = "nvf-published"\nradius = 0.3\n[train]\nsteps = 50\n')
     config = load_config(str(path))
-    assert config.network.encoder.stacks == 4 and config.network.targets.radius == (0.3,)
-    assert (
-        config.network.targets.vote == "published" and config.train.optimizer == "rmsprop" and config.train.steps == 50
-    )
+    assert config.network.encoder.stacks == 4 and config.network.head.radius == (0.3,)
+    assert config.network.head.mlp.hidden == (512, 256, 128) and config.network.head.mlp.skip == "all"
+    assert config.train.optimizer == "rmsprop" and config.train.steps == 50
 
 
 @pytest.mark.parametrize(
@@ -117,9 +114,32 @@ def test_a_file_stands_on_a_named_configuration(tmp_path):
         ('[train]\nground_truth = "mesh"', "train.ground_truth 'mesh': choose one of dataset, fit"),
         ("[network]\ncrop_px = 100", "crop_px 100"),
         ('extends = "huge"', "it extends 'huge'"),
-        ("train = 3", "'train' is a table"),
+        ("train = 3", "'train' is 3; it must be a table"),
         ("steps = ", "not a readable TOML file"),
         ("[train]\nmilestones = 'half'", "must be a list"),
+        ("[train]\nmilestones = ['half']", "'train.milestones' is 'half'; it must be of type float"),
+        ("[train]\nlearning_rate = inf", "'train.learning_rate' is inf; it must be a finite number"),
+        ("network = 'nvf'", "'network' is 'nvf'; it must be a table"),
+        ("extends = ['small']", "it extends \\['small'\\]"),
+        ("[network.head]\nkind = 'resnet'", "no head 'resnet'; choose one of nvf, "),
+        ("[network.head]\nkind = ['nvf']", "no head \\['nvf'\\]; choose one of nvf, "),
+        ("[network.encoder]\nkind = 'resnet'", "no encoder 'resnet'; choose one of unet, "),
+        (
+            "[network.encoder]\nstacks = 2",
+            "no setting 'network.encoder.stacks'. network.encoder has kind, context, channels",
+        ),
+        ("[network.head]\nslices = 8", "no setting 'network.head.slices'"),
+        ("[network.head.mlp]\nhidden = ['a']", "'network.head.mlp.hidden' is 'a'; it must be of type int"),
+        (
+            "[network.head]\nkind = 'nvf-published'\nradius = ['0.4']",
+            "'network.head.radius' is '0.4'; it must be of type float",
+        ),
+        (
+            "[network.head]\nkind = 'nvf-published'\nradius = [0.4, 0.3]",
+            "2 values of radius: give one, or one for each of the 17",
+        ),
+        ("[network]\nmodel = 'nvf'", "no setting 'network.model'. It is now network.head.kind"),
+        ("[network.head.losses]\nlimb = -1.0", "loss weight limb is -1.0"),
     ],
 )
 def test_a_bad_file_is_named_with_its_key(tmp_path, text, message):
@@ -133,5 +153,5 @@ def test_a_bad_file_is_named_with_its_key(tmp_path, text, message):
 def test_unknown_names_are_refused():
     with pytest.raises(InputError, match="neither one of small, base nor a file"):
         load_config("medium")
-    with pytest.raises(InputError, match="choose one of nvf"):
+    with pytest.raises(InputError, match="there is no head 'resnet'; choose one of nvf"):
         load_config("small", "resnet")

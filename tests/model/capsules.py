@@ -205,14 +205,17 @@ def tiny_config(model: str = "nvf", **train):
         "workers": 0,
         "average": 0.9,
     }
+    of_fields = {
+        "mlp": {"hidden": (32, 32)},
+        "truncation": 0.3,
+        "search": {"cells": 8, "most": 64, "nearest": 16},
+    }
+    head = {"nvf": of_fields, "nosdf": of_fields, "nvf-published": of_fields, "volumetric": {"slices": 8}}
     changes = {
         "network": {
             "crop_px": CROP,
             "encoder": {"channels": 8, "context": 16},
-            "field": {"hidden": (32, 32)},
-            "targets": {"truncation": 0.3},
-            "voting": {"cells": 8, "most": 64, "nearest": 16},
-            "slices": 8,
+            "head": head.get(model, {}),
         },
         "train": settings | train,
         "draw": {"points": 96},

@@ -3,8 +3,11 @@
 import torch
 
 from model.data.batch import Batch
-from model.networks.nvf import NetworkConfig, Statistics
-from model.networks.targets import CANONICAL_SIDE
+from model.networks.build import HEADS
+from model.networks.encoders.unet import UNetSettings
+from model.networks.frame import CANONICAL_SIDE
+from model.networks.network import NetworkConfig
+from model.networks.records import Statistics
 from pipeline.skeletons import FIELD_JOINTS
 
 RADIUS = 0.06
@@ -108,9 +111,8 @@ def statistics(batch: Batch, side: int = 64) -> Statistics:
     )
 
 
-def small_config(model: str = "nvf", **changes) -> NetworkConfig:
-    from model.networks.hourglass import EncoderConfig
-
+def small_config(kind: str = "nvf", encoder=None, **head) -> NetworkConfig:
+    """A network of any head; `head` are settings of it."""
     return NetworkConfig(
-        **({"model": model, "crop_px": 64, "encoder": EncoderConfig(channels=16, context=32)} | changes)
+        encoder=encoder or UNetSettings(channels=16, context=32), head=HEADS[kind].Settings(**head), crop_px=64
     )

@@ -16,7 +16,7 @@ from model import train as loop
 from model.data.loading import ViewDataset
 from model.data.views import read_views
 from model.device import Ranks, join_ranks
-from model.networks.nvf import MODELS, build_network
+from model.networks.build import HEADS, build_network
 from model.train import train
 from model.training.checkpoint import load_checkpoint, save_checkpoint
 from model.training.logbook import read_history
@@ -131,7 +131,7 @@ def test_a_killed_run_resumes_with_the_same_losses_to_the_bit(tmp_path, shards, 
         assert a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
 
 
-@pytest.mark.parametrize("model", [name for name in MODELS if name != "nvf"])
+@pytest.mark.parametrize("model", [name for name in HEADS if name != "nvf"])
 def test_every_network_goes_through_the_same_loop(tmp_path, shards, model):
     record = train(shards, tmp_path / model, tiny_config(model, steps=4, evaluations=1), device="cpu")
     assert record["step"] == (0 if model == "mean_pose" else 4)
@@ -303,7 +303,7 @@ def test_two_processes_train_one_network(tmp_path, shards):
 
 def load_checkpoint_of_start(tmp_path, shards):
     """The weights of step 0."""
-    from model.networks.nvf import build_network
+    from model.networks.build import build_network
 
     torch.manual_seed(0)
     config = tiny_config()

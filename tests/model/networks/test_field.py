@@ -4,9 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from model.networks.field import FieldConfig, VotingField, position_code, read_pixels
-from model.networks.nvf import build_network
-from model.networks.targets import pixels_to_crop
+from model.networks.build import build_network
+from model.networks.field.mlp import MlpSettings, VotingField, position_code, read_pixels
+from model.networks.frame import pixels_to_crop
 from model.training.config import load_config
 from tests.model.field_scenes import make_batch, statistics
 
@@ -46,10 +46,10 @@ def test_depth_code_tells_depths_apart_at_every_octave():
 
 
 @pytest.mark.parametrize(
-    "config", [FieldConfig(), FieldConfig(hidden=(32,), film=False), FieldConfig(skip="all", film=False)]
+    "config", [MlpSettings(), MlpSettings(hidden=(32,), film=False), MlpSettings(skip="all", film=False)]
 )
 def test_field_has_a_bounded_distance_and_a_vote_for_each_joint(config):
-    field = VotingField(config, (8, 16, 32), given=5, joints=17)
+    field = VotingField(config, (8, 16, 32), person=5, joints=17, vote_channels=4, anchored=False)
     pyramid = [torch.randn(2, c, s, s) for c, s in ((8, 16), (16, 8), (32, 4))]
     prepared = field.prepare(pyramid, torch.randn(2, 5), torch.zeros(2, 17, 3))
     q = torch.rand(2, 30, 3) * 2 - 1
@@ -62,7 +62,7 @@ def test_field_has_a_bounded_distance_and_a_vote_for_each_joint(config):
 
 
 def test_a_point_sees_its_own_depth():
-    field = VotingField(FieldConfig(), (8, 16, 32), given=5, joints=17)
+    field = VotingField(MlpSettings(), (8, 16, 32), person=5, joints=17, vote_channels=4, anchored=False)
     pyramid = [torch.randn(1, c, s, s) for c, s in ((8, 16), (16, 8), (32, 4))]
     prepared = field.prepare(pyramid, torch.randn(1, 5), torch.zeros(1, 17, 3))
     q = torch.tensor([[[0.1, 0.2, -0.3], [0.1, 0.2, 0.3]]])
@@ -73,7 +73,7 @@ def test_a_point_sees_its_own_depth():
 @pytest.mark.parametrize("wrong", [{"hidden": ()}, {"octaves": 0}, {"skip": "none"}])
 def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match=r"widths|octaves|skip"):
-        FieldConfig(**wrong)
+        MlpSettings(**wrong)
 
 
 def test_the_base_configuration_is_the_published_encoder_and_predicts():
@@ -85,9 +85,10 @@ def test_the_base_configuration_is_the_published_encoder_and_predicts():
         4,
         256,
     )
-    config = replace(config, voting=replace(config.voting, cells=12, levels=1, most=512))
+    head = replace(config.head, search=replace(config.head.search, cells=12, levels=1, most=512))
+    config = replace(config, head=head)
     network = build_network(config, statistics(make_batch(4, 10), 256)).eval()
-    assert len(network.fields) == 4
+    assert len(network.head.stacks) == 4
     K = torch.tensor([[[500.0, 0, 127.5], [0, 500, 127.5], [0, 0, 1]]])
     found = network.predict(torch.rand(1, 3, 256, 256) * 2 - 1, K)
     assert found.joints.shape == (1, 17, 3) and found.joints.isfinite().all()

@@ -5,20 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from model.networks.targets import (
-    CANONICAL_SIDE,
-    HALF,
-    TargetConfig,
-    make_targets,
-    nearest_bone,
-    pixels_to_crop,
-    published_votes,
-    reference_depth,
-    to_canonical,
-    to_crop,
-    truncate,
-)
-from model.networks.voting import vote_positions
+from model.networks.field.surface import nearest_bone, truncate
+from model.networks.frame import CANONICAL_SIDE, HALF, pixels_to_crop, reference_depth, to_canonical, to_crop
+from model.networks.heads.nvf import AskedSettings, NvfSettings
+from model.networks.heads.nvf_published import PublishedSettings, PublishedVotes
+from model.networks.targets import make_targets
 from pipeline.skeletons import FIELD_JOINTS
 from tests.model.field_scenes import body_distance, make_batch
 
@@ -66,7 +57,7 @@ def test_distance_is_the_distance_in_the_canonical_frame():
 
 def test_labels_fill_the_range_of_the_tanh_and_only_labels_are_clamped():
     targets = make_targets(make_batch(4, 1000), 64)
-    label = truncate(targets.distance, TargetConfig().truncation)
+    label = truncate(targets.distance, NvfSettings().truncation)
     assert label.min() < -0.2
     assert label.max() == 1
     assert 0.2 < (label.abs() < 1).float().mean() < 0.8
@@ -96,10 +87,10 @@ RADII = tuple(0.2 + 0.02 * joint for joint in range(17))
 @pytest.mark.parametrize("radius", [(0.3,), RADII])
 def test_published_votes_are_zero_outside_the_radius_and_point_at_the_joint_inside(radius):
     targets = make_targets(make_batch(2, 400), 64)
-    config = TargetConfig(vote="published", candidates=0, neighbours=0, radius=radius)
+    rule = PublishedVotes(radius, nearest=0)
     points, joints = to_canonical(targets.points, targets.depth), to_canonical(targets.joints, targets.depth)
-    weight, direction, votes = published_votes(points, joints, targets.point_valid, config)
-    back, said = vote_positions(targets.points, torch.cat([direction, weight[..., None]], -1), targets.depth, config)
+    weight, direction, votes = rule.labels(points, joints, targets.point_valid)
+    _, _, back, said = rule.say(targets.points, torch.cat([direction, weight[..., None]], -1), targets.depth)
     length, reach = (joints[:, None] - points[:, :, None]).norm(dim=-1), torch.tensor(radius)
     assert 0.02 < votes.float().mean() < 0.5
     assert torch.equal(votes, (length < reach) & targets.point_valid[..., None])
@@ -113,9 +104,7 @@ def test_published_votes_are_zero_outside_the_radius_and_point_at_the_joint_insi
 def test_only_the_nearest_points_keep_a_published_vote_and_no_joint_is_without():
     targets = make_targets(make_batch(3, 600), 64)
     points, joints = to_canonical(targets.points, targets.depth), to_canonical(targets.joints, targets.depth)
-    votes = published_votes(
-        points, joints, targets.point_valid, TargetConfig(vote="published", candidates=0, neighbours=12)
-    )[2]
+    votes = PublishedVotes(nearest=12).labels(points, joints, targets.point_valid)[2]
     assert (votes.sum(1) == 12).all()
 
 
@@ -128,11 +117,24 @@ def test_reference_depth_is_where_the_crop_spans_the_volume():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"vote": "both"}, {"radius": (0.4, 0.0)}, {"truncation": -1.0}, {"neighbours": -1}, {"voters": 5000}]
+    ("settings", "wrong"),
+    [
+        (PublishedSettings, {"radius": (0.4, 0.0)}),
+        (PublishedSettings, {"nearest": -1}),
+        (PublishedSettings, {"beta": 0.0}),
+        (NvfSettings, {"truncation": -1.0}),
+        (NvfSettings, {"truncation": 0.05}),
+        (NvfSettings, {"band": 0.0}),
+        (NvfSettings, {"best": 0.0}),
+        (NvfSettings, {"neighbours": -1}),
+        (NvfSettings, {"temperature": -1.0}),
+        (AskedSettings, {"neighbours": -1}),
+        (AskedSettings, {"points": 5000}),
+    ],
 )
-def test_settings_out_of_range_are_refused(wrong):
+def test_settings_out_of_range_are_refused(settings, wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
-        TargetConfig(**wrong)
+        settings(**wrong)
 
 
 def test_nearest_bone_is_that_of_a_search_along_every_bone():

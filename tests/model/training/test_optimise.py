@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from model.networks.nvf import MODELS, build_network
+from model.networks.build import HEADS, build_network
 from model.training.optimise import Muon, TrainConfig, make_optimizers, orthogonalise
 from tests.model.field_scenes import make_batch, small_config, statistics
 
@@ -59,7 +59,7 @@ def test_a_kernel_steps_as_the_matrix_of_its_filters():
     torch.testing.assert_close(kernel.flatten(1), matrix)
 
 
-@pytest.mark.parametrize("model", [name for name in MODELS if name != "mean_pose"])
+@pytest.mark.parametrize("model", [name for name in HEADS if name != "mean_pose"])
 @pytest.mark.parametrize("kind", ["muon", "adamw", "rmsprop"])
 def test_every_parameter_has_one_optimiser(model, kind):
     network = build_network(small_config(model), STATISTICS)
@@ -74,6 +74,6 @@ def test_outputs_are_not_orthogonalised():
     hidden = {id(p) for p in network.hidden_matrices()}
     assert id(network.encoder.stem.weight) in hidden
     assert (
-        not {id(network.fields[0].out.weight), id(network.heatmaps[0].weight), id(network.scale_head[-1].weight)}
+        not {id(network.head.stacks[0].out.weight), id(network.heatmaps[0].weight), id(network.scale_head[-1].weight)}
         & hidden
     )

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
-class FieldConfig:
+class MlpSettings:
     """hidden: widths of the MLP. octaves: of the Fourier code of depth, the longest period is the volume's side.
     skip: what is concatenated to every layer's input: "code" (position and depth), or "all" (the pixel feature as well, as
     published). film: the depth code scales the first layer's pixel feature, not only shifts it.
@@ -23,7 +23,7 @@ class FieldConfig:
 
     def __post_init__(self):
         if not self.hidden or min(self.hidden) < 1:
-            raise ValueError(f"field widths {self.hidden}: give at least one, above 0")
+            raise ValueError(f"mlp widths {self.hidden}: give at least one, above 0")
         if self.octaves < 1:
             raise ValueError(f"{self.octaves} octaves: the depth code needs at least 1")
         if self.skip not in ("code", "all"):
@@ -31,7 +31,7 @@ class FieldConfig:
 
 
 class FieldOutput(NamedTuple):
-    """distance: (B, N) in units of the truncation, through tanh. votes: (B, N, J, 4) raw: three of the vector, one of weight.
+    """distance: (B, N) in units of the truncation, through tanh. votes: (B, N, J, C) raw: the C channels of the head's votes.
     limbs: (B, N, J - 1) logits of the nearest bone; only training asks for them.
     """
 
@@ -41,13 +41,13 @@ class FieldOutput(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """What points read. maps: per scale (B, side, side, C), the first layer's answer to every pixel. given: (B, 1, C).
-    seen: (B, 1, J, 3) where the image shows each joint and how deep it should lie, crop coordinates.
+    """What points read. maps: per scale (B, side, side, C), the first layer's answer to every pixel. person: (B, 1, C), its
+    answer to the whole person. anchors: (B, 1, J, 3) crop coordinates, where the image shows each joint (`Encoded.anchors`).
     """
 
     maps: list[Tensor]
-    given: Tensor
-    seen: Tensor
+    person: Tensor
+    anchors: Tensor
 
 
 def read_pixels(features: Tensor, xy: Tensor) -> Tensor:
@@ -90,42 +90,55 @@ class VotingField(nn.Module):
     more than few.
     """
 
-    def __init__(self, config: FieldConfig, channels: tuple[int, ...], given: int, joints: int):
+    def __init__(
+        self,
+        config: MlpSettings,
+        channels: tuple[int, ...],
+        person: int,
+        joints: int,
+        vote_channels: int,
+        anchored: bool,
+    ):
+        """channels: of the encoder's maps. person: width of the vector of the whole person. vote_channels: C, a vote's raw
+        numbers, the first three a vector. anchored: these three are a correction of the vector from the point to the anchor.
+        """
         super().__init__()
-        self.config, self.joints, self.seen_first = config, joints, False
+        self.config, self.joints, self.vote_channels, self.anchored = config, joints, vote_channels, anchored
         code = 3 + 2 * config.octaves
         first = config.hidden[0]
         self.maps = nn.ModuleList([nn.Linear(c, first, bias=False) for c in channels])
-        self.given = nn.Linear(given, first)
+        self.given = nn.Linear(person, first)
         self.code = nn.Linear(code, 2 * first if config.film else first)
         skip = code + (first if config.skip == "all" else 0)
         self.layers = nn.ModuleList(
             [nn.Linear(a + skip, b) for a, b in zip(config.hidden[:-1], config.hidden[1:], strict=True)]
         )
-        self.out = nn.Linear(config.hidden[-1] + skip, 1 + 4 * joints + joints - 1)
+        self.out = nn.Linear(config.hidden[-1] + skip, 1 + vote_channels * joints + joints - 1)
         nn.init.normal_(self.out.weight, std=0.01)
         nn.init.zeros_(self.out.bias)
+        if anchored:
+            self._start_at_anchors()
 
     @torch.no_grad()
-    def start_at_what_is_seen(self) -> None:
-        """Direct votes become corrections of what is seen of each joint (nvf.Look).
+    def _start_at_anchors(self) -> None:
+        """Every point begins by voting for the joint's anchor.
 
         Without it the last layer must first learn to subtract the point itself, a weight of -1 that takes an optimiser with a
         rate of 1e-3 a thousand steps, and then to repeat the 2D joints, which it does worse than they were.
         """
-        self.seen_first = True
-        vectors = self.out.weight[1 : 1 + 4 * self.joints].unflatten(0, (self.joints, 4))[:, :3]
+        C = self.vote_channels
+        vectors = self.out.weight[1 : 1 + C * self.joints].unflatten(0, (self.joints, C))[:, :3]
         first = self.config.hidden[-1]  # where the position starts in the last layer's input
         vectors[:, :, first : first + 3] = -torch.eye(3)
 
-    def prepare(self, pyramid: list[Tensor], given: Tensor, seen: Tensor) -> Prepared:
-        """The maps that points read. given: (B, C), the same for every pixel. seen: (B, J, 3) crop coordinates."""
+    def prepare(self, pyramid: list[Tensor], person: Tensor, anchors: Tensor) -> Prepared:
+        """The maps that points read. person: (B, C), the same for every pixel. anchors: (B, J, 3) crop coordinates."""
         maps = [layer(features.permute(0, 2, 3, 1)) for layer, features in zip(self.maps, pyramid, strict=True)]
-        return Prepared(maps, self.given(given)[:, None], seen[:, None])
+        return Prepared(maps, self.given(person)[:, None], anchors[:, None])
 
     def hidden(self, prepared: Prepared, q: Tensor) -> Tensor:
         """Input of the last layer at (B, N, 3) crop coordinates."""
-        feature = sum((read_pixels(features, q[..., :2]) for features in prepared.maps), prepared.given)
+        feature = sum((read_pixels(features, q[..., :2]) for features in prepared.maps), prepared.person)
         code = position_code(q, self.config.octaves)
         if self.config.film:
             scale, shift = self.code(code).chunk(2, -1)
@@ -141,10 +154,10 @@ class VotingField(nn.Module):
     def forward(self, prepared: Prepared, q: Tensor) -> FieldOutput:
         """Distance, votes and limbs at (B, N, 3) crop coordinates."""
         x = self.out(self.hidden(prepared, q)).float()
-        distance, votes, limbs = x.split([1, 4 * self.joints, self.joints - 1], -1)
-        votes = votes.unflatten(-1, (self.joints, 4))
-        if self.seen_first:
-            votes = torch.cat([votes[..., :3] + prepared.seen, votes[..., 3:]], -1)
+        distance, votes, limbs = x.split([1, self.vote_channels * self.joints, self.joints - 1], -1)
+        votes = votes.unflatten(-1, (self.joints, self.vote_channels))
+        if self.anchored:
+            votes = torch.cat([votes[..., :3] + prepared.anchors, votes[..., 3:]], -1)
         return FieldOutput(distance[..., 0].tanh(), votes, limbs)
 
     def distance(self, prepared: Prepared, q: Tensor) -> Tensor:

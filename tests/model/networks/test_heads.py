@@ -5,24 +5,24 @@ from dataclasses import replace
 import pytest
 import torch
 
-from model.networks.hourglass import EncoderConfig
-from model.networks.nvf import MODELS, axis_mean, build_network
-from model.networks.targets import TargetConfig, reference_depth
-from model.networks.voting import VotingConfig
+from model.networks.build import HEADS, build_network
+from model.networks.encoders.hourglass import HourglassSettings
+from model.networks.field.head import FieldHead
+from model.networks.field.search import SearchSettings
+from model.networks.frame import axis_mean, reference_depth
 from tests.model.field_scenes import make_batch, small_config, statistics
 
 BATCH = make_batch(2, 128)
 
 
-def network_for(model, **changes):
+def network_for(kind, encoder=None, **head):
     """A network on a coarse grid."""
-    changes = {"voting": VotingConfig(cells=16, most=512, levels=1)} | changes
-    if model == "nvf-published":
-        changes["targets"] = TargetConfig(vote="published", candidates=0, neighbours=32)
-    return build_network(small_config(model, **changes), statistics(make_batch(16, 10)))
+    if issubclass(HEADS[kind], FieldHead):
+        head = {"search": SearchSettings(cells=16, most=512, levels=1)} | head
+    return build_network(small_config(kind, encoder, **head), statistics(make_batch(16, 10)))
 
 
-@pytest.mark.parametrize("model", [m for m in MODELS if m != "mean_pose"])
+@pytest.mark.parametrize("model", [m for m in HEADS if m != "mean_pose"])
 def test_every_parameter_of_every_network_gets_a_finite_gradient(model):
     torch.manual_seed(0)
     network = network_for(model)
@@ -31,7 +31,7 @@ def test_every_parameter_of_every_network_gets_a_finite_gradient(model):
     assert missing == []
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", HEADS)
 def test_prediction_is_root_relative_and_true_scale_only_rescales_it(model):
     network = network_for(model).eval()
     found = network.predict(BATCH.image, BATCH.K)
@@ -59,17 +59,17 @@ def test_the_mean_pose_needs_no_image():
 def test_networks_share_everything_but_the_head():
     torch.manual_seed(0)
     names = {
-        m: {n for n, _ in network_for(m).named_parameters() if not n.startswith(("heads.", "fields."))}
-        for m in MODELS
+        m: {n for n, _ in network_for(m).named_parameters() if not n.startswith("head.")}
+        for m in HEADS
         if m != "mean_pose"
     }
     assert all(shared == names["nvf"] for shared in names.values())
 
 
 def test_every_stack_is_supervised():
-    network = network_for("nvf", encoder=EncoderConfig("hourglass", 32, stacks=2, context=32))
+    network = network_for("nvf", encoder=HourglassSettings(channels=32, stacks=2, context=32))
     network.losses(BATCH, torch.Generator().manual_seed(0))["total"].backward()
-    assert all(p.grad is not None for p in network.fields[0].parameters())
+    assert all(p.grad is not None for p in network.head.stacks[0].parameters())
     assert all(p.grad is not None for p in network.heatmaps[0].parameters())
 
 
@@ -85,7 +85,7 @@ def test_the_field_learns_sixteen_images_by_heart():
     torch.manual_seed(0)
     torch.set_num_threads(1)
     batch, generator, steps = make_batch(16, 4096), torch.Generator().manual_seed(5), 300
-    network = network_for("nvf", voting=VotingConfig(cells=24, levels=1, gate=0.06))
+    network = network_for("nvf", search=SearchSettings(cells=24, levels=1, gate=0.06))
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 5e-3, total_steps=steps)
     for _ in range(steps):
@@ -103,19 +103,17 @@ def test_the_field_learns_sixteen_images_by_heart():
     torch.testing.assert_close(found.root, batch.root, atol=0.2, rtol=0.05)
 
 
-def test_every_point_votes_for_what_is_seen_at_the_start():
+def test_every_point_votes_for_the_anchor_at_the_start():
     """A field that must first learn to subtract its own position spends its first thousand steps on it."""
     network = network_for("nvf").eval()
     depth = reference_depth(BATCH.K, 64)
-    look = network.look(BATCH.image, depth)
-    joints = network.decode(look.features, look.seen, look.given, depth)[0]
-    torch.testing.assert_close(joints[..., :2], look.seen[..., :2], atol=0.05, rtol=0)
-    torch.testing.assert_close(joints[..., 2], look.seen[..., 2], atol=0.08, rtol=0)
+    encoded = network.encode(BATCH.image, depth)
+    joints = network.head.decode(encoded, depth).joints
+    torch.testing.assert_close(joints[..., :2], encoded.anchors[..., :2], atol=0.05, rtol=0)
+    torch.testing.assert_close(joints[..., 2], encoded.anchors[..., 2], atol=0.08, rtol=0)
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"model": "pose"}, {"crop_px": 100}, {"joint_set": "lsp"}, {"targets": TargetConfig(truncation=0.05)}]
-)
+@pytest.mark.parametrize("wrong", [{"crop_px": 100}, {"joint_set": "lsp"}])
 def test_settings_out_of_range_are_refused(wrong):
-    with pytest.raises(ValueError, match=next(iter(wrong)).replace("_set", " set").replace("targets", "truncation")):
+    with pytest.raises(ValueError, match=next(iter(wrong)).replace("_set", " set")):
         replace(small_config(), **wrong)

@@ -1,31 +1,32 @@
 import pytest
 import torch
 
-from model.networks.hourglass import EncoderConfig, build_encoder
-from model.networks.nvf import standardise
+from model.networks.build import ENCODERS
+from model.networks.encoders.hourglass import HourglassSettings, StackedHourglass
+from model.networks.encoders.unet import UNet, UNetSettings
 
 
 @pytest.mark.parametrize(
-    "config",
+    "settings",
     [
-        EncoderConfig(channels=16),
-        EncoderConfig("hourglass", 32, stacks=2),
-        EncoderConfig("hourglass", 32, stacks=1, depth=3),
+        UNetSettings(channels=16),
+        HourglassSettings(channels=32, stacks=2),
+        HourglassSettings(channels=32, stacks=1, depth=3),
     ],
 )
-def test_maps_are_at_a_quarter_an_eighth_and_a_sixteenth_for_every_stack(config):
-    encoder = build_encoder(config)
+def test_maps_are_at_a_quarter_an_eighth_and_a_sixteenth_for_every_stack(settings):
+    encoder = ENCODERS[settings.kind].fresh(settings, 64)
     features = encoder(torch.randn(2, 3, 64, 64))
-    assert len(features.pyramids) == config.stacks
+    assert len(features.pyramids) == encoder.stacks
     for pyramid in features.pyramids:
         assert [tuple(m.shape) for m in pyramid] == [
             (2, c, side, side) for c, side in zip(encoder.channels, (16, 8, 4), strict=True)
         ]
-    assert features.context.shape == (2, config.context)
+    assert features.context.shape == (2, settings.context)
 
 
 def test_every_stack_learns_from_its_own_loss():
-    encoder = build_encoder(EncoderConfig("hourglass", 32, stacks=2))
+    encoder = StackedHourglass(HourglassSettings(channels=32, stacks=2))
     encoder(torch.randn(1, 3, 64, 64)).pyramids[0][0].square().sum().backward()
     assert all(p.grad is not None for p in encoder.hourglasses[0].up.parameters())
     assert all(p.grad is None for p in encoder.hourglasses[1].parameters())
@@ -35,7 +36,7 @@ def test_every_stack_learns_from_its_own_loss():
 def test_maps_stay_over_the_pixels_they_describe(kind):
     """What a spot at pixel u changes in a map is centred on cell (u + 0.5) / stride - 0.5: no stage shifts what points read."""
     torch.manual_seed(0)
-    encoder = build_encoder(EncoderConfig(kind, 32)).eval()
+    encoder = ENCODERS[kind].fresh(ENCODERS[kind].Settings(channels=32), 128).eval()
     spots = torch.zeros(3, 3, 128, 128)
     spots[1, :, 60:68, 60:68] = 1  # centred on pixel 63.5
     spots[2, :, 60:68, 92:100] = 1  # centred on pixel 95.5
@@ -51,16 +52,24 @@ def test_maps_stay_over_the_pixels_they_describe(kind):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"kind": "resnet"}, {"channels": 20}, {"stacks": 2}, {"kind": "hourglass", "stacks": 5}, {"depth": 1}]
+    ("settings", "wrong"),
+    [
+        (UNetSettings, {"channels": 12}),
+        (UNetSettings, {"context": 4}),
+        (HourglassSettings, {"channels": 48}),
+        (HourglassSettings, {"stacks": 5}),
+        (HourglassSettings, {"depth": 1}),
+    ],
 )
-def test_settings_out_of_range_are_refused(wrong):
-    with pytest.raises(ValueError, match=r"kind|channels|stacks|depth"):
-        EncoderConfig(**wrong)
+def test_settings_out_of_range_are_refused(settings, wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        settings(**wrong)
 
 
 def test_light_does_not_change_what_the_encoder_sees():
     image = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    normalise = UNet(UNetSettings()).normalise
     gain = torch.tensor([0.5, 0.9, 0.7])[:, None, None]
     dark = image * gain - 0.2
-    torch.testing.assert_close(standardise(dark), standardise(image), atol=0.15, rtol=0)
-    assert torch.isfinite(standardise(torch.zeros(1, 3, 32, 32))).all()
+    torch.testing.assert_close(normalise(dark), normalise(image), atol=0.15, rtol=0)
+    assert torch.isfinite(normalise(torch.zeros(1, 3, 32, 32))).all()

@@ -1,0 +1,90 @@
+"""Checkpoints of earlier versions, turned into what this one writes.
+
+Version 3 (0.1.0) kept the settings of every head in tables of their own beside each other, and named a network's layers by the
+head's kind.
+"""
+
+import copy
+
+import torch
+
+_SEARCH = ("cells", "levels", "most", "margin", "gate", "nearest")
+_FIELD_LOSSES = ("distance", "limb", "vote", "joint")
+# Where a setting of version 3 is now: for whoever brings a TOML file of that time.
+MOVED = {
+    "network.model": "network.head.kind",
+    "network.field": "network.head.mlp",
+    "network.targets": "network.head (truncation, band, asked.*, or radius and nearest of nvf-published)",
+    "network.voting": "network.head (search.*, neighbours, best, temperature, use_distance)",
+    "network.slices": "network.head.slices",
+    **{f"network.losses.{name}": f"network.head.losses.{name}" for name in (*_FIELD_LOSSES, "surface")},
+    "network.losses.beta": "network.head.beta",
+}
+
+
+def from_version_3(tensors: dict[str, torch.Tensor], record: dict) -> tuple[dict[str, torch.Tensor], dict]:
+    """Tensors by their names of today, and the record with its configuration as it is kept today."""
+    renamed = {_name_of_today(name): tensor for name, tensor in tensors.items()}
+    return renamed, record | {"config": config_of_today(record["config"]), "encoder": {}}
+
+
+def _name_of_today(name: str) -> str:
+    """ "network.fields.0.out.weight" -> "network.head.stacks.0.out.weight"."""
+    part, _, rest = name.partition(".")
+    for old in ("fields.", "heads."):
+        if rest.startswith(old):
+            return f"{part}.head.stacks.{rest.removeprefix(old)}"
+    return name
+
+
+def config_of_today(config: dict) -> dict:
+    """A configuration of version 3 (all of its tables) in the tables of today."""
+    config = copy.deepcopy(config)
+    network = config["network"]
+    network["losses"].setdefault("surface", 1.0)  # until it was a setting, every distance label weighed alike
+    encoder = network["encoder"]
+    if encoder["kind"] == "unet":
+        encoder = {name: encoder[name] for name in ("kind", "channels", "context")}
+    config["network"] = {
+        "joint_set": network["joint_set"],
+        "crop_px": network["crop_px"],
+        "encoder": encoder,
+        "head": _head(network),
+        "losses": {name: network["losses"][name] for name in ("heatmap", "scale")},
+    }
+    return config
+
+
+def _head(network: dict) -> dict:
+    model, losses = network["model"], network["losses"]
+    if model == "mean_pose":
+        return {"kind": model}
+    if model in ("holistic", "heatmap25d"):
+        return {"kind": model, "joint": losses["joint"]}
+    if model == "volumetric":
+        return {"kind": model, "joint": losses["joint"], "slices": network["slices"]}
+    return _field_head(network)
+
+
+def _field_head(network: dict) -> dict:
+    targets, voting, losses = network["targets"], network["voting"], network["losses"]
+    shared = {
+        "truncation": targets["truncation"],
+        "band": targets["band"],
+        "use_distance": voting["use_distance"],
+        "neighbours": voting["neighbours"],
+        "best": voting["best"],
+        "mlp": network["field"],
+        "search": {name: voting[name] for name in _SEARCH},
+        "losses": {name: losses[name] for name in (*_FIELD_LOSSES, "surface")},
+    }
+    if targets["vote"] == "published":
+        own = {"radius": targets["radius"], "nearest": targets["neighbours"], "beta": losses["beta"]}
+        return {"kind": "nvf-published", **shared, **own}
+    asked = {name: targets[name] for name in ("candidates", "across", "along", "neighbours")}
+    return {
+        "kind": "nosdf" if network["model"] == "nosdf" else "nvf",
+        **shared,
+        "temperature": voting["temperature"],
+        "asked": asked | {"points": targets["voters"]},
+    }
