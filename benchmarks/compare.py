@@ -27,6 +27,7 @@ from model.evaluate import evaluate_run
 from model.networks.build import HEADS, build_network
 from model.scoring.figures import comparison_plot
 from model.train import Job, time_steps, train
+from model.training.checkpoint import load_checkpoint
 from model.training.config import Config, load_config, with_steps, with_train
 from model.training.runs import BEST, LAST, training_statistics
 from pipeline.errors import InputError
@@ -85,10 +86,9 @@ def time_models(path: Path, shards: Path, config_name: str, rounds: int) -> dict
 
 def trained(folder: Path, shards: Path, config: Config) -> dict:
     """The record of a run, trained, gone on with, or found finished."""
-    record = folder / "last.json"
-    if record.exists() and (folder / BEST).exists():
-        said = json.loads(record.read_text())
-        if said["config"]["network"]["model"] == "mean_pose" or said["step"] == said["config"]["train"]["steps"]:
+    if (folder / LAST).exists() and (folder / BEST).exists():
+        said = load_checkpoint(folder / LAST).record
+        if said["config"]["network"]["head"]["kind"] == "mean_pose" or said["step"] == said["config"]["train"]["steps"]:
             return said
     resume = (folder / LAST).exists()
     return train(shards, folder, None if resume else config, resume=resume)

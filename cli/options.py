@@ -20,4 +20,21 @@ class Positive(click.ParamType):
         return number
 
 
-POSITIVE = Positive()
+class RegisteredHead(click.ParamType):
+    """The name of a head. Which there are is read when it is asked for: the registry loads torch."""
+
+    name = "head"
+
+    def choices(self) -> click.Choice:
+        from model.networks.build import HEADS
+
+        return click.Choice(list(HEADS))
+
+    def get_metavar(self, param, ctx):
+        return self.choices().get_metavar(param, ctx)
+
+    def convert(self, value, param, ctx):
+        return self.choices().convert(value, param, ctx)
+
+
+POSITIVE, HEAD = Positive(), RegisteredHead()

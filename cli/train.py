@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from cli.options import POSITIVE
+from cli.options import HEAD, POSITIVE
 from pipeline.errors import InputError
 
 
@@ -12,9 +12,7 @@ from pipeline.errors import InputError
 @click.argument("shards", type=click.Path(path_type=Path))
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--config", default=None, help="small (default), base, or a TOML file (docs/training.md).")
-@click.option(
-    "--model", default=None, help="nvf (default), nvf-published, nosdf, holistic, heatmap25d, volumetric or mean_pose."
-)
+@click.option("--model", type=HEAD, help="The head; the configuration's own by default, nvf where it names none.")
 @click.option(
     "--also", multiple=True, metavar="SHARDS:WEIGHT", help="More shards; WEIGHT is how often relative to the first."
 )

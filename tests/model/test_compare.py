@@ -65,17 +65,17 @@ def untrained(monkeypatch):
 
     def trained(folder, shards, config):
         asked.append((folder.name, config.train.steps))
-        rate = config.train.learning_rate / load_config("small", config.network.model).train.learning_rate
+        rate = config.train.learning_rate / load_config("small", config.network.head.kind).train.learning_rate
         return {"step": config.train.steps, "best": {"mpjpe_mm": asked.scores[rate]}}
 
     def step_seconds(shards, config):
-        timed.append(config.network.model)
-        return 0.03 if config.network.model == "volumetric" else 0.01
+        timed.append(config.network.head.kind)
+        return 0.03 if config.network.head.kind == "volumetric" else 0.01
 
     def row_of(out, shards, config, seed, timing, tried):
         settings = config.train
         return {
-            "model": config.network.model,
+            "model": config.network.head.kind,
             "seed": seed,
             "learning_rate": settings.learning_rate,
             "tried": tried,
@@ -130,9 +130,11 @@ extends = "small"
 [network]
 crop_px = 64
 encoder = {channels = 8, context = 16}
-field = {hidden = [32, 32]}
-targets = {truncation = 0.3}
-voting = {cells = 8, most = 64, nearest = 16}
+[network.head]
+kind = "nvf"
+truncation = 0.3
+mlp = {hidden = [32, 32]}
+search = {cells = 8, most = 64, nearest = 16}
 [train]
 batch_size = 4
 workers = 0
