@@ -10,7 +10,7 @@ import torch
 from model.evaluate import evaluate_run
 from model.export import compare, export_run
 from model.networks.build import ENCODERS, HEADS
-from model.predict import predict_images
+from model.predict import Question, predict_images
 from model.train import train
 from model.training.checkpoint import load_checkpoint
 from model.training.config import config_from_dict, load_config, merge
@@ -49,7 +49,8 @@ def test_a_toy_goes_the_whole_way(tmp_path, toys, shards, encoder, head):
     assert evaluate_run(run, shards, split="test", device="cpu")["model"] == head
     image = tmp_path / "photograph.png"
     cv2.imwrite(str(image), np.full((120, 90, 3), 99, np.uint8))
-    assert len(list(predict_images(run, [image], tmp_path / "found"))) == 1
+    (answer,) = predict_images(run, [Question(image)], tmp_path / "found")
+    assert answer.refusal == ""
     export_run(run, tmp_path / "run.pt2")
     assert compare((tmp_path / "run.pt2").read_bytes(), load_run(run)[0], 1, CROP) < 0.1
 
