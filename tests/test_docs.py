@@ -6,9 +6,13 @@ from functools import cache
 from pathlib import Path
 
 import click
+import cv2
+import numpy as np
 import pytest
+import torch
 
 from cli.main import nvf
+from tests.model.capsules import make_folder, tiny_config
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
@@ -115,11 +119,11 @@ def wrong_commands(text: str) -> list[str]:
 
 
 def wrong_options(text: str) -> list[str]:
-    """Options in backticks that no command and no benchmark has."""
+    """Options in backticks that no command, no benchmark and no tool has."""
     known = {option for command in cli().values() for option in options(command)}
-    benchmarks = "".join(path.read_text() for path in (ROOT / "benchmarks").glob("*.py"))
+    scripts = "".join(path.read_text() for room in ("benchmarks", "tools") for path in (ROOT / room).glob("*.py"))
     quoted = re.findall(r"`(--[a-z][a-z-]*)[^`]*`", prose(text))
-    return [o for o in quoted if o not in known | OTHERS and f'"{o}"' not in benchmarks]
+    return [o for o in quoted if o not in known | OTHERS and f'"{o}"' not in scripts]
 
 
 def wrong_benchmarks(text: str) -> list[str]:
@@ -159,13 +163,49 @@ def test_commands_and_options_that_a_page_names_exist(page):
 @every_page
 def test_make_targets_that_a_page_names_exist(page):
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.M))
-    asked = re.findall(r"(?:^|`)make ([a-z-]+)", read(page), flags=re.M)
+    text = read(page)
+    fenced = "".join(re.findall(r"^```.*?^```", text, flags=re.S | re.M))
+    asked = re.findall(r"^make ([a-z-]+)", fenced, flags=re.M) + re.findall(r"`make ([a-z-]+)", text)
     assert [target for target in asked if target not in targets] == []
 
 
 def test_every_page_is_linked_from_the_readme():
     linked = {link.partition("#")[0] for link in LINK.findall((ROOT / "README.md").read_text())}
     assert [page.name for page in PAGES if page.parent != ROOT and f"docs/{page.name}" not in linked] == []
+
+
+@pytest.fixture
+def workplace(tmp_path, monkeypatch):
+    """An empty folder to work in, with the shards and the photograph that examples ask for; one thread."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    make_folder(tmp_path / "shards", 8, 2, 2)
+    noise = np.random.default_rng(0).integers(0, 255, (400, 300, 3), np.uint8)
+    cv2.imwrite(str(tmp_path / "photo.jpg"), noise)
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    torch.set_num_threads(before)
+
+
+def run_examples(page: Path, shorter: dict[str, str]) -> dict:
+    """Runs a page's Python blocks in order, as one program. shorter: text -> text that makes it quick; `tiny` there is the
+    configuration of a small network."""
+    names: dict = {"__name__": "example", "tiny": tiny_config(steps=2, evaluations=1)}
+    for block in re.findall(r"^```python\n(.*?)^```", page.read_text(), flags=re.S | re.M):
+        for long, short in shorter.items():
+            block = block.replace(long, short)
+        exec(compile(block, f"{page.name}: {block[:60]!r}", "exec"), names)
+    return names
+
+
+def test_the_examples_of_the_python_api_run(workplace):
+    """Two steps of a tiny network instead of two thousand of `small`."""
+    names = run_examples(ROOT / "docs" / "python-api.md", {'load_config("small"), steps=2000': "tiny, steps=2"})
+    assert names["image"].shape == (80, 80, 3) and names["distance"].min() < 0 < names["distance"].max()
+    assert names["record"]["step"] == 2 and names["report"]["n_views"] == 2
+    assert len(names["person"]["joints"]) == len(names["person"]["joint_names"]) == 17
+    assert names["prediction"].joints.shape == (1, 17, 3)
+    assert (workplace / "field.pt2").stat().st_size > 0
 
 
 def test_the_checks_find_what_is_wrong(tmp_path):
