@@ -7,10 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from model.data.batch import Batch
+from model.networks.anchors import ANCHORS
 from model.networks.encoders.encoder import Encoder, EncoderSettings, ParameterGroup
-from model.networks.frame import HALF, absolute_root, axis_mean, bone_scale, reference_depth, to_canonical
+from model.networks.frame import HALF, absolute_root, bone_scale, reference_depth, to_canonical
 from model.networks.heads.head import Head, HeadInputs, HeadSettings
-from model.networks.losses import Term, heatmap_loss, require_weights, scale_loss
+from model.networks.losses import Term, heatmap_loss, joint_loss, require_weights, scale_loss
 from model.networks.records import Encoded, PredictedDistance, Prediction, Statistics
 from model.networks.targets import make_targets
 from pipeline.skeletons import FIELD_JOINTS, JOINT_SETS
@@ -18,10 +19,11 @@ from pipeline.skeletons import FIELD_JOINTS, JOINT_SETS
 
 @dataclass(frozen=True)
 class SharedLosses:
-    """Weights of the losses that every network has: of the auxiliary heatmaps and of the scale."""
+    """Weights of the losses that every network has: of the auxiliary heatmaps, of the scale, and of anchors that learn depth."""
 
     heatmap: float = 0.5
     scale: float = 1.0
+    anchor: float = 5.0
 
     def __post_init__(self):
         require_weights(self)
@@ -30,13 +32,14 @@ class SharedLosses:
 @dataclass(frozen=True)
 class NetworkConfig:
     """Everything that shapes a network. crop_px: side of the images it takes, a multiple of 32. encoder, head: settings of one
-    of `build.ENCODERS` and of one of `build.HEADS`.
+    of `build.ENCODERS` and of one of `build.HEADS`. anchors: where heads start, one of `anchors.ANCHORS`.
     """
 
     encoder: EncoderSettings
     head: HeadSettings
     joint_set: str = FIELD_JOINTS.name
     crop_px: int = 128
+    anchors: str = "heatmaps"
     losses: SharedLosses = dataclasses.field(default_factory=SharedLosses)
 
     def __post_init__(self):
@@ -44,6 +47,8 @@ class NetworkConfig:
             raise ValueError(f"joint set {self.joint_set!r}: choose one of {', '.join(JOINT_SETS)}")
         if self.crop_px < 32 or self.crop_px % 32:
             raise ValueError(f"crop_px {self.crop_px}: the encoder halves the image five times; take a multiple of 32")
+        if self.anchors not in ANCHORS:
+            raise ValueError(f"anchors {self.anchors!r}: choose one of {', '.join(ANCHORS)}")
         self.head.require_joints(len(JOINT_SETS[self.joint_set]))
 
 
@@ -59,7 +64,7 @@ class PoseNetwork(nn.Module):
         scale = torch.tensor([statistics.log_scale_mean, statistics.log_scale_std], dtype=torch.float32)
         self.register_buffer("log_scale", scale)
         self.encoder = encoder
-        self.heatmaps = nn.ModuleList([nn.Conv2d(encoder.channels[0], joints, 1) for _ in range(encoder.stacks)])
+        self.heatmaps = ANCHORS[config.anchors](encoder.channels, context, encoder.stacks, joints)
         told = context + 1 + 3 * joints
         self.whole = nn.Sequential(nn.Linear(told, 256), nn.ReLU(), nn.Linear(256, context), nn.ReLU())
         self.scale_head = nn.Sequential(nn.Linear(context, 64), nn.ReLU(), nn.Linear(64, 1))
@@ -71,11 +76,8 @@ class PoseNetwork(nn.Module):
     def encode(self, image: Tensor, depth: Tensor) -> Encoded:
         """What the encoder and the auxiliary maps make of (B, 3, S, S) pixels in [-1, 1]; depth: (B,) D0."""
         features = self.encoder(self.encoder.normalise(image))
-        maps = [conv(pyramid[0]) for conv, pyramid in zip(self.heatmaps, features.pyramids, strict=True)]
-        p = maps[-1].float().flatten(2).softmax(-1).view(maps[-1].shape)
         mean_pose = self.mean_pose * (self.log_scale[0].exp() / HALF)
-        xy = torch.stack([axis_mean(p, 3)[0], axis_mean(p, 2)[0]], -1)
-        anchors = torch.cat([xy, mean_pose[:, 2].expand(len(xy), -1)[..., None]], -1)
+        maps, anchors = self.heatmaps(features, mean_pose[:, 2])
         told = torch.cat([anchors.flatten(1), depth.log()[:, None] - 1.5], -1).to(features.context)
         person = self.whole(torch.cat([features.context, told], -1))
         return Encoded(features, maps, anchors, person, mean_pose)
@@ -90,6 +92,8 @@ class PoseNetwork(nn.Module):
         targets = make_targets(batch, self.config.crop_px, generator)
         encoded, weights = self.encode(batch.image, targets.depth), self.config.losses
         terms = self.head.losses(encoded, targets, generator)
+        if self.heatmaps.learns_depth:
+            terms["anchor"] = Term(joint_loss(encoded.anchors, targets), weights.anchor)
         terms["heatmap"] = Term(sum(heatmap_loss(logits, targets) for logits in encoded.maps), weights.heatmap)
         terms["scale"] = Term(scale_loss(self.predict_log_scale(encoded.person), targets), weights.scale)
         total = sum(term.weight * term.value for term in terms.values())
@@ -132,7 +136,7 @@ class PoseNetwork(nn.Module):
 
     def hidden_matrices(self) -> list[nn.Parameter]:
         """What Muon may orthogonalise: matrices and kernels that are trained from nothing and lie before an output layer."""
-        outputs = [*self.heatmaps, self.scale_head[-1], *self.head.outputs()]
+        outputs = [*self.heatmaps.outputs(), self.scale_head[-1], *self.head.outputs()]
         out = {id(p) for layer in outputs for p in layer.parameters()}
         out |= {id(p) for group in self.parameter_groups() if group.pretrained for p in group.parameters}
         return [p for p in self.parameters() if p.ndim > 1 and p.requires_grad and id(p) not in out]

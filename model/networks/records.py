@@ -25,9 +25,9 @@ class Encoded(NamedTuple):
     """What a network makes of images before its head is asked.
 
     features: of the encoder. maps: auxiliary log-heatmaps (B, J, h, w), one a stack. anchors: (B, J, 3) float32 crop
-    coordinates: where the image shows each joint, at the depth that it has in the mean pose. person: (B, C) one vector for the
-    whole person, made of the encoder's context, of the anchors, and of log D0, which says how strong perspective is and cannot
-    be read from a crop. mean_pose: (J, 3) crop coordinates, at the mean scale.
+    coordinates: where the image shows each joint, at the depth of the mean pose or at one that was learnt (`anchors.py`).
+    person: (B, C) one vector for the whole person, made of the encoder's context, of the anchors, and of log D0, which says how
+    strong perspective is and cannot be read from a crop. mean_pose: (J, 3) crop coordinates, at the mean scale.
     """
 
     features: Features

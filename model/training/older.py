@@ -51,6 +51,7 @@ def config_of_today(config: dict) -> dict:
         "encoder": encoder,
         "head": _head(network),
         "losses": {name: network["losses"][name] for name in ("heatmap", "scale")},
+        "anchors": "heatmaps",
     }
     return config
 

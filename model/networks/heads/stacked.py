@@ -5,16 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.networks.heads.head import Head, HeadInputs, HeadSettings
 from model.networks.losses import Term, joint_loss
 from model.networks.records import Decoded, Encoded
 from model.networks.targets import Targets
-
-# Channels of the convolution before the maps: about the work of the field's MLP on a training draw.
-HEAD_CHANNELS = 128
 
 
 @dataclass(frozen=True)
@@ -55,23 +51,3 @@ class StackedHead(Head):
     def decode(self, encoded: Encoded, depth: Tensor) -> Decoded:
         joints, spread = self.read(self.stacks[-1], encoded.features.pyramids[-1], encoded)
         return Decoded(joints, spread, {"spread": spread})
-
-
-class MapHead(nn.Module):
-    """3x3 convolution on the 1/4 map and the person's vector, then `outputs` maps. All scales reach it, as they reach the field."""
-
-    def __init__(self, channels: tuple[int, ...], person: int, outputs: int):
-        super().__init__()
-        self.maps = nn.ModuleList(
-            [nn.Conv2d(c, HEAD_CHANNELS, 3 if k == 0 else 1, 1, 1 if k == 0 else 0) for k, c in enumerate(channels)]
-        )
-        self.given = nn.Linear(person, HEAD_CHANNELS)
-        self.norm = nn.GroupNorm(8, HEAD_CHANNELS)
-        self.out = nn.Conv2d(HEAD_CHANNELS, outputs, 1)
-
-    def forward(self, pyramid: list[Tensor], person: Tensor) -> Tensor:
-        x = sum(
-            F.interpolate(conv(features), size=pyramid[0].shape[-2:], mode="bilinear", align_corners=False)
-            for conv, features in zip(self.maps, pyramid, strict=True)
-        )
-        return self.out(F.relu(self.norm(x + self.given(person)[:, :, None, None]))).float()

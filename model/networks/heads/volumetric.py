@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from model.networks.anchors import MapHead
 from model.networks.frame import HALF, axis_mean
-from model.networks.heads.stacked import MapHead, StackedHead, StackedSettings
+from model.networks.heads.stacked import StackedHead, StackedSettings
 from model.networks.records import Encoded
 
 

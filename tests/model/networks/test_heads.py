@@ -66,6 +66,26 @@ def test_networks_share_everything_but_the_head():
     assert all(shared == names["nvf"] for shared in names.values())
 
 
+@pytest.mark.parametrize("kind", ["nvf", "heatmap25d"])
+def test_anchors_that_learn_depth_have_a_loss_and_move_what_starts_at_them(kind):
+    torch.manual_seed(0)
+    config = replace(small_config(kind), anchors="pose")
+    network = build_network(config, statistics(make_batch(16, 10)))
+    parts = network.losses(BATCH, torch.Generator().manual_seed(0))
+    assert parts["anchor"] > 0
+    parts["total"].backward()
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in network.parameters())
+    depth = reference_depth(BATCH.K, 64)
+    before = network.eval().encode(BATCH.image, depth).anchors
+    with torch.no_grad():
+        network.heatmaps[0].out.bias[17:] += 0.3  # the depth maps of all joints
+    after = network.encode(BATCH.image, depth)
+    torch.testing.assert_close(after.anchors, before + torch.tensor([0.0, 0.0, 0.3]), atol=1e-5, rtol=1e-5)
+    if kind == "nvf":
+        joints = network.head.decode(after, depth).joints
+        torch.testing.assert_close(joints[..., 2], after.anchors[..., 2], atol=0.1, rtol=0)
+
+
 def test_every_stack_is_supervised():
     network = network_for("nvf", encoder=HourglassSettings(channels=32, stacks=2, context=32))
     network.losses(BATCH, torch.Generator().manual_seed(0))["total"].backward()
@@ -113,7 +133,7 @@ def test_every_point_votes_for_the_anchor_at_the_start():
     torch.testing.assert_close(joints[..., 2], encoded.anchors[..., 2], atol=0.08, rtol=0)
 
 
-@pytest.mark.parametrize("wrong", [{"crop_px": 100}, {"joint_set": "lsp"}])
+@pytest.mark.parametrize("wrong", [{"crop_px": 100}, {"joint_set": "lsp"}, {"anchors": "3d"}])
 def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong)).replace("_set", " set")):
         replace(small_config(), **wrong)
