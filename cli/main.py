@@ -10,6 +10,7 @@ import click
 COMMANDS = {
     "synthesize": "cli.synthesize",
     "body": "cli.body",
+    "encoder": "cli.encoder",
     "check-data": "cli.check_data",
     "fit": "cli.fit",
     "preprocess": "cli.preprocess",
