@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.networks.hourglass import double
+from model.networks.encoders.encoder import double
 
 STAGES = ("stem", "stage1", "stage2", "stage3", "stage4", "stage5")
 # Of the six kinds of blocks after the stem: how many there are, the stride of the first, and the number of the stage that has them.
