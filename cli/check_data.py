@@ -30,7 +30,17 @@ from cli.options import POSITIVE
     metavar="KEY=VALUE",
     help="Another option of the source (docs/datasets.md).",
 )
-def command(source, root, as_json, picture, every_test, final, subjects, focal, options):
+def command(
+    source: str,
+    root: Path,
+    as_json: bool,
+    picture: Path | None,
+    every_test: int | None,
+    final: bool,
+    subjects: str | None,
+    focal: float | None,
+    options: tuple[str, ...],
+) -> None:
     """Look over the dataset in ROOT: counts, missing files, and whether joints, boxes and cameras fit together.
 
     SOURCE is human36m, threedpw, coco or openpose. Exit code 0 when all is well, 1 when there are problems (listed),
@@ -40,7 +50,7 @@ def command(source, root, as_json, picture, every_test, final, subjects, focal, 
     from pipeline.sources import open_source, parse_options
     from pipeline.sources.check import check_source, empty_report
 
-    given = {"every_test": every_test, "final": final, "focal": focal}
+    given: dict[str, object] = {"every_test": every_test, "final": final, "focal": focal}
     given["subjects"] = tuple(subjects.split(",")) if subjects else None
     try:
         report = check_source(open_source(source, root, **(given | parse_options(source, options))), picture)

@@ -105,7 +105,7 @@ def print_table(report: dict, out: Path) -> None:
     "--workers", default=os.cpu_count(), show_default="number of cores", help="Processes of the capture and pipeline."
 )
 @click.option("--seed", default=0, show_default=True, help="Of the capture.")
-def command(out: Path, instants: int, minutes: float, config: str, workers: int, seed: int):
+def command(out: Path, instants: int, minutes: float, config: str, workers: int, seed: int) -> None:
     """Free body -> capture -> shards -> trained and evaluated field, in OUT.
 
     Ends with a table, OUT/report.json and OUT/report.html. The same command goes on with an interrupted demo.

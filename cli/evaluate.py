@@ -25,7 +25,17 @@ import click
 @click.option("--allow-partial", is_flag=True, help="Score a recorded dataset that lacks views; the report says so.")
 @click.option("--device", default=None, help="cpu, cuda, cuda:1 ...; default: a GPU if there is one.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON and nothing else.")
-def command(run, shards, split, protocol_name, root, truth, allow_partial, device, as_json):
+def command(
+    run: Path,
+    shards: Path,
+    split: str,
+    protocol_name: str,
+    root: str,
+    truth: str,
+    allow_partial: bool,
+    device: str | None,
+    as_json: bool,
+) -> None:
     """Evaluate RUN's best weights on SHARDS. Writes RUN/evaluation.json, RUN/predictions.npz and RUN/figures/."""
     from model.evaluate import evaluate_run
 

@@ -11,7 +11,7 @@ import click
 @click.option(
     "--batch", type=click.IntRange(min=1), default=1, show_default=True, help="Crops that the program takes at a time."
 )
-def command(run, out, batch):
+def command(run: Path, out: Path, batch: int) -> None:
     """Write RUN's best weights as a torch.export program, OUT.pt2, and check that it predicts the same."""
     from model.export import export_run
 

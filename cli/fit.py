@@ -1,6 +1,7 @@
 """`nvf-cli fit`: SMPL-X bodies for every instant of a dataset."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -44,7 +45,8 @@ from cli.options import POSITIVE
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON and nothing else.")
 @click.pass_context
 def command(
-    context,
+    context: click.Context,
+    /,
     source: str,
     root: Path,
     out: Path,
@@ -58,8 +60,8 @@ def command(
     pkl: bool,
     overwrite: bool,
     as_json: bool,
-    **settings,
-):
+    **fit_options: Any,
+) -> None:
     """Fit the body model to every instant of SOURCE in ROOT; write OUT/fits.h5, OUT/report.json and OUT/report.html.
 
     Exit code 1 when instants were rejected (OUT/report.json lists them), or no fit is valid.
@@ -74,7 +76,7 @@ def command(
     from pipeline.fit_source import fit_source
     from pipeline.sources import open_source, parse_options
 
-    settings = FitSettings(**settings)
+    settings = FitSettings(**fit_options)
     refuse_finished(out, overwrite)
     if threads:
         torch.set_num_threads(threads)

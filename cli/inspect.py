@@ -31,7 +31,7 @@ def command(
     page: Path | None,
     views: int,
     as_json: bool,
-):
+) -> None:
     """Tell what PATH holds: a shard, a folder of shards, or a training run. With OTHER, in what the two differ.
 
     Exit code 1 when --verify finds a problem, or OTHER has other content.
@@ -60,7 +60,7 @@ def command(
         findings = verify_path(target.path, model if body else None)
         problems = findings.problems
         summary["verify"] = {"problems": problems, "counts": findings.counts}
-    if picture or page:
+    if model is not None:
         from pipeline.look.pictures import save_page, save_picture
 
         if picture:

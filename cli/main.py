@@ -28,17 +28,17 @@ COMMANDS = {
 class LazyGroup(click.Group):
     """Imports a command's module when the command is asked for: `nvf-cli --help` should not load torch."""
 
-    def list_commands(self, context):
+    def list_commands(self, context: click.Context) -> list[str]:
         return list(COMMANDS)
 
-    def get_command(self, context, name):
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
         return importlib.import_module(COMMANDS[name]).command
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-def nvf():
+def nvf() -> None:
     """Root-relative 3D human pose with a Neural Voting Field: prepare data, train, evaluate."""
 
 
@@ -46,7 +46,7 @@ def refuse_shadowed_packages() -> None:
     """Our top-level packages have common names; fail early when another installed package stands in front of ours."""
     home = Path(__file__).resolve().parent.parent
     for name in ("pipeline", "model"):
-        found = Path(importlib.import_module(name).__file__).resolve().parent
+        found = Path(importlib.import_module(name).__path__[0]).resolve()
         if found != home / name:
             raise SystemExit(
                 f"The package '{name}' is imported from {found}, which is not this project's ({home / name}). "

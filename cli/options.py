@@ -1,6 +1,7 @@
 """Kinds of values that several commands take."""
 
 import math
+from typing import Any
 
 import click
 
@@ -10,7 +11,7 @@ class Positive(click.ParamType):
 
     name = "number"
 
-    def convert(self, value, param, context):
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> float:
         try:
             number = float(value)
         except (TypeError, ValueError):
@@ -30,10 +31,10 @@ class RegisteredHead(click.ParamType):
 
         return click.Choice(list(HEADS))
 
-    def get_metavar(self, param, ctx):
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str | None:
         return self.choices().get_metavar(param, ctx)
 
-    def convert(self, value, param, ctx):
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         return self.choices().convert(value, param, ctx)
 
 

@@ -25,7 +25,14 @@ from pipeline.errors import InputError
     "--out", type=click.Path(path_type=Path), default=None, help="Folder for results; default: RUN/predictions."
 )
 @click.option("--device", default=None, help="cpu, cuda, cuda:1 ...; default: a GPU if there is one.")
-def command(run, images, boxes, focal, out, device):
+def command(
+    run: Path,
+    images: tuple[Path, ...],
+    boxes: tuple[str, ...],
+    focal: float | None,
+    out: Path | None,
+    device: str | None,
+) -> None:
     """Predict a person in each of IMAGES with RUN's best weights; writes NAME.prediction.json and NAME.prediction.png.
 
     No file is replaced: another person or setting gets the next number. Exit code 1 when some of the images were refused.
@@ -38,10 +45,11 @@ def command(run, images, boxes, focal, out, device):
     from model.device import choose_device
     from model.predict import Question, predict_images
 
-    questions = [Question(image, box) for image in images for box in [parse_box(text) for text in boxes] or [None]]
+    asked: list[list[float] | None] = [parse_box(text) for text in boxes] or [None]
+    questions = [Question(image, box) for image in images for box in asked]
     refused = []
     for answer in predict_images(run, questions, out or run / "predictions", focal, choose_device(device)):
-        if answer.report is None:
+        if answer.report is None or answer.files is None:
             refused.append(answer.refusal)
             click.echo(f"Refused: {answer.refusal}", err=True)
         else:

@@ -17,7 +17,7 @@ import click
 @click.option(
     "--body", "body_file", type=click.Path(path_type=Path), help="A licensed SMPLX_*.npz in place of the free body."
 )
-def command(out: Path, seed: int, instants: int, image_px: int, workers: int, body_file: Path | None):
+def command(out: Path, seed: int, instants: int, image_px: int, workers: int, body_file: Path | None) -> None:
     """Write a synthetic capture to the new folder OUT: people in motion, four cameras, true joints.
 
     It has Human3.6M's subjects, actions, splits and annotation layout, so `nvf-cli preprocess human36m OUT ...` reads it. Look at

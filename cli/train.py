@@ -34,7 +34,19 @@ from pipeline.errors import InputError
 )
 @click.option("--device", default=None, help="cpu, cuda, cuda:1 ...; default: a GPU if there is one.")
 @click.option("--resume", is_flag=True, help="Go on from RUN's last checkpoint.")
-def command(shards, run, config, model, also, minutes, truth, seed, workers, device, resume):
+def command(
+    shards: Path,
+    run: Path,
+    config: str | None,
+    model: str | None,
+    also: tuple[str, ...],
+    minutes: float | None,
+    truth: str | None,
+    seed: int | None,
+    workers: int | None,
+    device: str | None,
+    resume: bool,
+) -> None:
     """Train on SHARDS (the output of preprocess) and write checkpoints, curves and records into RUN.
 
     The same command under `torchrun --nproc-per-node N $(which nvf-cli) train ...` uses N GPUs.

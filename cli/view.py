@@ -10,7 +10,7 @@ import click
 @click.option("--body", type=click.Path(path_type=Path), help="The body the shards were made with; ours by default.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 to be seen by other machines.")
 @click.option("--port", default=8080, show_default=True)
-def command(path: Path, body: Path | None, host: str, port: int):
+def command(path: Path, body: Path | None, host: str, port: int) -> None:
     """Show the views of PATH (a shard or a folder) in 3D: mesh, points coloured by distance, joints and their
     voters."""
     from pipeline.body.model import load_body

@@ -3,9 +3,9 @@
 import json
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from pipeline.fit import fits_file
 from pipeline.fit.fits_file import FitsWriter, export_smplifyx
 from pipeline.fit.fitter import Fitter
 from pipeline.fit.settings import FitSettings
-from pipeline.look.fit_report import write_page
+from pipeline.look.fit_report import Tally, write_page
 from pipeline.outputs import write_marked
 from pipeline.records import BodyFit, Instant, Reject
 from pipeline.sources.base import ReadReport, Source
@@ -25,40 +25,6 @@ from pipeline.spread import spread_evenly
 # Instants read, fitted and written at a time.
 BLOCK = 1024
 PERCENTILES = (5, 50, 90, 95, 99)
-WORST = 20
-
-
-@dataclass
-class Tally:
-    """What the report needs of every fit, and the worst of them whole."""
-
-    errors_mm: list[float] = field(default_factory=list)
-    reprojection_px: list[float] = field(default_factory=list)
-    iterations: list[int] = field(default_factory=list)
-    valid: int = 0
-    converged: int = 0
-    unseen: Counter = field(default_factory=Counter)
-    joints_unseen: Counter = field(default_factory=Counter)
-    starts: Counter = field(default_factory=Counter)
-    seconds: float = 0.0
-    has_world: bool = False
-    worst: list[tuple[float, Instant, BodyFit]] = field(default_factory=list)
-
-    def add(self, instant: Instant, fit: BodyFit) -> None:
-        quality = fit.quality
-        pixels = quality.reprojection_px[np.isfinite(quality.reprojection_px)]
-        self.errors_mm.append(quality.fit_error_mm)
-        self.reprojection_px.append(float(pixels.mean()) if len(pixels) else np.nan)
-        self.iterations.append(quality.iterations)
-        self.valid += quality.valid
-        self.converged += quality.converged
-        self.unseen.update(quality.unseen)
-        self.joints_unseen.update(quality.joints_unseen)
-        self.starts[quality.start] += 1
-        # fits with 3D are ranked by it, the others by how far they miss relative to the person's size
-        crop = quality.reprojection_crop[np.isfinite(quality.reprojection_crop)]
-        badness = quality.fit_error_mm / 1000 if np.isfinite(quality.fit_error_mm) else float(crop.max(initial=0))
-        self.worst = sorted([*self.worst, (badness, instant, fit)], key=lambda item: -item[0])[:WORST]
 
 
 def fit_source(
@@ -184,7 +150,7 @@ def summarise(tally: Tally, rejects: list[Reject], settings: FitSettings, body: 
     }
 
 
-def percentiles(values: list[float]) -> dict[str, float] | None:
+def percentiles(values: Sequence[float]) -> dict[str, float] | None:
     """Mean, percentiles and maximum of the finite values; None without any."""
     finite = np.array([value for value in values if np.isfinite(value)], float)
     if not len(finite):

@@ -9,6 +9,7 @@ import re
 import struct
 from collections import OrderedDict
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 import cv2
 import numpy as np
@@ -158,7 +159,7 @@ def image_size(path: Path) -> tuple[int, int, int]:
     return width, height, 1
 
 
-def _jpeg_size(file) -> tuple[int, int, int] | None:
+def _jpeg_size(file: BinaryIO) -> tuple[int, int, int] | None:
     """Walks a JPEG's segments to the frame header. None where the file is not laid out as expected."""
     orientation = 1
     while True:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import dask
 from distributed import Client, LocalCluster, as_completed
@@ -21,6 +22,7 @@ from pipeline.errors import InputError
 from pipeline.memory import KEEP_FREED
 from pipeline.preprocess.job_files import Task
 from pipeline.preprocess.plan import Plan, make_plan
+from pipeline.preprocess.progress import RunProgress
 from pipeline.preprocess.settings import Request
 from pipeline.preprocess.shard import make_shard
 from pipeline.shards.format import ShardRecord
@@ -63,14 +65,14 @@ class Workers:
     count: int
     scheduler: str | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.count < 0:
             raise InputError(
                 f"--workers is {self.count}; give 0 to work in this process, or how many processes to start"
             )
 
 
-def preprocess(request: Request, workers: Workers, progress) -> dict:
+def preprocess(request: Request, workers: Workers, progress: RunProgress) -> dict:
     """Plans, makes every shard and returns the final run.json. `progress` is told of the plan and of every outcome
     (`pipeline.preprocess.progress`). Raises InputError when the run is refused or cannot go on; finished shards stay."""
     with run_lock(request.out):
@@ -173,7 +175,7 @@ def check_cluster(address: str) -> None:
         )
 
 
-def slurm_cluster():
+def slurm_cluster() -> Any:
     """Jobs as ~/.config/dask/jobqueue.yaml describes them (docs/cluster.md has one)."""
     try:
         from dask_jobqueue import SLURMCluster

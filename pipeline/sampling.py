@@ -5,7 +5,7 @@ its distance is that of the rounded point, and an offset is the difference of tw
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +25,8 @@ NEAREST = 0.1
 FRUSTUM_REACH = 2.1
 # Draws of a point before its view is given up: enough where a thirtieth of the body is in the stored image.
 ATTEMPTS = 256
+# How a part of the pool is drawn: (generator, count, slots) -> (len(slots), 3) metres in crop axes.
+Draw = Callable[[np.random.Generator, int, np.ndarray], np.ndarray]
 # Draws of a point whose side of the surface is prescribed (`inside_share`).
 SIDE_ATTEMPTS = 8
 
@@ -59,7 +61,7 @@ class SamplingSettings:
     voters: int = 64
     voter_band: float = 0.05
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         shares = (*self.near, self.ball)
         problems = [
             (not 1 <= self.pool <= 65535, f"pool {self.pool}: give 1 to 65535 points"),
@@ -215,7 +217,7 @@ class _Pool:
             self._fill_part(draw, start, count, slots[(slots >= start) & (slots < start + count)] - start)
             start += count
 
-    def _fill_part(self, draw, start: int, count: int, slots: np.ndarray) -> None:
+    def _fill_part(self, draw: Draw, start: int, count: int, slots: np.ndarray) -> None:
         """Every attempt draws random numbers for all slots of the part, so that no slot's point depends on how
         another fared."""
         rng = self.generator()
@@ -280,7 +282,9 @@ def _settle_sides(pools: list[_Pool], distance: SignedDistance) -> None:
     for _ in range(SIDE_ATTEMPTS):
         wrong = []
         for pool in pools:
-            target = np.floor(np.arange(pool.near + 1) * pool.settings.inside_share)
+            share = pool.settings.inside_share
+            assert share is not None
+            target = np.floor(np.arange(pool.near + 1) * share)
             wrong.append(np.flatnonzero((np.diff(target) > 0) != (pool.sdf[: pool.near] < 0)))
             pool.fill(wrong[-1])
         answers = ask_together(distance, [pool.world(slots) for pool, slots in zip(pools, wrong, strict=True)])

@@ -25,7 +25,7 @@ class JointSet:
     root: str | None = None
     elsewhere: tuple[str, ...] = ()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         assert len(self.names) == len(self.parents) == len(set(self.names)), self.name
         assert self.root is None or self.root in self.names, self.name
         assert set(self.elsewhere) <= set(self.names), self.name
@@ -201,7 +201,7 @@ _SMPLX_ELSEWHERE = ("pelvis", "left_hip", "right_hip", "neck", "left_shoulder", 
 SMPLX_22 = _joint_set("smplx_22", _SMPLX_BODY, "pelvis", _SMPLX_ELSEWHERE)
 SMPLX_55 = _joint_set(
     "smplx_55",
-    _SMPLX_BODY + [("jaw", "head"), ("left_eye", "head"), ("right_eye", "head")] + _SMPLX_HANDS,
+    [*_SMPLX_BODY, ("jaw", "head"), ("left_eye", "head"), ("right_eye", "head"), *_SMPLX_HANDS],
     "pelvis",
     _SMPLX_ELSEWHERE,
 )

@@ -26,9 +26,9 @@ def opening_caps(faces: np.ndarray) -> list[np.ndarray]:
         loop = [start]
         while vertex != start:
             loop.append(vertex)
-            vertex = following.pop(vertex, None)
-            if vertex is None:
+            if vertex not in following:
                 raise InputError(f"the opening at vertex {loop[-1]} is not a loop; use an unmodified body model")
+            vertex = following.pop(vertex)
         if len(loop) > LARGEST_OPENING:
             raise InputError(
                 f"the body's faces leave an opening of {len(loop)} edges at vertex {start}, above {LARGEST_OPENING}: part "

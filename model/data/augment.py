@@ -31,7 +31,7 @@ class AugmentConfig:
     occlusion: float = 0.3
     occlusion_size: float = 0.35
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("scale", "shift", "colour", "roll_degrees"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"augment.{name} is {getattr(self, name)}; it must not be negative")

@@ -51,7 +51,7 @@ class DrawConfig:
     voters: float = 1 / 3
     distal: float = 2.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.points > 0:
             raise ValueError(f"draw.points is {self.points}; it must be above 0")
         if not 0 <= self.voters <= 1:

@@ -44,7 +44,7 @@ class TrainConfig:
     log_every: int = 20
     save_every: int = 200
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in (
             "steps",
             "batch_size",

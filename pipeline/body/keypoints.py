@@ -9,6 +9,7 @@ import zipfile
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -50,6 +51,7 @@ HUMAN36M_JOINTS = {
     "left_shoulder": ((0.85, "left_shoulder"), (0.15, "neck")),
     "right_shoulder": ((0.85, "right_shoulder"), (0.15, "neck")),
 }
+Array = TypeVar("Array", np.ndarray, torch.Tensor)
 HUMAN36M_HIP_WIDTH = 2 * 0.133 / 1.70  # distance between its hips over stature
 
 
@@ -67,7 +69,7 @@ class KeypointMap:
     vertex_weights: np.ndarray
     defined: np.ndarray
 
-    def __call__(self, joints, vertices):
+    def __call__(self, joints: Array, vertices: Array) -> Array:
         """(..., J, 3) metres from joints (..., 55, 3) and vertices (..., V, 3); numpy in, numpy out, torch in, torch out."""
         if isinstance(joints, torch.Tensor):
             by_joint, by_vertex, ids = self._tensors

@@ -184,7 +184,7 @@ def load_body(path: Path | None = None, gender: str = "neutral") -> BodyModel:
     arrays = read_smplx(path)
     with tempfile.TemporaryDirectory() as folder:
         plain = Path(folder) / "SMPLX_NEUTRAL.npz"
-        np.savez(plain, **arrays)
+        np.savez(plain, allow_pickle=False, **arrays)
         return build_body(path.stem, path, open_layer(plain))
 
 

@@ -6,6 +6,7 @@ else; any other name is refused before it is looked up. Built-in containers, num
 
 import pickle
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy._core import multiarray, numeric
@@ -21,7 +22,7 @@ class SparseMatrix:
 
     def toarray(self) -> np.ndarray:
         """(rows, columns) dense."""
-        shape, data = self.state.get("_shape"), self.state["data"]
+        shape, data = self.state["_shape"], self.state["data"]
         starts, rows = self.state["indptr"], self.state["indices"]
         dense = np.zeros(shape)
         columns = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
@@ -36,34 +37,30 @@ def _encode_latin1(text: str, encoding: str = "latin1") -> bytes:
     return text.encode("latin1")
 
 
-_ARRAYS = (
-    {
-        ("numpy", "ndarray"): np.ndarray,
-        ("numpy", "dtype"): np.dtype,
-        ("_codecs", "encode"): _encode_latin1,
-    }
-    | {
-        (module, name): getattr(multiarray, name)
-        for module in ("numpy.core.multiarray", "numpy._core.multiarray")
-        for name in ("_reconstruct", "scalar")
-    }
-    | {(module, "_frombuffer"): numeric._frombuffer for module in ("numpy.core.numeric", "numpy._core.numeric")}
-)
+_ARRAYS = {
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): np.dtype,
+    ("_codecs", "encode"): _encode_latin1,
+} | {
+    (f"{package}.{part.__name__.rpartition('.')[2]}", name): getattr(part, name)
+    for package in ("numpy.core", "numpy._core")
+    for part, name in ((multiarray, "_reconstruct"), (multiarray, "scalar"), (numeric, "_frombuffer"))
+}
 _SPARSE = {(module, "csc_matrix"): SparseMatrix for module in ("scipy.sparse.csc", "scipy.sparse._csc")}
 
 
 class _PlainUnpickler(pickle.Unpickler):
-    def __init__(self, file, names: dict):
+    def __init__(self, file: BinaryIO, names: dict[tuple[str, str], Any]):
         super().__init__(file, encoding="latin1")
         self._names = names
 
-    def find_class(self, module: str, name: str):
+    def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in self._names:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}")
         return self._names[module, name]
 
 
-def load_plain_pickle(path: Path, sparse: bool = False):
+def load_plain_pickle(path: Path, sparse: bool = False) -> Any:
     """The content of a pickle of arrays, containers, numbers and strings, also one written by Python 2.
 
     sparse: scipy matrices in column form are admitted, as `SparseMatrix`. Raises InputError naming the file for

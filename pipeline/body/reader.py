@@ -6,6 +6,7 @@ are read (`allow_pickle=False`); object arrays, such as the dictionaries in the 
 
 import zipfile
 from pathlib import Path
+from typing import Never
 
 import numpy as np
 from smplx.vertex_ids import vertex_ids
@@ -123,7 +124,7 @@ def check_smplx(path: Path, arrays: dict[str, np.ndarray]) -> None:
         "lmk_bary_coords": (51, 3),
     }
 
-    def refuse(name: str, fault: str):
+    def refuse(name: str, fault: str) -> Never:
         raise InputError(f"In {path}, {name} {fault}; this is not SMPL-X's layout. {DOWNLOAD}")
 
     for name, shape in wanted.items():

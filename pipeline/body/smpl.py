@@ -6,6 +6,7 @@ J_regressor_h36m_correct.npy.
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -60,7 +61,9 @@ class SmplBodies:
             self._surfaces[gender] = faces, triangle_areas(layer.v_template.numpy().astype(np.float64), faces)
         return self._surfaces[gender]
 
-    def _pose(self, gender: str, poses: np.ndarray, betas: np.ndarray, trans: np.ndarray):
+    def _pose(
+        self, gender: str, poses: np.ndarray, betas: np.ndarray, trans: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Vertices (F, V, 3) and SMPL's joints (F, 24, 3), metres. Arguments as in `joints`."""
         pose = torch.tensor(poses, dtype=torch.float32)
         shape = torch.tensor(betas, dtype=torch.float32).expand(len(pose), -1)
@@ -106,10 +109,10 @@ def open_smpl(folder: Path | None, regressor: Path | None) -> SmplBodies | None:
             "Give both smpl (folder of SMPL_MALE.pkl, SMPL_FEMALE.pkl, SMPL_NEUTRAL.pkl) and regressor (17 x 6890 .npy), "
             "or neither."
         )
-    return None if folder is None else SmplBodies(folder, regressor)
+    return None if folder is None or regressor is None else SmplBodies(folder, regressor)
 
 
-def _dense(value):
+def _dense(value: Any) -> Any:
     return value.toarray() if isinstance(value, SparseMatrix) else value
 
 

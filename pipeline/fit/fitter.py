@@ -1,7 +1,7 @@
 """Fits a body model to instants: groups them, finds starts, minimises, and says how good each result is."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -89,7 +89,7 @@ class Fitter:
         return results
 
     @torch.no_grad()
-    def solve_shapes(self, instants: Sequence[Instant]) -> dict[str, np.ndarray]:
+    def solve_shapes(self, instants: Iterable[Instant]) -> dict[str, np.ndarray]:
         """Betas (10,) of every subject that the instants name, each from up to `shape_frames` instants spread evenly over its own.
 
         A subject none of whose instants can be fitted is left out.

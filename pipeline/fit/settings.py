@@ -42,7 +42,7 @@ class FitSettings:
     body_height: float = 1.7
     device: str = "cpu"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.prior not in PRIORS:
             raise InputError(f"Unknown pose prior '{self.prior}'; choose one of {', '.join(PRIORS)}.")
         if self.prior in ("gmm", "vposer") and self.prior_file is None:

@@ -3,6 +3,9 @@
 import base64
 import html
 import io
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
@@ -15,14 +18,48 @@ from pipeline.errors import InputError
 from pipeline.images import read_image
 from pipeline.look.pictures import shade_mesh
 from pipeline.outputs import write_marked
-from pipeline.records import BodyFit, Instant, View
+from pipeline.records import BodyFit, BodyParameters, Instant, View
 
 PICTURE_PX = 256
 _BINS = 40
+WORST = 20
 
 
-def write_page(path: Path, report: dict, tally, body: BodyModel, root: Path) -> None:
-    """tally: `fit_source.Tally`. root: where the source's images are; a picture whose image is missing is drawn on grey."""
+@dataclass
+class Tally:
+    """What the report needs of every fit, and the worst of them whole."""
+
+    errors_mm: list[float] = field(default_factory=list)
+    reprojection_px: list[float] = field(default_factory=list)
+    iterations: list[int] = field(default_factory=list)
+    valid: int = 0
+    converged: int = 0
+    unseen: Counter = field(default_factory=Counter)
+    joints_unseen: Counter = field(default_factory=Counter)
+    starts: Counter = field(default_factory=Counter)
+    seconds: float = 0.0
+    has_world: bool = False
+    worst: list[tuple[float, Instant, BodyFit]] = field(default_factory=list)
+
+    def add(self, instant: Instant, fit: BodyFit) -> None:
+        quality = fit.quality
+        pixels = quality.reprojection_px[np.isfinite(quality.reprojection_px)]
+        self.errors_mm.append(quality.fit_error_mm)
+        self.reprojection_px.append(float(pixels.mean()) if len(pixels) else np.nan)
+        self.iterations.append(quality.iterations)
+        self.valid += quality.valid
+        self.converged += quality.converged
+        self.unseen.update(quality.unseen)
+        self.joints_unseen.update(quality.joints_unseen)
+        self.starts[quality.start] += 1
+        # fits with 3D are ranked by it, the others by how far they miss relative to the person's size
+        crop = quality.reprojection_crop[np.isfinite(quality.reprojection_crop)]
+        badness = quality.fit_error_mm / 1000 if np.isfinite(quality.fit_error_mm) else float(crop.max(initial=0))
+        self.worst = sorted([*self.worst, (badness, instant, fit)], key=lambda item: -item[0])[:WORST]
+
+
+def write_page(path: Path, report: dict, tally: Tally, body: BodyModel, root: Path) -> None:
+    """root: where the source's images are; a picture whose image is missing is drawn on grey."""
     rows = [(name, report[name]) for name in ("source", "joint_set", "n", "valid", "converged", "fits_per_second")]
     rows += [("rejected", len(report["rejects"]))]
     table = "".join(f"<tr><th>{name}<td>{_short(value)}" for name, value in rows)
@@ -48,22 +85,22 @@ def write_page(path: Path, report: dict, tally, body: BodyModel, root: Path) -> 
     write_marked(path, page.encode())
 
 
-def _short(value) -> str:
+def _short(value: object) -> str:
     return f"{value:.1f}" if isinstance(value, float) else html.escape(str(value))
 
 
 def _png(image: np.ndarray) -> str:
     """An RGB image as an HTML image element."""
     data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])[1]
-    return f'<img src="data:image/jpeg;base64,{base64.b64encode(data).decode()}">'
+    return f'<img src="data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode()}">'
 
 
-def _histograms(tally) -> str:
+def _histograms(tally: Tally) -> str:
     with matplotlib.rc_context({"font.size": 8}):
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=(10, 2.6), layout="constrained")
-        quantities = (
+        quantities: tuple[tuple[str, Sequence[float]], ...] = (
             ("3D error, mm", tally.errors_mm),
             ("reprojection, px", tally.reprojection_px),
             ("iterations", tally.iterations),
@@ -108,6 +145,7 @@ def fit_picture(body: BodyModel, fit: BodyFit, view: View, root: Path) -> np.nda
         image = cameras.warp_to_crop(read_image(root, view.image_path), view.camera, crop)
     except InputError:
         image = np.full((PICTURE_PX, PICTURE_PX, 3), 128, np.uint8)
+    assert isinstance(fit.parameters, BodyParameters), "the page shows fits of the body, not SMPL's own"
     vertices, _ = body.mesh(fit.parameters)
     vertices = cameras.world_to_camera(view.camera, vertices.astype(float)) @ crop.R.T
     return np.concatenate([image, shade_mesh(image, vertices, body.faces, crop.K, scale=1)], 1)

@@ -62,7 +62,8 @@ def _one_view_an_instant(folder: ShardFolder, known: dict[str, int]) -> list[tup
 def rigid_motion(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """R (3, 3), t (3,) with target ~ source @ R.T + t in least squares. source, target: (N, 3) metres."""
     points = torch.from_numpy(np.stack([source, target])).double()[:, None]
-    R, there, here = (a[0].numpy() for a in rotations.rigid_motion(*points, torch.ones_like(points[0, ..., 0])))
+    weights = torch.ones_like(points[0, ..., 0])
+    R, there, here = (a[0].numpy() for a in rotations.rigid_motion(points[0], points[1], weights))
     return R, there - R @ here
 
 

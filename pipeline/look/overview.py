@@ -183,7 +183,7 @@ def describe_config(target: Target) -> dict:
 
 def _views(target: Target) -> dict[str, tuple[dict, int]]:
     """View id -> the shard's columns and the row."""
-    found = {}
+    found: dict[str, tuple[dict, int]] = {}
     for path in target.shards:
         with open_shard(path) as file:
             columns = read_columns(file)

@@ -5,10 +5,12 @@ import html
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
@@ -50,7 +52,7 @@ def draw_picture(target: Target, body: BodyModel, count: int = 3) -> Figure:
     return figure
 
 
-def _show(axis, image: np.ndarray, title: str) -> None:
+def _show(axis: Axes, image: np.ndarray, title: str) -> None:
     axis.imshow(image, interpolation="nearest")
     axis.set_title(title, fontsize=9)
     axis.set_xlim(-0.5, image.shape[1] - 0.5)
@@ -62,7 +64,7 @@ def side_of(name: str) -> str:
     return name.split("_")[0] if name.startswith(("left", "right")) else "middle"
 
 
-def draw_joints(axis, image: np.ndarray, view: dict, crop_px: int) -> None:
+def draw_joints(axis: Axes, image: np.ndarray, view: dict, crop_px: int) -> None:
     """The dataset's 2D joints as rings, the 3D joints as a skeleton, the nominal crop as a frame."""
     _show(axis, image, f"{view['id']}  ({view['split']})")
     pixels = project_pinhole(view["K"], view["joints"] + view["root"])
@@ -70,12 +72,19 @@ def draw_joints(axis, image: np.ndarray, view: dict, crop_px: int) -> None:
         if view["joints_valid"][parent] and view["joints_valid"][child]:
             axis.plot(*pixels[[parent, child]].T, color=COLOURS[side_of(FIELD_JOINTS.names[child])], lw=2, alpha=0.9)
     known = view["joints_2d_valid"]
-    axis.scatter(*view["joints_2d"][known].T, s=34, facecolors="none", edgecolors="white", linewidths=1.1)
+    axis.scatter(
+        view["joints_2d"][known, 0],
+        view["joints_2d"][known, 1],
+        s=34,
+        facecolors="none",
+        edgecolors="white",
+        linewidths=1.1,
+    )
     edge = (len(image) - crop_px) / 2 - 0.5
     axis.add_patch(Rectangle((edge, edge), crop_px, crop_px, fill=False, ec="white", lw=0.8, ls=":"))
 
 
-def draw_mesh(axis, image: np.ndarray, reader: ShardReader, row: int, view: dict, body: BodyModel) -> None:
+def draw_mesh(axis: Axes, image: np.ndarray, reader: ShardReader, row: int, view: dict, body: BodyModel) -> None:
     """The fitted mesh over the crop, shaded by its normals."""
     if not reader.has_parameters(row):
         _show(axis, image, "the dataset's SMPL mesh, not stored" if view["has_mesh"] else "no mesh")
@@ -108,7 +117,7 @@ def shade_mesh(image: np.ndarray, vertices: np.ndarray, faces: np.ndarray, K: np
     return cv2.addWeighted(layer, 0.72, large, 0.28, 0)
 
 
-def draw_slice(axis, figure, reader: ShardReader, row: int, view: dict, body: BodyModel) -> None:
+def draw_slice(axis: Axes, figure: Figure, reader: ShardReader, row: int, view: dict, body: BodyModel) -> None:
     """The signed distance in the plane through the root that faces the camera, and the stored points near it.
 
     Both have the same colours: a point that stands out from its ground has a wrong label.
@@ -123,13 +132,15 @@ def draw_slice(axis, figure, reader: ShardReader, row: int, view: dict, body: Bo
     surface = body_surface(body)
     vertices = body.mesh(reader.read_body(row))[0]
     field = 100 * SignedDistance(vertices, surface.faces)(grid).reshape(CELLS, CELLS)
-    style = {"cmap": matplotlib.colormaps["RdBu"], "vmin": -25, "vmax": 25}
+    style: dict[str, Any] = {"cmap": matplotlib.colormaps["RdBu"], "vmin": -25, "vmax": 25}
     picture = axis.imshow(field, extent=(-SLICE, SLICE, SLICE, -SLICE), interpolation="bilinear", **style)
     axis.contour(line, line, field, levels=[0], colors="black", linewidths=1.2)
     samples = reader.read_samples(row)
     points = samples.points * LATTICE_M
     near = (np.abs(points[:, 2]) < SLAB) & (np.abs(points[:, :2]).max(1) < SLICE)
-    axis.scatter(*points[near, :2].T, c=samples.sdf[near] * (100 * LATTICE_M), s=16, ec="black", lw=0.35, **style)
+    axis.scatter(
+        points[near, 0], points[near, 1], c=samples.sdf[near] * (100 * LATTICE_M), s=16, ec="black", lw=0.35, **style
+    )
     axis.set_xlabel("x, m", fontsize=8)
     axis.set_ylabel("y, m", fontsize=8)
     axis.tick_params(labelsize=7)
@@ -150,17 +161,17 @@ def draw_histograms(target: Target, summary: dict) -> Figure:
     axes[0].bar(range(len(share)), share, color=["#c0504d" if e < 0 else "#4f81bd" for e in edges[:-1]])
     axes[0].set_xticks(np.arange(len(edges)) - 0.5, edges, rotation=60, fontsize=7)
     axes[0].set_title("share of field points by signed distance, mm", fontsize=9)
-    columns = {name: [] for name in ("fit_error_mm", "reprojection_px")}
+    columns: dict[str, list[np.ndarray]] = {name: [] for name in ("fit_error_mm", "reprojection_px")}
     for path in target.shards:
         reader = ShardReader(path)
         for name, values in columns.items():
             values.append(reader.file[f"fits/{name}"][()])
         reader.close()
-    for axis, (name, values) in zip(axes[1:], columns.items(), strict=True):
-        values = np.concatenate(values)
-        values = values[np.isfinite(values)]
-        axis.hist(values, bins=50, range=(0, np.percentile(values, 99.5)) if len(values) else None, color="#4f81bd")
-        axis.set_title(f"{name} ({len(values)} views)", fontsize=9)
+    for axis, (name, parts) in zip(axes[1:], columns.items(), strict=True):
+        known = np.concatenate(parts)
+        known = known[np.isfinite(known)]
+        axis.hist(known, bins=50, range=(0, float(np.percentile(known, 99.5))) if len(known) else None, color="#4f81bd")
+        axis.set_title(f"{name} ({len(known)} views)", fontsize=9)
     return figure
 
 

@@ -1,6 +1,7 @@
 """A 3D view of shards in the browser, with viser."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -10,6 +11,9 @@ from pipeline.lattice import LATTICE_M
 from pipeline.look.overview import find_target
 from pipeline.shards.store import ShardReader
 from pipeline.skeletons import FIELD_JOINTS
+
+if TYPE_CHECKING:
+    import viser  # an extra, opened late so that one line can say what to install
 
 # Distances are coloured from -RANGE (red, inside) over white to RANGE (blue): metres.
 RANGE = 0.25
@@ -24,7 +28,7 @@ def distance_colours(distance: np.ndarray) -> np.ndarray:
     return np.round(255 + np.abs(part) * (end - 255.0)).astype(np.uint8)
 
 
-def serve(path: Path, body: BodyModel, host: str, port: int):
+def serve(path: Path, body: BodyModel, host: str, port: int) -> "viser.ViserServer":
     """Starts the server and returns it. InputError when viser is not installed."""
     try:
         import viser
@@ -46,19 +50,30 @@ def serve(path: Path, body: BodyModel, host: str, port: int):
     joint = server.gui.add_dropdown("voters of", (NONE, ALL, *FIELD_JOINTS.names), initial_value="left_wrist")
     text = server.gui.add_markdown("")
 
-    def show(_=None) -> None:
+    def show(_: Any = None) -> None:
         reader, row = rows[min(number.value, len(rows) - 1)]
         text.content = draw_view(
             server.scene, body, reader, row, {name: box.value for name, box in parts.items()}, limit.value, joint.value
         )
 
-    for control in (number, limit, joint, *parts.values()):
-        control.on_update(show)
+    for slider in (number, limit):
+        slider.on_update(show)
+    for box in parts.values():
+        box.on_update(show)
+    joint.on_update(show)
     show()
     return server
 
 
-def draw_view(scene, body: BodyModel, reader: ShardReader, row: int, parts: dict, limit: float, voters_of: str) -> str:
+def draw_view(
+    scene: "viser.SceneApi",
+    body: BodyModel,
+    reader: ShardReader,
+    row: int,
+    parts: dict[str, bool],
+    limit: float,
+    voters_of: str,
+) -> str:
     """Draws one view, root at the origin, crop axes, metres; returns a line about it."""
     view, samples = reader.read_view(row), reader.read_samples(row)
     points, distance = samples.points * LATTICE_M, samples.sdf * LATTICE_M

@@ -27,7 +27,7 @@ class PreprocessSettings:
     sampling: SamplingSettings = field(default_factory=SamplingSettings)
     fit: FitSettings = field(default_factory=FitSettings)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         limits = {"crop_px": (16, 4096), "margin": (1, 4), "jpeg_quality": (1, 100), "shard_instants": (1, 4096)}
         for name, (low, high) in limits.items():
             if not low <= getattr(self, name) <= high:

@@ -96,7 +96,7 @@ class ShardHeader:
     pool: int
     voters: int
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         assert self.offsets in OFFSETS and 0 < self.pool <= 65536 and self.voters >= 0, self
 
 

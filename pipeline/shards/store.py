@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import cv2
 import h5py
@@ -116,7 +117,7 @@ def _compose(header: ShardHeader, columns: Mapping[str, np.ndarray], content: st
     return buffer.getvalue()
 
 
-def attributes(header: ShardHeader, content: str) -> dict[str, object]:
+def attributes(header: ShardHeader, content: str) -> dict[str, Any]:
     values = asdict(header) | {"config": json.dumps(header.config, sort_keys=True)}
     return values | {
         "format": FORMAT,
@@ -236,11 +237,11 @@ class ShardReader:
         return self._kept[name]
 
     @property
-    def attributes(self) -> dict[str, object]:
+    def attributes(self) -> dict[str, Any]:
         values = dict(self.file.attrs)
         return values | {"config": json.loads(values["config"])}
 
-    def read_view(self, row: int) -> dict[str, object]:
+    def read_view(self, row: int) -> dict[str, Any]:
         """One view's record: {"id": ..., "K": ..., "fit_valid": ...}, all of views/ and fits/ but the image.
 
         The joints of the fitted mesh are "fit_joints"; the body's parameters go by their SMPL-X names.

@@ -21,7 +21,7 @@ class MlpSettings:
     skip: str = "code"
     film: bool = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.hidden or min(self.hidden) < 1:
             raise ValueError(f"mlp widths {self.hidden}: give at least one, above 0")
         if self.octaves < 1:

@@ -41,7 +41,7 @@ class BuildSettings:
     capture: int = 128
     capture_directions: int = 16
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         assert min(self.sample, self.held_out, self.capture) > BETAS + self.capture_directions
 
 
@@ -61,8 +61,8 @@ def build_free_body(folder: Path, settings: BuildSettings) -> dict:
     arrays, order = assemble(anny, space, regressor)
     folder.mkdir(parents=True, exist_ok=True)
     body, extra = folder / "SMPLX_NEUTRAL.npz", folder / "capture_shapes.npz"
-    np.savez_compressed(body, **arrays)
-    np.savez_compressed(extra, **capture_arrays(capture, sample, space, order, settings))
+    np.savez_compressed(body, allow_pickle=False, **arrays)
+    np.savez_compressed(extra, allow_pickle=False, **capture_arrays(capture, sample, space, order, settings))
     report = {
         "what": "A human body in SMPL-X's layout, free of SMPL-X's data.",
         "licence": "CC0-1.0, see LICENSE",

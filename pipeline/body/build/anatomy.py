@@ -68,7 +68,7 @@ def face_landmarks(vertices: np.ndarray, faces: np.ndarray, joints: np.ndarray) 
 def face_position(name: str) -> np.ndarray:
     """(2,) millimetres of a landmark, the right half mirrored from the left."""
     if name.startswith("right_"):
-        return FACE_MM["left_" + name[len("right_") :]] * np.array([-1.0, 1.0])
+        return np.array(FACE_MM["left_" + name[len("right_") :]]) * [-1.0, 1.0]
     return np.array(FACE_MM[name], float)
 
 

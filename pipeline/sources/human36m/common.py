@@ -106,7 +106,7 @@ class Human36mOptions:
     final: bool = False
     drop_shifted: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("every_train", "every_test"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}; every how many frames to keep is 1 or more.")

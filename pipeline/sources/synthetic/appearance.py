@@ -258,7 +258,7 @@ def _face(outfit: Outfit, marks: Landmarks, p: np.ndarray, colour: np.ndarray) -
     def spot(dx, dy, width, height):
         return (dx / width) ** 2 + (dy / height) ** 2 < 1
 
-    def put(where, value):
+    def put(where, value) -> None:
         colour[face[where]] = value
 
     if outfit.beard:

@@ -63,7 +63,7 @@ class CaptureSettings:
     subjects: tuple[int, ...] = tuple(SPLIT_OF)
     actions: tuple[str, ...] = ACTIONS
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         unknown = [s for s in self.subjects if s not in SPLIT_OF] + [a for a in self.actions if a not in ACTIONS]
         if unknown or not self.subjects or not self.actions:
             raise InputError(
