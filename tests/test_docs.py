@@ -1,6 +1,7 @@
 """README.md and docs/ keep their word: what they link to, name or tell the reader to type is there."""
 
 import importlib
+import json
 import re
 from functools import cache
 from pathlib import Path
@@ -10,8 +11,21 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 
 from cli.main import nvf
+from model.export import export_run
+from model.networks.build import ENCODERS, HEADS
+from model.predict import Question, predict_images
+from model.train import train
+from model.training.config import load_config
+from model.training.runs import load_run
+from pipeline.body.keypoints import keypoint_map
+from pipeline.body.model import load_body
+from pipeline.camera import assumed_camera, project
+from pipeline.records import PARAMETER_SIZES, BodyParameters
+from pipeline.shards import ShardFolder
+from pipeline.sources import SOURCES
 from tests.model.capsules import make_folder, tiny_config
 
 ROOT = Path(__file__).parent.parent
@@ -57,6 +71,11 @@ def broken_links(page: Path) -> list[str]:
     return broken
 
 
+def written_by(text: str) -> set[str]:
+    """The files that a page's examples are, by the first line of each."""
+    return set(re.findall(r"^```\w+\n# (\S+\.\w+)$", text, flags=re.M))
+
+
 def missing_paths(text: str) -> list[str]:
     """Paths of the repository that a text names and that are not there; `{a,b}` and `*` are read as a shell reads them."""
     missing = []
@@ -64,7 +83,7 @@ def missing_paths(text: str) -> list[str]:
         braces = re.search(r"\{([^}]*)\}", path)
         kinds = [path.replace(braces[0], part) for part in braces[1].split(",")] if braces else [path]
         missing += [kind for kind in kinds if not list(ROOT.glob(kind.rstrip("/")))]
-    return missing
+    return [path for path in missing if path not in written_by(text)]
 
 
 def is_there(dotted: str) -> bool:
@@ -151,7 +170,9 @@ def test_paths_that_a_page_names_exist(page):
 
 @every_page
 def test_python_names_that_a_page_names_exist(page):
-    assert [name for name in NAME.findall(read(page)) if not is_there(name)] == []
+    text = read(page)
+    own = {file.removesuffix(".py").replace("/", ".") for file in written_by(text)}
+    assert [name for name in NAME.findall(text) if name not in own and not is_there(name)] == []
 
 
 @every_page
@@ -174,28 +195,59 @@ def test_every_page_is_linked_from_the_readme():
     assert [page.name for page in PAGES if page.parent != ROOT and f"docs/{page.name}" not in linked] == []
 
 
+# What makes an example's configuration quick: for the test's crops of 64 px, and two steps.
+QUICK = """network.crop_px = 64
+train = {steps = 2, batch_size = 4, evaluations = 1, evaluate_views = 2, log_every = 1, save_every = 1, workers = 0}
+draw = {points = 32}
+"""
+
+
 @pytest.fixture
 def workplace(tmp_path, monkeypatch):
-    """An empty folder to work in, with the shards and the photograph that examples ask for; one thread."""
+    """An empty folder to work in, with the shards and the photograph that examples ask for; one thread. What examples put
+    into registries and packages is gone afterwards."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     make_folder(tmp_path / "shards", 8, 2, 2)
     noise = np.random.default_rng(0).integers(0, 255, (400, 300, 3), np.uint8)
     cv2.imwrite(str(tmp_path / "photo.jpg"), noise)
     monkeypatch.chdir(tmp_path)
+    for package in ("pipeline.sources", "model.networks.heads", "model.networks.encoders"):
+        home = importlib.import_module(package)
+        monkeypatch.setattr(home, "__path__", [*home.__path__, str(tmp_path / package.replace(".", "/"))])
+    for registry in (SOURCES, HEADS, ENCODERS):
+        for name in ("album", "nudge", "strides"):
+            monkeypatch.setitem(registry, name, None)
+            monkeypatch.delitem(registry, name)
     yield tmp_path
     torch.set_num_threads(before)
 
 
 def run_examples(page: Path, shorter: dict[str, str]) -> dict:
-    """Runs a page's Python blocks in order, as one program. shorter: text -> text that makes it quick; `tiny` there is the
-    configuration of a small network."""
+    """Runs a page's Python blocks in order, as one program; a block whose first line names a file is written to that file
+    instead. shorter: text -> text that makes it quick; `tiny` there is the configuration of a small network."""
     names: dict = {"__name__": "example", "tiny": tiny_config(steps=2, evaluations=1)}
-    for block in re.findall(r"^```python\n(.*?)^```", page.read_text(), flags=re.S | re.M):
+    for block in re.findall(r"^```(?:python|toml)\n(.*?)^```", page.read_text(), flags=re.S | re.M):
         for long, short in shorter.items():
             block = block.replace(long, short)
-        exec(compile(block, f"{page.name}: {block[:60]!r}", "exec"), names)
+        if file := re.match(r"# (\S+\.(?:py|toml))\n", block):
+            Path(file[1]).parent.mkdir(parents=True, exist_ok=True)
+            Path(file[1]).write_text(block)
+        else:
+            exec(compile(block, f"{page.name}: {block[:60]!r}", "exec"), names)
     return names
+
+
+def write_album(folder: Path) -> None:
+    """The dataset of the reader's example: the free body's own keypoints on two pictures, one of which is missing."""
+    body, camera = load_body(), assumed_camera(300, 400)
+    parameters = BodyParameters(**{name: np.zeros(size) for name, size in PARAMETER_SIZES.items()})
+    vertices, joints = body.mesh(parameters)
+    points = keypoint_map(body, "coco_17")(joints[None], vertices[None])[0] * [1, -1, -1] + [0, 0, 4]
+    marked = np.concatenate([project(camera, points), np.ones((17, 1))], 1).ravel().tolist()
+    folder.mkdir()
+    cv2.imwrite(str(folder / "0001.jpg"), np.full((400, 300, 3), 128, np.uint8))
+    (folder / "album.json").write_text(json.dumps({"0002.jpg": marked, "0001.jpg": marked}))
 
 
 def test_the_examples_of_the_python_api_run(workplace):
@@ -206,6 +258,48 @@ def test_the_examples_of_the_python_api_run(workplace):
     assert len(names["person"]["joints"]) == len(names["person"]["joint_names"]) == 17
     assert names["prediction"].joints.shape == (1, 17, 3)
     assert (workplace / "field.pt2").stat().st_size > 0
+
+
+def test_the_examples_of_how_to_extend_run(workplace):
+    """Each example is registered by its page's own line, and used by the commands that the page names."""
+    names = run_examples(ROOT / "docs" / "extending.md", {'extends = "small"': QUICK})
+    assert names["record"]["step"] == 2 and names["report"]["model"] == "nudge"
+    network, config, _ = load_run(Path("runs/mine"))
+    assert type(network.encoder).__name__ == "Strides" and config.network.encoder.channels == 24
+    resumed = train(Path("shards"), Path("runs/mine"), None, resume=True, device="cpu")
+    assert resumed["step"] == 2
+    [answer] = predict_images(Path("runs/mine"), [Question(Path("photo.jpg"))], Path("predictions"))
+    assert answer.report is not None and len(answer.report["joints"]) == 17
+    assert export_run(Path("runs/mine"), Path("mine.pt2"))["largest_difference_mm"] < 0.1
+    write_album(workplace / "album")
+    checked = CliRunner().invoke(nvf, ["check-data", "album", "album", "--json"])
+    found = json.loads(checked.stdout)
+    assert checked.exit_code == 1 and found["by_split"] == {"train": 1}, found
+    assert found["rejects"] == {"the image does not exist": 1} and len(found["problems"]) == 1, found
+    made = CliRunner().invoke(nvf, ["preprocess", "album", "album", "shards-album", "--workers", "0", "--pool", "512"])
+    assert made.exit_code == 0, made.output
+    assert ShardFolder(Path("shards-album")).view_table("train")["id"].tolist() == ["0001.jpg/0"]
+
+
+def test_the_configuration_of_the_training_page_loads(tmp_path):
+    page = (ROOT / "docs" / "training.md").read_text()
+    file = tmp_path / "mine.toml"
+    file.write_text(re.search(r"^```toml\n(.*?)^```", page, flags=re.S | re.M)[1])
+    config = load_config(str(file))
+    assert (config.train.steps, config.network.encoder.channels, config.draw.points) == (20000, 48, 2048)
+
+
+def test_the_toys_of_how_to_extend_are_short():
+    """A head and an encoder are under 40 lines of code each, as a reader of the page counts."""
+    page = (ROOT / "docs" / "extending.md").read_text()
+    for file in ("heads/nudge.py", "encoders/strides.py", "sources/album.py"):
+        block = re.search(rf"^```python\n# \S*{file}\n(.*?)^```", page, flags=re.S | re.M)[1]
+        code = [
+            line
+            for line in block.splitlines()
+            if line.strip() and not line.lstrip().startswith(('"""', "from", "import"))
+        ]
+        assert len(code) < 40, (file, len(code))
 
 
 def test_the_checks_find_what_is_wrong(tmp_path):
