@@ -306,7 +306,7 @@ def main() -> None:
     if not isinstance(own, NvfSettings) or not own.use_distance:
         parser.error(f"{asked.run} holds {config.network.head.kind}, which has no votes at a surface to look into")
     views = known_truth(need_views(read_views([asked.shards]), asked.split, [asked.shards]), config.train.ground_truth)
-    dataset = ViewDataset(views, config.network.crop_px, DrawConfig(points=POOL, voters=0.0), NO_AUGMENTATION)
+    dataset = ViewDataset(views, config.network.crop_px, DrawConfig(points=POOL, voter_share=0.0), NO_AUGMENTATION)
     body = load_body(asked.body)
     if body.sha256 != ShardReader(views.shard_path(0)).attributes["body_sha256"]:
         parser.error(f"{asked.shards} was made with another body than {body.name}; give it with --body")

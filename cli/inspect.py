@@ -110,8 +110,8 @@ def summary_text(summary: dict) -> str:
         "cameras       " + count_line(summary["cameras"]),
         f"3D            {summary['views_3d']} views; {summary['camera_assumed']} with an assumed camera",
         f"fits          {fits['valid']} valid, {fits['without_mesh']} views without a mesh",
-        f"  error mm    {spread_line(fits['error_mm'])}",
-        f"  reproj. px  {spread_line(fits['reprojection_px'])}",
+        f"  error mm    {distribution_line(fits['error_mm'])}",
+        f"  reproj. px  {distribution_line(fits['reprojection_px'])}",
         f"offsets       {config['offsets']}; {summary['provenance']['pool']} points and "
         f"{summary['provenance']['voters']} voters a joint; crop {summary['provenance']['crop_px']} px stored as "
         f"{summary['provenance']['size']} px",
@@ -134,8 +134,10 @@ def count_line(counts: dict[str, int]) -> str:
     return ", ".join(f"{name or 'unknown'} {count}" for name, count in counts.items())
 
 
-def spread_line(spread: dict | None) -> str:
-    return "none" if spread is None else ", ".join(f"{name} {value:g}" for name, value in spread.items())
+def distribution_line(distribution: dict | None) -> str:
+    if distribution is None:
+        return "none"
+    return ", ".join(f"{name} {value:g}" for name, value in distribution.items())
 
 
 def histogram_line(histogram: dict) -> str:

@@ -43,19 +43,19 @@ SHUFFLE_SHARDS = 64
 class DrawConfig:
     """Which points of a view's pool a step sees.
 
-    points: how many. voters: the part drawn from the joints' voter lists, every joint its share; the rest comes from
+    points: how many. voter_share: the part drawn from the joints' voter lists, every joint its share; the rest comes from
     the whole pool. distal: how many times the root's share the joint farthest down the tree gets.
     """
 
     points: int = 1024
-    voters: float = 1 / 3
+    voter_share: float = 1 / 3
     distal: float = 2.0
 
     def __post_init__(self) -> None:
         if not self.points > 0:
             raise ValueError(f"draw.points is {self.points}; it must be above 0")
-        if not 0 <= self.voters <= 1:
-            raise ValueError(f"draw.voters is {self.voters}; it is a part of the points, between 0 and 1")
+        if not 0 <= self.voter_share <= 1:
+            raise ValueError(f"draw.voter_share is {self.voter_share}; it is a part of the points, between 0 and 1")
         if not self.distal >= 1:
             raise ValueError(f"draw.distal is {self.distal}; it must be at least 1")
 
@@ -88,7 +88,7 @@ def draw_points(
     points.
     """
     assert config.points <= n_pool, (config.points, n_pool)
-    n_voters = int(round(config.voters * config.points))
+    n_voters = int(round(config.voter_share * config.points))
     counts = apportion(n_voters, shares, rng)
     order = rng.random(voters.shape).argsort(1)  # each joint's voters in an order of its own
     chosen = [
@@ -174,12 +174,12 @@ class ViewDataset(Dataset):
         )
         points, sdf = self._draw(index, reader, row, rng)
         points = (points - table["origin"][index]) @ A.T
-        seen = points + root
-        pixels = seen[:, :2] / np.maximum(seen[:, 2:], 1e-3) @ reframe.K[:2, :2].T + reframe.K[:2, 2]
+        in_camera = points + root
+        pixels = in_camera[:, :2] / np.maximum(in_camera[:, 2:], 1e-3) @ reframe.K[:2, :2].T + reframe.K[:2, 2]
         return {
             "points": points.astype(np.float32),
             "sdf": sdf.astype(np.float32),
-            "point_valid": in_image(pixels, self.size, self.size) & (seen[:, 2] > 1e-3),
+            "point_valid": in_image(pixels, self.size, self.size) & (in_camera[:, 2] > 1e-3),
             "joints": (np.asarray(table["joints"][index], np.float64) @ A.T)[flip].astype(np.float32),
             "joints_valid": np.asarray(table["joints_valid"][index], bool)[flip],
             "root": root.astype(np.float32),

@@ -197,7 +197,7 @@ def field_slice(path: Path, network: torch.nn.Module, views, index: int, cells: 
     """
     device, side = next(network.buffers()).device, network.config.crop_px
     pool = len(ViewDataset(views, side, None, None).reader(index).read_samples(int(views["row"][index])).points)
-    batch = ViewDataset(views, side, DrawConfig(points=pool, voters=0), NO_AUGMENTATION).__getitems__([(0, index)])
+    batch = ViewDataset(views, side, DrawConfig(points=pool, voter_share=0), NO_AUGMENTATION).__getitems__([(0, index)])
     crop = batch.image[0].permute(1, 2, 0).numpy()
     targets = make_targets(batch, side)
     batch = batch.to(device)

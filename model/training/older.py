@@ -19,6 +19,7 @@ MOVED = {
     "network.slices": "network.head.slices",
     **{f"network.losses.{name}": f"network.head.losses.{name}" for name in (*_FIELD_LOSSES, "surface")},
     "network.losses.beta": "network.head.beta",
+    "draw.voters": "draw.voter_share",
 }
 
 
@@ -40,7 +41,8 @@ def _name_of_today(name: str) -> str:
 def config_of_today(config: dict) -> dict:
     """A configuration of version 3 (all of its tables) in the tables of today."""
     config = copy.deepcopy(config)
-    network = config["network"]
+    network, draw = config["network"], config["draw"]
+    draw["voter_share"] = draw.pop("voters")
     network["losses"].setdefault("surface", 1.0)  # until it was a setting, every distance label weighed alike
     encoder = network["encoder"]
     if encoder["kind"] == "unet":

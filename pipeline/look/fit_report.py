@@ -65,7 +65,7 @@ def write_page(path: Path, report: dict, tally: Tally, body: BodyModel, root: Pa
     table = "".join(f"<tr><th>{name}<td>{_short(value)}" for name, value in rows)
     quantities = [name for name in ("fit_error_mm", "reprojection_px", "iterations") if report[name]]
     head = "".join(f"<th>{key}" for key in report[quantities[0]]) if quantities else ""
-    spread = (
+    deviations = (
         f"<table><tr><th>{head}"
         + "".join(
             f"<tr><th>{name}" + "".join(f"<td>{value:.2f}" for value in report[name].values()) for name in quantities
@@ -79,7 +79,7 @@ def write_page(path: Path, report: dict, tally: Tally, body: BodyModel, root: Pa
     page = (
         "<!doctype html><meta charset=utf-8><title>Fits</title><style>body{font:14px sans-serif;margin:2em}td,th{padding:2px 10px;"
         "text-align:left}figure{display:inline-block;margin:6px}</style><h1>Fits</h1>"
-        f"<table>{table}</table><h2>Errors</h2>{spread}{_histograms(tally)}"
+        f"<table>{table}</table><h2>Errors</h2>{deviations}{_histograms(tally)}"
         f"<h2>Rejected</h2><table>{rejects or '<tr><td>nothing'}</table><h2>The worst {len(tally.worst)}</h2>{worst}"
     )
     write_marked(path, page.encode())

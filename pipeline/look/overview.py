@@ -97,8 +97,8 @@ def describe(target: Target) -> dict:
         "fits": {
             "valid": int(table["fit_valid"].sum()),
             "without_mesh": int((~table["has_mesh"]).sum()),
-            "error_mm": _spread(table["fit_error_mm"]),
-            "reprojection_px": _spread(table["reprojection_px"]),
+            "error_mm": _distribution(table["fit_error_mm"]),
+            "reprojection_px": _distribution(table["reprojection_px"]),
         },
         "distance_mm": distance_histogram(target, n),
         "provenance": {name: _plain(attributes[name]) for name in PROVENANCE},
@@ -123,13 +123,13 @@ def _counts(values: np.ndarray) -> dict[str, int]:
     return {str(name): int(count) for name, count in zip(*np.unique(values, return_counts=True), strict=True)}
 
 
-def _spread(values: np.ndarray) -> dict[str, float] | None:
+def _distribution(values: np.ndarray) -> dict[str, float] | None:
     """Mean and percentiles of the finite ones; None where there are none."""
     values = values[np.isfinite(values)].astype(np.float64)
     if not len(values):
         return None
-    spread = {"n": len(values), "mean": round(float(values.mean()), 3)}
-    return spread | {f"p{p}": round(float(np.percentile(values, p)), 3) for p in PERCENTILES}
+    distribution = {"n": len(values), "mean": round(float(values.mean()), 3)}
+    return distribution | {f"p{p}": round(float(np.percentile(values, p)), 3) for p in PERCENTILES}
 
 
 def _plain(value: object) -> object:

@@ -105,8 +105,8 @@ def shade_mesh(image: np.ndarray, vertices: np.ndarray, faces: np.ndarray, K: np
     corners = vertices[faces]
     normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     normals /= np.linalg.norm(normals, axis=1, keepdims=True) + 1e-12
-    seen = ((normals * corners.mean(1)).sum(1) < 0) & (corners[..., 2].min(1) > 0.1)
-    order = np.flatnonzero(seen)[np.argsort(-corners[seen, :, 2].mean(1))]
+    facing = ((normals * corners.mean(1)).sum(1) < 0) & (corners[..., 2].min(1) > 0.1)
+    order = np.flatnonzero(facing)[np.argsort(-corners[facing, :, 2].mean(1))]
     pixels = np.round(((project_pinhole(K, corners) + 0.5) * scale - 0.5) * 16).astype(np.int32)
     layer = large.copy()
     light = np.array([0.35, -0.5, -0.8]) / np.linalg.norm([0.35, -0.5, -0.8])
@@ -131,10 +131,10 @@ def draw_slice(axis: Axes, figure: Figure, reader: ShardReader, row: int, view: 
     grid = np.stack([*np.meshgrid(line, line), np.zeros((CELLS, CELLS))], -1).reshape(-1, 3)
     surface = body_surface(body)
     vertices = body.mesh(reader.read_body(row))[0]
-    field = 100 * SignedDistance(vertices, surface.faces)(grid).reshape(CELLS, CELLS)
+    distance = 100 * SignedDistance(vertices, surface.faces)(grid).reshape(CELLS, CELLS)
     style: dict[str, Any] = {"cmap": matplotlib.colormaps["RdBu"], "vmin": -25, "vmax": 25}
-    picture = axis.imshow(field, extent=(-SLICE, SLICE, SLICE, -SLICE), interpolation="bilinear", **style)
-    axis.contour(line, line, field, levels=[0], colors="black", linewidths=1.2)
+    picture = axis.imshow(distance, extent=(-SLICE, SLICE, SLICE, -SLICE), interpolation="bilinear", **style)
+    axis.contour(line, line, distance, levels=[0], colors="black", linewidths=1.2)
     samples = reader.read_samples(row)
     points = samples.points * LATTICE_M
     near = (np.abs(points[:, 2]) < SLAB) & (np.abs(points[:, :2]).max(1) < SLICE)

@@ -87,8 +87,10 @@ def test_every_setting_of_that_time_has_a_place(head):
             "slices": 9,
         },
         "train": {},
+        "draw": {"points": 9, "voters": 0.2, "distal": 3.0},
     }
     today = config_of_today(old)
+    assert today["draw"] == {"points": 9, "voter_share": 0.2, "distal": 3.0}
     assert today["network"]["losses"] == {"heatmap": 0.6, "scale": 0.7}
     names = set(load_config("small", head).to_dict()["network"]["head"])
     assert set(today["network"]["head"]) == names
