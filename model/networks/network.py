@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from model.data.batch import Batch
 from model.networks.anchors import ANCHORS
+from model.networks.certainty import Certainty
 from model.networks.encoders.encoder import Encoder, EncoderSettings, ParameterGroup
 from model.networks.frame import HALF, absolute_root, bone_scale, reference_depth, to_canonical
 from model.networks.heads.head import Head, HeadInputs, HeadSettings
@@ -69,6 +70,7 @@ class PoseNetwork(nn.Module):
         self.whole = nn.Sequential(nn.Linear(told, 256), nn.ReLU(), nn.Linear(256, context), nn.ReLU())
         self.scale_head = nn.Sequential(nn.Linear(context, 64), nn.ReLU(), nn.Linear(64, 1))
         self.head = head(config.head, HeadInputs(encoder.channels, context, encoder.stacks, self.joint_set))
+        self.certainty = Certainty()
         for group in encoder.parameter_groups():
             for parameter in group.parameters:
                 parameter.requires_grad_(not group.frozen)
@@ -105,22 +107,23 @@ class PoseNetwork(nn.Module):
         self._check(image)
         depth = reference_depth(K, self.config.crop_px)
         encoded = self.encode(image, depth)
-        q, spread, diagnostics = self.head.decode(encoded, depth)
+        decoded = self.head.decode(encoded, depth)
         if scale is None:
             scale = self.predict_log_scale(encoded.person).exp()
-        canonical = to_canonical(q.float(), depth)
+        canonical = to_canonical(decoded.joints.float(), depth)
         root = self.joint_set.root_index
         joints = (canonical - canonical[:, root : root + 1]) / scale[:, None, None]
-        sure = confidence(spread)
+        confidence, presence = self.certainty(encoded, decoded)
         rays = canonical[..., :2] / canonical[..., 2:]
         bones = bone_scale(canonical, self.joint_set.bones, self.bone_lengths)
         return Prediction(
             joints=joints,
             scale=scale,
             joints_canonical=canonical,
-            root=absolute_root(rays, joints, sure),
-            confidence=sure,
-            diagnostics={"scale_bones": bones, **diagnostics},
+            root=absolute_root(rays, joints, agreement(decoded.spread)),
+            confidence=confidence,
+            presence=presence,
+            diagnostics={"scale_bones": bones, **decoded.diagnostics},
         )
 
     @torch.no_grad()
@@ -146,6 +149,6 @@ class PoseNetwork(nn.Module):
         assert image.shape[1:] == (3, side, side), f"the network takes (B, 3, {side}, {side}), got {tuple(image.shape)}"
 
 
-def confidence(spread: Tensor) -> Tensor:
-    """(B, J) spread of the evidence in metres -> 0..1; 0.5 where it spreads by 100 mm."""
+def agreement(spread: Tensor) -> Tensor:
+    """(B, J) weights of joints whose evidence spreads by so many metres: 1 for none, 0.5 for 100 mm."""
     return 1 / (1 + (spread / 0.1).square())

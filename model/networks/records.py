@@ -45,12 +45,14 @@ class PredictedDistance(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """A head's answer. joints: (B, J, 3) crop coordinates. spread: (B, J) m, how far apart the evidence lies. diagnostics:
-    further (B,) or (B, J) tensors by name, for reports.
+    """A head's answer. joints: (B, J, 3) crop coordinates. spread: (B, J) m, how far apart the evidence lies. expected_error:
+    (B, J) m, how wrong the head takes itself to be, up to a factor. diagnostics: further (B,) or (B, J) tensors by name, for
+    reports.
     """
 
     joints: Tensor
     spread: Tensor
+    expected_error: Tensor
     diagnostics: dict[str, Tensor]
 
 
@@ -58,8 +60,9 @@ class Decoded(NamedTuple):
 class Prediction:
     """joints: (B, J, 3) m, root-relative, crop axes. scale: (B,) s_hat, or the true s where it was given.
     joints_canonical: (B, J, 3) m, crop-camera axes at canonical scale. root: (B, 3) m, crop-camera axes, absolute.
-    confidence: (B, J) 0..1, 0.5 where the votes spread by 100 mm. diagnostics: scale_bones (B,) of the mean bone lengths,
-    and for a field: spread (B, J) m, voters (B, J), fallback (B, J) bool, queries (B,).
+    confidence: (B, J) 0..1, the probability that a joint lies within 100 mm of the truth. presence: (B,) 0..1, the probability
+    that a person fills the crop as a box should be filled. diagnostics: scale_bones (B,) of the mean bone lengths, and for a
+    field: spread (B, J) m, voters (B, J), fallback (B, J) bool, queries (B,).
     """
 
     joints: Tensor
@@ -67,4 +70,5 @@ class Prediction:
     joints_canonical: Tensor
     root: Tensor
     confidence: Tensor
+    presence: Tensor
     diagnostics: dict[str, Tensor]

@@ -8,6 +8,8 @@ import copy
 
 import torch
 
+from model.networks.certainty import Certainty
+
 _SEARCH = ("cells", "levels", "most", "margin", "gate", "nearest")
 _FIELD_LOSSES = ("distance", "limb", "vote", "joint")
 # Where a setting of version 3 is now: for whoever brings a TOML file of that time.
@@ -26,6 +28,9 @@ MOVED = {
 def from_version_3(tensors: dict[str, torch.Tensor], record: dict) -> tuple[dict[str, torch.Tensor], dict]:
     """Tensors by their names of today, and the record with its configuration as it is kept today."""
     renamed = {_name_of_today(name): tensor for name, tensor in tensors.items()}
+    if record["config"]["network"]["model"] != "mean_pose":
+        for part in {name.partition(".")[0] for name in tensors} & {"network", "average"}:
+            renamed |= {f"{part}.certainty.{name}": value for name, value in Certainty().state_dict().items()}
     return renamed, record | {"config": config_of_today(record["config"]), "encoder": {}}
 
 

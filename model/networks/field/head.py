@@ -158,7 +158,7 @@ class FieldHead(Head):
             "fallback": votes.fallback,
             "queries": votes.queries,
         }
-        return Decoded(votes.joints, votes.spread, diagnostics)
+        return Decoded(votes.joints, votes.spread, votes.expected_error, diagnostics)
 
     def prepare(self, encoded: Encoded) -> Prepared:
         """What points of the last stack read."""

@@ -44,6 +44,10 @@ class VoteRule(Protocol):
         """The scores with the votes of `silent` (B, N, J) bool taken out of the weighing."""
         ...
 
+    def expected_error(self, score: Tensor, weights: Tensor) -> Tensor | None:
+        """(B, J) m, up to a factor: how wrong the weighted votes expect to be; None where a vote does not say."""
+        ...
+
     def unheard(self, score: Tensor, selected: Tensor) -> Tensor:
         """(B, J) bool: no selected vote has any weight of its own, so that all of them count alike."""
         ...
@@ -54,13 +58,15 @@ class VoteRule(Protocol):
 
 
 class Votes(NamedTuple):
-    """joints: (B, J, 3) crop coordinates. spread: (B, J) m, weighted deviation of the votes. voters: (B, J) effective number
+    """joints: (B, J, 3) crop coordinates. spread: (B, J) m, weighted deviation of the votes. expected_error: (B, J) m, how wrong
+    they expect to be, their spread where a vote does not say. voters: (B, J) effective number
     of equal votes, 1 / sum w^2. fallback: (B, J) bool, none of the joint's votes comes from within the gate, or none has a
     weight of its own. queries: (B,) points asked.
     """
 
     joints: Tensor
     spread: Tensor
+    expected_error: Tensor
     voters: Tensor
     fallback: Tensor
     queries: Tensor
@@ -109,6 +115,7 @@ def decode(
         score = rule.silence(score, ~best_of(score, selected, best))
     joints, weights = combine(rule, positions, score, selected)
     spread = (weights * ((positions - joints[:, None]) * HALF).square().sum(-1)).sum(1).sqrt()
+    said = rule.expected_error(score, weights)
     unheard = rule.unheard(score, selected)
     voters = (1 / weights.square().sum(1)).masked_fill(unheard, 0.0)
-    return Votes(joints, spread, voters, unheard, queries)
+    return Votes(joints, spread, spread if said is None else said, voters, unheard, queries)

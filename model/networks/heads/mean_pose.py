@@ -45,6 +45,7 @@ class MeanPoseNetwork(nn.Module):
             joints_canonical=joints * scale[:, None, None] + root[:, None],
             root=root / scale[:, None],
             confidence=torch.zeros_like(joints[..., 0]),
+            presence=torch.ones_like(scale),
             diagnostics={},
         )
 

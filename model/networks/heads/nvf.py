@@ -76,6 +76,9 @@ class DirectVotes(VoteRule):
     def silence(self, score: Tensor, silent: Tensor) -> Tensor:
         return score.masked_fill(silent, -torch.inf)
 
+    def expected_error(self, score: Tensor, weights: Tensor) -> Tensor:
+        return 0.1 * (weights * (-score / 2).exp()).sum(1)
+
     def unheard(self, score: Tensor, selected: Tensor) -> Tensor:
         return torch.zeros_like(score[:, 0], dtype=torch.bool)
 

@@ -76,6 +76,9 @@ class PublishedVotes(VoteRule):
     def silence(self, score: Tensor, silent: Tensor) -> Tensor:
         return score.masked_fill(silent, 0.0)
 
+    def expected_error(self, score: Tensor, weights: Tensor) -> None:
+        return None
+
     def unheard(self, score: Tensor, selected: Tensor) -> Tensor:
         return score.masked_fill(~selected, 0.0).sum(1) <= 1e-6
 

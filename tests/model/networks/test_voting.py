@@ -12,7 +12,7 @@ from model.networks.frame import HALF, absolute_root, bone_scale, to_canonical
 from model.networks.heads.head import HeadInputs
 from model.networks.heads.nvf import DirectVotes, NvfSettings
 from model.networks.heads.nvf_published import PublishedSettings, PublishedVotes
-from model.networks.network import confidence
+from model.networks.network import agreement
 from model.networks.targets import make_targets
 from pipeline.skeletons import FIELD_JOINTS
 from tests.model.field_scenes import body_distance, make_batch, statistics
@@ -148,13 +148,13 @@ def test_a_surface_beyond_the_gate_is_voted_all_the_same_and_reported():
     assert decoded_error_mm(field, found) < 1
 
 
-def test_spread_measures_disagreement_and_confidence_falls_with_it():
+def test_spread_measures_disagreement_and_agreement_falls_with_it():
     q = torch.zeros(1, 2, 3)
     raw = torch.zeros(1, 2, 2, 4)
     raw[0, :, 1, 0] = torch.tensor([-0.1, 0.1]) / HALF  # two votes 200 mm apart
     found = votes.decode(DirectVotes(), q, raw, ALL[:, :2, :2], DEPTH, torch.zeros(1))
     torch.testing.assert_close(found.spread, torch.tensor([[0.0, 0.1]]))
-    torch.testing.assert_close(confidence(found.spread), torch.tensor([[1.0, 0.5]]))
+    torch.testing.assert_close(agreement(found.spread), torch.tensor([[1.0, 0.5]]))
 
 
 def test_points_that_are_not_selected_have_no_say():
