@@ -22,9 +22,11 @@ from model.data.views import Views, need_views, read_views
 from model.data.workers import loader
 from model.device import choose_device, fast_bf16
 from model.networks.frame import reference_depth
-from model.scoring import metrics, protocols
+from model.scoring import figures, metrics, protocols
 from model.scoring.protocols import DEFAULT, PROTOCOLS, Protocol
 from model.scoring.published import published
+from model.scoring.reliability import reliability
+from model.training.runs import load_run, trained_on
 from pipeline.errors import InputError
 from pipeline.outputs import write_file, write_json
 from pipeline.records import DATASET_JOINT, FIT_JOINT
@@ -287,8 +289,6 @@ def evaluate_run(
 
     Raises InputError for a missing run, an empty split, another joint set, or a protocol that does not fit the shards.
     """
-    from model.scoring import figures
-    from model.training.runs import load_run, trained_on
 
     protocol = protocols.protocol(protocol_name)
     device = choose_device(device)
@@ -325,6 +325,7 @@ def evaluate_run(
     truth, valid = ground_truth(views, predicted.view)
     shown = predicted.at_scale(predicted.scale_true) if root == "gt" else predicted
     errors = view_errors(shown, truth, valid, views.joint_set)
+    report["confidence"] = reliability(shown.confidence, errors["joints"])
     save_predictions(run / "predictions.npz", shown, views, errors)
     write_json(run / "evaluation.json", report)
     validated = (record["best"] or {}).get("mean_pose_mpjpe_mm")

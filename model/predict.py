@@ -13,7 +13,7 @@ import torch
 
 from model.scoring.figures import draw_skeleton, from_the_side
 from model.training.runs import load_run
-from pipeline.camera import Crop, assumed_camera, make_crop, project, warp_to_crop
+from pipeline.camera import Crop, assumed_camera, in_image, make_crop, project, project_pinhole, warp_to_crop
 from pipeline.errors import InputError
 from pipeline.outputs import encode_picture, is_ours, make_folder, write_marked
 from pipeline.records import Camera
@@ -28,18 +28,25 @@ LEAST_BOX_PX = 2.0
 # Focal lengths that a lens can have, in diagonals of the image.
 FOCAL_RANGE = (0.05, 100.0)
 
+# A box whose presence is below this is said to hold nobody.
+SOMEBODY = 0.5
+
 
 @dataclass(frozen=True)
 class Found:
     """A person in a photograph. Metres, axes of its camera.
 
-    joints: (J, 3) root-relative. root: (3,) absolute. joints_2d: (J, 2) px of the photograph. confidence: (J,) 0..1.
+    joints: (J, 3) root-relative. root: (3,) absolute. joints_2d: (J, 2) px of the photograph. confidence: (J,) 0..1,
+    that the joint lies within 100 mm. visible: (J,) bool, it lies in the crop and is more likely right than wrong. presence: 0..1,
+    that a person fills the box.
     """
 
     joints: np.ndarray
     root: np.ndarray
     joints_2d: np.ndarray
     confidence: np.ndarray
+    visible: np.ndarray
+    presence: float
 
 
 def read_photograph(path: Path) -> np.ndarray:
@@ -84,7 +91,17 @@ def find_person(
     given = torch.from_numpy(pixels).permute(2, 0, 1)[None].to(device).float().mul(2 / 255).sub(1)
     predicted = network.predict(given, torch.from_numpy(crop.K).float()[None].to(device))
     joints, root = (value[0].double().cpu().numpy() @ crop.R for value in (predicted.joints, predicted.root))
-    return Found(joints, root, project(camera, joints + root), predicted.confidence[0].cpu().numpy()), crop, pixels
+    confidence = predicted.confidence[0].cpu().numpy()
+    in_crop = in_image(project_pinhole(crop.K, (joints + root) @ crop.R.T), side, side)
+    found = Found(
+        joints,
+        root,
+        project(camera, joints + root),
+        confidence,
+        visible=in_crop & (confidence >= 0.5),
+        presence=float(predicted.presence[0]),
+    )
+    return found, crop, pixels
 
 
 def check_box(box: np.ndarray, width: int, height: int) -> None:
@@ -202,6 +219,11 @@ def answer(
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     found, _, _ = find_person(network, image, camera, box)
+    if found.presence < SOMEBODY:
+        raise InputError(
+            f"{path}: nobody is found in the box {box.round(1).tolist()} (presence {found.presence:.2f}, {SOMEBODY} is needed). A box "
+            "holds one person, head to feet, with little room about them: give it with --box x,y,width,height."
+        )
     asked = {"image": str(path), **said, "box": box.tolist(), "focal_px": camera.K[0, 0]}
     report = {
         **asked,
@@ -213,6 +235,8 @@ def answer(
         "root": found.root.round(5).tolist(),
         "joints_2d": found.joints_2d.round(2).tolist(),
         "confidence": found.confidence.astype(float).round(4).tolist(),
+        "visible": found.visible.tolist(),
+        "presence": round(found.presence, 4),
     }
     files = own_files(out, path.stem, asked)
     write_marked(files[1], encode_picture(picture(image, box, found, joint_set)))

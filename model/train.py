@@ -19,7 +19,9 @@ from model.data.workers import loader
 from model.device import Ranks, choose_device, fast_bf16, join_ranks, leave_ranks, wait_for_all
 from model.evaluate import ground_truth, predict_views, score, spread
 from model.networks.build import build_network, kept_of, rebuild_network
+from model.networks.network import PoseNetwork
 from model.scoring import figures
+from model.training.calibrate import calibrate
 from model.training.config import Config, with_steps
 from model.training.logbook import Logbook
 from model.training.optimise import learning_rate, set_learning_rate
@@ -250,6 +252,8 @@ def evaluate_now(run: Run, job: Job, log: Logbook) -> None:
             "mean_pose_mpjpe_mm": found["mean_pose"]["mpjpe_mm"],
             "joints_mm": errors,
         }
+        if isinstance(network, PoseNetwork):
+            run.record["best"]["certainty"] = calibrate(network, validation, index, job.device)
         save(run, job.folder / BEST, weights_only=True)
     log.validation(run.step, values, best, errors, found.get("voters", {}))
     picture = figures.prediction_grid(

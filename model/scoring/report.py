@@ -102,6 +102,8 @@ def page(report: dict, figures: Path) -> str:
             )
     groups = "".join(group_table(title, report[key]) for title, key in GROUPS.items())
     parts.append(f"<h2>By action, subject and joint</h2><div class=tables>{groups}</div>")
+    if "confidence" in report:  # evaluations of before 0.2 have none
+        parts.append(confidence_table(report["confidence"]))
     if report["quoted"]:
         parts.append(
             f"<h2>{QUOTED}</h2><p class=note>{escape(comparability(report))}</p>{quoted_table(report['quoted'])}"
@@ -220,6 +222,18 @@ def scale_table(report: dict) -> str:
     mean = report["mean_pose"]
     rows.append(["mean training pose", cell(mean["mpjpe_mm"]), cell(mean["pa_mpjpe_mm"]), "-", "-", "-"])
     return table(["scale", "MPJPE mm", "PA-MPJPE mm", "root (MRPE) mm", "PCK 150 mm", "AUC 0-150 mm"], rows)
+
+
+def confidence_table(reliability: dict) -> str:
+    """What confidences were stated, and how often such joints were right."""
+    rows = [
+        [f"{row['from']:.1f} to {row['from'] + 0.1:.1f}", str(row["joints"])]
+        + [f"{100 * row[name]:.0f} %" for name in ("stated", "within_100mm")]
+        for row in reliability["rows"]
+    ]
+    note = f"On average the two are {100 * reliability['expected_error']:.1f} percentage points apart."
+    head = ["confidence", "joints", "stated", "within 100 mm"]
+    return f"<h2>Stated confidence</h2><p class=note>{note}</p>{table(head, rows)}"
 
 
 def group_table(title: str, groups: dict[str, dict]) -> str:

@@ -14,7 +14,7 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from model.data.augment import AugmentConfig
-from model.data.loading import ViewDataset, evaluation_batches, loader
+from model.data.loading import ViewDataset, evaluation_batches
 from model.data.views import Views
 from model.networks.certainty import RIGHT_M, joint_features, presence_features
 from model.networks.frame import reference_depth, to_canonical
@@ -41,8 +41,8 @@ def calibrate(network: PoseNetwork, views: Views, index: Sequence[int], device: 
     joints, right, present, absent = [], [], [], []
     for augment in (None, BADLY_FRAMED):
         dataset = ViewDataset(views, network.config.crop_px, draw=None, augment=augment)
-        for batch in loader(dataset, evaluation_batches(index, 16), workers=0):
-            batch = batch.to(device)
+        for keys in evaluation_batches(index, 16):
+            batch = dataset.__getitems__(keys).to(device)
             features, presence, found = look(network, batch.image, batch.K)
             error = (found - batch.joints).norm(dim=-1)
             joints.append(features[batch.joints_valid])
