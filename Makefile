@@ -51,7 +51,7 @@ evaluate: setup       ## RUN= SHARDS=: a trained field -> MPJPE and PA-MPJPE
 	$(CLI) evaluate "$(RUN)" "$(SHARDS)" $(ARGS)
 
 compare: setup        ## MINUTES= SEEDS= MODELS=: the field against its baselines, equal time, same encoder
-	$(BIN)/python -m benchmarks.compare runs/compare --minutes $(MINUTES) --seeds $(SEEDS) $(if $(MODELS),--models "$(MODELS)") $(ARGS)
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m benchmarks.compare runs/compare --minutes $(MINUTES) --seeds $(SEEDS) $(if $(MODELS),--models "$(MODELS)") $(ARGS)
 
 bench: setup          ## the quick form of every benchmark; docs/ say how to run each in full
 	@for script in benchmarks/[a-z]*.py; do name=$$(basename $$script .py); echo "== benchmarks.$$name"; $(BIN)/python -m benchmarks.$$name --quick || exit 1; done

@@ -59,13 +59,18 @@ def main() -> None:
     refuse_shadowed_packages()
     from pipeline.errors import InputError
     from pipeline.memory import keep_freed_memory
+    from pipeline.threads import wait_passively
 
     keep_freed_memory()
+    wait_passively()
 
     try:
         nvf(standalone_mode=False)
     except InputError as error:
         click.echo(f"Error: {error}", err=True)
+        sys.exit(2)
+    except OSError as error:  # what no command expected: a full disk, most likely
+        click.echo(f"Error: {error.filename or 'a file'}: {error.strerror or error}.", err=True)
         sys.exit(2)
     except click.ClickException as error:
         error.show()

@@ -1,4 +1,8 @@
-"""One thread a worker: as many processes as cores share them, and sums come out the same on every machine."""
+"""One thread a worker: as many processes as cores share them, and sums come out the same on every machine.
+
+And threads that wait: OpenMP's spin for a while when they have nothing to do, so that beside another busy process they take the core
+from the thread that they wait for. A training step is then several times slower than its share of the machine.
+"""
 
 import os
 from collections.abc import Iterator
@@ -15,6 +19,16 @@ def cap_native_threads() -> None:
 def one_libigl_thread() -> None:
     """For this process; to be called before libigl's first call, which reads it once. A number that the user has set stands."""
     os.environ.setdefault("IGL_NUM_THREADS", "1")
+
+
+# GNU's OpenMP, and that of LLVM and Intel. A user's own setting stays.
+PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
+
+
+def wait_passively() -> None:
+    """For this process and its children: threads without work sleep. To be called before torch is imported, which reads it once."""
+    for name, value in PASSIVE.items():
+        os.environ.setdefault(name, value)
 
 
 @contextmanager

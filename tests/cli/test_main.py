@@ -1,0 +1,40 @@
+"""What every command of `nvf-cli` shares."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cli import main as room
+
+ROOT = Path(room.__file__).parent.parent
+
+ASK = """
+import os, sys
+from cli import main as room
+room.nvf = lambda **_: print("torch" in sys.modules, os.environ["OMP_WAIT_POLICY"], os.environ["KMP_BLOCKTIME"])
+room.main()
+"""
+
+
+@pytest.mark.parametrize(("given", "used"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")])
+def test_threads_wait_passively_from_before_torch_is_there(given, used):
+    environment = {
+        name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "KMP_BLOCKTIME")
+    }
+    said = subprocess.run(
+        [sys.executable, "-c", ASK], env=environment | given, cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert said.stdout.split() == ["False", used, "0"]
+
+
+def test_an_error_of_the_disk_is_no_traceback(monkeypatch, capsys):
+    def full(**_):
+        raise OSError(28, "No space left on device", "somewhere")
+
+    monkeypatch.setattr(room, "nvf", full)
+    with pytest.raises(SystemExit) as stopped:
+        room.main()
+    assert stopped.value.code == 2 and capsys.readouterr().err == "Error: somewhere: No space left on device.\n"
