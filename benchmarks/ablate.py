@@ -25,7 +25,7 @@ from model.data.augment import NO_AUGMENTATION
 from model.data.batch import Batch
 from model.data.loading import DrawConfig, ViewDataset, evaluation_batches
 from model.data.views import Views, need_views, read_views
-from model.evaluate import facing_flips, spread
+from model.evaluate import evenly_spaced, facing_flips
 from model.networks.field import votes as voting
 from model.networks.field.search import Near, SearchSettings
 from model.networks.frame import HALF, bone_scale, reference_depth, to_canonical
@@ -221,7 +221,7 @@ def surface(trial: Trial) -> dict:
 def coarse_to_fine(trial: Trial, views: int) -> dict:
     """The 16 mm grid asked whole and asked coarse to fine, by the same gate: points asked and how far the joints differ."""
     singles = [batch.rows(slice(k, k + 1)) for batch in trial.batches for k in range(len(batch))]
-    some = Trial(trial.network, [singles[k] for k in spread(len(singles), views)])
+    some = Trial(trial.network, [singles[k] for k in evenly_spaced(len(singles), views)])
     own = trial.network.config.head
     whole, fine = (
         replace(own, search=SearchSettings(cells=cells, levels=levels, most=10_000))
@@ -311,7 +311,7 @@ def main() -> None:
     if body.sha256 != ShardReader(views.shard_path(0)).attributes["body_sha256"]:
         parser.error(f"{asked.shards} was made with another body than {body.name}; give it with --body")
     index = scorable(views)
-    index = index[spread(len(index), asked.views)]
+    index = index[evenly_spaced(len(index), asked.views)]
     trial = Trial(network, [dataset.__getitems__(keys).to("cpu") for keys in evaluation_batches(index, 16)])
     torch.set_grad_enabled(False)
     tables = {"oracles": oracles(trial), "decode": settings_table(trial), "controls": controls(trial, views, body)}

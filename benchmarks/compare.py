@@ -3,7 +3,8 @@ validation.
 
 python -m benchmarks.compare runs/compare --minutes 10 --seeds 3 [--models nvf,heatmap25d] [--shards SHARDS]
 
-All models are timed first, in turns, which makes the minutes a number of steps for each (timing.json). For every model a few
+Models are given equal measured cost, not an equal clock: all are timed first, in turns, which makes the minutes a number of steps for
+each (timing.json), so that whoever runs while the machine is busy loses nothing by it. For every model a few
 learning rates (--rates) are tried for a part of the steps, and the configured one stays unless another is clearly better on
 validation; then it is trained for all of them with every seed and evaluated on the test split, only the box known.
 Finished rows are kept: the same command goes on, and --models adds some. Writes table.json (a row per model and seed),
@@ -15,6 +16,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -26,10 +28,12 @@ from model.device import Ranks, choose_device
 from model.evaluate import evaluate_run
 from model.networks.build import HEADS, build_network
 from model.scoring.figures import comparison_plot
-from model.train import Job, time_steps, train
+from model.train import train
 from model.training.checkpoint import load_checkpoint
 from model.training.config import Config, load_config, with_steps, with_train
-from model.training.runs import BEST, LAST, training_statistics
+from model.training.job import Job
+from model.training.runs import BEST, LAST, start_run, training_statistics
+from model.training.step import losses_module, take_step
 from pipeline.errors import InputError
 from pipeline.memory import keep_freed_memory
 from pipeline.outputs import write_json
@@ -41,6 +45,8 @@ SEEDED = ("nvf", "heatmap25d", "volumetric")
 TRIAL, MARGIN = 0.2, 0.03
 # How often every model is timed, in turns: where a machine's speed drifts, it drifts for all of them.
 ROUNDS = 3
+# Steps of a timing, after some that are not timed.
+TIMED_STEPS, WARM_STEPS = 20, 6
 BOOTSTRAPS = 2000
 
 
@@ -57,11 +63,19 @@ def make_shards(folder: Path, instants: int) -> Path:
 
 
 def step_seconds(shards: Path, config: Config) -> float:
-    """Seconds of a training step, by a short timing."""
+    """Seconds of a training step of a new network, by a short timing. The wait for data counts; looks at validation do not."""
     views = need_views(read_views([shards]), "train", [shards]).labelled(config.train.ground_truth)
     device = choose_device(None)
     network = build_network(config.network, training_statistics(views, config)).to(device)
-    return time_steps(Job(config, views, [1.0], None, shards, device, Ranks()), network)
+    job = Job(config, views, [1.0], None, shards, device, Ranks())
+    run, compute = start_run(network, config), losses_module(network, config.train.compile, job.ranks)
+    count = WARM_STEPS + TIMED_STEPS
+    batches = job.batches(range(2 * count))  # the loader works beside every timed step
+    for k in range(count):
+        if k == WARM_STEPS:
+            started = time.perf_counter()
+        take_step(run, compute, next(batches).to(device), job, k / config.train.steps)
+    return (time.perf_counter() - started) / TIMED_STEPS
 
 
 def refuse_other_settings(out: Path, settings: dict) -> None:

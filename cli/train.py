@@ -16,10 +16,9 @@ from pipeline.errors import InputError
 @click.option(
     "--also", multiple=True, metavar="SHARDS:WEIGHT", help="More shards; WEIGHT is how often relative to the first."
 )
+@click.option("--steps", type=click.IntRange(min=1), help="Length of the whole run; overrides the configuration's.")
 @click.option(
-    "--minutes",
-    type=POSITIVE,
-    help="Steps for this long, from a short timing; a resumed run keeps its own.",
+    "--minutes", type=POSITIVE, help="Length of the whole run by the clock: training time, looks not counted."
 )
 @click.option(
     "--ground-truth",
@@ -33,19 +32,37 @@ from pipeline.errors import InputError
     "--workers", type=click.IntRange(min=0), default=None, help="Loader processes; overrides the configuration's."
 )
 @click.option("--device", default=None, help="cpu, cuda, cuda:1 ...; default: a GPU if there is one.")
-@click.option("--resume", is_flag=True, help="Go on from RUN's last checkpoint.")
+@click.option("--resume", is_flag=True, help="Go on from RUN's last checkpoint; with --steps or --minutes for longer.")
+@click.option(
+    "--from",
+    "source",
+    type=click.Path(path_type=Path),
+    metavar="RUN_OR_FILE",
+    help="Start from these weights, with that run's configuration unless --config or --model is given.",
+)
+@click.option(
+    "--from-part",
+    "part",
+    type=click.Choice(["all", "encoder", "all-but-head"]),
+    default="all",
+    show_default=True,
+    help="Which of the weights of --from.",
+)
 def command(
     shards: Path,
     run: Path,
     config: str | None,
     model: str | None,
     also: tuple[str, ...],
+    steps: int | None,
     minutes: float | None,
     truth: str | None,
     seed: int | None,
     workers: int | None,
     device: str | None,
     resume: bool,
+    source: Path | None,
+    part: str,
 ) -> None:
     """Train on SHARDS (the output of preprocess) and write checkpoints, curves and records into RUN.
 
@@ -53,15 +70,23 @@ def command(
     """
     from model.train import train
     from model.training.config import load_config, with_train
+    from model.training.transfer import find_start
 
+    if steps is not None and minutes is not None:
+        raise InputError("--steps and --minutes both say how long the run is; give one of them.")
+    if resume and source:
+        raise InputError("--resume goes on with a run and --from starts one; give one of them.")
     if resume and (model or truth or seed is not None or workers is not None):
         raise InputError(
             "--resume goes on with the run's own settings; leave out --model, --ground-truth, --seed and --workers."
         )
+    start = find_start(source, part) if source else None
     settings = None
     if config is not None or not resume:
-        settings = with_train(load_config(config or "small", model), seed=seed, workers=workers, ground_truth=truth)
-    record = train(shards, run, settings, [folder_and_weight(text) for text in also], resume, device, minutes)
+        settings = start.config() if start and not (config or model) else load_config(config or "small", model)
+        settings = with_train(settings, seed=seed, workers=workers, ground_truth=truth)
+    folders = [folder_and_weight(text) for text in also]
+    record = train(shards, run, settings, folders, resume, device, steps, minutes, start)
     if record is not None:  # of all processes, the first one speaks
         click.echo(f"{run}: {closing_line(record)}")
 

@@ -1,6 +1,7 @@
 """Where a network runs: the device, what is fast there, and the processes of one run."""
 
 import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -54,6 +55,49 @@ def join_ranks(device: torch.device) -> tuple[Ranks, torch.device]:
 def wait_for_all(ranks: Ranks) -> None:
     if ranks.world > 1:
         dist.barrier()
+
+
+def over_processes(count: torch.Tensor, least: float) -> torch.Tensor:
+    """What to divide a sum over this process's part of a batch by, so that the mean over processes is the mean over the batch: the
+    count over all of them, at least `least`, a process.
+    """
+    if not dist.is_initialized():
+        return count.clamp(min=least)
+    total = count.detach().float()
+    dist.all_reduce(total)
+    return total.clamp(min=least) / dist.get_world_size()
+
+
+def draw_rows(
+    draw: Callable[..., torch.Tensor], shape: Sequence[int], generator: torch.Generator | None, device: torch.device
+) -> torch.Tensor:
+    """Random numbers (B, ...) for this process's part of a batch: its rows of what one process would draw for the whole batch.
+
+    draw: torch.rand or torch.randn. The generators of all processes must stand alike.
+    """
+    if not dist.is_initialized():
+        return draw(shape, generator=generator, device=device)
+    world = dist.get_world_size()
+    return draw((shape[0] * world, *shape[1:]), generator=generator, device=device)[dist.get_rank() :: world]
+
+
+def mean_over_processes(values: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The mean of every process's named scalars, without their history."""
+    detached = {name: value.detach() for name, value in values.items()}
+    if not dist.is_initialized():
+        return detached
+    stacked = torch.stack([value.float() for value in detached.values()])
+    dist.all_reduce(stacked)
+    return dict(zip(values, (stacked / dist.get_world_size()).unbind(), strict=True))
+
+
+def as_the_first_has_it(value: float, device: torch.device) -> float:
+    """A number as the first process has it: each has a clock of its own."""
+    if not dist.is_initialized():
+        return value
+    shared = torch.tensor(value, dtype=torch.float64, device=device)
+    dist.broadcast(shared, 0)
+    return float(shared)
 
 
 def leave_ranks(ranks: Ranks) -> None:

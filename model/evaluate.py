@@ -151,7 +151,7 @@ def distal_ratio(per_joint: dict[str, float]) -> float | None:
     return round(float(np.mean(far) / np.mean(near)), 4) if far and any(near) else None
 
 
-def score(
+def report_of(
     predicted: Predictions,
     views: Views,
     mean_pose: np.ndarray,
@@ -269,7 +269,7 @@ def save_predictions(path: Path, predicted: Predictions, views: Views, errors: d
     write_file(path, data.getvalue())
 
 
-def spread(n: int, count: int) -> np.ndarray:
+def evenly_spaced(n: int, count: int) -> np.ndarray:
     """At most `count` of n indices, evenly spread."""
     return np.unique(np.linspace(0, n - 1, min(n, count)).round().astype(int))
 
@@ -319,7 +319,7 @@ def evaluate_run(
         "training_seconds": record["seconds"],
         "commit": record["commit"],
         "left_out": left_out,
-        **score(predicted, views, mean_pose, root, protocol, allow_partial),
+        **report_of(predicted, views, mean_pose, root, protocol, allow_partial),
         "quoted": published(protocol.name),
     }
     truth, valid = ground_truth(views, predicted.view)

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from model.device import over_processes
 from model.networks.frame import HALF
 from model.networks.targets import Targets
 
@@ -24,9 +25,12 @@ def require_weights(settings: object) -> None:
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean of values where mask (broadcast to it) holds; 0 where nothing does. Non-finite values outside do not matter."""
+    """Mean of values where mask (broadcast to it) holds; 0 where nothing does. Non-finite values outside do not matter.
+
+    In a run of several processes the mean over them is the mean over the whole batch.
+    """
     mask = mask.expand_as(values)
-    return torch.where(mask, values, 0.0).sum() / mask.sum().clamp(min=1)
+    return torch.where(mask, values, 0.0).sum() / over_processes(mask.sum(), 1)
 
 
 def joint_loss(joints: Tensor, targets: Targets) -> Tensor:

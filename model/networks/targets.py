@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from model.data.batch import Batch
+from model.device import draw_rows
 from model.networks.frame import pixels_to_crop, reference_depth, to_crop
 
 
@@ -42,7 +43,7 @@ def make_targets(batch: Batch, side: int, generator: torch.Generator | None = No
     scale = torch.where(known, depth / torch.where(known, batch.root[:, 2], depth), 1.0)
     canonical = scale[:, None, None] * (batch.points + batch.root[:, None])
     meshed = batch.mesh_valid[:, None]
-    anywhere = torch.rand(batch.points.shape, generator=generator, device=batch.points.device) * 2 - 1
+    anywhere = draw_rows(torch.rand, batch.points.shape, generator, batch.points.device) * 2 - 1
     points = torch.where(meshed[..., None], to_crop(canonical, depth), anywhere)
     inside = (points.abs() <= 1).all(-1)
     joints = to_crop(scale[:, None, None] * (batch.joints + batch.root[:, None]), depth)

@@ -143,6 +143,13 @@ def with_steps(config: Config, steps: int) -> Config:
     return with_train(config, steps=steps, warmup=min(config.train.warmup, steps // 10))
 
 
+def with_length(config: Config, steps: int | None, minutes: float | None) -> Config:
+    """The configuration of a run of so many steps, or so many minutes; of neither, as long as it is."""
+    if steps is not None:
+        config = with_train(with_steps(config, steps), minutes=0.0)
+    return with_train(config, minutes=minutes)
+
+
 def config_from_dict(tables: dict, origin: str = "configuration") -> Config:
     """Raises InputError naming `origin`, the key and what is wrong with it."""
     return _build(Config, tables, origin, "")

@@ -6,11 +6,16 @@ that it holds every step once.
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from model.training.clock import Length, duration
+from pipeline.outputs import write_file
 
 HISTORY = "history.jsonl"
 # Seconds between lines where there is no terminal to redraw.
@@ -18,18 +23,19 @@ LINE_SECONDS = 15.0
 
 
 class Logbook:
-    """Use as a context manager. total: steps of the run. first: the step it starts from."""
+    """Use as a context manager. length: of the run. first: the step it starts from."""
 
-    def __init__(self, run: Path, total: int, first: int, console: Console | None = None):
+    def __init__(self, run: Path, length: Length, first: int, console: Console | None = None):
         from torch.utils.tensorboard import SummaryWriter
 
         self.console = console or Console(stderr=True)
-        self.path, self.total, self.first = run / HISTORY, total, first
+        self.path, self.length, self.first = run / HISTORY, length, first
         rows = [row for row in read_history(run) if row["step"] <= first]
-        self.path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        write_file(self.path, "".join(json.dumps(row) + "\n" for row in rows).encode())
         self.file = self.path.open("a")
         self.board = SummaryWriter(run / "tensorboard", purge_step=first + 1)
         self.started = self.printed = time.monotonic()
+        self.begun: float | None = None
         self.progress = None
 
     def __enter__(self) -> "Logbook":
@@ -37,14 +43,13 @@ class Logbook:
             self.progress = Progress(
                 TextColumn("training"),
                 BarColumn(),
-                MofNCompleteColumn(),
                 TimeElapsedColumn(),
                 TextColumn("left"),
                 TimeRemainingColumn(elapsed_when_finished=False),
                 TextColumn("{task.fields[said]}"),
                 console=self.console,
             )
-            self.task = self.progress.add_task("training", total=self.total, completed=self.first, said="")
+            self.task = self.progress.add_task("training", total=1.0, said="")
             self.progress.start()
         return self
 
@@ -55,7 +60,12 @@ class Logbook:
         self.board.close()
 
     def say(self, text: str) -> None:
-        self.console.print(text, highlight=False)
+        self.console.print(text, highlight=False, soft_wrap=True)
+
+    def note(self, lines: Sequence[str]) -> None:
+        """What is to be known before the first step."""
+        for line in lines:
+            self.say(line)
 
     def row(self, kind: str, step: int, values: dict[str, float]) -> None:
         """One row of history.jsonl (kind "train" or "validation") and its curves."""
@@ -65,29 +75,39 @@ class Logbook:
             if isinstance(value, int | float):
                 self.board.add_scalar(f"{kind}/{name}", value, step)
 
-    def training(self, step: int, values: dict[str, float]) -> None:
+    def training(self, step: int, seconds: float, values: dict[str, float]) -> None:
+        """The means of the last steps, after `seconds` of training."""
         self.row("train", step, values)
-        said = f"loss {values['total']:.4f}"
+        said, part = f"{self.length.said(step, seconds)}  loss {values['total']:.4f}", self.length.part(step, seconds)
+        if self.begun is None:
+            self.begun = self.length.part(self.first, seconds - values["step_seconds"] * (step - self.first))
         if self.progress:
-            self.progress.update(self.task, completed=step, said=said)
-        elif time.monotonic() - self.printed > LINE_SECONDS or step == self.total:
+            self.progress.update(self.task, completed=part, said=said)
+        elif time.monotonic() - self.printed > LINE_SECONDS or part >= 1:
             self.printed = time.monotonic()
-            rate = (self.printed - self.started) / max(step - self.first, 1)
+            left = (self.printed - self.started) * (1 - part) / max(part - self.begun, 1e-9)
             self.say(
-                f"step {step}/{self.total}  {said}  {1 / rate:.2f} steps/s  "
-                f"data wait {100 * values['data_wait']:.0f} %  left {duration(rate * (self.total - step))}"
+                f"{said}  {1 / values['step_seconds']:.2f} steps/s  data wait {100 * values['data_wait']:.0f} %  "
+                f"left {duration(left)}"
             )
 
     def validation(
-        self, step: int, values: dict, best: bool, joints: dict[str, float], voters: dict[str, float]
+        self,
+        step: int,
+        seconds: float,
+        values: dict,
+        best: bool,
+        joints: dict[str, float],
+        voters: dict[str, float],
     ) -> None:
+        """A look at validation, after `seconds` of training. joints: mm. voters: effective number of each joint's votes."""
         self.row("validation", step, values)
         for group, numbers in (("error_mm", joints), ("voters", voters)):
             for name, value in numbers.items():
                 if value is not None:
                     self.board.add_scalar(f"{group}/{name}", value, step)
         self.say(
-            f"step {step}/{self.total}  validation MPJPE {values['mpjpe_mm']:.1f} mm, PA {values['pa_mpjpe_mm']:.1f} mm "
+            f"{self.length.said(step, seconds)}  validation MPJPE {values['mpjpe_mm']:.1f} mm, PA {values['pa_mpjpe_mm']:.1f} mm "
             f"({values['n_views']} views)" + ("  best so far" if best else "")
         )
 
@@ -108,8 +128,19 @@ def read_history(run: Path) -> list[dict]:
     return rows
 
 
-def duration(seconds: float) -> str:
-    """75 -> "1:15"; 3700 -> "1:01:40"."""
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+class StepMeans:
+    """Means over the steps since the last row of the log."""
+
+    def __init__(self):
+        self.parts, self.steps, self.waited, self.total = {}, 0, 0.0, 0.0
+
+    def add(self, parts: dict[str, torch.Tensor], waited: float, total: float) -> None:
+        """parts: the losses of a step. waited, total: seconds that it waited for data, and took."""
+        for name, value in parts.items():
+            self.parts[name] = self.parts.get(name, 0) + value
+        self.steps, self.waited, self.total = self.steps + 1, self.waited + waited, self.total + total
+
+    def values(self) -> dict[str, float]:
+        """Losses, seconds a step, and the part of them spent waiting for data."""
+        means = {name: float(value) / self.steps for name, value in self.parts.items()}
+        return means | {"step_seconds": self.total / self.steps, "data_wait": self.waited / self.total}

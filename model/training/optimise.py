@@ -9,12 +9,15 @@ from model.data.views import GROUND_TRUTHS
 
 OPTIMIZERS = ("muon", "adamw", "rmsprop")
 SCHEDULES = ("cosine", "steps")
+# Part of a run by the clock that the warm-up takes at most.
+LONGEST_WARMUP = 0.1
 
 
 @dataclass(frozen=True)
 class TrainConfig:
     """Settings of a run. Everything is counted in steps.
 
+    steps: how many; minutes: train for so long instead, whatever a step takes (0: by steps), and the schedule follows the clock.
     ground_truth: "dataset" or "fit", what the labels are of (`model.data.dataset.Views.labelled`), in training and validation.
     batch_size: views a step, over all processes. optimizer: "muon" (with AdamW for all that is no hidden matrix), "adamw" or
     "rmsprop" (the published recipe). schedule: "cosine" down to zero, or "steps": times 0.1 at each of `milestones` (parts of the
@@ -26,6 +29,7 @@ class TrainConfig:
 
     ground_truth: str = "dataset"
     steps: int = 2400
+    minutes: float = 0.0
     batch_size: int = 16
     optimizer: str = "adamw"
     learning_rate: float = 1e-3
@@ -56,7 +60,7 @@ class TrainConfig:
         ):
             if not getattr(self, name) > 0:
                 raise ValueError(f"train.{name} is {getattr(self, name)}; it must be above 0")
-        for name in ("weight_decay", "warmup", "clip_norm", "workers", "seed"):
+        for name in ("minutes", "weight_decay", "warmup", "clip_norm", "workers", "seed"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"train.{name} is {getattr(self, name)}; it must not be below 0")
         if self.ground_truth not in GROUND_TRUTHS:
@@ -76,10 +80,11 @@ class TrainConfig:
             )
 
 
-def learning_rate(config: TrainConfig, step: int) -> float:
-    """The rate of step 0, 1, ..."""
+def learning_rate(config: TrainConfig, step: int, part: float) -> float:
+    """The rate of step 0, 1, ..., which is taken when `part` of the run is over, 0..1."""
     rise = min(1.0, (step + 1) / (config.warmup + 1))
-    part = step / config.steps
+    if config.minutes:  # slow steps must not make the warm-up most of the run
+        rise = min(1.0, max(rise, part / LONGEST_WARMUP))
     if config.schedule == "cosine":
         return config.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * part))
     return config.learning_rate * rise * 0.1 ** sum(part >= milestone for milestone in config.milestones)

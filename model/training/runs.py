@@ -25,7 +25,7 @@ from model.training.checkpoint import (
     restore_optimizers,
     save_checkpoint,
 )
-from model.training.config import Config, config_from_dict
+from model.training.config import Config, config_from_dict, with_length
 from model.training.optimise import MovingAverage, make_optimizers
 from pipeline.errors import InputError
 
@@ -78,18 +78,35 @@ def restore(run: Run, checkpoint: Checkpoint, path: Path) -> None:
     restore_optimizers(run.network, run.optimizers, checkpoint.part("optimizer"))
     torch.set_rng_state(checkpoint.tensors["rng.torch"])
     run.step, run.seconds = checkpoint.record["step"], checkpoint.record["seconds"]
-    run.record["best"] = checkpoint.record["best"]
+    for name in ("best", "started_from", "finished"):
+        run.record[name] = checkpoint.record.get(name)
     run.record["parameters"] = checkpoint.record["parameters"]
 
 
-def load_run(folder: Path, device: torch.device | str = "cpu", which: str = BEST) -> tuple[nn.Module, Config, dict]:
-    """The network of a run, ready to predict, with its configuration and record."""
-    checkpoint = load_checkpoint(Path(folder) / which)
-    config = recorded_config(checkpoint, Path(folder) / which)
+def find_weights(folder: Path) -> Path:
+    """The checkpoint of a run to predict with: the best, or the last of a run that has not looked at validation yet."""
+    best, last = folder / BEST, folder / LAST
+    return last if last.exists() and not best.exists() else best
+
+
+def evaluated_weights(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
+    """The weights of a checkpoint that predict: their moving average where there is one."""
+    return checkpoint.part("average") or checkpoint.part("network")
+
+
+def load_run(folder: Path, device: torch.device | str = "cpu") -> tuple[nn.Module, Config, dict]:
+    """The network of a run, ready to predict, with its configuration and record. Raises InputError for a run without a step."""
+    path = find_weights(Path(folder))
+    checkpoint = load_checkpoint(path)
+    if path.name == LAST and checkpoint.record["step"] == 0:
+        raise InputError(
+            f"{folder}: the run has not taken a step yet. Train it: `nvf-cli train SHARDS {folder} --resume`."
+        )
+    config = recorded_config(checkpoint, path)
     joints = len(checkpoint.tensors["network.mean_pose"])
     unknown = Statistics(torch.zeros(joints, 3), torch.zeros(joints - 1), 0.0, 1.0)
     network = rebuild_network(config.network, unknown, checkpoint.record["encoder"])
-    load_weights(network, checkpoint.part("network"), Path(folder) / which)
+    load_weights(network, evaluated_weights(checkpoint), path)
     return network.to(device).eval(), config, checkpoint.record
 
 
@@ -102,20 +119,26 @@ def open_run(folder: Path, resume: bool) -> Checkpoint | None:
     """The checkpoint to go on from, or None for a new run. Raises InputError when the folder does not fit the wish."""
     if resume:
         return load_checkpoint(folder / LAST)
-    if (folder / LAST).exists():
+    if (folder / LAST).exists() and has_begun(folder):
         raise InputError(f"{folder} holds a run already. Add --resume to go on with it, or name another folder.")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be made ({error.strerror}). Name a folder that can be written.") from error
     return None
 
 
-def settled_config(config: Config | None, checkpoint: Checkpoint | None, folder: Path) -> Config:
-    """The run's configuration. A resumed run keeps its own; asking for another network is refused."""
+def has_begun(folder: Path) -> bool:
+    """Whether a run has taken a step, or is whole without one. A start that was refused leaves nothing to keep."""
+    return (folder / BEST).exists() or load_checkpoint(folder / LAST).record["step"] > 0
+
+
+def settled_config(
+    config: Config | None, checkpoint: Checkpoint | None, folder: Path, steps: int | None, minutes: float | None
+) -> Config:
+    """The run's configuration, of the length that is asked for. A resumed run keeps its own otherwise; asking for another network,
+    or for less than it has trained, is refused.
+    """
     if checkpoint is None:
         assert config is not None
-        return config
+        return with_length(config, steps, minutes)
+    done, trained = checkpoint.record["step"], checkpoint.record["seconds"] / 60
     own = recorded_config(checkpoint, folder / LAST)
     if config is not None and config.network != own.network:
         different = [name for name, value in vars(own.network).items() if value != getattr(config.network, name)]
@@ -123,7 +146,13 @@ def settled_config(config: Config | None, checkpoint: Checkpoint | None, folder:
             f"{folder / LAST} was trained with another configuration: network.{', network.'.join(different)} differ. Resume "
             "without --config, or start another run."
         )
-    return own
+    longer = with_length(own, steps, minutes)
+    if steps is not None and steps < done or minutes is not None and longer != own and minutes <= trained:
+        raise InputError(
+            f"{folder} has trained {done} steps in {trained:.2f} minutes. --steps and --minutes say how long the whole run is: ask "
+            "for more, or leave them out."
+        )
+    return longer
 
 
 def data_record(views: Views, weights: Sequence[float]) -> list[dict]:

@@ -51,15 +51,9 @@ def test_options_reach_the_trainer(called):
         "cpu",
     ]
     result = CliRunner().invoke(nvf, arguments, catch_exceptions=False)
-    ((shards, run, config, also, resume, device, minutes),) = called
-    assert (shards, run, also, resume, device, minutes) == (
-        Path("shards"),
-        Path("runs/x"),
-        [(Path("coco"), 0.5)],
-        False,
-        "cpu",
-        2.0,
-    )
+    ((shards, run, config, *rest),) = called
+    assert (shards, run) == (Path("shards"), Path("runs/x"))
+    assert rest == [[(Path("coco"), 0.5)], False, "cpu", None, 2.0, None]  # also, resume, device, steps, minutes, start
     assert config.network.head.kind == "volumetric" and config.network.crop_px == 256
     assert (config.train.seed, config.train.workers, config.train.ground_truth) == (7, 3, "fit")
     assert "ground truth: fit" in result.output and "90.0 mm at step 8 (mean pose 200.0 mm)" in result.output

@@ -10,11 +10,11 @@ from model.evaluate import (
     Predictions,
     distal_ratio,
     evaluate_run,
+    evenly_spaced,
     facing_flips,
     predict_views,
+    report_of,
     save_predictions,
-    score,
-    spread,
     to_source_axes,
     view_errors,
 )
@@ -68,7 +68,7 @@ def perfect(views, stretch=1.0):
 
 def test_a_perfect_prediction_has_no_error_and_the_mean_pose_has_its_own(test_views):
     mean_pose = test_views["joints"].mean(0)
-    report = score(perfect(test_views), test_views, mean_pose)
+    report = report_of(perfect(test_views), test_views, mean_pose)
     assert report["mpjpe_mm"] == report["pa_mpjpe_mm"] == report["mrpe_mm"] == 0 and report["pck_150mm"] == 1
     by_hand = np.linalg.norm(test_views["joints"] - mean_pose, axis=-1).mean() * 1000
     assert report["mean_pose"]["mpjpe_mm"] == pytest.approx(by_hand, abs=1e-3)
@@ -81,20 +81,22 @@ def test_a_perfect_prediction_has_no_error_and_the_mean_pose_has_its_own(test_vi
 
 def test_columns_differ_by_their_scale_alone(test_views):
     mean_pose = test_views["joints"].mean(0)
-    report = score(perfect(test_views, 1.1), test_views, mean_pose)
+    report = report_of(perfect(test_views, 1.1), test_views, mean_pose)
     size = np.linalg.norm(test_views["joints"], axis=-1).mean() * 1000
     assert report["mpjpe_mm"] == report["scale"]["head"]["mpjpe_mm"] == pytest.approx(0.1 * size, rel=1e-4)
     assert report["scale"]["gt"]["mpjpe_mm"] == report["scale"]["bones"]["mpjpe_mm"] == pytest.approx(0, abs=1e-3)
     assert report["scale"]["gt"]["mrpe_mm"] == pytest.approx(0, abs=0.01) and report["mrpe_mm"] > 300
     assert report["scale"]["head"]["median_error"] == pytest.approx(1 - 1 / 1.1, abs=1e-4)
-    assert score(perfect(test_views, 1.1), test_views, mean_pose, root="gt")["mpjpe_mm"] == pytest.approx(0, abs=1e-3)
+    assert report_of(perfect(test_views, 1.1), test_views, mean_pose, root="gt")["mpjpe_mm"] == pytest.approx(
+        0, abs=1e-3
+    )
 
 
 def test_the_fit_can_be_the_truth_and_views_without_one_are_skipped(tmp_path):
     views = [make_view(n, "test", "S9", fit_valid=n > 0) for n in range(3)]
     views = read_views([write_folder(tmp_path / "s", views)])["test"]
     views = views.labelled("fit")
-    report = score(perfect(views), views, views["joints"].mean(0))
+    report = report_of(perfect(views), views, views["joints"].mean(0))
     # the fake fit is the truth moved by 1 cm along every axis: its own pelvis is the root
     assert report["mpjpe_mm"] == pytest.approx(0, abs=1e-3)
     assert report["mrpe_mm"] == pytest.approx(0, abs=1e-3)
@@ -103,7 +105,7 @@ def test_the_fit_can_be_the_truth_and_views_without_one_are_skipped(tmp_path):
     flat = [make_view(n, "test", "S9", is_3d=False) for n in range(2)]
     flat = read_views([write_folder(tmp_path / "flat", flat)])["test"]
     with pytest.raises(InputError, match="No view can be scored"):
-        score(perfect(flat), flat, flat["joints"].mean(0))
+        report_of(perfect(flat), flat, flat["joints"].mean(0))
 
 
 def without(*names) -> np.ndarray:
@@ -120,17 +122,17 @@ def test_a_joint_filled_in_from_the_fit_is_no_measurement(tmp_path):
     views = read_views([write_folder(tmp_path / "s", views)])["test"]
     mean_pose = views["joints"].mean(0)
     with pytest.raises(InputError, match=r"no head_top \(3 views\).*gendered ground-truth mesh"):
-        score(perfect(views), views, mean_pose, protocol=PROTOCOLS["3dpw-14j"])
+        report_of(perfect(views), views, mean_pose, protocol=PROTOCOLS["3dpw-14j"])
     with pytest.raises(InputError, match="no spine.*--ground-truth fit"):
-        score(perfect(views), views, mean_pose)
+        report_of(perfect(views), views, mean_pose)
     fits = views.labelled("fit")
-    assert score(perfect(fits), fits, mean_pose)["n_views"] == 3
+    assert report_of(perfect(fits), fits, mean_pose)["n_views"] == 3
 
     some = [make_view(n, "test", "S9", joints_source=without("spine") if n < 2 else without()) for n in range(5)]
     some = read_views([write_folder(tmp_path / "some", some)])["test"]
-    report = score(perfect(some), some, mean_pose)
+    report = report_of(perfect(some), some, mean_pose)
     assert (report["n_views"], report["skipped"]) == (3, {"the truth has no spine": 2})
-    assert score(perfect(some), some, mean_pose, protocol=PROTOCOLS["h36m-i2l-14j"])["n_views"] == 5
+    assert report_of(perfect(some), some, mean_pose, protocol=PROTOCOLS["h36m-i2l-14j"])["n_views"] == 5
 
 
 def test_codes_of_joints_are_those_of_the_format():
@@ -213,9 +215,10 @@ def test_a_recorded_dataset_with_missing_views_is_refused_unless_allowed(test_vi
     protocol = replace(PROTOCOLS["h36m-p2-17j"])
     mean_pose = test_views["joints"].mean(0)
     with pytest.raises(InputError, match="--allow-partial"):
-        score(perfect(test_views), test_views, mean_pose, protocol=protocol)
+        report_of(perfect(test_views), test_views, mean_pose, protocol=protocol)
     assert (
-        "PARTIAL" in score(perfect(test_views), test_views, mean_pose, protocol=protocol, allow_partial=True)["partial"]
+        "PARTIAL"
+        in report_of(perfect(test_views), test_views, mean_pose, protocol=protocol, allow_partial=True)["partial"]
     )
 
 
@@ -237,4 +240,4 @@ def test_what_cannot_be_scored_is_refused_before_anything_is_predicted(run, tmp_
 
 
 def test_a_spread_of_indices_reaches_both_ends():
-    assert spread(100, 4).tolist() == [0, 33, 66, 99] and spread(3, 64).tolist() == [0, 1, 2]
+    assert evenly_spaced(100, 4).tolist() == [0, 33, 66, 99] and evenly_spaced(3, 64).tolist() == [0, 1, 2]

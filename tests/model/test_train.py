@@ -3,7 +3,6 @@ import math
 import multiprocessing
 import os
 import signal
-import socket
 import time
 from dataclasses import replace
 
@@ -12,13 +11,15 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from model import train as loop
-from model.data.loading import ViewDataset
+from model.data.loading import DrawConfig, ViewDataset
 from model.data.views import read_views
 from model.device import Ranks, join_ranks
 from model.networks.build import HEADS, build_network
 from model.train import train
+from model.training import step as step_room
 from model.training.checkpoint import load_checkpoint, save_checkpoint
+from model.training.clock import Length
+from model.training.job import Job
 from model.training.logbook import read_history
 from model.training.optimise import TrainConfig, learning_rate
 from model.training.runs import LAST, load_run, start_run, training_statistics
@@ -54,7 +55,7 @@ def started_run(shards, config):
     """A run before its first step, its job, and the batches of it."""
     views = read_views([shards])["train"].labelled(config.train.ground_truth)
     network = build_network(config.network, training_statistics(views, config))
-    job = loop.Job(config, views, [1.0], None, shards, torch.device("cpu"), Ranks())
+    job = Job(config, views, [1.0], None, shards, torch.device("cpu"), Ranks())
     return start_run(network, config), job, [batch.to("cpu") for batch in job.batches(range(config.train.steps))]
 
 
@@ -84,10 +85,10 @@ def test_a_run_leaves_what_is_needed_to_go_on_and_to_predict(whole_run, shards):
 
 def test_gradients_are_clipped_and_the_average_follows_the_weights(shards):
     run, job, batches = started_run(shards, tiny_config(steps=3, clip_norm=1e-3))
-    compute = loop.losses_module(run.network, False, job.ranks)
+    compute = step_room.losses_module(run.network, False, job.ranks)
     expected = [p.detach().clone() for p in run.network.parameters()]
     for step, batch in enumerate(batches, 1):
-        parts = loop.take_step(run, compute, batch, job)
+        parts = step_room.take_step(run, compute, batch, job, 0.0)
         norm = torch.stack([p.grad.norm() for p in run.network.parameters() if p.grad is not None]).norm()
         assert parts["gradient"] > 0.1 and norm == pytest.approx(1e-3, rel=1e-3)
         keep = min(0.9, (1 + step) / (10 + step))
@@ -98,10 +99,10 @@ def test_gradients_are_clipped_and_the_average_follows_the_weights(shards):
 
 def test_bf16_is_used_where_it_is_fast_and_close_to_float32(shards, monkeypatch):
     run, job, batches = started_run(shards, tiny_config(steps=1))
-    monkeypatch.setattr(loop, "fast_bf16", lambda device: True)
-    low = loop.compute_losses(loop.losses_module(run.network, False, job.ranks), batches[0], job, 0)["total"]
-    monkeypatch.setattr(loop, "fast_bf16", lambda device: False)
-    full = loop.compute_losses(loop.losses_module(run.network, False, job.ranks), batches[0], job, 0)["total"]
+    monkeypatch.setattr(step_room, "fast_bf16", lambda device: True)
+    low = step_room.compute_losses(step_room.losses_module(run.network, False, job.ranks), batches[0], job, 0)["total"]
+    monkeypatch.setattr(step_room, "fast_bf16", lambda device: False)
+    full = step_room.compute_losses(step_room.losses_module(run.network, False, job.ranks), batches[0], job, 0)["total"]
     assert low != full and low.item() == pytest.approx(full.item(), rel=0.03)
 
 
@@ -166,7 +167,7 @@ def test_a_gradient_that_only_the_compiled_step_spoils_says_so(shards):
     with pytest.raises(
         InputError, match=r"no single view of view S.*; and \d+ more of \d+ views.*train.compile to false"
     ):
-        loop.take_step(run, Spoiled(), batches[0], job)
+        step_room.take_step(run, Spoiled(), batches[0], job, 0.0)
 
 
 def test_views_without_any_label_change_nothing(tmp_path):
@@ -180,10 +181,10 @@ def test_views_without_any_label_change_nothing(tmp_path):
     run, job, batches = started_run(shards, tiny_config(steps=8, batch_size=1))
     labelled = [bool(batch.is_3d.any()) for batch in batches]
     first = labelled.index(True)
-    loop.take_step(run, loop.losses_module(run.network, False, job.ranks), batches[first], job)
+    step_room.take_step(run, step_room.losses_module(run.network, False, job.ranks), batches[first], job, 0.0)
     before = [p.detach().clone() for p in run.network.parameters()]
     blank_batch = batches[labelled.index(False)]
-    loop.take_step(run, loop.losses_module(run.network, False, job.ranks), blank_batch, job)
+    step_room.take_step(run, step_room.losses_module(run.network, False, job.ranks), blank_batch, job, 0.0)
     assert run.step == 2
     assert all(
         torch.equal(a, b) for a, b in zip(before, run.network.parameters(), strict=True)
@@ -248,11 +249,129 @@ def test_a_run_of_a_version_that_recorded_less_goes_on(tmp_path, shards):
     assert record["data"][0]["subjects"] == ["S1"] and record["validation_truth"] == "dataset"
 
 
-def test_minutes_become_steps(tmp_path, shards):
-    record = train(shards, tmp_path / "run", tiny_config(evaluations=1), device="cpu", minutes=0.01)
-    timing = record["timing"]
-    assert record["config"]["train"]["steps"] == timing["steps"] == record["step"]
-    assert timing["steps"] == max(1, int(0.6 / timing["step_seconds"]))
+class Slow:
+    """Steps that take as long as they are told, by a clock that stands still otherwise."""
+
+    def __init__(self, seconds_of_step):
+        self.now, self.seconds_of_step, self.steps, self.parts = 0.0, seconds_of_step, 0, []
+
+    def perf_counter(self):
+        return self.now
+
+    def take_step(self, run, compute, batch, job, part):
+        self.now += self.seconds_of_step(self.steps)
+        self.steps += 1
+        self.parts.append(part)
+        return step_room.take_step(run, compute, batch, job, part)
+
+
+@pytest.fixture
+def slow(monkeypatch):
+    def patch(seconds_of_step):
+        clock = Slow(seconds_of_step)
+        monkeypatch.setattr("model.train.take_step", clock.take_step)
+        monkeypatch.setattr("model.train.time.perf_counter", clock.perf_counter)
+        return clock
+
+    return patch
+
+
+@pytest.mark.parametrize(
+    "seconds", [lambda k: 0.5, lambda k: 1.0 if 10 <= k < 25 else 0.5, lambda k: 0.5 * (k + 1) ** -0.2]
+)
+def test_minutes_are_kept_on_a_machine_whose_speed_changes(tmp_path, shards, slow, seconds):
+    clock = slow(seconds)
+    config = tiny_config(evaluations=4, log_every=1, save_every=7)
+    record = train(shards, tmp_path / "run", config, device="cpu", minutes=0.3)
+    assert record["seconds"] == pytest.approx(18, rel=0.03) and record["finished"]
+    assert record["step"] == record["config"]["train"]["steps"] == clock.steps != config.train.steps
+    rows = read_history(tmp_path / "run")
+    looks = [row["step"] for row in rows if row["kind"] == "validation"]
+    assert len(looks) == 4 and looks[-1] == record["step"]
+    rates = [row["learning_rate"] for row in rows if row["kind"] == "train"]
+    assert max(rates) == pytest.approx(config.train.learning_rate, rel=0.05) and rates[-1] < 0.02 * max(rates)
+    assert clock.parts == sorted(clock.parts) and clock.parts[-1] > 0.9
+
+
+def test_a_killed_run_by_the_clock_goes_on_with_the_rest(tmp_path, shards, slow):
+    class Killed(Exception):
+        pass
+
+    clock = slow(lambda k: 0.5)
+    step = clock.take_step
+
+    def die(*arguments):
+        if clock.steps == 20:
+            raise Killed
+        return step(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        patch.setattr("model.train.take_step", die)
+        train(shards, tmp_path / "run", tiny_config(save_every=4), device="cpu", minutes=0.3)
+    record = train(shards, tmp_path / "run", None, resume=True, device="cpu")
+    assert record["step"] == 36 and record["seconds"] == pytest.approx(18, rel=0.03)
+    before = clock.steps
+    assert train(shards, tmp_path / "run", None, resume=True, device="cpu", minutes=0.3)["step"] == 36
+    assert clock.steps == before  # it was finished
+    assert train(shards, tmp_path / "run", None, resume=True, device="cpu", minutes=0.4)["step"] == 48
+
+
+def test_a_run_goes_on_as_one_of_the_new_length(tmp_path, shards):
+    folder = tmp_path / "run"
+    train(shards, folder, tiny_config(steps=8, log_every=1, save_every=4), device="cpu")
+    with pytest.raises(InputError, match="has trained 8 steps in .* ask for more"):
+        train(shards, folder, None, resume=True, device="cpu", steps=6)
+    with pytest.raises(InputError, match="has trained 8 steps in .* ask for more"):
+        train(shards, folder, None, resume=True, device="cpu", minutes=1e-6)
+    record = train(shards, folder, None, resume=True, device="cpu", steps=16)
+    assert record["step"] == record["config"]["train"]["steps"] == 16 and record["finished"]
+    rates = [row["learning_rate"] for row in read_history(folder) if row["kind"] == "train"]
+    config = tiny_config(steps=16).train
+    assert rates[8:] == [learning_rate(config, k, k / 16) for k in range(8, 16)]
+    assert rates[7] < rates[8]  # it had come down
+    looks = [row["step"] for row in read_history(folder) if row["kind"] == "validation"]
+    assert looks == [4, 8, 16]
+
+
+def test_a_start_that_was_refused_leaves_no_run_behind(tmp_path, shards, monkeypatch):
+    folder = tmp_path / "run"
+    with pytest.raises(InputError, match="pool of 1024 points, fewer than draw.points = 4096"):
+        train(shards, folder, replace(tiny_config(), draw=DrawConfig(points=4096)), device="cpu")
+    assert not folder.exists()
+
+    def broken(*_):
+        raise InputError("the first step failed")
+
+    with monkeypatch.context() as patch, pytest.raises(InputError, match="the first step failed"):
+        patch.setattr("model.train.take_step", broken)
+        train(shards, folder, tiny_config(), device="cpu")
+    assert train(shards, folder, tiny_config(steps=4, evaluations=1), device="cpu")["step"] == 4
+    with pytest.raises(InputError, match="holds a run already"):
+        train(shards, folder, tiny_config(), device="cpu")
+
+
+def test_a_run_that_was_killed_before_its_first_look_predicts_with_its_last_weights(tmp_path, shards, monkeypatch):
+    folder = tmp_path / "run"
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("model.train.evaluate_now", killed)
+        train(shards, folder, tiny_config(evaluations=1, save_every=4), device="cpu")
+    network, _, record = load_run(folder)
+    assert record["step"] == 8
+    average = load_checkpoint(folder / LAST).part("average")
+    assert all(torch.equal(value, average[name]) for name, value in network.state_dict().items())
+
+
+def test_smaller_crops_than_the_network_takes_are_named(tmp_path, shards, capsys):
+    config = tiny_config(steps=1, evaluations=1)
+    train(shards, tmp_path / "a", config, device="cpu")
+    assert "enlarged" not in capsys.readouterr().err
+    larger = replace(config, network=replace(config.network, crop_px=96))
+    train(shards, tmp_path / "b", larger, device="cpu")
+    assert "its crops are 64 px and the network takes 96 px" in capsys.readouterr().err
 
 
 def test_folders_are_mixed_by_weight(tmp_path, shards):
@@ -261,51 +380,6 @@ def test_folders_are_mixed_by_weight(tmp_path, shards):
     assert [row["weight"] for row in record["data"]] == [1.0, 0.5]
     with pytest.raises(InputError, match="trained on other data"):
         train(shards, tmp_path / "run", None, resume=True, device="cpu")
-
-
-def _rank(rank, port, shards, folder):
-    os.environ |= {
-        "RANK": str(rank),
-        "LOCAL_RANK": str(rank),
-        "WORLD_SIZE": "2",
-        "MASTER_ADDR": "localhost",
-        "MASTER_PORT": str(port),
-    }
-    torch.set_num_threads(1)
-    train(shards, folder, tiny_config(steps=4, evaluations=1), device="cpu")
-
-
-def test_two_processes_train_one_network(tmp_path, shards):
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    context = multiprocessing.get_context("fork")
-    children = [context.Process(target=_rank, args=(rank, port, shards, tmp_path / "two")) for rank in range(2)]
-    for child in children:
-        child.start()
-    for child in children:
-        child.join(60)
-    assert [child.exitcode for child in children] == [0, 0]
-    alone = tmp_path / "one"
-    train(shards, alone, tiny_config(steps=4, evaluations=1), device="cpu")
-    two, one = (load_checkpoint(f / LAST) for f in (tmp_path / "two", alone))
-    assert two.record["processes"] == 2
-    # same global batches: gradients differ only in what each process averages over and draws
-    start = load_checkpoint_of_start(tmp_path, shards)
-    moved = [
-        torch.cat([(c.part("network")[k] - v).flatten() for k, v in start.items() if v.is_floating_point()])
-        for c in (one, two)
-    ]
-    assert torch.nn.functional.cosine_similarity(*moved, dim=0) > 0.8
-
-
-def load_checkpoint_of_start(tmp_path, shards):
-    """The weights of step 0."""
-    from model.networks.build import build_network
-
-    torch.manual_seed(0)
-    config = tiny_config()
-    return build_network(config.network, training_statistics(read_views([shards])["train"], config)).state_dict()
 
 
 def test_refusals(tmp_path, shards, whole_run):
@@ -325,16 +399,23 @@ def test_refusals(tmp_path, shards, whole_run):
 
 def test_the_rate_rises_and_falls():
     config = TrainConfig(steps=1000, warmup=100, learning_rate=1.0)
-    rates = [learning_rate(config, step) for step in range(1000)]
+    rates = [learning_rate(config, step, step / 1000) for step in range(1000)]
     assert rates[0] < 0.01 and 0.97 < max(rates) <= 1 and rates.index(max(rates)) in range(99, 102)
     assert rates[-1] < 1e-4 and rates[500] == pytest.approx(0.5, abs=1e-3)
     steps = TrainConfig(steps=100, warmup=0, learning_rate=1.0, schedule="steps", milestones=(0.5, 0.75))
-    assert [round(math.log10(learning_rate(steps, k))) for k in (0, 49, 50, 74, 75, 99)] == [0, 0, -1, -1, -2, -2]
+    assert [round(math.log10(learning_rate(steps, k, k / 100))) for k in (0, 49, 50, 74, 75, 99)] == [
+        0,
+        0,
+        -1,
+        -1,
+        -2,
+        -2,
+    ]
 
 
 def test_looks_at_validation_are_spread_and_end_with_the_last_step():
     for steps, times in ((12, 2), (100, 7), (5, 9)):
-        due = [step for step in range(1, steps + 1) if loop.evaluation_due(step, steps, times)]
+        due = [step for step in range(1, steps + 1) if Length(steps).look_due(times, step, 0, 0, False)]
         assert len(due) == min(steps, times) and due[-1] == steps
 
 

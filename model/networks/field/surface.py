@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from model.device import over_processes
 from model.networks.frame import to_canonical
 from model.networks.losses import masked_mean
 from model.networks.targets import Targets
@@ -21,7 +22,7 @@ def distance_loss(predicted: Tensor, targets: Targets, truncation: float, surfac
     label = truncate(targets.distance, truncation)
     weight = torch.where(targets.point_valid, surface + (1 - surface) * label.abs(), 0.0)
     error = torch.where(targets.point_valid, (predicted - label).abs(), 0.0)
-    return (weight * error).sum() / weight.sum().clamp(min=surface)
+    return (weight * error).sum() / over_processes(weight.sum(), surface)
 
 
 def nearest_bone(

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from model.device import draw_rows
 from model.networks.field.head import Asked, FieldHead, FieldHeadSettings
 from model.networks.field.mlp import Prepared, VotingField
 from model.networks.field.votes import Said, VoteRule, of_each_joint
@@ -120,7 +121,7 @@ class NeuralVotingField(FieldHead):
             return None
         kept = -(-asked.points // anchors.shape[1])
         drawn = -(-asked.candidates // anchors.shape[1]) if self.settings.use_distance else kept
-        noise = torch.randn((*anchors.shape[:2], drawn, 3), generator=generator, device=anchors.device)
+        noise = draw_rows(torch.randn, (*anchors.shape[:2], drawn, 3), generator, anchors.device)
         deviation = torch.tensor([asked.across, asked.across, asked.along], device=anchors.device) / HALF
         q = (anchors[:, :, None] + deviation * noise).clamp(-1, 1)
         if self.settings.use_distance:

@@ -1,0 +1,96 @@
+"""A run that starts from the weights of another: which of them it takes, and what becomes of the rest."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from model.training.checkpoint import Checkpoint, load_checkpoint
+from model.training.config import Config
+from model.training.runs import evaluated_weights, find_weights, recorded_config
+from pipeline.errors import InputError
+
+# What of another network is taken. Its buffers (mean pose, scale) are a part of what its layers have learnt, so they go with them.
+PARTS = ("all", "encoder", "all-but-head")
+# Tensors that a line names before it counts the others.
+NAMED = 4
+
+
+@dataclass(frozen=True)
+class Start:
+    """Weights to start from: a checkpoint of a run, and which of its parts are taken."""
+
+    path: Path
+    part: str
+    checkpoint: Checkpoint
+
+    def config(self) -> Config:
+        """The configuration that the weights were trained with."""
+        return recorded_config(self.checkpoint, self.path)
+
+    def kept(self, config: Config) -> dict | None:
+        """What an encoder like this one kept, so that it is not read from elsewhere; None where the new run has another."""
+        return self.checkpoint.record["encoder"] if self.config().network.encoder == config.network.encoder else None
+
+    def takes(self, name: str) -> bool:
+        """Whether a tensor of the network belongs to the part."""
+        top = name.partition(".")[0]
+        return {"all": True, "encoder": top == "encoder", "all-but-head": top != "head"}[self.part]
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What a network took: names of tensors; of those that stay as they were initialised, name and reason."""
+
+    start: Start
+    taken: tuple[str, ...]
+    left: dict[str, str]
+
+    def record(self) -> dict:
+        """For the run's record."""
+        said = self.start.checkpoint.record
+        origin = {"path": str(self.start.path), "part": self.start.part, "step": said["step"], "commit": said["commit"]}
+        return origin | {"data": said["data"], "taken": list(self.taken), "left": self.left}
+
+    def lines(self) -> list[str]:
+        """For a person: the counts of each part of the network, and why tensors were left."""
+        counts = Counter(name.partition(".")[0] for name in self.taken)
+        lines = [
+            f"from {self.start.path} ({self.start.part}), step {self.start.checkpoint.record['step']}: took "
+            + ", ".join(f"{top} {count}" for top, count in counts.items())
+            + f" ({len(self.taken)} tensors)"
+        ]
+        for reason in dict.fromkeys(self.left.values()):
+            names = [name for name, why in self.left.items() if why == reason]
+            more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+            lines.append(f"not taken, {reason}: {', '.join(names[:NAMED])}{more}")
+        return lines
+
+
+def find_start(path: Path, part: str) -> Start:
+    """The weights of a run folder (its best, or its last average), or of one checkpoint. Raises InputError when there are none."""
+    path = find_weights(path) if path.is_dir() else path
+    return Start(path, part, load_checkpoint(path))
+
+
+def take_weights(network: nn.Module, start: Start) -> Taken:
+    """Put what fits into a network. Raises InputError when nothing of the part does."""
+    own, theirs = network.state_dict(), evaluated_weights(start.checkpoint)
+    taken, left = {}, {}
+    for name, tensor in own.items():
+        if not start.takes(name):
+            left[name] = f"outside of {start.part}"
+        elif name not in theirs:
+            left[name] = "not there"
+        elif theirs[name].shape != tensor.shape:
+            left[name] = "of another size"
+        else:
+            taken[name] = theirs[name]
+    if not any(parameter in taken for parameter, _ in network.named_parameters()):
+        raise InputError(
+            f"{start.path}: none of its weights fits this network ({start.part}). Use the configuration that it was trained with, or "
+            "take another part with --from-part."
+        )
+    network.load_state_dict(own | taken)
+    return Taken(start, tuple(taken), left)

@@ -1,0 +1,85 @@
+"""A run that starts from the weights of another."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from model.train import train
+from model.training.checkpoint import load_checkpoint
+from model.training.runs import BEST, LAST
+from model.training.transfer import PARTS, find_start
+from pipeline.errors import InputError
+from tests.model.capsules import make_folder, tiny_config
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory):
+    torch.set_num_threads(1)
+    return make_folder(tmp_path_factory.mktemp("transfer") / "shards", 12, 2, 2)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory, shards):
+    folder = tmp_path_factory.mktemp("transfer") / "source"
+    train(shards, folder, tiny_config(steps=4, evaluations=1), device="cpu")
+    return folder
+
+
+def started(shards, folder, source, part, config, monkeypatch):
+    """The record of a run after no step, and its weights."""
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("model.train.take_step", stop)
+        train(shards, folder, config, device="cpu", start=find_start(source, part))
+    checkpoint = load_checkpoint(folder / LAST)
+    return checkpoint.record["started_from"], checkpoint.part("network")
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_part_of_the_weights_is_taken_and_the_rest_listed(tmp_path, shards, source, part, monkeypatch, capsys):
+    said, weights = started(shards, tmp_path / part, source, part, tiny_config(seed=5), monkeypatch)
+    theirs = load_checkpoint(source / BEST).part("network")
+    tops = {
+        "all": {"encoder", "heatmaps", "whole", "scale_head", "head", "mean_pose", "bone_lengths", "log_scale"},
+        "encoder": {"encoder"},
+    }
+    tops["all-but-head"] = tops["all"] - {"head"}
+    expected = {name for name in theirs if name.partition(".")[0] in tops[part]}
+    assert set(said["taken"]) == expected and set(said["left"]) == set(theirs) - expected
+    assert all(torch.equal(weights[name], theirs[name]) for name in expected)
+    changed = {name for name in set(theirs) - expected if not torch.equal(weights[name], theirs[name])}
+    assert part == "all" or any(name.startswith("head.") for name in changed)
+    printed = capsys.readouterr().err
+    assert f"({part}), step 4: took " in printed and "encoder 67" in printed
+    assert ("not taken, outside of" in printed) == (part != "all")
+
+
+def test_other_sizes_are_left_and_named(tmp_path, shards, source, monkeypatch):
+    config = tiny_config("heatmap25d")
+    said, weights = started(shards, tmp_path / "a", source / LAST, "all", config, monkeypatch)
+    assert "encoder" in {name.partition(".")[0] for name in said["taken"]}
+    assert {why for name, why in said["left"].items() if name.startswith("head.")} <= {"not there", "of another size"}
+    encoder = replace(config.network.encoder, channels=16, context=32)
+    wider = replace(config, network=replace(config.network, encoder=encoder))
+    said, _ = started(shards, tmp_path / "b", source, "all", wider, monkeypatch)
+    assert said["left"]["whole.2.weight"] == "of another size"
+
+
+def test_what_cannot_be_taken_is_refused(tmp_path, shards, source):
+    with pytest.raises(InputError, match="no such checkpoint"):
+        find_start(tmp_path / "none", "all")
+    mean = tmp_path / "mean"
+    train(shards, mean, tiny_config("mean_pose"), device="cpu")
+    with pytest.raises(InputError, match="none of its weights fits"):
+        train(shards, tmp_path / "run", tiny_config(), device="cpu", start=find_start(mean, "encoder"))
+
+
+def test_a_run_that_goes_on_still_says_where_it_came_from(tmp_path, shards, source):
+    folder = tmp_path / "run"
+    train(shards, folder, tiny_config(steps=2, evaluations=1), device="cpu", start=find_start(source, "encoder"))
+    record = train(shards, folder, None, resume=True, device="cpu", steps=4)
+    assert record["started_from"]["step"] == 4 and record["started_from"]["part"] == "encoder"
