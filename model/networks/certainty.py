@@ -69,5 +69,6 @@ def presence_features(encoded: Encoded, decoded: Decoded) -> Tensor:
 
 
 def _logs(encoded: Encoded, decoded: Decoded) -> tuple[Tensor, Tensor]:
-    expected = (decoded.expected_error.clamp(min=1e-3) / RIGHT_M).log()
+    expected = decoded.spread if decoded.expected_error is None else decoded.expected_error
+    expected = (expected.clamp(min=1e-3) / RIGHT_M).log()
     return expected.float(), (heatmap_deviation(encoded.maps[-1]) / RIGHT_M).log()

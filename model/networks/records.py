@@ -45,15 +45,15 @@ class PredictedDistance(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """A head's answer. joints: (B, J, 3) crop coordinates. spread: (B, J) m, how far apart the evidence lies. expected_error:
-    (B, J) m, how wrong the head takes itself to be, up to a factor. diagnostics: further (B,) or (B, J) tensors by name, for
-    reports.
+    """A head's answer. joints: (B, J, 3) crop coordinates. spread: (B, J) m, how far apart the evidence lies. diagnostics:
+    further (B,) or (B, J) tensors by name, for reports. expected_error: (B, J) m, how wrong the head takes itself to be, up to a
+    factor; None where the spread is all it knows.
     """
 
     joints: Tensor
     spread: Tensor
-    expected_error: Tensor
     diagnostics: dict[str, Tensor]
+    expected_error: Tensor | None = None
 
 
 @dataclass(frozen=True)

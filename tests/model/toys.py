@@ -40,7 +40,7 @@ class Nudge(Head):
 
     def decode(self, encoded: Encoded, depth: Tensor) -> Decoded:
         joints = self.joints(encoded)
-        return Decoded(joints, *[torch.zeros_like(joints[..., 0])] * 2, {})
+        return Decoded(joints, torch.zeros_like(joints[..., 0]), {})
 
 
 @dataclass(frozen=True)

@@ -158,7 +158,7 @@ class FieldHead(Head):
             "fallback": votes.fallback,
             "queries": votes.queries,
         }
-        return Decoded(votes.joints, votes.spread, votes.expected_error, diagnostics)
+        return Decoded(votes.joints, votes.spread, diagnostics, votes.expected_error)
 
     def prepare(self, encoded: Encoded) -> Prepared:
         """What points of the last stack read."""

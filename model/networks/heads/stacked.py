@@ -50,4 +50,4 @@ class StackedHead(Head):
 
     def decode(self, encoded: Encoded, depth: Tensor) -> Decoded:
         joints, spread = self.read(self.stacks[-1], encoded.features.pyramids[-1], encoded)
-        return Decoded(joints, spread, spread, {"spread": spread})
+        return Decoded(joints, spread, {"spread": spread})
