@@ -20,7 +20,7 @@ from cli.options import POSITIVE
     type=click.Path(path_type=Path),
     help="A regressor (17 x vertices) of Human3.6M's joints on the body, .npy or .npz; the built-in joints by default.",
 )
-@click.option("--limit", type=click.IntRange(min=1), help="Fit so many instants, spread evenly over the source.")
+@click.option("--limit", type=click.IntRange(min=1), help="Fit at most N instants, spread evenly over the source.")
 @click.option(
     "--prior", default="anatomical", show_default=True, help="Pose prior: anatomical, l2, angle, gmm, vposer."
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-# command -> (module, one-line help). The modules define a click command named `command`.
+# Command -> module, which defines a click command named `command`.
 COMMANDS = {
     "synthesize": "cli.synthesize",
     "body": "cli.body",

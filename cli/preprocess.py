@@ -29,7 +29,7 @@ from cli.options import POSITIVE
     help="Joint offsets to keep: of each joint's voters, of all points, or none (the reader computes them).",
 )
 @click.option("--subjects", help="Only these, e.g. S1,S5; all by default.")
-@click.option("--limit", type=click.IntRange(1), help="So many instants, spread evenly over the plan.")
+@click.option("--limit", type=click.IntRange(1), help="At most N instants, spread evenly over the plan.")
 @click.option("--every-test", type=click.IntRange(1), help="Keep every N-th test frame (human36m: 64; SPIN: 5).")
 @click.option("--final", is_flag=True, help="The validation subject joins the training set.")
 @click.option("--focal", type=POSITIVE, help="Focal length in pixels where the source has no camera.")

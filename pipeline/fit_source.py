@@ -39,7 +39,7 @@ def fit_source(
 ) -> dict:
     """Writes out/fits.h5, out/report.json and out/report.html; returns the report.
 
-    limit: fit so many instants, spread evenly over the source. Shapes of known subjects come from the whole source either way. A
+    limit: fit at most this many instants, spread evenly over the source; shapes of known subjects come from all of it. A
     page that cannot be drawn costs the page alone: the report says why under `page_error`.
     """
     read, subjects, joint_sets = ReadReport(), [], set()

@@ -116,7 +116,8 @@ def recorded_config(checkpoint: Checkpoint, path: Path) -> Config:
 
 
 def open_run(folder: Path, resume: bool) -> Checkpoint | None:
-    """The checkpoint to go on from, or None for a new run. Raises InputError when the folder does not fit the wish."""
+    """The checkpoint to go on from, or None for a new run. Raises InputError when the folder holds no run to
+    resume, or holds one and `resume` is not given."""
     if resume:
         return load_checkpoint(folder / LAST)
     if (folder / LAST).exists() and has_begun(folder):

@@ -12,7 +12,7 @@ from pipeline.errors import InputError
 
 def make_options(name: str, options: type, given: dict):
     """The options dataclass of source `name`; None and False count as not given. InputError for an option that it does
-    not have, or a choice that is none."""
+    not have, or for a value that is not among its choices."""
     given = {key: value for key, value in given.items() if value is not None and value is not False}
     for key, value in given.items():
         kind = _kind(name, options, key)

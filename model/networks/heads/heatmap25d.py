@@ -13,7 +13,7 @@ from model.networks.records import Encoded
 
 @dataclass(frozen=True)
 class Heatmap25DSettings(StackedSettings):
-    """As every head without a field."""
+    """The settings of every head without a field."""
 
     kind: str = "heatmap25d"
 

@@ -11,7 +11,7 @@ from model.networks.records import Encoded
 
 @dataclass(frozen=True)
 class HolisticSettings(StackedSettings):
-    """As every head without a field."""
+    """The settings of every head without a field."""
 
     kind: str = "holistic"
 

@@ -8,7 +8,7 @@ from model.networks.heads.nvf import NeuralVotingField, NvfSettings
 
 @dataclass(frozen=True)
 class NoSdfSettings(NvfSettings):
-    """As the field's, without a distance and without limbs."""
+    """The field's settings, without a distance and without limbs."""
 
     kind: str = "nosdf"
     use_distance: bool = False
