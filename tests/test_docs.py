@@ -25,6 +25,7 @@ from pipeline.body.model import load_body
 from pipeline.camera import assumed_camera, project
 from pipeline.records import PARAMETER_SIZES, BodyParameters
 from pipeline.shards import ShardFolder
+from pipeline.shards.format import COLUMNS
 from pipeline.sources import SOURCES
 from tests.model.capsules import make_folder, tiny_config
 
@@ -301,6 +302,14 @@ def test_the_toys_of_how_to_extend_are_short():
             if line.strip() and not line.lstrip().startswith(('"""', "from", "import"))
         ]
         assert len(code) < 40, (file, len(code))
+
+
+def test_the_shard_format_names_every_column():
+    """The page is the contract for readers in other languages. Columns of one line may leave out the group."""
+    page = (ROOT / "docs" / "shard-format.md").read_text()
+    named = {name.split("/")[-1] for name in re.findall(r"`([a-z0-9_]+/?\w*)`", page)}
+    middle = set(PARAMETER_SIZES) - {"betas", "transl"}  # "fits/betas ... fits/transl"
+    assert [name for name in COLUMNS if name.split("/")[1] not in named | middle] == []
 
 
 def test_the_checks_find_what_is_wrong(tmp_path):
