@@ -1,5 +1,6 @@
-"""The packages are where they should be, and the Makefile has its targets."""
+"""The packages depend on one another one way, functions and files stay short, and the Makefile has its targets."""
 
+import ast
 import re
 import subprocess
 from pathlib import Path
@@ -7,6 +8,52 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+ROOMS = ("pipeline", "model", "cli")
+
+# The data flow: a module or folder imports from its own and from lines above its own, never from its own line or below.
+LAYERS = (
+    (
+        "pipeline.errors",
+        "pipeline.memory",
+        "pipeline.skeletons",
+        "pipeline.spread",
+        "pipeline.threads",
+        "pipeline.version",
+    ),
+    (
+        "pipeline.images",
+        "pipeline.lattice",
+        "pipeline.outputs",
+        "pipeline.records",
+        "pipeline.sdf",
+        "pipeline.triangles",
+    ),
+    ("pipeline.body", "pipeline.camera"),
+    ("pipeline.mesh", "pipeline.sampling"),
+    ("pipeline.fit", "pipeline.shards", "pipeline.sources"),
+    ("pipeline.preprocess",),
+    ("pipeline.look", "pipeline.run"),
+    ("pipeline.fit_source",),
+    ("model.data", "model.device"),
+    ("model.networks",),
+    ("model.training",),
+    ("model.scoring",),
+    ("model.evaluate", "model.export", "model.predict"),
+    ("model.train",),
+    ("cli",),
+)
+# Imports against the flow that are still to go, as (module, what it imports); this list only ever gets shorter.
+AGAINST_THE_FLOW: set[tuple[str, str]] = {("pipeline.shards.run_json", "pipeline.preprocess.job_files")}
+
+LONGEST_FUNCTION, LONGEST_FILE = 50, 400
+# Longer than that, and why; this list only ever gets shorter.
+LONG = {
+    "cli/preprocess.py command": "one line an option, then one call",
+    "model/evaluate.py evaluate_run": "still to be parted",
+    "model/evaluate.py report_of": "still to be parted",
+    "pipeline/preprocess/shard.py shard_view": "still to be parted",
+    "pipeline/shards/store.py": "still to be parted",
+}
 
 
 @pytest.mark.parametrize(
@@ -51,3 +98,95 @@ def test_dask_is_imported_in_one_place():
         for path in (ROOT / room).rglob("*.py"):
             imports_dask = re.search(r"^\s*(from|import) (dask|distributed)\b", path.read_text(), flags=re.M)
             assert not imports_dask or path == ROOT / "pipeline" / "run.py", path
+
+
+def modules(root: Path) -> dict[str, Path]:
+    """Every module of the three packages by its dotted name; a package by its folder's name."""
+    paths = [path.relative_to(root) for room in ROOMS for path in (root / room).rglob("*.py")]
+    return {".".join(path.with_suffix("").parts).removesuffix(".__init__"): root / path for path in paths}
+
+
+def imports(root: Path) -> dict[str, set[str]]:
+    """What each module imports of the three packages, at its top and inside its functions alike."""
+    known = modules(root)
+    found: dict[str, set[str]] = {name: set() for name in known}
+    for name, path in known.items():
+        package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                found[name] |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+                source = ".".join([*above, *([node.module] if node.module else [])])
+                found[name] |= {
+                    f"{source}.{alias.name}" if f"{source}.{alias.name}" in known else source for alias in node.names
+                }
+    return {name: {taken for taken in all_taken if taken in known} - {name} for name, all_taken in found.items()}
+
+
+def circle(graph: dict[str, set[str]]) -> list[str]:
+    """Modules that import one another in a ring, or an empty list; found among what is left once every module whose imports are
+    all settled is taken away."""
+    left = {name: set(taken) for name, taken in graph.items()}
+    while loose := {name for name, taken in left.items() if not taken}:
+        left = {name: taken - loose for name, taken in left.items() if name not in loose}
+    ring: list[str] = []
+    name = min(left, default=None)
+    while name is not None and name not in ring:
+        ring.append(name)
+        name = min(left[name])
+    return ring[ring.index(name) :] if name is not None else []
+
+
+def layer(module: str) -> int:
+    places = [k for k, line in enumerate(LAYERS) for place in line if f"{module}.".startswith(f"{place}.")]
+    assert places, f"{module} has no place in LAYERS"
+    return places[0]
+
+
+def own(module: str) -> str:
+    """The module or folder of LAYERS that a module belongs to."""
+    return next(place for place in LAYERS[layer(module)] if f"{module}.".startswith(f"{place}."))
+
+
+def upward(graph: dict[str, set[str]]) -> set[tuple[str, str]]:
+    pairs = {(name, taken) for name, all_taken in graph.items() for taken in all_taken if "." in name and "." in taken}
+    return {pair for pair in pairs if own(pair[0]) != own(pair[1]) and layer(pair[1]) >= layer(pair[0])}
+
+
+def test_no_import_circle():
+    assert circle(imports(ROOT)) == []
+
+
+def test_no_upward_import():
+    assert upward(imports(ROOT)) - AGAINST_THE_FLOW == set()
+
+
+def test_the_exceptions_to_the_flow_are_still_needed():
+    assert AGAINST_THE_FLOW - upward(imports(ROOT)) == set()
+
+
+def test_a_circle_and_an_upward_import_are_seen_also_inside_functions(tmp_path):
+    for room in ROOMS:
+        (tmp_path / room).mkdir()
+        (tmp_path / room / "__init__.py").write_text("")
+    (tmp_path / "pipeline" / "records.py").write_text("def late():\n    from . import errors\n")
+    (tmp_path / "pipeline" / "errors.py").write_text("from pipeline.records import late\n")
+    (tmp_path / "pipeline" / "mesh.py").write_text("import pipeline.errors\n")
+    graph = imports(tmp_path)
+    assert graph["pipeline.mesh"] == {"pipeline.errors"}
+    assert circle(graph) == ["pipeline.errors", "pipeline.records"]
+    assert upward(graph) == {("pipeline.errors", "pipeline.records")}
+
+
+def test_functions_and_files_stay_short():
+    long = set()
+    for path in modules(ROOT).values():
+        where, text = path.relative_to(ROOT).as_posix(), path.read_text()
+        if text.count("\n") > LONGEST_FILE:
+            long.add(where)
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef) and node.end_lineno - node.lineno + 1 > LONGEST_FUNCTION:
+                long.add(f"{where} {node.name}")
+    assert long - set(LONG) == set()
+    assert set(LONG) - long == set(), "no longer long: take it off the list"
