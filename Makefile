@@ -16,7 +16,7 @@ MODELS  ?=
 ARGS    ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test preprocess train evaluate compare bench lint clean
+.PHONY: help setup demo test test-fast preprocess train evaluate compare bench lint hooks clean
 
 help:                 ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1 | \2/' | column -t -s '|'
@@ -40,6 +40,9 @@ demo: setup           ## free body -> capture -> shards -> trained, evaluated fi
 test: setup           ## the whole test suite
 	$(BIN)/python -m pytest $(ARGS)
 
+test-fast: setup      ## what takes at most a few seconds a test
+	$(BIN)/python -m pytest -m fast $(ARGS)
+
 preprocess: setup     ## SOURCE= ROOT= OUT=: a dataset -> shards of field samples
 	@test -n "$(ROOT)" || { echo "ROOT is missing: make preprocess SOURCE=$(SOURCE) ROOT=/path/to/dataset OUT=$(OUT)"; exit 2; }
 	$(CLI) preprocess $(SOURCE) "$(ROOT)" "$(OUT)" --workers $(WORKERS) $(ARGS)
@@ -56,8 +59,13 @@ compare: setup        ## MINUTES= SEEDS= MODELS=: the field against its baseline
 bench: setup          ## the quick form of every benchmark; docs/ say how to run each in full
 	@for script in benchmarks/[a-z]*.py; do name=$$(basename $$script .py); echo "== benchmarks.$$name"; $(BIN)/python -m benchmarks.$$name --quick || exit 1; done
 
-lint: setup           ## ruff
+lint: setup           ## format, faults, types
+	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+hooks: setup          ## the checks of `make lint` before each commit, from here on
+	$(BIN)/pre-commit install
 
 clean:                ## remove build leftovers (never data, shards or runs)
-	rm -rf build *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

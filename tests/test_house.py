@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from model.training import checkpoint
+from pipeline.fit import fits_file
+from pipeline.shards import format as shards
+
 ROOT = Path(__file__).parent.parent
 ROOMS = ("pipeline", "model", "cli")
 
@@ -57,11 +61,47 @@ LONG = {
 
 
 @pytest.mark.parametrize(
-    "target", ["help", "setup", "demo", "test", "preprocess", "train", "evaluate", "compare", "lint", "bench"]
+    "target",
+    [
+        "help",
+        "setup",
+        "demo",
+        "test",
+        "preprocess",
+        "train",
+        "evaluate",
+        "compare",
+        "lint",
+        "bench",
+        "test-fast",
+        "hooks",
+    ],
 )
 def test_make_has_target(target):
     makefile = (ROOT / "Makefile").read_text()
     assert re.search(rf"^{target}:", makefile, flags=re.M)
+
+
+def test_hooks_and_lint_check_the_same_from_the_environment():
+    hooks = re.findall(
+        r"^ +entry: .venv/bin/(\S+(?: [a-z]+)?)", (ROOT / ".pre-commit-config.yaml").read_text(), flags=re.M
+    )
+    recipe = re.search(r"^lint:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), flags=re.M).group(1)
+    assert (
+        hooks
+        == re.findall(r"^\t\$\(BIN\)/(\S+(?: [a-z]+)?)", recipe, flags=re.M)
+        == ["ruff format", "ruff check", "mypy"]
+    )
+
+
+def test_the_workflow_runs_what_the_checks_are():
+    assert "- run: .ci/run" in (ROOT / ".github" / "workflows" / "ci.yml").read_text()
+    assert re.findall(r"^make .*$", (ROOT / ".ci" / "run").read_text(), flags=re.M) == ["make lint", "make test"]
+
+
+def test_the_changelog_has_the_versions_of_the_files_that_are_written():
+    row = f"| unreleased | {shards.VERSION} | {fits_file.VERSION} | {checkpoint.VERSION}, and reads 3 |"
+    assert row in (ROOT / "CHANGELOG.md").read_text()
 
 
 def test_make_bench_can_call_every_benchmark_with_quick():
