@@ -12,7 +12,8 @@ from model.data.loading import refuse_small_pools
 from model.data.views import Views, need_views, read_views
 from model.device import as_the_first_has_it, choose_device, join_ranks, leave_ranks, wait_for_all
 from model.evaluate import evenly_spaced, ground_truth, predict_views, report_of
-from model.networks.build import build_network, kept_of, rebuild_network
+from model.networks.build import build_network, kept_of, make_encoder
+from model.networks.encoders.encoder import Encoder
 from model.networks.network import PoseNetwork
 from model.scoring import figures
 from model.training.calibrate import calibrate
@@ -73,12 +74,15 @@ def train(
         raise InputError(
             f"train.batch_size {config.train.batch_size} cannot be shared evenly by {ranks.world} processes."
         )
+    torch.manual_seed(config.train.seed)
+    kept = checkpoint.record["encoder"] if checkpoint else start.kept(config) if start else None
+    encoder = make_encoder(config.network, kept)  # one that cannot be made is refused before data is read
     splits = read_views(paths)
     views = need_views(splits, "train", paths).labelled(config.train.ground_truth)
     refuse_small_pools(views, config.draw)
     validation = known_truth(splits.get("validation"), config.train.ground_truth)
     job = Job(config, views, weights, validation, folder, device, ranks)
-    run, notes = begin(job, checkpoint, start)
+    run, notes = begin(job, checkpoint, start, encoder)
     with Logbook(folder, job.length(run.network), run.step) if ranks.leads else nullcontext() as log:
         if log:
             log.note([*views.enlarged(config.network.crop_px), *notes])
@@ -89,19 +93,14 @@ def train(
     return run.record if ranks.leads else None
 
 
-def begin(job: Job, checkpoint: Checkpoint | None, start: Start | None) -> tuple[Run, list[str]]:
+def begin(
+    job: Job, checkpoint: Checkpoint | None, start: Start | None, encoder: Encoder | None
+) -> tuple[Run, list[str]]:
     """The run before its next step, and what there is to say of it. A new one is saved, so that the folder is known to hold it."""
     data = data_record(job.views, job.weights)
     if checkpoint:
         refuse_other_data(job.folder, checkpoint.record["data"], data)
-    torch.manual_seed(job.config.train.seed)
-    statistics = training_statistics(job.views, job.config)
-    kept = checkpoint.record["encoder"] if checkpoint else start.kept(job.config) if start else None
-    network = (
-        build_network(job.config.network, statistics)
-        if kept is None
-        else rebuild_network(job.config.network, statistics, kept)
-    )
+    network = build_network(job.config.network, training_statistics(job.views, job.config), encoder)
     taken = take_weights(network, start) if start else None
     run = start_run(network.to(job.device), job.config)
     run.record = {

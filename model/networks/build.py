@@ -5,6 +5,7 @@ These are the only lists: the checks of configurations, the choices of the comma
 
 from torch import nn
 
+from model.networks.encoders.body import BodyEncoder
 from model.networks.encoders.encoder import Encoder
 from model.networks.encoders.hourglass import StackedHourglass
 from model.networks.encoders.unet import UNet
@@ -23,6 +24,7 @@ from model.networks.records import Statistics
 ENCODERS: dict[str, type[Encoder]] = {
     "unet": UNet,
     "hourglass": StackedHourglass,
+    "body": BodyEncoder,
 }
 HEADS: dict[str, type[Head]] = {
     "nvf": NeuralVotingField,
@@ -35,22 +37,27 @@ HEADS: dict[str, type[Head]] = {
 }
 
 
-def build_network(config: NetworkConfig, statistics: Statistics) -> nn.Module:
-    """The network of a new run. An encoder that has learnt before reads its weights now. Raises InputError when it cannot."""
+def make_encoder(config: NetworkConfig, kept: dict | None = None) -> Encoder | None:
+    """The encoder of a network, None for a head without one. kept: what an earlier one kept (`kept_of`), for a checkpoint to fill;
+    without it, an encoder that has learnt before reads its weights now. Raises InputError when it cannot.
+    """
+    if HEADS[config.head.kind].network is not None:
+        return None
+    kind = ENCODERS[config.encoder.kind]
+    return kind.fresh(config.encoder, config.crop_px) if kept is None else kind.rebuilt(config.encoder, kept)
+
+
+def build_network(config: NetworkConfig, statistics: Statistics, encoder: Encoder | None = None) -> nn.Module:
+    """The network of a new run, around an encoder that `make_encoder` has made already, or makes now."""
     head = HEADS[config.head.kind]
     if head.network is not None:
         return head.network(config, statistics)
-    encoder = ENCODERS[config.encoder.kind].fresh(config.encoder, config.crop_px)
-    return PoseNetwork(config, statistics, encoder, head)
+    return PoseNetwork(config, statistics, encoder or make_encoder(config), head)
 
 
 def rebuild_network(config: NetworkConfig, statistics: Statistics, kept: dict) -> nn.Module:
     """The same network without its weights, for a checkpoint to fill. kept: what its encoder kept (`kept_of`)."""
-    head = HEADS[config.head.kind]
-    if head.network is not None:
-        return head.network(config, statistics)
-    encoder = ENCODERS[config.encoder.kind].rebuilt(config.encoder, kept)
-    return PoseNetwork(config, statistics, encoder, head)
+    return build_network(config, statistics, make_encoder(config, kept))
 
 
 def kept_of(network: nn.Module) -> dict:

@@ -1,0 +1,115 @@
+"""An encoder that has seen people: the network of MoveNet, a public 2D pose network, with a neck of ours.
+
+What it was trained on, and the licence of its weights: docs/encoders.md.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from model.networks.encoders.movenet import HEADS, HIDDEN, STAGES, WIDTHS, Backbone, Head, Pyramid
+from model.networks.encoders.movenet_weights import asset_path, how_to_build, read_weights
+from model.networks.encoders.pretrained import PretrainedEncoder, PretrainedSettings, frozen_stages
+from pipeline.errors import InputError
+
+READS = ("stages", "keypoints")
+
+
+@dataclass(frozen=True)
+class BodySettings(PretrainedSettings):
+    """weights: "lightning", "thunder", or a file that `nvf-cli encoder build` wrote. reads: "stages", the maps inside the network,
+    or "keypoints", which takes what the keypoint head sees and says in place of the finest of them.
+    """
+
+    kind: str = "body"
+    weights: str = "lightning"
+    reads: str = "stages"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.reads not in READS:
+            raise ValueError(f"reads {self.reads!r}: choose one of {', '.join(READS)}")
+        frozen_stages(self.freeze, tuple(stages_of(self.reads)))
+
+
+def stages_of(reads: str) -> dict[str, tuple[str, ...]]:
+    """Stage -> its modules within `PoseReader`."""
+    stages = {name: (f"backbone.stages.{k}",) for k, name in enumerate(STAGES)}
+    return stages | {"keypoints": ("pyramid", "heatmap")} if reads == "keypoints" else stages
+
+
+class PoseReader(nn.Module):
+    """The part of MoveNet that is read. kind: one of WIDTHS. reads: one of READS."""
+
+    def __init__(self, kind: str, reads: str):
+        super().__init__()
+        self.backbone = Backbone(WIDTHS[kind])
+        _, *widths = self.backbone.channels
+        self.inputs = [widths[0], widths[1], widths[3], widths[4]]
+        if reads == "keypoints":
+            self.pyramid, self.heatmap = Pyramid(WIDTHS[kind]), Head(HEADS["heatmap"])
+            self.inputs[0] = HIDDEN + HEADS["heatmap"]
+        self.reads = reads
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """(B, 3, S, S) RGB in [-1, 1] -> maps at 1/4, 1/8, 1/16 and 1/32."""
+        stages = self.backbone(image)
+        if self.reads == "stages":
+            return [stages[1], stages[2], stages[4], stages[5]]
+        hidden = self.heatmap.hidden(self.pyramid(stages)[-1])
+        said = self.heatmap.out(hidden).clamp(-12, 12) / 4  # logits, brought to the size of the other channels
+        return [torch.cat([hidden, said], 1), stages[2], stages[4], stages[5]]
+
+
+class BodyEncoder(PretrainedEncoder):
+    """MoveNet's maps under our neck."""
+
+    Settings = BodySettings
+
+    def __init__(self, settings: BodySettings, weights: str):
+        """weights: one of WIDTHS, or the path of a file whose `kind` is among them."""
+        reader = PoseReader(weights, settings.reads).to(memory_format=torch.channels_last)
+        super().__init__(settings, reader, stages_of(settings.reads), reader.inputs, {"weights": weights})
+
+    @classmethod
+    def fresh(cls, settings: BodySettings, crop_px: int) -> "BodyEncoder":
+        """With the published weights. Raises InputError when their file is not there or is another."""
+        kind, state = read_weights(weights_file(settings.weights))
+        state = {name.replace("heads.heatmap.", "heatmap."): value for name, value in state.items()}
+        encoder = cls(settings, kind)
+        own = encoder.pretrained.state_dict()
+        encoder.pretrained.load_state_dict({name: state[name] for name in own})
+        return encoder
+
+    @classmethod
+    def rebuilt(cls, settings: BodySettings, kept: dict) -> "BodyEncoder":
+        return cls(settings, kept["weights"])
+
+    def normalise(self, image: Tensor) -> Tensor:
+        """MoveNet takes RGB pixels in [-1, 1]."""
+        return image
+
+    def read(self, image: Tensor) -> list[Tensor]:
+        return self.pretrained(image)
+
+
+def weights_file(weights: str) -> Path:
+    """The file of BodySettings.weights. Raises InputError when there is none."""
+    path = asset_path(weights) if weights in WIDTHS else Path(weights)
+    if path.is_file():
+        return path
+    if weights in WIDTHS:
+        raise InputError(
+            f"encoder.weights: {weights!r} does not come with this program, {', '.join(shipped())} does. Build it: "
+            f"{how_to_build(weights, Path('DIR'))}, and give the path of DIR/{path.name}."
+        )
+    raise InputError(
+        f"encoder.weights: there is no file {path}. Choose {', '.join(shipped())}, or a file that `nvf-cli encoder build` wrote."
+    )
+
+
+def shipped() -> list[str]:
+    """The weights that come with this program."""
+    return [kind for kind in WIDTHS if asset_path(kind).is_file()]
