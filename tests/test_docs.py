@@ -30,7 +30,7 @@ from pipeline.sources import SOURCES
 from tests.model.capsules import make_folder, tiny_config
 
 ROOT = Path(__file__).parent.parent
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 # Folders of the repository whose paths pages name, and packages whose dotted names they name.
 ROOMS = ("benchmarks", "cli", "docs", "model", "pipeline", "tests", "tools")
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
