@@ -156,6 +156,20 @@ def test_a_loss_that_is_not_a_number_names_view_and_shard_before_the_weights_are
     assert all(torch.isfinite(t).all() for t in tensors.values() if t.is_floating_point())
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"optimizer": "adamw", "learning_rate": 3.0},
+        {"optimizer": "adamw", "learning_rate": 300.0, "clip_norm": 0.0},
+        {"optimizer": "rmsprop", "learning_rate": 3.0},
+        {"optimizer": "muon", "learning_rate": 30.0},
+    ],
+)
+def test_a_rate_that_is_far_too_high_ends_with_a_message(tmp_path, shards, change):
+    with pytest.raises(InputError, match="the loss or its gradient is not a number.*lower train.learning_rate"):
+        train(shards, tmp_path / "run", tiny_config(steps=40, **change), device="cpu")
+
+
 def test_a_gradient_that_only_the_compiled_step_spoils_says_so(shards):
     run, job, batches = started_run(shards, tiny_config(steps=1, compile=True))
 
