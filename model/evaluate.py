@@ -26,9 +26,11 @@ from model.scoring import figures, metrics, protocols
 from model.scoring.protocols import DEFAULT, PROTOCOLS, Protocol
 from model.scoring.published import published
 from model.scoring.reliability import reliability
+from model.scoring.shown import shown_views, slice_distance
+from model.training.logbook import read_history
 from model.training.runs import load_run, trained_on
 from pipeline.errors import InputError
-from pipeline.outputs import write_file, write_json
+from pipeline.outputs import encode_picture, write_file, write_json
 from pipeline.records import DATASET_JOINT, FIT_JOINT
 from pipeline.skeletons import JointSet
 
@@ -289,7 +291,6 @@ def evaluate_run(
 
     Raises InputError for a missing run, an empty split, another joint set, or a protocol that does not fit the shards.
     """
-
     protocol = protocols.protocol(protocol_name)
     device = choose_device(device)
     network, config, record = load_run(run, device)
@@ -303,6 +304,8 @@ def evaluate_run(
     _, valid = ground_truth(views, index)
     real = all(protocols.is_recorded(folder.run) for folder in views.folders)
     protocols.check_usable(protocol, *protocols.usable_views(protocol, valid), real, allow_partial)  # not after an hour
+    for line in views.enlarged(config.network.crop_px):
+        Console(stderr=True, highlight=False, soft_wrap=True).print(line)
     with counting(len(index)) as advance:
         predicted = predict_views(network, views, index, device, bf16=config.train.bf16, advance=advance)
     mean_pose = network.mean_pose.cpu().numpy()
@@ -328,9 +331,28 @@ def evaluate_run(
     report["confidence"] = reliability(shown.confidence, errors["joints"])
     save_predictions(run / "predictions.npz", shown, views, errors)
     write_json(run / "evaluation.json", report)
-    validated = (record["best"] or {}).get("mean_pose_mpjpe_mm")
-    figures.evaluation_figures(run / "figures", run, report, shown, errors["mpjpe"], views, network, validated)
+    draw_figures(run, report, shown, errors["mpjpe"], views, network)
+    figures.curves(run / "figures" / "curves.png", read_history(run), (record["best"] or {}).get("mean_pose_mpjpe_mm"))
     return report
+
+
+def draw_figures(
+    run: Path, report: dict, predicted: Predictions, errors: np.ndarray, views: Views, network: torch.nn.Module
+) -> None:
+    """RUN/figures of an evaluation: views from good to bad, the joints' errors, and the distance through a middling view of a network
+    that predicts one. errors: (N,) m, NaN where a view was not scored.
+    """
+    folder = run / "figures"
+    order = np.argsort(np.where(np.isfinite(errors), errors, np.inf))[: int(np.isfinite(errors).sum())]
+    rows = np.unique(order[np.unique(np.linspace(0.03, 0.97, 12) * (len(order) - 1)).round().astype(int)])
+    size, index = network.config.crop_px, predicted.view[rows]
+    shown = shown_views(predicted.joints[rows], predicted.root[rows], index, views, size, errors[rows])
+    write_file(folder / "predictions.png", encode_picture(figures.prediction_grid(shown, views.joint_set)))
+    figures.joint_bars(folder / "joints.png", report)
+    middle = int(predicted.view[order[len(order) // 2]])
+    slices = slice_distance(network, views, middle) if views["fit_valid"][middle] else None
+    if slices is not None:
+        figures.field_slice(folder / "field.png", slices)
 
 
 @contextmanager

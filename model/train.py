@@ -16,6 +16,7 @@ from model.networks.build import build_network, kept_of, make_encoder
 from model.networks.encoders.encoder import Encoder
 from model.networks.network import PoseNetwork
 from model.scoring import figures
+from model.scoring.shown import shown_views
 from model.training.calibrate import calibrate
 from model.training.checkpoint import Checkpoint
 from model.training.config import Config
@@ -196,9 +197,9 @@ def evaluate_now(run: Run, job: Job, log: Logbook) -> None:
             run.record["best"]["certainty"] = calibrate(network, validation, index, job.device)
         save(run, job.folder / BEST, weights_only=True)
     log.validation(run.step, run.seconds, values, best, errors, found.get("voters", {}))
-    picture = figures.prediction_grid(
-        predicted, validation, job.config.network.crop_px, evenly_spaced(len(index), PICTURES), side=160
-    )
+    rows = evenly_spaced(len(index), PICTURES)
+    shown = shown_views(predicted.joints[rows], predicted.root[rows], index[rows], validation, network.config.crop_px)
+    picture = figures.prediction_grid(shown, validation.joint_set, side=160)
     log.picture("validation", picture, run.step)
 
 

@@ -2,20 +2,17 @@
 files.
 """
 
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
 from matplotlib.figure import Figure
 
-from model.data.augment import NO_AUGMENTATION
-from model.data.loading import DrawConfig, ViewDataset
 from model.networks.frame import CANONICAL_SIDE, HALF
-from model.networks.targets import make_targets
-from model.training.logbook import read_history
-from pipeline.outputs import encode_picture, write_file
+from model.scoring.shown import DistanceSlices, ShownView
+from pipeline.outputs import write_file
 from pipeline.skeletons import JointSet
 
 TRUE = (255, 255, 255)
@@ -104,26 +101,17 @@ def grid(images: list[np.ndarray], columns: int) -> np.ndarray:
     return canvas
 
 
-def prediction_grid(
-    predicted, views, size: int, rows: np.ndarray, errors: np.ndarray | None = None, columns: int = 2, side=256
-):
-    """(H, W, 3) uint8: for each row of `predicted` the crop, the skeletons on it, and the skeletons from the side.
-
-    size: side of the network's crops, px. errors: (N,) m, for the captions.
-    """
-    dataset, joint_set = ViewDataset(views, size, draw=None, augment=None), views.joint_set
+def prediction_grid(shown: Sequence[ShownView], joint_set: JointSet, columns: int = 2, side: int = 256) -> np.ndarray:
+    """(H, W, 3) uint8: for each view the crop, the skeletons on it, and the skeletons from the side."""
     pictures = []
-    for k in rows:
-        index = int(predicted.view[k])
-        stored = dataset.view(0, index)
-        crop, joints, root = stored["image"].transpose(1, 2, 0), stored["joints"], stored["root"]
+    for view in shown:
+        predicted, true = view.predicted + view.predicted_root, view.joints + view.root
         parts = [
-            cv2.resize(crop, (side, side), interpolation=cv2.INTER_CUBIC),
-            overlay(crop, stored["K"], predicted.joints[k] + predicted.root[k], joints + root, joint_set, side),
-            from_the_side(predicted.joints[k], joints, joint_set, side),
+            cv2.resize(view.crop, (side, side), interpolation=cv2.INTER_CUBIC),
+            overlay(view.crop, view.K, predicted, true, joint_set, side),
+            from_the_side(view.predicted, view.joints, joint_set, side),
         ]
-        text = str(views["id"][index]) + ("" if errors is None else f"   {1000 * errors[k]:.0f} mm")
-        pictures.append(caption(np.concatenate(parts, 1), text))
+        pictures.append(caption(np.concatenate(parts, 1), view.text))
     return grid(pictures, columns)
 
 
@@ -188,80 +176,25 @@ def joint_bars(path: Path, report: dict) -> None:
     save_figure(path, fig)
 
 
-def field_slice(path: Path, network: torch.nn.Module, views, index: int, cells: int = 96) -> None:
-    """The predicted distance on two planes through the root, with the true samples near each plane on top; nothing for a
-    network without one.
-
-    Front: the plane at the root's depth. Side: the plane of the optical axis and the image's vertical. Same colours,
-    so a dot that cannot be seen is a distance that is right.
+def field_slice(path: Path, slices: DistanceSlices) -> None:
+    """The predicted distance on planes, the true samples near each on top in the same colours, so that a dot that cannot be seen is a
+    distance that is right.
     """
-    device, side = next(network.buffers()).device, network.config.crop_px
-    pool = len(ViewDataset(views, side, None, None).reader(index).read_samples(int(views["row"][index])).points)
-    batch = ViewDataset(views, side, DrawConfig(points=pool, voter_share=0), NO_AUGMENTATION).__getitems__([(0, index)])
-    crop = batch.image[0].permute(1, 2, 0).numpy()
-    targets = make_targets(batch, side)
-    batch = batch.to(device)
-    axis = (torch.arange(cells) + 0.5) * (2 / cells) - 1
-    down, across = torch.meshgrid(axis, axis, indexing="ij")
-    still = torch.zeros_like(across)
-    planes = {
-        "front, at the root's depth": torch.stack([across, down, still], -1),
-        "side, along the optical axis": torch.stack([still, down, across], -1),
-    }
-    with torch.no_grad():
-        distance = network.distance(batch.image, batch.K)
-        if distance is None:
-            return
-        found = {name: distance.at(q.view(1, -1, 3).to(device)).view(cells, cells).cpu() for name, q in planes.items()}
     fig = Figure(figsize=(11, 3.9), layout="constrained")
     axes = fig.subplots(1, 3, width_ratios=[1, 1.12, 1.12])
-    axes[0].imshow(crop)
+    axes[0].imshow(slices.crop)
     axes[0].set_title("crop", loc="left", fontsize=11, color=INK)
-    limits = {"cmap": "RdBu", "vmin": -100 * distance.limit, "vmax": 100 * distance.limit}
-    points, distance = targets.points[0].numpy(), targets.distance[0].numpy() * 100
-    for ax, (name, values), (u, off) in zip(axes[1:], found.items(), ((0, 2), (2, 0)), strict=True):
-        shown = ax.imshow(values.numpy() * 100, extent=(-HALF, HALF, HALF, -HALF), **limits)
-        near = (np.abs(points[:, off]) * HALF < 0.02) & targets.point_valid[0].numpy()
-        ax.scatter(
-            points[near, u] * HALF,
-            points[near, 1] * HALF,
-            c=distance[near],
-            s=9,
-            lw=0.3,
-            edgecolors="#00000055",
-            **limits,
-        )
-        ax.set_title(name, loc="left", fontsize=11, color=INK)
+    axes[0].axis("off")
+    limits = {"cmap": "RdBu", "vmin": -100 * slices.limit, "vmax": 100 * slices.limit}
+    dots = {"s": 9, "lw": 0.3, "edgecolors": "#00000055"}
+    for ax, plane in zip(axes[1:], slices.planes, strict=True):
+        values = ax.imshow(100 * plane.values, extent=(-HALF, HALF, HALF, -HALF), **limits)
+        ax.scatter(plane.samples[:, 0], plane.samples[:, 1], c=100 * plane.distance, **dots, **limits)
+        ax.set_title(plane.title, loc="left", fontsize=11, color=INK)
         ax.tick_params(labelsize=7)
         ax.set_xlabel("m", fontsize=8)
-    axes[0].axis("off")
-    fig.colorbar(shown, ax=axes[1:], shrink=0.8).set_label("signed distance, cm (inside is red)", fontsize=8)
+    fig.colorbar(values, ax=axes[1:], shrink=0.8).set_label("signed distance, cm (inside is red)", fontsize=8)
     save_figure(path, fig)
-
-
-def evaluation_figures(
-    folder: Path,
-    run: Path,
-    report: dict,
-    predicted,
-    errors: np.ndarray,
-    views,
-    network,
-    mean_pose_mm: float | None = None,
-) -> None:
-    """predictions.png, joints.png, curves.png, and field.png where the network has a field. errors: (N,) m, NaN
-    unused. mean_pose_mm: the mean pose's error on validation, which the curves are of.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    order = np.argsort(np.where(np.isfinite(errors), errors, np.inf))[: int(np.isfinite(errors).sum())]
-    rows = order[np.unique(np.linspace(0.03, 0.97, 12) * (len(order) - 1)).round().astype(int)]  # from good to bad
-    grid_of_views = prediction_grid(predicted, views, network.config.crop_px, np.unique(rows), errors)
-    write_file(folder / "predictions.png", encode_picture(grid_of_views))
-    joint_bars(folder / "joints.png", report)
-    curves(folder / "curves.png", read_history(run), mean_pose_mm)
-    index = int(predicted.view[order[len(order) // 2]])
-    if views["fit_valid"][index]:
-        field_slice(folder / "field.png", network, views, index)
 
 
 def comparison_plot(path: Path, table: list[dict]) -> None:

@@ -22,6 +22,8 @@ CHOICES: dict[type, tuple[str, Mapping[str, Any]]] = {
     EncoderSettings: ("encoder", ENCODERS),
     HeadSettings: ("head", HEADS),
 }
+# Of whole numbers in a file, whose integers have no end.
+LARGEST = 1 << 40
 DEFAULT_KINDS = {"encoder": "unet", "head": "nvf"}
 
 
@@ -204,6 +206,8 @@ def _plain(value: Any, hint: Any, origin: str, where: str) -> Any:
         if not isinstance(items, list | tuple):
             raise InputError(f"{origin}: '{where}' is {value!r}; it must be a list.")
         return tuple(_plain(item, get_args(hint)[0], origin, where) for item in items)
+    if isinstance(value, int) and abs(value) > LARGEST:
+        raise InputError(f"{origin}: '{where}' is {str(value)[:20]}...; no setting is that large.")
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if type(value) is not hint:

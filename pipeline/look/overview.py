@@ -13,7 +13,7 @@ from pipeline.preprocess.progress import count_rejects, reason_of
 from pipeline.records import SPLITS
 from pipeline.shards.format import decode_text
 from pipeline.shards.run_json import flatten
-from pipeline.shards.store import RUN_FILE, ShardReader, open_shard, read_columns, read_run, safe_name
+from pipeline.shards.store import ShardReader, open_shard, read_columns, read_run, safe_name, shard_folder
 
 PERCENTILES = (5, 50, 95, 100)
 # Edges of the distances' histogram, millimetres.
@@ -54,8 +54,7 @@ def find_target(path: Path) -> Target:
         return Target(path, [path], None)
     if not path.exists():
         raise InputError(f"{path} does not exist; give a shard or a folder of shards")
-    if not (path / RUN_FILE).exists() and (path / "shards" / RUN_FILE).exists():
-        path = path / "shards"
+    path = shard_folder(path)
     run = read_run(path)
     return Target(path, [path / safe_name(record["name"], path) for record in run["shards"]], run)
 

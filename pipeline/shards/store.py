@@ -302,7 +302,7 @@ class ShardReader:
 
 
 class ShardFolder:
-    """A finished run: run.json and the shards it lists.
+    """A finished run: run.json and the shards it lists, in a folder or in its `shards` (`shard_folder`).
 
     run: the content of run.json. shards: paths, in order. readers: one for each. crop_px: side of the nominal crop, the
     centre of the stored image. Raises InputError when a shard is missing, belongs to another run or is of another
@@ -310,7 +310,7 @@ class ShardFolder:
     """
 
     def __init__(self, path: Path):
-        self.path = Path(path)
+        self.path = shard_folder(Path(path))
         self.run = read_run(self.path)
         self.joint_set = self.run["joint_set"]
         self.crop_px = int(self.run["config"]["crop"]["crop_px"])
@@ -376,6 +376,11 @@ def refuse_not_finite(shard: Path, name: str, values: np.ndarray, ids: Sequence[
             f"{shard}: {name} of view {ids[bad[0]].decode()} is not finite ({len(bad)} such views). `nvf-cli inspect --verify` says "
             "whether the file was damaged; remove it and run preprocess again to have it made anew"
         )
+
+
+def shard_folder(path: Path) -> Path:
+    """Where the shards of a folder are: in it, or in its `shards/`, as `nvf-cli demo` leaves them."""
+    return path / "shards" if not (path / RUN_FILE).exists() and (path / "shards" / RUN_FILE).exists() else path
 
 
 def read_run(folder: Path) -> dict:

@@ -105,6 +105,8 @@ def test_a_file_stands_on_a_named_configuration(tmp_path):
         ("[train]\nstep = 5", "no setting 'train.step'"),
         ('[train]\nsteps = "five"', "'train.steps' is 'five'; it must be of type int"),
         ("[train]\nsteps = -5", "train.steps is -5"),
+        ("[train]\nsteps = 1" + 30 * "0", "'train.steps' is 1000.*no setting is that large"),
+        ("[train]\nlearning_rate = 1" + 400 * "0", "'train.learning_rate' is 1000.*no setting is that large"),
         ('[train]\nground_truth = "mesh"', "train.ground_truth 'mesh': choose one of dataset, fit"),
         ("[network]\ncrop_px = 100", "crop_px 100"),
         ('extends = "huge"', "it extends 'huge'"),

@@ -61,7 +61,9 @@ def read_pixels(features: Tensor, xy: Tensor) -> Tensor:
         size = torch.tensor([w, h], dtype=torch.float32, device=xy.device)
         pixel = ((xy.float() + 1) * size / 2 - 0.5).clamp(min=0)
         pixel = torch.minimum(pixel, size - 1)
-        low = torch.minimum(pixel.floor(), size - 2).clamp(min=0).nan_to_num()  # a row that is there; what is read stays NaN
+        low = (
+            torch.minimum(pixel.floor(), size - 2).clamp(min=0).nan_to_num()
+        )  # a row that is there; what is read stays NaN
         part = pixel - low
         x, y = low[..., 0].int(), low[..., 1].int()
         right, down = (1 if w > 1 else 0), (w if h > 1 else 0)

@@ -165,6 +165,12 @@ def test_a_view_without_a_valid_fit_keeps_its_2d_joints_alone(tmp_path):
         rejected.labelled("fit")
 
 
+def test_a_folder_of_the_demo_is_taken_for_its_shards(tmp_path, folder):
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo" / "shards").symlink_to(folder)
+    assert len(read_views([tmp_path / "demo"])["train"]) == 20
+
+
 def test_refusals(tmp_path, folder):
     only_train = write_folder(tmp_path / "only", [make_view(0, "train", "S1")])
     with pytest.raises(InputError, match="no view of the split 'test'.*1 train"):
