@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline.body.keypoints import KeypointMap, keypoint_map
 from pipeline.body.model import BodyModel
-from pipeline.records import BodyFit, BodyMesh, BodyParameters
+from pipeline.records import BodyFit, BodyMesh
 from pipeline.skeletons import FIELD_JOINTS
 from pipeline.triangles import opening_caps, triangle_areas
 
@@ -41,8 +41,7 @@ def body_surface(body: BodyModel, field_map: KeypointMap | None = None) -> BodyS
 def pose_mesh(body: BodyModel, fit: BodyFit, surface: BodySurface | None = None) -> BodyMesh:
     """The body of a fit in the instant's frame, metres. surface: `body_surface(body)` where it is already at hand."""
     surface = surface or body_surface(body)
-    assert isinstance(fit.parameters, BodyParameters), "SMPL's own parameters are posed by SMPL's files"
-    vertices, joints = body.mesh(fit.parameters)
+    vertices, joints = body.mesh(fit.smplx)
     return BodyMesh(
         instant_id=fit.instant_id,
         vertices=vertices,

@@ -152,6 +152,12 @@ class BodyFit:
     parameters: BodyParameters | SmplParameters
     quality: FitQuality
 
+    @property
+    def smplx(self) -> BodyParameters:
+        """The parameters of a fit that is not SMPL's."""
+        assert isinstance(self.parameters, BodyParameters), f"{self.instant_id} has SMPL's parameters"
+        return self.parameters
+
 
 @dataclass(frozen=True)
 class BodyMesh:

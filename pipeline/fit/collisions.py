@@ -17,6 +17,7 @@ from scipy.spatial import cKDTree
 from pipeline.body.keypoints import KeypointMap
 from pipeline.body.model import BodyModel
 from pipeline.fit.kinematics import LEFT_HAND, RIGHT_HAND, Chain, Posed, State
+from pipeline.fit.objective import Evidence
 from pipeline.skeletons import SMPLX_55, JointSet
 from pipeline.threads import one_libigl_thread
 
@@ -162,7 +163,7 @@ class CollisionPenalty:
         other.sigma, other.in_depth = sigma, in_depth
         return other
 
-    def overlaps(self, P: torch.Tensor, evidence) -> tuple[torch.Tensor, torch.Tensor]:
+    def overlaps(self, P: torch.Tensor, evidence: Evidence) -> tuple[torch.Tensor, torch.Tensor]:
         """Overlap (B, M) metres of every pair and the unit vectors (B, M, 3) that part them."""
         apart = P[:, self.first] - P[:, self.second]
         distance = apart.norm(dim=-1).clamp_min(1e-6)
@@ -184,13 +185,13 @@ class CollisionPenalty:
             self.between[:, None], side[..., None] * sight[:, None], away
         )
 
-    def cost(self, state: State, posed: Posed, evidence) -> torch.Tensor:
-        """(B,) evidence: `objective.Evidence`, for the line of sight."""
+    def cost(self, state: State, posed: Posed, evidence: Evidence) -> torch.Tensor:
+        """(B,) evidence: for the line of sight."""
         overlap, _ = self.overlaps(self.chain.points(state, posed), evidence)
         return (overlap / self.sigma).square().sum(1)
 
     def linearise(
-        self, state: State, posed: Posed, evidence, free_shape: bool
+        self, state: State, posed: Posed, evidence: Evidence, free_shape: bool
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """cost (B,), half gradient (B, P), Gauss-Newton matrix (B, P, P)."""
         parts = self.chain.parts(state, posed)

@@ -1,6 +1,6 @@
 """From instants to tensors: what was seen, in the units of the objective; and what cannot be fitted, with the reason."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -77,7 +77,7 @@ def _keypoints_refusal(view: View, J: int) -> str | None:
     return None
 
 
-def _keypoint_arrays(view: View, J: int):
+def _keypoint_arrays(view: View, J: int) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
     yield np.asarray(view.joints_2d, float), np.asarray(view.confidence, float), J
     for name, keypoints in view.keypoints_2d.items():
         keypoints = np.asarray(keypoints, float)
@@ -129,12 +129,12 @@ def build_evidence(
 
 def view_keypoints(view: View, extra_sets: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Undistorted normalised coordinates (N, 2) and confidence (N,) of everything seen in a view; zeros where unseen."""
-    xy, confidence = [view.joints_2d], [view.confidence]
+    places, confidences = [view.joints_2d], [view.confidence]
     for name in extra_sets:
         keypoints = view.keypoints_2d.get(name, np.zeros((len(JOINT_SETS[name]), 3)))
-        xy.append(keypoints[:, :2])
-        confidence.append(keypoints[:, 2])
-    xy, confidence = np.concatenate(xy).astype(float), np.concatenate(confidence).astype(float)
+        places.append(keypoints[:, :2])
+        confidences.append(keypoints[:, 2])
+    xy, confidence = np.concatenate(places).astype(float), np.concatenate(confidences).astype(float)
     seen = confidence > 0
     rays = np.zeros_like(xy)
     if seen.any():
@@ -142,7 +142,9 @@ def view_keypoints(view: View, extra_sets: tuple[str, ...]) -> tuple[np.ndarray,
     return rays, confidence
 
 
-def apparent_inverse_depth(xy: np.ndarray, seen: np.ndarray, template: np.ndarray, bones) -> float:
+def apparent_inverse_depth(
+    xy: np.ndarray, seen: np.ndarray, template: np.ndarray, bones: Sequence[tuple[int, int]]
+) -> float:
     """1 / z (1/metre) of a person from normalised coordinates xy (N, 2) of the points that are `seen` (N,).
 
     A bone of length L that looks l long is at most as far as L / l, seen from the side exactly there: the shortest of these

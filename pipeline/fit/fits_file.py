@@ -12,6 +12,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -66,10 +67,10 @@ class FitsWriter:
         for name in ("id", "stage", "reason"):
             self._make(f"rejects/{name}", (), text)
 
-    def _make(self, name: str, shape: tuple[int, ...], kind) -> None:
+    def _make(self, name: str, shape: tuple[int, ...], kind: np.typing.DTypeLike) -> None:
         self.file.create_dataset(name, (0, *shape), kind, maxshape=(None, *shape), chunks=(64, *shape))
 
-    def _append(self, name: str, values) -> None:
+    def _append(self, name: str, values: Sequence[Any] | np.ndarray) -> None:
         if not len(values):
             return
         dataset = self.file[name]
@@ -84,7 +85,7 @@ class FitsWriter:
     def append(self, fits: Sequence[BodyFit]) -> None:
         if not fits:
             return
-        bodies = [fit.parameters for fit in fits]
+        bodies = [fit.smplx for fit in fits]
         vertices, joints = self.body.pose(as_tensors(bodies))
         self._append("id", [fit.instant_id for fit in fits])
         for name in PARAMETER_SIZES:
@@ -161,7 +162,7 @@ def _read_rows(file: h5py.File) -> dict[str, BodyFit]:
     names = {name: file[f"quality/{name}"].asstr()[:] for name in _NAMES if f"quality/{name}" in file}
     fits = {}
     for i, key in enumerate(ids):
-        found = {
+        found: dict[str, Any] = {
             name: kind(quality[name][i])
             for name, kind in (
                 ("fit_error_mm", float),
@@ -171,11 +172,12 @@ def _read_rows(file: h5py.File) -> dict[str, BodyFit]:
                 ("valid", bool),
             )
         }
-        views = {name: np.asarray(quality[name][i]) for name in _PER_VIEW}
+        found |= {name: np.asarray(quality[name][i]) for name in _PER_VIEW}
+        found |= {name: _split(column[i]) for name, column in names.items()}
         fits[key] = BodyFit(
             key,
             BodyParameters(**{f.name: parameters[f.name][i] for f in fields(BodyParameters)}),
-            FitQuality(**found, **views, start=start[i], **{name: _split(column[i]) for name, column in names.items()}),
+            FitQuality(**found, start=start[i]),
         )
     return fits
 
@@ -197,7 +199,7 @@ def export_smplifyx(fit: BodyFit, camera_R: np.ndarray, camera_t: np.ndarray, fo
     Its bodies stand at the origin and the camera moves: `X_cam = camera_rotation X + camera_translation`, with camera_R (3, 3) and
     camera_t (3,) metres those of the first view. Hands are full axis-angle here (use_pca=False), flat at zero.
     """
-    p = fit.parameters
+    p = fit.smplx
     R, t = np.asarray(camera_R), np.asarray(camera_t) + np.asarray(camera_R) @ p.transl
     result = {"camera_rotation": R, "camera_translation": t}
     result |= {name: getattr(p, name) for name in PARAMETER_SIZES if name != "transl"}

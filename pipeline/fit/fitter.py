@@ -86,7 +86,8 @@ class Fitter:
                 rows = members[first : first + self.settings.batch]
                 for i, result in zip(rows, self._fit_batch(kind, [instants[i] for i in rows], betas), strict=True):
                     results[i] = result
-        return results
+        assert all(result is not None for result in results)
+        return [result for result in results if result is not None]
 
     @torch.no_grad()
     def solve_shapes(self, instants: Iterable[Instant]) -> dict[str, np.ndarray]:
@@ -148,8 +149,8 @@ class Fitter:
         evidence = build_evidence(instants, kind.extra_sets, template, defined, self.settings)
         shape = torch.zeros(len(instants), chain.n_shape, dtype=self.dtype, device=chain.device)
         if kind.shape_known:
-            known = np.stack([betas[instant.subject] for instant in instants])
-            shape[:, :N_BETAS] = torch.as_tensor(known, dtype=self.dtype)
+            solved = np.stack([betas[instant.subject] for instant in instants if instant.subject is not None])
+            shape[:, :N_BETAS] = torch.as_tensor(solved, dtype=self.dtype)
         objective = Objective(
             chain, self.prior, evidence, Weights(self.settings.robust), not kind.shape_known, self._extras(chain)
         )
@@ -158,15 +159,17 @@ class Fitter:
         if not kind.from_3d and kind.n_views > 1:
             points, known = starts.triangulate(evidence)
         in_space = known.sum(1) >= ENOUGH_3D
-        found = []
+        pieces = []
         rows = in_space.nonzero()[:, 0]
         if len(rows):
-            found.append((rows, self._from_3d(objective.take(rows), points[rows], known[rows], shape[rows], joint_set)))
+            pieces.append(
+                (rows, self._from_3d(objective.take(rows), points[rows], known[rows], shape[rows], joint_set))
+            )
         rows = (~in_space).nonzero()[:, 0]
         if len(rows):
             coarse = self.chain(kind, COARSE_JOINTS)[0]
-            found.append((rows, self._from_2d(objective.take(rows), coarse, shape[rows], joint_set)))
-        found = found[0][1] if len(found) == 1 else _merge(found)
+            pieces.append((rows, self._from_2d(objective.take(rows), coarse, shape[rows], joint_set)))
+        found = pieces[0][1] if len(pieces) == 1 else _merge(pieces)
         if self.settings.interpenetration:
             skin = lambda state: self._skin(chain, state)  # noqa: E731
             found = replace(
@@ -199,7 +202,14 @@ class Fitter:
                 R[k] = rotations.exp(mean[joint - 1])
         return R
 
-    def _from_3d(self, objective: Objective, points, known, shape: torch.Tensor, joint_set: JointSet) -> Found:
+    def _from_3d(
+        self,
+        objective: Objective,
+        points: torch.Tensor,
+        known: torch.Tensor,
+        shape: torch.Tensor,
+        joint_set: JointSet,
+    ) -> Found:
         """One start by Procrustes is enough where most joints are known in space: points (B, N, 3), known (B, N)."""
         chain = objective.chain
         likely = self.likely_pose(chain)
@@ -215,8 +225,8 @@ class Fitter:
         prior = self.likely.given_rest([joint - 1 for joint in coarse.joints[1:]])
         evidence = objective.evidence.first_points(len(joint_set))  # fingers and faces come last
         far = Objective(coarse, prior, evidence, Weights(100.0), free_shape=False)
-        names, states = zip(*starts.orientation_starts(coarse, likely, evidence, joint_set), strict=True)
-        states = [State(s.R, shape, s.transl) for s in states]
+        named = starts.orientation_starts(coarse, likely, evidence, joint_set)
+        states = [State(s.R, shape, s.transl) for _, s in named]
         best = _race(far, states, keep=5, iterations=2)
         best = _race(far, best.states, keep=2, iterations=5, starts=best.starts)
         near = far.with_weights(Weights(30.0))
@@ -229,7 +239,7 @@ class Fitter:
         winner = self._place_hands(objective, objective.chain.adopt(best.states[0], coarse))
         final = minimise(objective, winner, iterations=20, tolerance=1e-3)
         margin = best.costs[1] / best.costs[0] - 1
-        return Found(final, best.starts[0].cpu().numpy(), margin.cpu().numpy(), names)
+        return Found(final, best.starts[0].cpu().numpy(), margin.cpu().numpy(), tuple(name for name, _ in named))
 
     def _place_hands(self, objective: Objective, state: State) -> State:
         """Of each fitted hand the best of several turns about the forearm: a hand has depth twins as limbs have."""
@@ -256,7 +266,7 @@ class Fitter:
         points = objective.chain.points(state)[:, :J].cpu().numpy()
         unseen = unseen_names(objective, state)
         parameters = export_parameters(objective.chain, state)
-        results = []
+        results: list[BodyFit | Reject] = []
         for b, instant in enumerate(instants):
             if not np.isfinite(points[b]).all():
                 results.append(Reject(instant.id, "fit", "the fit diverged"))

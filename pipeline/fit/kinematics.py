@@ -7,6 +7,7 @@ k and `M_nk` linear in the shape. Joints that a fit does not turn (fingers, say)
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from pipeline.body.keypoints import KeypointMap
@@ -87,7 +88,7 @@ class Chain:
         self.dtype, self.device = dtype, torch.device(device)
         self.n_shape = N_BETAS + (10 if expression else 0)
         arrays = _BodyArrays(body, self.n_shape, dtype)
-        weights, offsets, dirs, pose_dirs = arrays.fold(*arrays.collapse(maps), joints)
+        weights, offsets, dirs, pose_dirs = arrays.fold(arrays.collapse(maps), joints)
         self.parents = [_active_parent(body.parents, joints, j) for j in joints]
         self.rest_joints = arrays.J0.to(device)
         self.J0 = arrays.J0[list(joints)].to(device)
@@ -212,20 +213,24 @@ class Chain:
         """Takes a step (B, P): every joint is turned about axes of the instant's frame, `R <- exp(Gp^T w) R` with Gp its
         parent's rotation before the step."""
         A = len(self.joints)
-        shape = step[:, 3 * A : -3] if step.shape[1] == self.n_parameters else 0
+        shape = step[:, 3 * A : -3] if step.shape[1] == self.n_parameters else step.new_zeros(())
         turn = step[:, : 3 * A].unflatten(1, (3, A)).transpose(1, 2)
         local = (self.parent_rotations(posed.G).transpose(2, 3) @ turn[..., None])[..., 0]
         R = torch.matmul(rotations.exp(local), state.R)
         return State(R, state.shape + shape, state.transl + step[:, -3:])
 
 
-def _active_parent(parents, joints: tuple[int, ...], joint: int) -> int:
+def _active_parent(parents: np.ndarray, joints: tuple[int, ...], joint: int) -> int:
     """Index into `joints` of the nearest joint above that is active; -1 for the pelvis."""
     while joint > 0:
         joint = int(parents[joint])
         if joint in joints:
             return joints.index(joint)
     return -1
+
+
+# Of some points: A_nk (N, K), the offsets M_nk (N, K, 3), their shape directions (N, K, 3, S), and their pose directions or None.
+_Collapsed = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]
 
 
 class _BodyArrays:
@@ -243,16 +248,16 @@ class _BodyArrays:
         self.skinning = body.weights.to(dtype)
         self.pose_dirs = None if body.posedirs is None else body.posedirs.to(dtype).unflatten(1, (-1, 3))
 
-    def collapse(self, maps: list[KeypointMap]):
+    def collapse(self, maps: list[KeypointMap]) -> _Collapsed:
         """A_nk (N, 55), M_nk: offsets (N, 55, 3), their shape directions (N, 55, 3, S) and pose directions (or None)."""
         collapsed = [self._collapse_one(m) for m in maps]
-        joined = [None if part[0] is None else torch.cat(part) for part in zip(*collapsed, strict=True)]
-        return tuple(joined)
+        weights, offsets, dirs = (torch.cat(part) for part in zip(*(each[:3] for each in collapsed), strict=True))
+        pose_dirs = [each[3] for each in collapsed if each[3] is not None]
+        return weights, offsets, dirs, torch.cat(pose_dirs) if pose_dirs else None
 
-    def _collapse_one(self, keypoints: KeypointMap):
-        to = {"dtype": self.v.dtype}
+    def _collapse_one(self, keypoints: KeypointMap) -> _Collapsed:
         ids = torch.as_tensor(keypoints.vertex_ids, dtype=torch.long)
-        on_vertices = torch.as_tensor(keypoints.vertex_weights, **to)
+        on_vertices = torch.as_tensor(keypoints.vertex_weights, dtype=self.v.dtype)
         skinning = self.skinning[ids]
         share = torch.einsum("nm,mk->nmk", on_vertices, skinning)
         weights = share.sum(1)
@@ -261,10 +266,12 @@ class _BodyArrays:
         pose_dirs = None
         if self.pose_dirs is not None:
             pose_dirs = torch.einsum("nmk,fmc->nkcf", share, self.pose_dirs[:, ids])
-        return weights + torch.as_tensor(keypoints.joint_weights, **to), offsets, dirs, pose_dirs
+        weights = weights + torch.as_tensor(keypoints.joint_weights, dtype=self.v.dtype)
+        return weights, offsets, dirs, pose_dirs
 
-    def fold(self, weights, offsets, dirs, pose_dirs, joints: tuple[int, ...]):
+    def fold(self, collapsed: _Collapsed, joints: tuple[int, ...]) -> _Collapsed:
         """Adds the shares of joints that are not turned to the joint they are fixed to, and drops them."""
+        weights, offsets, dirs, pose_dirs = collapsed
         for k in range(len(self.parents) - 1, 0, -1):
             if k in joints:
                 continue

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline.body.plain_pickle import load_plain_pickle
 from pipeline.errors import InputError
 from pipeline.fit import rotations
-from pipeline.fit.prior_terms import N_POSED, PriorTerms, row_of
+from pipeline.fit.prior_terms import N_POSED, Prior, PriorTerms, row_of
 
 # SMPLify-X's bending weight is 3.17 times its pose weight, unsquared; here relative to an L2 prior of 0.3 rad.
 BENDING_WEIGHT = 7.4
@@ -97,7 +98,7 @@ class MixturePrior:
 class SumPrior:
     """Several priors about the same joints."""
 
-    def __init__(self, *priors):
+    def __init__(self, *priors: Prior):
         self.priors = priors
         self.n_joints = priors[0].n_joints
 
@@ -105,12 +106,15 @@ class SumPrior:
         return SumPrior(*(prior.to(device) for prior in self.priors))
 
     def cost(self, R: torch.Tensor) -> torch.Tensor:
-        return sum(prior.cost(R) for prior in self.priors)
+        return torch.stack([prior.cost(R) for prior in self.priors]).sum(0)
 
     def linearise(self, R: torch.Tensor, parents: torch.Tensor) -> PriorTerms:
         terms = [prior.linearise(R, parents) for prior in self.priors]
-        dense = sum(_dense(term) for term in terms)
-        return PriorTerms(sum(term.cost for term in terms), sum(term.gradient for term in terms), dense=dense)
+        cost, gradient, dense = (
+            torch.stack(parts).sum(0)
+            for parts in zip(*((term.cost, term.gradient, _dense(term)) for term in terms), strict=True)
+        )
+        return PriorTerms(cost, gradient, dense=dense)
 
 
 def _dense(terms: PriorTerms) -> torch.Tensor:
@@ -119,8 +123,9 @@ def _dense(terms: PriorTerms) -> torch.Tensor:
         return terms.dense
     B, n = terms.gradient.shape[:2]
     dense = terms.gradient.new_zeros(B, n, 3, n, 3)
-    dense.diagonal(dim1=1, dim2=3)[...] = terms.blocks.permute(0, 2, 3, 1)
-    dense[:, terms.pairs[0], :, terms.pairs[1]] = terms.coupled.transpose(0, 1)
+    blocks, coupled, pairs = terms.by_joints()
+    dense.diagonal(dim1=1, dim2=3)[...] = blocks.permute(0, 2, 3, 1)
+    dense[:, pairs[0], :, pairs[1]] = coupled.transpose(0, 1)
     return dense
 
 
@@ -152,7 +157,9 @@ class VPoserPrior:
         y = rotations.log(R)
         T = rotations.left_jacobian_inverse(y)
 
-        def moved(d, y, R, T):  # log(exp(d) R) = y + T d to first order, which is all that a derivative sees
+        def moved(
+            d: Tensor, y: Tensor, R: Tensor, T: Tensor
+        ) -> Tensor:  # log(exp(d) R) = y + T d to first order, which is all that a derivative sees
             y, R = y + (T @ d[..., None])[..., 0], R + rotations.skew(d) @ R
             return self._residual(y[None], R[None])[0]
 
@@ -168,32 +175,28 @@ def vposer_networks(w: dict[str, torch.Tensor]) -> tuple[Callable, Callable]:
     """Encoder (its mean) and decoder from the weights of VPoser 1 or 2, in evaluation mode."""
     if "bodyprior_enc_fc1.weight" in w:
         norm1, norm2, slope = "bodyprior_enc_bn1", "bodyprior_enc_bn2", 0.2
-        enc, dec = (
-            ("bodyprior_enc_fc1", "bodyprior_enc_fc2", None, "bodyprior_enc_mu"),
-            ("bodyprior_dec_fc1", "bodyprior_dec_fc2", "bodyprior_dec_out"),
-        )
+        enc: tuple[str, ...] = ("bodyprior_enc_fc1", "bodyprior_enc_fc2", "bodyprior_enc_mu")
+        dec = ("bodyprior_dec_fc1", "bodyprior_dec_fc2", "bodyprior_dec_out")
     else:
         norm1, norm2, slope = "encoder_net.1", "encoder_net.4", 0.01
-        enc, dec = (
-            ("encoder_net.2", "encoder_net.6", "encoder_net.7", "encoder_net.8.mu"),
-            ("decoder_net.0", "decoder_net.3", "decoder_net.5"),
-        )
+        enc = ("encoder_net.2", "encoder_net.6", "encoder_net.7", "encoder_net.8.mu")
+        dec = ("decoder_net.0", "decoder_net.3", "decoder_net.5")
 
-    def linear(x, name):
+    def linear(x: Tensor, name: str) -> Tensor:
         return F.linear(x, w[f"{name}.weight"], w[f"{name}.bias"])
 
-    def norm(x, name):
+    def norm(x: Tensor, name: str) -> Tensor:
         scale = w[f"{name}.weight"] / (w[f"{name}.running_var"] + 1e-5).sqrt()
         return (x - w[f"{name}.running_mean"]) * scale + w[f"{name}.bias"]
 
-    def encode(x):
+    def encode(x: Tensor) -> Tensor:
         x = norm(F.leaky_relu(linear(norm(x, norm1), enc[0]), slope), norm2)
         x = linear(x, enc[1])
         # VPoser 1 has a nonlinearity here, VPoser 2 a second linear layer
-        x = F.leaky_relu(x, slope) if enc[2] is None else linear(x, enc[2])
-        return linear(x, enc[3])
+        x = F.leaky_relu(x, slope) if len(enc) == 3 else linear(x, enc[2])
+        return linear(x, enc[-1])
 
-    def decode(z):
+    def decode(z: Tensor) -> Tensor:
         x = F.leaky_relu(linear(F.leaky_relu(linear(z, dec[0]), slope), dec[1]), slope)
         six = linear(x, dec[2]).unflatten(-1, (N_POSED, 3, 2))
         # two columns made orthonormal, the third their cross product (Zhou et al. 2019)

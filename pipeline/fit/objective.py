@@ -7,6 +7,7 @@ expected deviation, so the weights have a meaning and the cost is twice a negati
 """
 
 from dataclasses import dataclass, fields, replace
+from typing import Protocol
 
 import torch
 
@@ -65,9 +66,20 @@ class Normal:
     posed: Posed
 
 
+class Penalty(Protocol):
+    """A further cost of a batch, such as `collisions.CollisionPenalty`."""
+
+    def cost(self, state: State, posed: Posed, evidence: Evidence) -> torch.Tensor: ...
+
+    def linearise(
+        self, state: State, posed: Posed, evidence: Evidence, free_shape: bool
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """cost (B,), half its gradient (B, P), Gauss-Newton's matrix (B, P, P)."""
+
+
 class Objective:
     """Cost and normal equations of a batch. extras: the prior on the active joints after the body's (hands,
-    jaw), or None. penalty: `collisions.CollisionPenalty` or None. free_shape: betas (and expression) are solved for, not given."""
+    jaw), or None. penalty: a further cost, or None. free_shape: betas (and expression) are solved for, not given."""
 
     def __init__(
         self,
@@ -77,7 +89,7 @@ class Objective:
         weights: Weights,
         free_shape: bool,
         extras: Prior | None = None,
-        penalty=None,
+        penalty: Penalty | None = None,
     ):
         self.chain, self.prior, self.evidence, self.weights = chain, prior, evidence, weights
         self.free_shape, self.extras, self.penalty = free_shape, extras, penalty
@@ -93,7 +105,7 @@ class Objective:
         """The same objective about other evidence."""
         return Objective(self.chain, self.prior, evidence, self.weights, self.free_shape, self.extras, self.penalty)
 
-    def with_penalty(self, penalty) -> "Objective":
+    def with_penalty(self, penalty: Penalty | None) -> "Objective":
         return Objective(self.chain, self.prior, self.evidence, self.weights, self.free_shape, self.extras, penalty)
 
     def with_weights(self, weights: Weights) -> "Objective":
@@ -111,6 +123,7 @@ class Objective:
 
     def penalty_cost(self, state: State) -> torch.Tensor:
         """(B,) what the penalty adds."""
+        assert self.penalty is not None
         return self.penalty.cost(state, self.chain.pose(state), self.evidence)
 
     def data_cost(self, P: torch.Tensor) -> torch.Tensor:
@@ -146,6 +159,7 @@ class Objective:
         information = e.points_weight[..., None, None] * torch.eye(3, dtype=P.dtype, device=P.device)
         if e.pixels.shape[1]:
             residual, D = self._reproject(P, with_jacobian=True)
+            assert D is not None
             s = residual.square().sum(-1)
             c2 = self.weights.robust**2
             cost = cost + (e.pixels_weight * _geman_mcclure(s, self.weights.robust)).sum((1, 2))
@@ -162,7 +176,7 @@ class Objective:
             cost, gradient, matrix = (a + b for a, b in zip((cost, gradient, matrix), terms, strict=True))
         return Normal(cost, gradient, matrix, posed)
 
-    def _reproject(self, P: torch.Tensor, with_jacobian: bool):
+    def _reproject(self, P: torch.Tensor, with_jacobian: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Residuals (B, V, N, 2) in units of pixel noise, and their derivative (B, V, N, 2, 3) by the points."""
         e = self.evidence
         X = P[:, None] @ e.R.transpose(2, 3) + e.t[:, :, None]
@@ -208,6 +222,7 @@ def _add_terms(turns: torch.Tensor, square: torch.Tensor, terms: PriorTerms, fir
     if terms.dense is not None:
         square[:, :, first : first + n, :, first : first + n] += weight * terms.dense.permute(0, 2, 1, 4, 3)
         return
-    square.diagonal(dim1=2, dim2=4)[..., first : first + n] += weight * terms.blocks.permute(0, 2, 3, 1)
-    if len(terms.pairs[0]):
-        square[:, :, first + terms.pairs[0], :, first + terms.pairs[1]] += weight * terms.coupled.transpose(0, 1)
+    blocks, coupled, pairs = terms.by_joints()
+    square.diagonal(dim1=2, dim2=4)[..., first : first + n] += weight * blocks.permute(0, 2, 3, 1)
+    if len(pairs[0]):
+        square[:, :, first + pairs[0], :, first + pairs[1]] += weight * coupled.transpose(0, 1)

@@ -30,11 +30,17 @@ class PriorTerms:
     pairs: tuple[torch.Tensor, torch.Tensor] | None = None
     dense: torch.Tensor | None = None
 
+    def by_joints(self) -> tuple[torch.Tensor, torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
+        """`blocks`, `coupled` and `pairs` of terms that are not dense."""
+        assert self.blocks is not None and self.coupled is not None and self.pairs is not None
+        return self.blocks, self.coupled, self.pairs
+
 
 class Prior(Protocol):
     """A prior about `n_joints` joints after the pelvis, on one device."""
 
-    n_joints: int
+    @property
+    def n_joints(self) -> int: ...
 
     def to(self, device: torch.device) -> "Prior": ...
 

@@ -63,7 +63,8 @@ class GaussianPrior:
         self.back = rotations.exp(mean).transpose(-1, -2).contiguous()
         four = precision.reshape(n, 3, n, 3).permute(0, 2, 1, 3)
         coupled = (four.abs().amax((2, 3)) > 1e-9) & ~torch.eye(n, dtype=torch.bool, device=mean.device)
-        self.pairs = coupled.nonzero(as_tuple=True)
+        first, second = coupled.nonzero(as_tuple=True)
+        self.pairs = first, second
         self.blocks = torch.stack([four[i, i] for i in range(n)])
         self.couplings = four[self.pairs]
 

@@ -1,5 +1,7 @@
 """How good a fit is: errors against the evidence, and what the evidence could not tell."""
 
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -46,7 +48,7 @@ def unseen_names(objective: Objective, state: State) -> list[tuple[str, ...]]:
     return [tuple(name for name, flag in zip(names, row, strict=True) if flag) for row in unseen]
 
 
-def measure(instant: Instant, points: np.ndarray, settings: FitSettings, **found) -> FitQuality:
+def measure(instant: Instant, points: np.ndarray, settings: FitSettings, **found: Any) -> FitQuality:
     """points: (J, 3) metres, the joint set's joints on the fitted body, in the instant's frame. found: the solver's own fields."""
     error = np.nan
     if instant.joints_3d is not None:
@@ -56,7 +58,8 @@ def measure(instant: Instant, points: np.ndarray, settings: FitSettings, **found
         if valid.any():
             offset = points[valid] - instant.joints_3d[valid]
             error = 1000 * float(np.linalg.norm(offset - offset.mean(0), axis=1).mean())
-    pixels, crop = [], []
+    pixels: list[float] = []
+    crop: list[float] = []
     for view in instant.views:
         seen = view.confidence > settings.min_confidence
         side = cameras.BOX_MARGIN * max(view.box[2], view.box[3])
@@ -68,11 +71,11 @@ def measure(instant: Instant, points: np.ndarray, settings: FitSettings, **found
         pixels.append(float(np.linalg.norm(projected - view.joints_2d[seen], axis=1).mean()))
         crop.append(pixels[-1] / side if side > 0 else np.nan)
     in_image = np.nanmax(crop, initial=0) <= settings.valid_reprojection
-    valid = error <= settings.valid_error_mm if np.isfinite(error) else in_image
+    good = error <= settings.valid_error_mm if np.isfinite(error) else in_image
     return FitQuality(
         fit_error_mm=error,
         reprojection_px=np.array(pixels),
         reprojection_crop=np.array(crop),
-        valid=bool(valid),
+        valid=bool(good),
         **found,
     )

@@ -31,7 +31,7 @@ class Solution:
 
 
 def minimise(
-    objective: Objective, state: State, iterations: int, tolerance: float, damping: float = FIRST_DAMPING
+    objective: Objective, state: State, iterations: int, tolerance: float, first_damping: float = FIRST_DAMPING
 ) -> Solution:
     """Minimises the objective from `state`. A row stops when an accepted step lowers its cost by less than `tolerance` of it,
     or when no step helps any more."""
@@ -42,7 +42,7 @@ def minimise(
     counts = torch.zeros(B, dtype=torch.long, device=device)
     converged = torch.zeros(B, dtype=torch.bool, device=device)
     rows = torch.arange(B, device=device)
-    damping = torch.full((B,), damping, dtype=state.transl.dtype, device=device)
+    damping = torch.full((B,), first_damping, dtype=state.transl.dtype, device=device)
     here, normal = objective, objective.linearise(state)
     for k in range(iterations):
         trial, usable = _step(here, state, normal, damping)

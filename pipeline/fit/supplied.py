@@ -38,15 +38,18 @@ def _free_sha256() -> str:
 def supplied_fit(instant: Instant, body: BodyModel, smpl: SmplBodies | None, settings: FitSettings) -> BodyFit | Reject:
     """The fit that came with an instant, in the instant's frame, with errors measured here."""
     parameters = instant.supplied
+    assert parameters is not None
     numbers = np.concatenate([values for values in vars(parameters).values() if isinstance(values, np.ndarray)])
     reason = refusal(instant, settings) or ("" if np.isfinite(numbers).all() else "the supplied fit is not finite")
     if reason:
         return Reject(instant.id, "fit", reason)
     if instant.supplied_in_camera:
         camera = instant.views[0].camera
+        assert isinstance(parameters, BodyParameters), "SMPL's own parameters come in the instant's frame"
         parameters = move_body(body, parameters, camera.R.T, -camera.R.T @ camera.t)
     joint_set = JOINT_SETS[instant.joint_set]
     if isinstance(parameters, SmplParameters):
+        assert smpl is not None, "who supplies SMPL's parameters has opened its files"
         points = smpl.keypoints(joint_set, smpl.mesh(instant.id, parameters))
     else:
         vertices, joints = body.mesh(parameters)
@@ -67,5 +70,6 @@ def supplied_fit(instant: Instant, body: BodyModel, smpl: SmplBodies | None, set
 def mesh_of(fit: BodyFit, body: BodyModel, surface: BodySurface, smpl: SmplBodies | None) -> BodyMesh:
     """The mesh of a fit: of the run's body, or of SMPL where the dataset supplied that."""
     if isinstance(fit.parameters, SmplParameters):
+        assert smpl is not None, "who supplies SMPL's parameters has opened its files"
         return smpl.mesh(fit.instant_id, fit.parameters)
     return pose_mesh(body, fit, surface)

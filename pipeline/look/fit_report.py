@@ -18,7 +18,7 @@ from pipeline.errors import InputError
 from pipeline.images import read_image
 from pipeline.look.pictures import shade_mesh
 from pipeline.outputs import write_marked
-from pipeline.records import BodyFit, BodyParameters, Instant, View
+from pipeline.records import BodyFit, Instant, View
 
 PICTURE_PX = 256
 _BINS = 40
@@ -145,7 +145,6 @@ def fit_picture(body: BodyModel, fit: BodyFit, view: View, root: Path) -> np.nda
         image = cameras.warp_to_crop(read_image(root, view.image_path), view.camera, crop)
     except InputError:
         image = np.full((PICTURE_PX, PICTURE_PX, 3), 128, np.uint8)
-    assert isinstance(fit.parameters, BodyParameters), "the page shows fits of the body, not SMPL's own"
-    vertices, _ = body.mesh(fit.parameters)
+    vertices, _ = body.mesh(fit.smplx)
     vertices = cameras.world_to_camera(view.camera, vertices.astype(float)) @ crop.R.T
     return np.concatenate([image, shade_mesh(image, vertices, body.faces, crop.K, scale=1)], 1)
