@@ -5,6 +5,7 @@ These are the only lists: the checks of configurations, the choices of the comma
 
 from torch import nn
 
+from model.networks.encoders.backbone import BackboneEncoder
 from model.networks.encoders.body import BodyEncoder
 from model.networks.encoders.encoder import Encoder
 from model.networks.encoders.hourglass import StackedHourglass
@@ -25,6 +26,7 @@ ENCODERS: dict[str, type[Encoder]] = {
     "unet": UNet,
     "hourglass": StackedHourglass,
     "body": BodyEncoder,
+    "backbone": BackboneEncoder,
 }
 HEADS: dict[str, type[Head]] = {
     "nvf": NeuralVotingField,

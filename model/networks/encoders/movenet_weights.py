@@ -6,6 +6,7 @@ The published files are those of npm's package below; another version is refused
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -178,6 +179,7 @@ def _graph_shape(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
     return (h, w, a, b) if ".depthwise." in name else (h, w, b, a)
 
 
+@cache
 def shapes(kind: str) -> dict[str, tuple[int, ...]]:
     """Of every tensor of MoveNet, by name."""
     with torch.device("meta"):

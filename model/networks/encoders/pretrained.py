@@ -42,9 +42,8 @@ def frozen_stages(freeze: str, stages: Sequence[str]) -> tuple[str, ...]:
         return tuple(stages) if freeze == "all" else ()
     name = freeze.removeprefix(UNTIL)
     if name not in stages:
-        raise ValueError(
-            f'freeze {freeze!r}: there is no such stage; choose one of {", ".join(stages)}, "all" or "none"'
-        )
+        choices = [*(f"{UNTIL}{stage}" for stage in stages), "all", "none"]
+        raise ValueError(f"freeze {freeze!r}: there is no such stage; choose one of {', '.join(choices)}")
     return tuple(stages[: list(stages).index(name) + 1])
 
 
@@ -67,15 +66,25 @@ class Neck(nn.Module):
         nn.init.zeros_(self.film.weight)
         nn.init.zeros_(self.film.bias)
 
-    def forward(self, maps: Sequence[Tensor]) -> Features:
-        top = F.relu(self.top(maps[3]))
+    def forward(self, maps: Sequence[Tensor], side: int) -> Features:
+        """side: of the image, pixels. Maps of other sides than its quarter and so on are brought there after their channels are
+        ours: the same as before, and cheaper.
+        """
+        sizes = [side // stride for stride in STRIDES]
+        lateral = [to_side(conv(m), size) for conv, m, size in zip(self.lateral, maps, sizes, strict=False)]
+        top = F.relu(to_side(self.top(maps[3]), sizes[3]))
         places = F.adaptive_avg_pool2d(F.relu(self.pool(top)), 4)  # 4 x 4 places of the image, whatever its side
         context = F.relu(self.context(places.flatten(1)))
         scale, shift = self.film(context)[:, :, None, None].chunk(2, 1)
-        sixteenth = self.up[2](double(top) + self.lateral[2](maps[2])) * (1 + scale) + shift
-        eighth = self.up[1](double(sixteenth)) + self.lateral[1](maps[1])
-        quarter = self.up[0](double(eighth)) + self.lateral[0](maps[0])
+        sixteenth = self.up[2](double(top) + lateral[2]) * (1 + scale) + shift
+        eighth = self.up[1](double(sixteenth)) + lateral[1]
+        quarter = self.up[0](double(eighth)) + lateral[0]
         return Features([[quarter, eighth, sixteenth]], context)
+
+
+def to_side(x: Tensor, side: int) -> Tensor:
+    """A square map of another number of cells, bilinear."""
+    return x if x.shape[-1] == side else F.interpolate(x, (side, side), mode="bilinear", align_corners=False)
 
 
 class PretrainedEncoder(Encoder):
@@ -102,9 +111,13 @@ class PretrainedEncoder(Encoder):
         """The pretrained network's maps at STRIDES of normalised images."""
         raise NotImplementedError
 
+    def crop_side(self, image: Tensor) -> int:
+        """Side of the crop that a normalised image was, pixels."""
+        return image.shape[-1]
+
     def forward(self, image: Tensor) -> Features:
         # Convolutions of a processor, in half precision above all, are two to three times faster with channels last.
-        return self.neck(self.read(image.contiguous(memory_format=torch.channels_last)))
+        return self.neck(self.read(image.contiguous(memory_format=torch.channels_last)), self.crop_side(image))
 
     def frozen_modules(self) -> list[nn.Module]:
         """The parts that stay as they are."""

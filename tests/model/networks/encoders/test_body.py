@@ -102,6 +102,7 @@ def test_what_is_free_learns_at_its_own_rate(tmp_path, shards):
     assert moves.median() == pytest.approx(0.05 * settings.train.learning_rate, rel=0.02)
 
 
+@pytest.mark.slow
 def test_a_run_is_opened_resumed_and_exported_without_the_asset(tmp_path, shards, monkeypatch):
     run = tmp_path / "run"
     train(shards, run, config(steps=4), device="cpu")
@@ -142,7 +143,10 @@ def test_weights_are_read_from_a_file_as_well(tmp_path):
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"freeze": "until:stage9"}, "no such stage; choose one of stem, stage1, stage2, stage3, stage4, stage5"),
+        (
+            {"freeze": "until:stage9"},
+            "no such stage; choose one of until:stem, until:stage1, .*until:stage5, all, none",
+        ),
         ({"freeze": "until:keypoints"}, "no such stage"),
         ({"freeze": "until:"}, "no such stage"),
         ({"freeze": "some"}, 'choose "all", "none" or "until:STAGE"'),
