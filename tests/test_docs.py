@@ -304,6 +304,16 @@ def test_the_toys_of_how_to_extend_are_short():
         assert len(code) < 40, (file, len(code))
 
 
+@pytest.mark.parametrize(
+    ("page", "registry"),
+    [("datasets.md", SOURCES), ("field.md", HEADS), ("training.md", ENCODERS)],
+    ids=["sources", "heads", "encoders"],
+)
+def test_pages_list_what_the_registries_have(page, registry):
+    text = (ROOT / "docs" / page).read_text()
+    assert [name for name in registry if f"`{name}`" not in text] == []
+
+
 def test_the_shard_format_names_every_column():
     """The page is the contract for readers in other languages. Columns of one line may leave out the group."""
     page = (ROOT / "docs" / "shard-format.md").read_text()
