@@ -26,7 +26,7 @@ class SharedLosses:
     scale: float = 1.0
     anchor: float = 5.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_weights(self)
 
 
@@ -43,7 +43,7 @@ class NetworkConfig:
     anchors: str = "heatmaps"
     losses: SharedLosses = dataclasses.field(default_factory=SharedLosses)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.joint_set not in JOINT_SETS:
             raise ValueError(f"joint set {self.joint_set!r}: choose one of {', '.join(JOINT_SETS)}")
         if self.crop_px < 32 or self.crop_px % 32:

@@ -8,6 +8,7 @@ import importlib
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from pipeline.errors import InputError
 from pipeline.sources.base import Source
@@ -24,7 +25,7 @@ SOURCES = {
 __all__ = ["SOURCES", "Source", "open_source", "parse_options"]
 
 
-def open_source(name: str, root: Path, **options) -> Source:
+def open_source(name: str, root: Path, **options: Any) -> Source:
     """The reader of dataset `name` in folder `root`; an option that is None or False counts as not given.
 
     Raises InputError for an unknown source or option, a wrong folder, or annotations that cannot be read as a whole; a

@@ -5,9 +5,13 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.errors import InputError
 from pipeline.records import Instant, Reject
+
+if TYPE_CHECKING:
+    from pipeline.body.smpl import SmplBodies
 
 # Why a view is rejected when its image file is not there.
 MISSING_IMAGE = "the image does not exist"
@@ -159,7 +163,7 @@ def file_print(path: Path) -> dict:
         return {"size": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
 
-def smpl_files(smpl: Path | None, regressor: Path | None):
+def smpl_files(smpl: Path | None, regressor: Path | None) -> "SmplBodies | None":
     """The user's SMPL files behind the options `smpl` and `regressor`, None where neither is given."""
     if smpl is None and regressor is None:
         return None

@@ -50,7 +50,7 @@ class Options:
     smpl: Path | None = None
     regressor: Path | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_focal(self.focal)
 
 
@@ -198,7 +198,7 @@ def _supplied(fit: dict, width: int, height: int, where: str) -> tuple[Camera, B
     """A fit of either file, and the camera that its parameters are in."""
     if "smpl_param" in fit:
         path = Path(SMPL_FITS)
-        body = smpl_parameters(fit["smpl_param"], path, where)
+        body: BodyParameters | SmplParameters = smpl_parameters(fit["smpl_param"], path, where)
     else:
         path = Path(SMPLX_FITS)
         body = neural_annot(member(fit, "smplx_param", path, where), path, where, face=True)

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -48,7 +48,7 @@ class Options:
     focal: float | None = None
     split: Literal["train", "validation", "test"] = "test"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_focal(self.focal)
         if not 0 <= self.confidence < 1:
             raise InputError(
@@ -109,8 +109,10 @@ class OpenPose(Source):
             people = self._people(name)
             n_people += len(people)
             yield Annotated("", n_people, n_people)
+            if not people:
+                continue
             try:
-                camera = self._camera(name) if people else None
+                camera = self._camera(name)
             except InputError as error:
                 yield Reject(name, "read", str(error))
                 continue
@@ -186,7 +188,7 @@ class OpenPose(Source):
         return found
 
 
-def _keypoints(values, count: int, path: Path, where: str) -> np.ndarray:
+def _keypoints(values: Any, count: int, path: Path, where: str) -> np.ndarray:
     """(count, 3) x, y, confidence."""
     return array(values, (3 * count,), path, where).reshape(count, 3)
 

@@ -5,12 +5,14 @@ import types
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from pipeline.errors import InputError
 
+Options = TypeVar("Options")
 
-def make_options(name: str, options: type, given: dict):
+
+def make_options(name: str, options: type[Options], given: dict) -> Options:
     """The options dataclass of source `name`; None and False count as not given. InputError for an option that it does
     not have, or for a value that is not among its choices."""
     given = {key: value for key, value in given.items() if value is not None and value is not False}
@@ -32,7 +34,7 @@ def parse_pairs(name: str, options: type, pairs: Sequence[str]) -> dict:
     return found
 
 
-def _kind(name: str, options: type, key: str):
+def _kind(name: str, options: type, key: str) -> Any:
     """The type of an option, without its None."""
     hints = get_type_hints(options)
     if key not in hints:
@@ -44,7 +46,7 @@ def _kind(name: str, options: type, key: str):
     return kind
 
 
-def _convert(key: str, text: str, kind):
+def _convert(key: str, text: str, kind: Any) -> Any:
     if get_origin(kind) is tuple:
         return tuple(text.split(","))
     if get_origin(kind) is Literal:
@@ -63,7 +65,7 @@ def _convert(key: str, text: str, kind):
         raise InputError(f"The option {key} is {text!r}; it takes a number.") from None
 
 
-def _check_choice(key: str, value, kind) -> None:
+def _check_choice(key: str, value: object, kind: Any) -> None:
     if value not in get_args(kind):
         raise InputError(f"{key} is {value!r}; choose one of {', '.join(get_args(kind))}.")
 

@@ -2,8 +2,10 @@
 
 import gc
 import json
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -12,7 +14,7 @@ from pipeline.records import PARAMETER_SIZES, BodyParameters, SmplParameters
 
 
 @contextmanager
-def _no_collection():
+def _no_collection() -> Iterator[None]:
     """The cyclic collector visits every object of a growing parse tree again and again; JSON has no cycles."""
     enabled = gc.isenabled()
     gc.disable()
@@ -41,10 +43,11 @@ def load_json(path: Path) -> dict:
     return typed(content, dict, path, "the whole file")
 
 
-_TYPE_NAMES = {dict: "an object", list: "a list", int: "a whole number", str: "a text"}
+Kind = TypeVar("Kind", dict, list, int, str)
+_TYPE_NAMES: dict[type, str] = {dict: "an object", list: "a list", int: "a whole number", str: "a text"}
 
 
-def typed(value, kind: type, path: Path, where: str):
+def typed(value: Any, kind: type[Kind], path: Path, where: str) -> Kind:
     """The value; InputError naming file and place when JSON has another type there."""
     if type(value) is not kind:
         raise InputError(f"{path}: {where} is {str(value)[:60]!r}, expected {_TYPE_NAMES[kind]}.")
@@ -59,7 +62,7 @@ def image_shape(image: dict, path: Path, where: str) -> tuple[int, int]:
     return width, height
 
 
-def member(mapping, key: str, path: Path, where: str = ""):
+def member(mapping: Any, key: str | int, path: Path, where: str = "") -> Any:
     """mapping[key]; InputError naming the file and the place when it is not there."""
     try:
         return mapping[key]
@@ -70,7 +73,7 @@ def member(mapping, key: str, path: Path, where: str = ""):
         ) from None
 
 
-def array(value, shape: tuple[int, ...], path: Path, where: str) -> np.ndarray:
+def array(value: Any, shape: tuple[int, ...], path: Path, where: str) -> np.ndarray:
     """float64 array of the shape; InputError naming the file, the place and both shapes. NaN may be inside."""
     try:
         result = np.array(value, np.float64)
@@ -89,7 +92,7 @@ def box_problem(box: np.ndarray) -> str | None:
     return None if box[2] > 0 and box[3] > 0 else "the box has no area"
 
 
-def _unnested(values):
+def _unnested(values: Any) -> Any:
     """[[x, y, z]] -> [x, y, z]: some files write trans as 1 x 3."""
     return values[0] if isinstance(values, list) and len(values) == 1 else values
 

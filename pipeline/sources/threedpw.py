@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from pipeline.images import image_size
 from pipeline.records import SPLITS, BodyParameters, Camera, Instant, Reject, SmplParameters, View
 from pipeline.skeletons import HUMAN36M, SMPL_24
 from pipeline.sources.base import MISSING_IMAGE, Annotated, Findings, Found, Item, Skipped, Source, smpl_files
-from pipeline.sources.parsing import array, load_json, member, neural_annot, typed
+from pipeline.sources.parsing import Kind, array, load_json, member, neural_annot, typed
 
 GENDERS = {"m": "male", "f": "female"}
 # Sequences of the whole dataset.
@@ -57,7 +58,7 @@ class Options:
     every_train: int = 1
     every_test: int = 1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.every_train < 1 or self.every_test < 1:
             raise InputError(
                 f"every_train is {self.every_train} and every_test {self.every_test}; every how many images to keep is "
@@ -263,7 +264,7 @@ def read_fits(annotations: Path, fits: Path) -> dict[tuple[str, int, str], BodyP
         return {}
     by_id, listed, found = load_json(fits), load_json(annotations), {}
 
-    def read(entry, key: str, kind: type, where: str):
+    def read(entry: Any, key: str, kind: type[Kind], where: str) -> Kind:
         return typed(member(entry, key, annotations, where), kind, annotations, f"{where}/{key}")
 
     images = {read(image, "id", int, "images"): image for image in _entries(listed, "images", annotations)}

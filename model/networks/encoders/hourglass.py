@@ -19,7 +19,7 @@ class HourglassSettings(EncoderSettings):
     stacks: int = 1
     depth: int = 2
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.channels < 32 or self.channels % 32:
             raise ValueError(
                 f"encoder channels {self.channels}: an hourglass takes multiples of 32 (group norm of 8 groups)"

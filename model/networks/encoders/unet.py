@@ -15,7 +15,7 @@ class UNetSettings(EncoderSettings):
     kind: str = "unet"
     channels: int = 32
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.channels < 8 or self.channels % 8:
             raise ValueError(f"encoder channels {self.channels}: a unet takes multiples of 8 (group norm of 8 groups)")
         if self.context < 8:

@@ -31,7 +31,7 @@ class FieldLosses:
     joint: float = 5.0
     surface: float = 0.07
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_weights(self)
         if not 0 < self.surface <= 1:
             raise ValueError(
@@ -57,7 +57,7 @@ class FieldHeadSettings(HeadSettings):
     search: SearchSettings = field(default_factory=SearchSettings)
     losses: FieldLosses = field(default_factory=FieldLosses)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("truncation", "band"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it is a length in metres above 0")

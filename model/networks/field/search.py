@@ -35,7 +35,7 @@ class SearchSettings:
     gate: float = 0.02
     nearest: int = 256
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.cells < 4 or self.levels < 1:
             raise ValueError(f"{self.cells} cells and {self.levels} levels: at least 4 cells and 1 level")
         if self.gate <= 0 or self.margin < 0:

@@ -34,7 +34,7 @@ class AskedSettings:
     along: float = 0.4125
     neighbours: int = 32
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("across", "along"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it is a length in metres above 0")
@@ -54,7 +54,7 @@ class NvfSettings(FieldHeadSettings):
     temperature: float = 1.0
     asked: AskedSettings = field(default_factory=AskedSettings)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.temperature <= 0:
             raise ValueError(f"temperature {self.temperature} must be above 0")

@@ -37,7 +37,7 @@ class PublishedSettings(FieldHeadSettings):
         default_factory=lambda: FieldLosses(distance=1.0, limb=0.0, vote=1.0, joint=0.0, surface=1.0)
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if not self.radius or not all(radius > 0 for radius in self.radius):
             raise ValueError(

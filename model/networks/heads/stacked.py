@@ -19,7 +19,7 @@ class StackedSettings(HeadSettings):
 
     joint: float = 5.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.joint >= 0:
             raise ValueError(f"loss weight joint is {self.joint}; it must not be below 0")
 

@@ -18,7 +18,7 @@ class VolumetricSettings(StackedSettings):
     kind: str = "volumetric"
     slices: int = 16
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.slices < 2:
             raise ValueError(f"slices is {self.slices}; a volume has at least 2")

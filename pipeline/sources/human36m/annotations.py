@@ -12,7 +12,8 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -42,6 +43,9 @@ from pipeline.sources.parsing import (
     typed,
 )
 
+if TYPE_CHECKING:
+    from pipeline.body.smpl import SmplBodies
+
 # Written by `nvf-cli synthesize` beside a capture that is no recording: known counts and faults do not apply to it.
 SYNTHETIC_MARK = "synthetic.json"
 _DATA_FILE = re.compile(r"^Human36M_subject(\d+)_data\.json$")
@@ -63,15 +67,12 @@ class AnnotatedHuman36m(Human36m):
     """See the module. Subjects are found by their `_data.json`. smpl: SMPL files of the user, with which the SMPL fits are
     taken in place of NeuralAnnot's."""
 
-    def __init__(self, root, options: Human36mOptions, smpl=None):
+    def __init__(self, root: Path, options: Human36mOptions, smpl: "SmplBodies | None" = None):
         self.smpl = smpl
+        self.recorded = not (Path(root) / SYNTHETIC_MARK).exists()
         super().__init__(root, options)
 
-    @cached_property
-    def recorded(self) -> bool:
-        return not (self.root / SYNTHETIC_MARK).exists()
-
-    def path(self, subject: int, part: str):
+    def path(self, subject: int, part: str) -> Path:
         return self.root / "annotations" / f"Human36M_subject{subject}_{part}.json"
 
     @property
@@ -96,7 +97,7 @@ class AnnotatedHuman36m(Human36m):
             )
         return found
 
-    def annotation_files(self):
+    def annotation_files(self) -> list[Path]:
         parts = ("camera", "data", "joint_3d", self._fits_part)
         files = [self.path(subject, part) for subject in self.subjects for part in parts]
         files += self.smpl.files if self.smpl else []
@@ -143,14 +144,16 @@ class AnnotatedHuman36m(Human36m):
         distortion = known_distortion(number, camera.K) if self.recorded else np.zeros(5)
         return Camera(camera.K, camera.R, camera.t, *size, distortion)
 
-    def _read_images(self, subject: int, path) -> _Images:
+    def _read_images(self, subject: int, path: Path) -> _Images:
         data = load_json(path)
         images, annotations = (typed(member(data, key, path), list, path, key) for key in ("images", "annotations"))
         by_image = _index_annotations(annotations, path)
         step = self.options.step(subject)
         frames: _Frames = defaultdict(dict)
         sizes: dict[int, tuple[int, int]] = {}
-        ids, moments, skipped = set(), set(), Counter()
+        ids: set[int] = set()
+        moments: set[tuple[int, int, int]] = set()
+        skipped: Counter[Skipped] = Counter()
         views = 0
         for image in images:
             identity, action, subaction, number, frame = _image_numbers(image, path)
@@ -172,15 +175,15 @@ class AnnotatedHuman36m(Human36m):
                 )
             at[number] = _image_record(self.root, image, by_image.get(identity), path)
             sizes.setdefault(number, at[number].size)
-        reason = f"{path.name}: an annotation names an image that is not listed"
+        stray = f"{path.name}: an annotation names an image that is not listed"
         strays = sorted(by_image.keys() - ids, key=str)
-        left_out = [Annotated(f"S{subject}", len(moments), views)]
+        left_out: list[Reject | Skipped | Annotated] = [Annotated(f"S{subject}", len(moments), views)]
         left_out += [Skipped(skip.reason, count) for skip, count in skipped.items()]
-        left_out += [Reject(f"{path.name}/annotations/{identity}", "read", reason) for identity in strays]
+        left_out += [Reject(f"{path.name}/annotations/{identity}", "read", stray) for identity in strays]
         return _Images(frames, sizes, left_out)
 
 
-def _check_image(subject: int, image: dict, known: set[int], path) -> None:
+def _check_image(subject: int, image: dict, known: set[int], path: Path) -> None:
     """InputError for an image whose id is known already, or that is another subject's."""
     if image["id"] in known:
         raise InputError(f"{path}: the image id {image['id']} occurs twice. The file is damaged; fetch it again.")
@@ -191,21 +194,22 @@ def _check_image(subject: int, image: dict, known: set[int], path) -> None:
         )
 
 
-def _image_numbers(image: dict, path) -> tuple[int, int, int, int, int]:
+def _image_numbers(image: dict, path: Path) -> tuple[int, int, int, int, int]:
     """id, action, subaction, camera and frame of an entry of `images`."""
     try:
-        numbers = tuple(image[key] for key in ("id", "action_idx", "subaction_idx", "cam_idx", "frame_idx"))
+        numbers = [image[key] for key in ("id", "action_idx", "subaction_idx", "cam_idx", "frame_idx")]
     except (KeyError, TypeError) as error:
         raise InputError(f"{path}: an entry of images has no {error}: {str(image)[:120]}.") from None
     if not all(type(number) is int for number in numbers) or numbers[1] not in ACTIONS or numbers[4] < 0:
         raise InputError(
-            f"{path}: the image {numbers[0]} has action_idx, subaction_idx, cam_idx, frame_idx {numbers[1:]}; "
+            f"{path}: the image {numbers[0]} has action_idx, subaction_idx, cam_idx, frame_idx {tuple(numbers[1:])}; "
             "expected whole numbers, an action of 2..16 and a frame from 0."
         )
-    return numbers
+    identity, action, subaction, number, frame = numbers
+    return identity, action, subaction, number, frame
 
 
-def _index_annotations(annotations: list, path) -> dict[int, dict]:
+def _index_annotations(annotations: list, path: Path) -> dict[int, dict]:
     """image id -> its annotation."""
     try:
         by_image = {annotation["image_id"]: annotation for annotation in annotations}
@@ -218,7 +222,7 @@ def _index_annotations(annotations: list, path) -> dict[int, dict]:
     return by_image
 
 
-def _image_record(root, image: dict, annotation: dict | None, path) -> ImageRecord:
+def _image_record(root: Path, image: dict, annotation: dict | None, path: Path) -> ImageRecord:
     where = f"images/{image['id']}"
     file_name = f"images/{member(image, 'file_name', path, where)}"
     resolve(root, file_name)
@@ -231,7 +235,7 @@ def _image_record(root, image: dict, annotation: dict | None, path) -> ImageReco
     return ImageRecord(file_name, size, box, visible > 0)
 
 
-def read_cameras(path) -> dict[int, Camera]:
+def read_cameras(path: Path) -> dict[int, Camera]:
     """Cameras of one subject, metres, without image size and distortion (the file has neither)."""
     cameras, known = {}, {str(number): number for number in CAMERA_NAMES}
     for number, camera in load_json(path).items():
@@ -251,7 +255,7 @@ def read_cameras(path) -> dict[int, Camera]:
     return cameras
 
 
-def _read_joints(path, frames: _Frames) -> dict[tuple[int, int], np.ndarray]:
+def _read_joints(path: Path, frames: _Frames) -> dict[tuple[int, int], np.ndarray]:
     """(action, subaction) -> (F, 17, 3) metres of the sampled frames in order, NaN for a frame that the file lacks."""
     data = load_json(path)
     joints = {}
@@ -270,7 +274,7 @@ def _read_joints(path, frames: _Frames) -> dict[tuple[int, int], np.ndarray]:
 
 
 def _read_fits(
-    path, frames: _Frames, read: Callable
+    path: Path, frames: _Frames, read: Callable
 ) -> dict[tuple[int, int], dict[int, BodyParameters | SmplParameters]]:
     """Fits of the sampled frames where the file is there: world, metres, hands and face at zero. read: one of them."""
     if not path.exists():
@@ -288,7 +292,7 @@ def _read_fits(
     return fits
 
 
-def _check_exist(root, images: dict[int, ImageRecord]) -> dict[int, ImageRecord]:
+def _check_exist(root: Path, images: dict[int, ImageRecord]) -> dict[int, ImageRecord]:
     """Marks images that are not on disk."""
     return {
         number: image

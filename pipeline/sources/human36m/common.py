@@ -186,7 +186,10 @@ class Human36m(Source):
         raise NotImplementedError
 
     def findings(self, found: Found) -> Findings:
-        return compare_counts(self.options, found) if self.recorded else Findings()
+        if not self.recorded:
+            return Findings()
+        o = self.options
+        return compare_counts(found, o.every_train, o.every_test, o.drop_shifted, o.subjects)
 
     def _choose(self, available: list[int]) -> list[int]:
         """Subjects to read, in the order of their names as strings (which is the order of ids)."""
@@ -252,7 +255,15 @@ class Human36m(Source):
                 )
 
 
-def _view(key: str, number: int, camera: Camera, image: ImageRecord, pixels, box, inside) -> View | Reject:
+def _view(
+    key: str,
+    number: int,
+    camera: Camera,
+    image: ImageRecord,
+    pixels: np.ndarray,
+    box: np.ndarray,
+    inside: np.ndarray,
+) -> View | Reject:
     """pixels: (17, 2) and inside: (17,) of the projected joints; box: (4,) about them."""
     box = box if image.box is None else image.box
     visible = inside if image.visible is None else image.visible

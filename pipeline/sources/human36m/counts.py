@@ -9,22 +9,25 @@ TEST_CAMERA_4 = {64: 2181, 5: 27558}
 TRAIN_SUBJECTS, TEST_SUBJECTS = ("S1", "S5", "S6", "S7", "S8"), ("S9", "S11")
 
 
-def compare_counts(options, found: Found) -> Findings:
-    """Where a split with all its subjects has other numbers of views than everyone's. options: Human36mOptions."""
+def compare_counts(
+    found: Found, every_train: int, every_test: int, drop_shifted: bool, chosen: tuple[int, ...] | None
+) -> Findings:
+    """Where a split with all its subjects has other numbers of views than everyone's. The other arguments are the source's options;
+    chosen: its subjects, None for all."""
     expected = []
-    if found.groups.issuperset(TRAIN_SUBJECTS) and options.every_train in TRAIN:
+    if found.groups.issuperset(TRAIN_SUBJECTS) and every_train in TRAIN:
         views = found.by_split["train"] + found.by_split["validation"]
-        expected.append(("training and validation", TRAIN[options.every_train], views))
-    if found.groups.issuperset(TEST_SUBJECTS) and not options.drop_shifted:
+        expected.append(("training and validation", TRAIN[every_train], views))
+    if found.groups.issuperset(TEST_SUBJECTS) and not drop_shifted:
         for name, known, views in (
             ("test, 4 cameras", TEST, found.by_split["test"]),
             ("test, camera 4", TEST_CAMERA_4, found.cameras["test", "4"]),
         ):
-            if options.every_test in known:
-                expected.append((name, known[options.every_test], views))
+            if every_test in known:
+                expected.append((name, known[every_test], views))
     missing = [subject for subject in (*TRAIN_SUBJECTS, *TEST_SUBJECTS) if subject not in found.groups]
     notices = []
-    if missing and options.subjects is None:
+    if missing and chosen is None:
         names = ", ".join(missing)
         notices.append(f"{names} are not there, or not readable: counts of their splits are not compared.")
     return Findings(

@@ -88,8 +88,9 @@ def read_metadata(path: Path) -> Metadata:
         ) from None
     except (OSError, ElementTree.ParseError) as error:
         raise InputError(f"{path} is not readable XML ({error}). Fetch it again.") from None
-    parts = {name: tree.find(name) for name in ("mapping", "w0", "dbcameras/index2id")}
-    if missing := [name for name, part in parts.items() if part is None]:
+    found = {name: tree.find(name) for name in ("mapping", "w0", "dbcameras/index2id")}
+    parts = {name: part for name, part in found.items() if part is not None}
+    if missing := [name for name in found if name not in parts]:
         raise InputError(f"{path} has no {', '.join(missing)}. Use metadata.xml of the official Human3.6M code.")
     try:
         numbers = np.array((parts["w0"].text or "").strip().strip("[]").split(), np.float64)
@@ -207,7 +208,9 @@ class ReleasedHuman36m(Human36m):
             yield self._recording(subject, action, subaction, names[action, subaction], joints, numbers)
         yield Annotated(f"S{subject}", instants, views)
 
-    def _recording(self, subject: int, action: int, subaction: int, name: str, joints, numbers: list[int]) -> Recording:
+    def _recording(
+        self, subject: int, action: int, subaction: int, name: str, joints: np.ndarray, numbers: list[int]
+    ) -> Recording:
         frames = list(range(0, len(joints), self.options.step(subject)))
         images: list[dict[int, ImageRecord]] = [{} for _ in frames]
         cameras = {}

@@ -255,10 +255,10 @@ def _face(outfit: Outfit, marks: Landmarks, p: np.ndarray, colour: np.ndarray) -
     mouth_y = marks.nose[1] - 0.9 * gap
     dx = np.abs(x) - eye_x
 
-    def spot(dx, dy, width, height):
+    def spot(dx: np.ndarray, dy: np.ndarray, width: float, height: float) -> np.ndarray:
         return (dx / width) ** 2 + (dy / height) ** 2 < 1
 
-    def put(where, value) -> None:
+    def put(where: np.ndarray, value: np.ndarray) -> None:
         colour[face[where]] = value
 
     if outfit.beard:

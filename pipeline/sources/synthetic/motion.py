@@ -1,6 +1,6 @@
 """Smooth motion of a person through the capture space: keys from `poses`, a C1 curve through them, a gait, a path on the floor."""
 
-from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 from scipy.interpolate import PchipInterpolator
@@ -8,7 +8,7 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.spatial.transform import Rotation
 
 from pipeline.skeletons import SMPLX_55
-from pipeline.sources.synthetic.people import Person, Rig, chain, penetration
+from pipeline.sources.synthetic.people import Motion, Person, Rig, chain, penetration
 from pipeline.sources.synthetic.poses import HIGH, INDEX, LOW, neutral_pose, pose_rotations
 from pipeline.sources.synthetic.repertoire import REPERTOIRES, ArmBank, sample_pose
 
@@ -29,18 +29,14 @@ _FLOOR = {
 UPRIGHT = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
 
 
-@dataclass(frozen=True)
-class Motion:
-    """A motion at 50 Hz in the capture's world (metres, z up, the floor at z = 0).
+class _Gait(TypedDict):
+    """phase: (N,) radians over the moments. The rest say how far legs, knees, arms and trunk turn: radians."""
 
-    rotations: (N, 55, 3, 3) local rotations of SMPL-X, the pelvis' in the world.
-    translations: (N, 3) metres, SMPL-X's transl. turned, places: what `people.chain` makes of them.
-    """
-
-    rotations: np.ndarray
-    translations: np.ndarray
-    turned: np.ndarray
-    places: np.ndarray
+    phase: np.ndarray
+    stride: float
+    lift: float
+    arms: float
+    turn: float
 
 
 def make_motion(
@@ -89,7 +85,9 @@ def draw_angles(
     return _interpolate(times, keys, moments, gait)
 
 
-def _draw_keys(rng, bank, action, frames, held_out) -> tuple[np.ndarray, np.ndarray]:
+def _draw_keys(
+    rng: np.random.Generator, bank: ArmBank, action: str, frames: int, held_out: bool
+) -> tuple[np.ndarray, np.ndarray]:
     """Key times (s), half a second to 1.1 s apart and reaching past both ends, and poses (K, P)."""
     duration = frames / RATE_HZ
     gaps = rng.uniform(0.5, 1.1, int(duration / 0.5) + 4)
@@ -98,13 +96,13 @@ def _draw_keys(rng, bank, action, frames, held_out) -> tuple[np.ndarray, np.ndar
     return times, np.stack([sample_pose(rng, bank, action, held_out) for _ in times])
 
 
-def _interpolate(times, keys, moments, gait) -> np.ndarray:
+def _interpolate(times: np.ndarray, keys: np.ndarray, moments: np.ndarray, gait: _Gait | None) -> np.ndarray:
     """C1 and without overshoot (Fritsch and Carlson), so that what lies between two keys keeps the limits."""
     poses = PchipInterpolator(times, keys)(np.clip(moments, times[0], times[-1]))
     return np.clip(poses, LOW, HIGH) if gait is None else _walk(poses, gait)
 
 
-def _draw_gait(rng: np.random.Generator, moments: np.ndarray) -> dict[str, np.ndarray | float]:
+def _draw_gait(rng: np.random.Generator, moments: np.ndarray) -> _Gait:
     """Phase over time and sizes of a walk; the sizes stay where the sum with a key's angles keeps the limits."""
     rate = rng.uniform(0.7, 1.15)
     return {
@@ -116,7 +114,7 @@ def _draw_gait(rng: np.random.Generator, moments: np.ndarray) -> dict[str, np.nd
     }
 
 
-def _walk(poses: np.ndarray, gait) -> np.ndarray:
+def _walk(poses: np.ndarray, gait: _Gait) -> np.ndarray:
     """Legs and hanging arms of a walk on top of the keys' trunk and arms."""
     walking = poses.copy()
     for side, phase in (("left", gait["phase"]), ("right", gait["phase"] + np.pi)):

@@ -5,12 +5,16 @@ skinning of the shaped template); a test holds the two equal.
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import sparse
 
 from pipeline.skeletons import FIELD_JOINTS, SMPLX_55
 from pipeline.sources.synthetic.settings import SPLIT_OF
+
+if TYPE_CHECKING:
+    from pipeline.body.model import BodyModel  # loads torch, which workers do without
 
 # The name of the body that the people of `pipeline.body.capture` belong to.
 FREE_BODY = "free body"
@@ -45,8 +49,22 @@ class Rig:
     sha256: str
 
 
-def make_rig(body) -> Rig:
-    """The arrays of a `pipeline.body.model.BodyModel` with the field's joints on it."""
+@dataclass(frozen=True)
+class Motion:
+    """A motion at 50 Hz in the capture's world (metres, z up, the floor at z = 0).
+
+    rotations: (N, 55, 3, 3) local rotations of SMPL-X, the pelvis' in the world.
+    translations: (N, 3) metres, SMPL-X's transl. turned, places: what `chain` makes of them.
+    """
+
+    rotations: np.ndarray
+    translations: np.ndarray
+    turned: np.ndarray
+    places: np.ndarray
+
+
+def make_rig(body: "BodyModel") -> Rig:
+    """The arrays of a body model with the field's joints on it."""
     from smplx.vertex_ids import vertex_ids
 
     from pipeline.body.capture import capture_shapes
@@ -97,7 +115,7 @@ def make_people(rig: Rig, seed: tuple[int, int], spread: float, warp_m: float) -
     """
     subjects = list(SPLIT_OF)
     rng = np.random.default_rng(seed)
-    if rig.people_betas is not None:
+    if rig.people_betas is not None and rig.people_warps is not None and rig.warp_directions is not None:
         chosen = rng.permutation(len(rig.people_betas))[: len(subjects)]
         shapes = [(rig.people_betas[k], rig.warp_directions @ rig.people_warps[k]) for k in chosen]
     else:
@@ -139,8 +157,8 @@ def chain(rig: Rig, person: Person, rotations: np.ndarray, translations: np.ndar
     return turned, places
 
 
-def skin(rig: Rig, person: Person, rest: np.ndarray, motion, frame: int) -> np.ndarray:
-    """Linear blend skinning of one moment of a `motion.Motion`: (V, 3) zero-pose vertices -> (V, 3) metres in the world.
+def skin(rig: Rig, person: Person, rest: np.ndarray, motion: Motion, frame: int) -> np.ndarray:
+    """Linear blend skinning of one moment of a motion: (V, 3) zero-pose vertices -> (V, 3) metres in the world.
 
     `rest` is the person's own body or a clothed version of it.
     """
@@ -157,8 +175,8 @@ def _moves(person: Person, turned: np.ndarray, places: np.ndarray) -> np.ndarray
     return np.concatenate([turned.reshape(*turned.shape[:-2], 9), shifts], -1)
 
 
-def field_joints(rig: Rig, person: Person, motion) -> np.ndarray:
-    """(N, J, 3) metres: the joints of FIELD_JOINTS on the naked body, at every moment of a `motion.Motion`."""
+def field_joints(rig: Rig, person: Person, motion: Motion) -> np.ndarray:
+    """(N, J, 3) metres: the joints of FIELD_JOINTS on the naked body, at every moment of a motion."""
     joints = rig.key_joints @ motion.places
     rows = np.unique(rig.key_vertices.indices)
     if len(rows):

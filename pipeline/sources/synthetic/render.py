@@ -147,7 +147,7 @@ def _shade(
 
     normals = unit(at(scene.normals))
     albedo = paint(outfit, marks, at(scene.template))
-    sun = np.float32(light.direction)
+    sun = np.asarray(light.direction, np.float32)
     facing = normals @ sun
     lit = np.maximum(facing, 0)
     towards = np.flatnonzero(facing > 0)
@@ -174,7 +174,7 @@ def shadowed(scene: Scene, points: np.ndarray, sun: np.ndarray) -> np.ndarray:
 
 def _floor_shadow(scene: Scene, light: Light, backdrop: Backdrop, image: np.ndarray) -> None:
     """Darken the floor where the person keeps the sun away."""
-    sun = np.float32(light.direction)
+    sun = np.asarray(light.direction, np.float32)
     low, high = scene.vertices.min(0), scene.vertices.max(0)
     # The shadow of the person's bounding box on the floor, along the sun's direction.
     drop = sun[:2] * (high[2] / sun[2])
@@ -182,7 +182,7 @@ def _floor_shadow(scene: Scene, light: Light, backdrop: Backdrop, image: np.ndar
     inside = ((backdrop.floor_points[:, :2] > near) & (backdrop.floor_points[:, :2] < far)).all(1)
     if not inside.any():
         return
-    dark = np.zeros(image.shape[:2], np.float32)
+    dark: np.ndarray = np.zeros(image.shape[:2], np.float32)
     dark.flat[backdrop.floor_pixels[inside]] = shadowed(scene, backdrop.floor_points[inside], sun)
     dark = cv2.GaussianBlur(dark, (0, 0), 0.8)
     strength = float(light.sun.mean()) * max(float(sun[2]), 0.2)

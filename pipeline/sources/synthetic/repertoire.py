@@ -192,8 +192,8 @@ class Repertoire:
     walks: bool = False
 
 
-_STANDING = {"stand": 4, "hip_out": 3, "wide": 1.5, "step": 2}
-_SEATED = {"sit": 4, "sit_crossed": 2}
+_STANDING: dict[str, float] = {"stand": 4, "hip_out": 3, "wide": 1.5, "step": 2}
+_SEATED: dict[str, float] = {"sit": 4, "sit_crossed": 2}
 REPERTOIRES = {
     "Directions": Repertoire(
         _STANDING, {"upright": 2, "lively": 3}, {"point": 5, "hang": 1, "hip": 1, "gesture": 2}, {}

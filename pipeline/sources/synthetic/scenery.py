@@ -184,7 +184,8 @@ def _occluder(rng: np.random.Generator, h: int, w: int, box: np.ndarray) -> tupl
         left = x + rng.uniform(-0.4, 0.5) * bw
         corners = (left, top), (left + rng.uniform(0.4, 1.0) * bw, top + rng.uniform(0.3, 0.6) * bh)
     if kind < 2:
-        cv2.rectangle(cover, *(tuple(int(v) for v in c) for c in corners), 1.0, -1)
+        first, second = ((int(across), int(down)) for across, down in corners)
+        cv2.rectangle(cover, first, second, 1.0, -1)
     else:
         centre = (int(x + rng.uniform(0, 1) * bw), int(y + rng.uniform(0.1, 1.0) * bh))
         axes = (int(rng.uniform(0.08, 0.22) * bh), int(rng.uniform(0.08, 0.22) * bh))

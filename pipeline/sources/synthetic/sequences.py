@@ -4,6 +4,7 @@ Everything random comes from generators seeded by (capture seed, what, subject, 
 which process makes it, or when.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -160,7 +161,7 @@ def film(studio: Studio, plan: SequencePlan, images: Path) -> SequenceResult:
     pixels = np.random.default_rng([settings.seed, _PIXELS, *key])
     jitter = np.random.default_rng([settings.seed, _BOX, *key])
     thumbs = []
-    for k, frame in enumerate(kept):
+    for k, frame in enumerate(kept.tolist()):
         vertices = people.skin(rig, person, clothed, moving, frame)
         scene = render.make_scene(vertices, rig.faces, studio.incidence, studio.template)
         for number, camera, backdrop, (boxes, _) in zip(CAMERAS, cameras, look.backdrops, seen, strict=True):
@@ -186,7 +187,9 @@ class Look:
     backdrops: list[scenery.Backdrop]
 
 
-def _draw_look(studio: Studio, rng: np.random.Generator, split: str, cameras, boxes: list[np.ndarray]) -> Look:
+def _draw_look(
+    studio: Studio, rng: np.random.Generator, split: str, cameras: Sequence[Camera], boxes: list[np.ndarray]
+) -> Look:
     """New clothes, light and room; per camera perhaps something that stands before the person. boxes: per camera (K, 4)."""
     settings = studio.settings
     outfit = appearance.draw_outfit(rng, studio.marks)
@@ -222,7 +225,7 @@ def write_image(path: Path, image: np.ndarray, quality: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     done, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
     assert done, path
-    path.write_bytes(data)
+    path.write_bytes(data.tobytes())
 
 
 def _thumb(image: np.ndarray, box: np.ndarray) -> np.ndarray:

@@ -89,7 +89,7 @@ class CaptureSettings:
         counts = {split: sum(s in self.subjects for s in subjects) for split, subjects in SUBJECTS.items()}
         total = sum(SHARE[split] for split, n in counts.items() if n)
         shares = {split: max(n, int(self.instants * SHARE[split] / total)) for split, n in counts.items() if n}
-        largest = max(shares, key=shares.get)
+        largest = max(shares, key=lambda split: shares[split])
         shares[largest] += self.instants - sum(shares.values())
         return shares
 

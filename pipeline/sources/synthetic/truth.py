@@ -6,6 +6,7 @@ up); `subject` (N,) int; `subjects/<n>/warp` (V, 3) float32 metres, added to the
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import h5py
 import numpy as np
@@ -13,8 +14,10 @@ from scipy.spatial.transform import Rotation
 
 from pipeline.errors import InputError
 from pipeline.records import PARAMETER_SIZES, BodyParameters
-from pipeline.sources.synthetic.motion import Motion
-from pipeline.sources.synthetic.people import Rig, chain, make_rig, shape_person, skin
+from pipeline.sources.synthetic.people import Motion, Rig, chain, make_rig, shape_person, skin
+
+if TYPE_CHECKING:
+    from pipeline.body.model import BodyModel
 
 TRUTH_FILE = "truth.h5"
 POSE_PARTS = ("global_orient", "body_pose", "jaw_pose", "leye_pose", "reye_pose", "left_hand_pose", "right_hand_pose")
@@ -60,8 +63,8 @@ class TrueBodies:
         return skin(self.rig, person, person.rest, moment, 0), moment.places[0]
 
 
-def read_truth(root: Path, body) -> TrueBodies:
-    """The true bodies of the capture in `root`. body: the `BodyModel` that it was made with."""
+def read_truth(root: Path, body: "BodyModel") -> TrueBodies:
+    """The true bodies of the capture in `root`. body: the one that it was made with."""
     path = Path(root) / TRUTH_FILE
     if not path.is_file():
         raise InputError(f"{path} does not exist: only captures written by `nvf-cli synthesize` have true bodies.")

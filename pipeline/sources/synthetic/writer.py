@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -28,6 +29,9 @@ from pipeline.sources.synthetic.settings import CAMERAS, CaptureSettings
 from pipeline.sources.synthetic.truth import TRUTH_FILE, write_truth
 from pipeline.threads import one_thread
 
+if TYPE_CHECKING:
+    from pipeline.body.model import BodyModel
+
 MARK_FILE = "synthetic.json"
 SHEET_FILE = "contact_sheet.png"
 FORMAT = 1
@@ -35,11 +39,15 @@ FORMAT = 1
 
 @one_thread()
 def write_capture(
-    out: Path, body, settings: CaptureSettings, workers: int = 0, progress: Callable[[int, int], None] | None = None
+    out: Path,
+    body: "BodyModel",
+    settings: CaptureSettings,
+    workers: int = 0,
+    progress: Callable[[int, int], None] | None = None,
 ) -> dict:
     """Write a capture into the new or empty folder `out` and return what its mark file says.
 
-    body: a `pipeline.body.model.BodyModel`. workers: processes; 0 films in this one. The bytes written do not depend on it.
+    workers: processes; 0 films in this one. The bytes written do not depend on it.
     progress: called with (instants done, instants in total). Everything is written beside `out` first and renamed when it is
     complete. Raises InputError when `out` is not empty or cannot be written.
     """
@@ -65,16 +73,24 @@ def write_capture(
     return mark
 
 
-def _write(out: Path, rig: Rig, settings: CaptureSettings, plans: list[SequencePlan], workers: int, progress) -> dict:
+def _write(
+    out: Path,
+    rig: Rig,
+    settings: CaptureSettings,
+    plans: list[SequencePlan],
+    workers: int,
+    progress: Callable[[int, int], None],
+) -> dict:
     (out / "annotations").mkdir(parents=True)
     studio = open_studio(rig, settings)
-    results: list[SequenceResult | None] = [None] * len(plans)
+    filmed: dict[int, SequenceResult] = {}
     total, done = sum(plan.kept for plan in plans), 0
     progress(0, total)
     for k, result in _film_all(studio, plans, out / "images", workers):
-        results[k] = result
+        filmed[k] = result
         done += plans[k].kept
         progress(done, total)
+    results = [filmed[k] for k in range(len(plans))]
     _write_annotations(out / "annotations", studio, plans, results)
     ids = [plan.instant_id(k * plan.stride) for plan in plans for k in range(plan.kept)]
     subjects = [plan.subject for plan in plans for _ in range(plan.kept)]
@@ -105,6 +121,7 @@ def _open_worker(rig: Rig, settings: CaptureSettings) -> None:
 
 
 def _film_in_worker(plan: SequencePlan, images: Path) -> SequenceResult:
+    assert _studio is not None, "_open_worker comes first"
     return film(_studio, plan, images)
 
 
@@ -132,7 +149,9 @@ def _write_annotations(folder: Path, studio: Studio, plans: list[SequencePlan], 
     number = 0
     size = studio.settings.image_px
     for subject in dict.fromkeys(plan.subject for plan in plans):
-        images, annotations, joints = [], [], {}
+        images: list[dict] = []
+        annotations: list[dict] = []
+        joints: dict[str, dict[str, dict]] = {}
         for plan, result in zip(plans, results, strict=True):
             if plan.subject != subject:
                 continue
@@ -216,4 +235,4 @@ def write_contact_sheet(
                 sheet[top : top + THUMB_PX, left : left + 2 * THUMB_PX] = np.concatenate(list(found[0].thumbs[:2]), 1)
     done, data = cv2.imencode(".png", sheet[..., ::-1])
     assert done
-    path.write_bytes(data)
+    path.write_bytes(data.tobytes())
