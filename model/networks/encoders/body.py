@@ -36,7 +36,7 @@ class BodySettings(PretrainedSettings):
 
 def stages_of(reads: str) -> dict[str, tuple[str, ...]]:
     """Stage -> its modules within `PoseReader`."""
-    stages = {name: (f"backbone.stages.{k}",) for k, name in enumerate(STAGES)}
+    stages: dict[str, tuple[str, ...]] = {name: (f"backbone.stages.{k}",) for k, name in enumerate(STAGES)}
     return stages | {"keypoints": ("pyramid", "heatmap")} if reads == "keypoints" else stages
 
 
@@ -70,7 +70,7 @@ class BodyEncoder(PretrainedEncoder):
 
     def __init__(self, settings: BodySettings, weights: str):
         """weights: one of WIDTHS, or the path of a file whose `kind` is among them."""
-        reader = PoseReader(weights, settings.reads).to(memory_format=torch.channels_last)
+        reader = PoseReader(weights, settings.reads)
         super().__init__(settings, reader, stages_of(settings.reads), reader.inputs, {"weights": weights})
 
     @classmethod

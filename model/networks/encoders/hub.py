@@ -34,7 +34,7 @@ def library() -> Any:
     return transformers
 
 
-def load(name: str) -> tuple[nn.Module, dict]:
+def load(name: str) -> tuple[Any, dict]:
     """(the published backbone in float32 with every stage as an output, what its preprocessor says) of a name or folder.
 
     A pose network that has a backbone inside gives that. Raises InputError when it cannot be had.
@@ -67,7 +67,7 @@ def load(name: str) -> tuple[nn.Module, dict]:
     return network.eval(), _processor(transformers, name)
 
 
-def resized(published: nn.Module, side: int, outputs: Sequence[str]) -> nn.Module:
+def resized(published: Any, side: int, outputs: Sequence[str]) -> Any:
     """The same backbone for images of this side, with these stages as outputs. Position embeddings are interpolated."""
     config = copy.deepcopy(published.config)
     before = getattr(config, "image_size", None)
@@ -147,7 +147,7 @@ def _unreadable(name: str, error: Exception) -> str:
     )
 
 
-def _backbone_class(transformers: Any, kind: type, name: str) -> type[nn.Module]:
+def _backbone_class(transformers: Any, kind: Any, name: str) -> type[nn.Module]:
     mapping = transformers.MODEL_FOR_BACKBONE_MAPPING
     if kind not in mapping:
         known = sorted(config.model_type for config in mapping)
@@ -168,7 +168,7 @@ def _whole_class(transformers: Any, config: Any, name: str) -> type[nn.Module]:
     return kind
 
 
-def _read(kind: Any, name: str, config: Any) -> tuple[nn.Module, list[str]]:
+def _read(kind: Any, name: str, config: Any) -> tuple[Any, list[str]]:
     network, said = kind.from_pretrained(
         name,
         config=config,

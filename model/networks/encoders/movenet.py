@@ -84,12 +84,13 @@ class Backbone(nn.Module):
 
     def __init__(self, widths: Widths):
         super().__init__()
-        self.stages = nn.ModuleList([Stem(widths), *(nn.Sequential() for _ in STAGES[1:])])
+        blocks: list[list[nn.Module]] = [[] for _ in STAGES]
         inputs = widths.first
         for outputs, repeats, stride, stage in zip(widths.kinds, REPEATS, STRIDES, STAGE_OF, strict=True):
             for k in range(repeats):
-                self.stages[stage].append(Block(inputs, outputs, 1 if k else stride))
+                blocks[stage].append(Block(inputs, outputs, 1 if k else stride))
                 inputs = outputs
+        self.stages = nn.ModuleList([Stem(widths), *(nn.Sequential(*stage) for stage in blocks[1:])])
         self.channels = (widths.first, *widths.kinds[:4], widths.kinds[5])
 
     def forward(self, image: Tensor) -> list[Tensor]:

@@ -212,8 +212,8 @@ def _layers() -> Iterator[tuple[str, tuple[str, str]]]:
     stages = [stage for stage, repeats in zip(STAGE_OF, REPEATS, strict=True) for _ in range(repeats)]
     for block, stage in enumerate(stages, 1):
         for part, kernel in (("expand", "Conv2D"), ("depthwise", "depthwise"), ("project", "Conv2D")):
-            place = f"backbone.stages.{stage}.{block - 1 - stages.index(stage)}.{part}"
-            yield place, folded(f"model/block_{block}_{part}/{kernel}")
+            ours = f"backbone.stages.{stage}.{block - 1 - stages.index(stage)}.{part}"
+            yield ours, folded(f"model/block_{block}_{part}/{kernel}")
     yield "pyramid.top", folded("model/Conv_1/Conv2D")
     for k in range(4):
         yield f"pyramid.lateral.{k}", plain(EXTRACTOR, f"conv2d_{k}" if k else "conv2d")
@@ -221,8 +221,8 @@ def _layers() -> Iterator[tuple[str, tuple[str, str]]]:
         separable = f"separable_conv2d_{k}" if k else "separable_conv2d"
         yield f"pyramid.smooth.{k}.depthwise", (f"{EXTRACTOR}{separable}/separable_conv2d/ReadVariableOp", "")
         yield f"pyramid.smooth.{k}.pointwise", folded(f"{separable}/separable_conv2d")
-    for head, (place, separable, last) in HEAD_NAMES.items():
-        kernel = f"{GRAPH}{place}/separable_conv2d_{separable}/"
+    for head, (place, number, last) in HEAD_NAMES.items():
+        kernel = f"{GRAPH}{place}/separable_conv2d_{number}/"
         yield f"heads.{head}.hidden.depthwise", (kernel + "separable_conv2d/ReadVariableOp", "")
         yield (
             f"heads.{head}.hidden.pointwise",

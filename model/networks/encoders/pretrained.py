@@ -104,6 +104,11 @@ class PretrainedEncoder(Encoder):
     ):
         neck = Neck(inputs, settings.channels, settings.context)
         super().__init__(settings, neck.channels, kept=kept)
+        # Kernels and images of a processor are two to three times faster with channels last, in half precision above all.
+        for parameter in pretrained.parameters():
+            if parameter.ndim == 4:
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+        self.settings: PretrainedSettings = settings
         self.pretrained, self.neck, self.stages = pretrained, neck, stages
         self.frozen = frozen_stages(settings.freeze, tuple(stages))
 
@@ -116,7 +121,6 @@ class PretrainedEncoder(Encoder):
         return image.shape[-1]
 
     def forward(self, image: Tensor) -> Features:
-        # Convolutions of a processor, in half precision above all, are two to three times faster with channels last.
         return self.neck(self.read(image.contiguous(memory_format=torch.channels_last)), self.crop_side(image))
 
     def frozen_modules(self) -> list[nn.Module]:
