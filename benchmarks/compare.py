@@ -55,7 +55,7 @@ def make_shards(folder: Path, instants: int) -> Path:
     capture, shards = folder / "capture", folder / "shards"
     for done, arguments in (
         (capture / "truth.h5", ["synthesize", str(capture), "--instants", str(instants)]),
-        (None, ["preprocess", "human36m", str(capture), str(shards), "--crop-px", "128"]),
+        (None, ["preprocess", "human36m", str(capture), str(shards), "--crop-px", "192"]),
     ):
         if done is None or not done.exists():
             subprocess.run([sys.executable, "-m", "cli.main", *arguments], check=True)

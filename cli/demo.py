@@ -32,7 +32,7 @@ def stage_arguments(
             "--workers",
             str(workers),
         ],
-        "preprocess": ["preprocess", "human36m", capture, shards, "--crop-px", "128", "--workers", str(workers)],
+        "preprocess": ["preprocess", "human36m", capture, shards, "--crop-px", "192", "--workers", str(workers)],
         "train": ["train", shards, str(out), "--config", config, "--minutes", f"{minutes:g}"],
         "evaluate": ["evaluate", str(out), shards],
         "report": ["report", str(out)],

@@ -33,8 +33,8 @@ def test_the_quick_form_runs(tmp_path, name, keys):
 
 @pytest.mark.parametrize("name", variants.VARIANTS)
 def test_every_variant_is_a_network_that_can_be_built(name):
-    config = variants.variant("small", variants.VARIANTS[name], 10)
+    config = variants.variant("scratch", variants.VARIANTS[name], 10)
     joints = len(JOINT_SETS[config.network.joint_set])
     network = build_network(config.network, Statistics(torch.zeros(joints, 3), torch.ones(joints - 1), 0.0, 1.0))
-    assert name == "as configured" or config.to_dict() != variants.variant("small", {}, 10).to_dict()
+    assert name == "as configured" or config.to_dict() != variants.variant("scratch", {}, 10).to_dict()
     assert sum(p.numel() for p in network.parameters()) > 0

@@ -264,7 +264,7 @@ def test_the_examples_of_the_python_api_run(workplace):
 
 def test_the_examples_of_how_to_extend_run(workplace):
     """Each example is registered by its page's own line, and used by the commands that the page names."""
-    names = run_examples(ROOT / "docs" / "extending.md", {'extends = "small"': QUICK})
+    names = run_examples(ROOT / "docs" / "extending.md", {'extends = "scratch"': QUICK})
     assert names["record"]["step"] == 2 and names["report"]["model"] == "nudge"
     network, config, _ = load_run(Path("runs/mine"))
     assert type(network.encoder).__name__ == "Strides" and config.network.encoder.channels == 24

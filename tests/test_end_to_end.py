@@ -14,7 +14,7 @@ from pipeline.shards.store import ShardFolder
 
 # Far too small to be good; large enough that every part of the chain runs.
 TINY = """
-extends = "small"
+extends = "scratch"
 [network.encoder]
 channels = 8
 context = 16
@@ -146,7 +146,7 @@ def test_evaluate_refuses_shards_that_do_not_serve(finished, tmp_path, spoil, wo
 
 
 def test_train_refuses_a_checkpoint_of_another_configuration(finished):
-    refused(nvf("train", finished / "shards", finished, "--config", "small", "--resume"), ["configuration"])
+    refused(nvf("train", finished / "shards", finished, "--config", "scratch", "--resume"), ["configuration"])
 
 
 @pytest.mark.parametrize(

@@ -147,7 +147,7 @@ def test_a_bad_file_is_named_with_its_key(tmp_path, text, message):
 
 
 def test_unknown_names_are_refused():
-    with pytest.raises(InputError, match="neither one of small, base nor a file"):
+    with pytest.raises(InputError, match="neither one of small, scratch, base nor a file"):
         load_config("medium")
     with pytest.raises(InputError, match="there is no head 'resnet'; choose one of nvf"):
         load_config("small", "resnet")

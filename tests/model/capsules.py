@@ -220,4 +220,4 @@ def tiny_config(model: str = "nvf", **train):
         "train": settings | train,
         "draw": {"points": 96},
     }
-    return config_from_dict(merge(load_config("small", model).to_dict(), changes))
+    return config_from_dict(merge(load_config("scratch", model).to_dict(), changes))

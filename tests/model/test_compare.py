@@ -65,7 +65,7 @@ def untrained(monkeypatch):
 
     def trained(folder, shards, config):
         asked.append((folder.name, config.train.steps))
-        rate = config.train.learning_rate / load_config("small", config.network.head.kind).train.learning_rate
+        rate = config.train.learning_rate / load_config("scratch", config.network.head.kind).train.learning_rate
         return {"step": config.train.steps, "best": {"mpjpe_mm": asked.scores[rate]}}
 
     def step_seconds(shards, config):
@@ -94,10 +94,10 @@ FACTORS = [0.5, 1.0, 2.0]
 def test_finished_rows_are_kept(tmp_path, untrained):
     asked, timed = untrained
     asked.scores = {0.5: 100.0, 1.0: 101.0, 2.0: 120.0}
-    table = compare.compare(tmp_path, tmp_path, ["nvf", "holistic"], 2, 10, "small", FACTORS, 2)
+    table = compare.compare(tmp_path, tmp_path, ["nvf", "holistic"], 2, 10, "scratch", FACTORS, 2)
     assert [(row["model"], row["seed"]) for row in table] == [("nvf", 0), ("nvf", 1), ("holistic", 0)]
     assert len(asked) == 6
-    again = compare.compare(tmp_path, tmp_path, ["nvf", "holistic", "mean_pose"], 2, 10, "small", FACTORS, 2)
+    again = compare.compare(tmp_path, tmp_path, ["nvf", "holistic", "mean_pose"], 2, 10, "scratch", FACTORS, 2)
     assert again[:3] == table and again[3]["model"] == "mean_pose" and len(asked) == 6
     assert len(timed) == 12
 
@@ -105,7 +105,7 @@ def test_finished_rows_are_kept(tmp_path, untrained):
 def test_models_are_timed_in_turns_and_get_the_steps_that_fit_into_the_minutes(tmp_path, untrained):
     asked, timed = untrained
     asked.scores = dict.fromkeys(FACTORS, 100.0)
-    table = compare.compare(tmp_path, tmp_path, ["nvf", "volumetric"], 1, 1.0, "small", FACTORS, 2)
+    table = compare.compare(tmp_path, tmp_path, ["nvf", "volumetric"], 1, 1.0, "scratch", FACTORS, 2)
     assert timed[:6] == timed[6:] and len(set(timed)) == 6
     assert [row["steps"] for row in table] == [6000, 2000]
     assert {steps for name, steps in asked if name.startswith("nvf-")} == {1200}
@@ -116,17 +116,17 @@ def test_models_are_timed_in_turns_and_get_the_steps_that_fit_into_the_minutes(t
 def test_another_rate_must_be_clearly_better_on_validation(tmp_path, untrained, half, chosen):
     asked, _ = untrained
     asked.scores = {0.5: half, 1.0: 100.0, 2.0: 120.0}
-    (row,) = compare.compare(tmp_path, tmp_path, ["nvf"], 1, 1.0, "small", FACTORS, 1)
-    assert row["learning_rate"] == chosen * load_config("small", "nvf").train.learning_rate
+    (row,) = compare.compare(tmp_path, tmp_path, ["nvf"], 1, 1.0, "scratch", FACTORS, 1)
+    assert row["learning_rate"] == chosen * load_config("scratch", "nvf").train.learning_rate
     assert [round(tried["validation_mpjpe_mm"]) for tried in row["tried"]] == [round(half), 100, 120]
     (tmp_path / "untried").mkdir()
-    (untried,) = compare.compare(tmp_path / "untried", tmp_path, ["nvf"], 1, 1.0, "small", [2.0], 1)
+    (untried,) = compare.compare(tmp_path / "untried", tmp_path, ["nvf"], 1, 1.0, "scratch", [2.0], 1)
     assert untried["tried"] == [] and len(asked) == 3
-    assert untried["learning_rate"] == 2 * load_config("small", "nvf").train.learning_rate
+    assert untried["learning_rate"] == 2 * load_config("scratch", "nvf").train.learning_rate
 
 
 TINY = """
-extends = "small"
+extends = "scratch"
 [network]
 crop_px = 64
 encoder = {channels = 8, context = 16}

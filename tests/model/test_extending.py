@@ -38,7 +38,7 @@ def config(encoder="pool", head="nudge", **settings):
         "train": quick | {"workers": 0, "warmup": 1, "average": 0.5},
         "draw": {"points": 32},
     }
-    return config_from_dict(merge(load_config("small", head).to_dict(), tables))
+    return config_from_dict(merge(load_config("scratch", head).to_dict(), tables))
 
 
 @pytest.mark.parametrize(("encoder", "head"), [("pool", "nudge"), ("pool", "heatmap25d"), ("unet", "nudge")])

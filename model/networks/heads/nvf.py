@@ -133,12 +133,15 @@ class NeuralVotingField(FieldHead):
         return Asked(q, of_each_joint(q, anchors, anywhere, asked.neighbours))
 
 
+# For minutes on two cores. A third of the default's points in prediction, 23 ms a view instead of 89, the same joints to 0.2 mm
+# (docs/log.md).
+QUICK = {
+    "asked": {"candidates": 256, "points": 64, "neighbours": 16},
+    "search": {"cells": 24, "most": 1024},
+}
 # What the named configurations take for this head.
 SIZES: dict[str, dict] = {
-    "small": {
-        "asked": {"candidates": 256, "points": 64, "neighbours": 16},
-        # A third of the default's points, 23 ms a view instead of 89, the same joints to 0.2 mm (docs/log.md).
-        "search": {"cells": 24, "most": 1024},
-    },
+    "small": QUICK,
+    "scratch": QUICK,
     "base": {"mlp": {"hidden": [512, 256, 128]}},
 }

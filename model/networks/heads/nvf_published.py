@@ -121,8 +121,10 @@ class PublishedField(FieldHead):
 
     @staticmethod
     def preset(configuration: str) -> dict:
+        quick = {"search": {"cells": 24, "most": 1024}}
         sizes = {
-            "small": {"search": {"cells": 24, "most": 1024}},
+            "small": quick,
+            "scratch": quick,
             "base": {"mlp": {"hidden": [512, 256, 128]}},
         }
         recipe = {

@@ -92,7 +92,7 @@ def test_every_setting_of_that_time_has_a_place(head):
     today = config_of_today(old)
     assert today["draw"] == {"points": 9, "voter_share": 0.2, "distal": 3.0}
     assert today["network"]["losses"] == {"heatmap": 0.6, "scale": 0.7}
-    names = set(load_config("small", head).to_dict()["network"]["head"])
+    names = set(load_config("scratch", head).to_dict()["network"]["head"])
     assert set(today["network"]["head"]) == names
     if head == "nvf-published":
         assert today["network"]["head"]["nearest"] == 5 and today["network"]["head"]["neighbours"] == 8
