@@ -1,26 +1,31 @@
 """Images of a source: files on disk and frames of videos, both named by a path relative to the source's root.
 
-A video frame is named "FILE#frame=N" (N from 0). Open videos are kept for the process, so that frames asked for in
-order are decoded once; a step back or a long step forward seeks.
+A video frame is named "FILE#frame=N" (N from 0); "FILE#upright" is an image turned as its orientation flag says. Any
+other image is read as it is stored. Open videos are kept for the process, so that frames asked for in order are decoded
+once; a step back or a long step forward seeks.
 """
 
 import os
 import re
-import struct
 from collections import OrderedDict
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
 
 import cv2
 import numpy as np
 
 from pipeline.errors import InputError
+from pipeline.image_header import TIFF_MARKS, Header, read_header
 
+# Images that announce more are not decoded: 0.8 GB as pixels. The largest photographs of phones have 200 million.
+MOST_PIXELS = 1 << 28
 # An instant of Human3.6M has 4 views; a few more, so that neighbouring sequences do not close each other's files.
 OPEN_VIDEOS = 8
 # Decoding this many frames forward costs about as much as a seek, which decodes from the last key frame.
 LONGEST_STEP = 48
 _FRAME = re.compile(r"^(.+)#frame=(\d+)$")
+_UPRIGHT = "#upright"
+# Orientation flags of pictures that are stored mirrored, and of those whose width and height change places.
+MIRRORED, SIDEWAYS = (2, 4, 5, 7), (5, 6, 7, 8)
 
 
 def resolve(root: Path, image_path: str) -> Path:
@@ -46,37 +51,105 @@ def frame_path(video: str, frame: int) -> str:
     return f"{video}#frame={frame}"
 
 
+def upright_path(image_path: str) -> str:
+    """The name of an image file that is to be turned upright."""
+    return image_path + _UPRIGHT
+
+
+def image_file(image_path: str) -> str:
+    """The file of an image or a video frame, without what is behind its '#'."""
+    return split_frame(image_path.removesuffix(_UPRIGHT))[0]
+
+
 def read_image(root: Path, image_path: str, size: tuple[int, int] | None = None) -> np.ndarray:
-    """(H, W, 3) uint8 RGB, as stored: an orientation tag is not applied (annotations count stored pixels).
+    """(H, W, 3) uint8 RGB, as stored unless the path says upright (annotations count stored pixels).
 
     size: (width, height) that the image must have. Raises InputError naming the file when it is missing, unreadable,
-    of another size, or outside of `root`.
+    larger than MOST_PIXELS, of another size, or outside of `root`.
     """
-    file_name, frame = split_frame(image_path)
+    file_name, frame = split_frame(image_path.removesuffix(_UPRIGHT))
     path = resolve(root, file_name)
-    image = _read_file(path) if frame is None else read_video_frame(path, frame)
+    orientation = 1
+    if frame is not None:
+        image = cv2.cvtColor(read_video_frame(path, frame), cv2.COLOR_BGR2RGB)
+    else:
+        header, image = _read_file(path)
+        orientation = header.orientation
+    if image_path.endswith(_UPRIGHT):
+        image = turn_image(image, orientation)
     height, width = image.shape[:2]
     if size is not None and (width, height) != tuple(size):
+        flag = f" Its orientation flag is {orientation}." if orientation in SIDEWAYS else ""
         raise InputError(
-            f"The image {path} has {width} x {height} pixels, its annotation says {size[0]} x {size[1]}. Use the "
+            f"The image {path} has {width} x {height} pixels, its annotation says {size[0]} x {size[1]}.{flag} Use the "
             "images that the annotation was made for."
         )
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return image
 
 
-def _read_file(path: Path) -> np.ndarray:
+def turn_image(image: np.ndarray, orientation: int) -> np.ndarray:
+    """Stored pixels (H, W, 3) -> those that stand upright, by EXIF's orientation."""
+    if orientation in SIDEWAYS:
+        image = np.swapaxes(image, 0, 1)  # now rows are columns: 5 is done, 6 lacks a mirror in x, 8 one in y, 7 both
+    mirror_x, mirror_y = orientation in (2, 3, 6, 7), orientation in (3, 4, 7, 8)
+    return np.ascontiguousarray(image[:: -1 if mirror_y else 1, :: -1 if mirror_x else 1])
+
+
+def turn_points(points: np.ndarray, orientation: int, width: int, height: int) -> np.ndarray:
+    """(..., 2) stored pixels of an image of width x height -> the same places in the upright image."""
+    x, y = points[..., 0], points[..., 1]
+    if orientation in SIDEWAYS:
+        x, y, width, height = y, x, height, width
+    x = width - 1 - x if orientation in (2, 3, 6, 7) else x
+    y = height - 1 - y if orientation in (3, 4, 7, 8) else y
+    return np.stack([x, y], -1)
+
+
+def _read_file(path: Path) -> tuple[Header, np.ndarray]:
+    """What the file announces, and its stored pixels (H, W, 3) RGB. Whatever a decoder raises is an InputError."""
+    header = _header(path)
     try:
         data = np.fromfile(path, np.uint8)
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION) if data.size else None
+    except OSError as error:
+        raise InputError(f"The image {path} cannot be read ({error.strerror}).") from None
+    except (cv2.error, MemoryError) as error:
+        what = str(error).split("error: ")[-1].strip() or "out of memory"
+        raise InputError(f"The image {path} cannot be decoded ({what}). Fetch it again.") from None
+    if image is None:
+        raise InputError(f"The image {path} cannot be decoded ({data.size} bytes). Fetch it again.")
+    if header is not None and data[:4].tobytes() in TIFF_MARKS:  # OpenCV turns those whatever it is told: turn it back
+        image = turn_image(image, {6: 8, 8: 6}.get(header.orientation, header.orientation))
+    return header or Header(image.shape[1], image.shape[0]), image
+
+
+def _header(path: Path) -> Header | None:
+    """What the file announces, None where its kind has no header that is known. InputError for more than MOST_PIXELS."""
+    try:
+        with open(path, "rb") as file:
+            header = read_header(file)
     except FileNotFoundError:
         raise InputError(
             f"The image {path} does not exist. Complete the download, or run `nvf-cli check-data` to list gaps."
         ) from None
     except OSError as error:
         raise InputError(f"The image {path} cannot be read ({error.strerror}).") from None
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION) if data.size else None
-    if image is None:
-        raise InputError(f"The image {path} cannot be decoded ({data.size} bytes). Fetch it again.")
-    return image
+    if header is not None and header.width * header.height > MOST_PIXELS:
+        raise InputError(
+            f"The image {path} announces {header.width} x {header.height} pixels, more than {MOST_PIXELS} in all. It is "
+            "damaged, or must be made smaller first."
+        )
+    return header
+
+
+def image_size(path: Path) -> Header:
+    """Size of the stored pixels and orientation of an image file, from its header where that is known. Raises
+    InputError naming the file."""
+    header = _header(path)
+    if header is None or header.width < 1 or header.height < 1:
+        height, width = _read_file(path)[1].shape[:2]
+        return Header(width, height)
+    return header
 
 
 class VideoReader:
@@ -121,72 +194,29 @@ class VideoReader:
         self._capture.release()
 
 
-_readers: OrderedDict[Path, VideoReader] = OrderedDict()
-_owner = os.getpid()
+class OpenVideos:
+    """The videos that a process has open, at most `most`; the least recently used one is closed for another."""
+
+    def __init__(self, most: int):
+        self.most = most
+        self.readers: OrderedDict[Path, VideoReader] = OrderedDict()
+
+    def read(self, path: Path, frame: int) -> np.ndarray:
+        reader = self.readers.pop(path, None) or VideoReader(path)
+        self.readers[path] = reader
+        if len(self.readers) > self.most:
+            self.readers.popitem(last=False)[1].close()
+        return reader.read(frame)
+
+    def forget(self) -> None:
+        """Leaves the open files to the parent of a fork, which shares them."""
+        self.readers.clear()
+
+
+_videos = OpenVideos(OPEN_VIDEOS)
+os.register_at_fork(after_in_child=_videos.forget)
 
 
 def read_video_frame(path: Path, frame: int) -> np.ndarray:
-    """One frame, (H, W, 3) uint8 BGR, through the process's open videos (the least recently used one is closed)."""
-    global _owner
-    if _owner != os.getpid():  # after a fork the open files are shared with the parent; leave them to it
-        _readers.clear()
-        _owner = os.getpid()
-    reader = _readers.pop(path, None) or VideoReader(path)
-    _readers[path] = reader
-    if len(_readers) > OPEN_VIDEOS:
-        _readers.popitem(last=False)[1].close()
-    return reader.read(frame)
-
-
-def image_size(path: Path) -> tuple[int, int, int]:
-    """(width, height, orientation) of an image file, from its header where it is a JPEG or PNG. orientation is the
-    EXIF tag, 1 for upright. Raises InputError naming the file."""
-    try:
-        with open(path, "rb") as file:
-            head = file.read(24)
-            if head[:8] == b"\x89PNG\r\n\x1a\n" and len(head) == 24:
-                return *struct.unpack(">II", head[16:24]), 1
-            if head[:2] == b"\xff\xd8":
-                file.seek(2)
-                found = _jpeg_size(file)
-                if found is not None:
-                    return found
-    except FileNotFoundError:
-        raise InputError(f"The image {path} does not exist.") from None
-    except OSError as error:
-        raise InputError(f"The image {path} cannot be read ({error.strerror}).") from None
-    height, width = _read_file(path).shape[:2]
-    return width, height, 1
-
-
-def _jpeg_size(file: BinaryIO) -> tuple[int, int, int] | None:
-    """Walks a JPEG's segments to the frame header. None where the file is not laid out as expected."""
-    orientation = 1
-    while True:
-        marker = file.read(4)
-        if len(marker) < 4 or marker[0] != 0xFF:
-            return None
-        kind, length = marker[1], struct.unpack(">H", marker[2:])[0]
-        if 0xC0 <= kind <= 0xCF and kind not in (0xC4, 0xC8, 0xCC):
-            frame = file.read(5)
-            if len(frame) < 5:
-                return None
-            height, width = struct.unpack(">HH", frame[1:])
-            return width, height, orientation
-        body = file.read(length - 2)
-        if kind == 0xE1 and body[:6] == b"Exif\0\0":
-            orientation = _exif_orientation(body[6:])
-
-
-def _exif_orientation(tiff: bytes) -> int:
-    """Tag 0x0112 of the first directory of a TIFF header, 1 where there is none."""
-    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
-    if order is None or len(tiff) < 10:
-        return 1
-    start = struct.unpack(order + "I", tiff[4:8])[0]
-    count = struct.unpack(order + "H", tiff[start : start + 2])[0] if start + 2 <= len(tiff) else 0
-    for k in range(count):
-        entry = tiff[start + 2 + 12 * k : start + 14 + 12 * k]
-        if len(entry) == 12 and struct.unpack(order + "H", entry[:2])[0] == 0x0112:
-            return struct.unpack(order + "H", entry[8:10])[0]
-    return 1
+    """One frame, (H, W, 3) uint8 BGR, through the process's open videos."""
+    return _videos.read(path, frame)

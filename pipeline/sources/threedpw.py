@@ -134,7 +134,10 @@ class ThreeDPW(Source):
         """(width, height) of a sequence, from its first image; (0, 0) where it has none."""
         folder = self.root / "imageFiles" / name
         images = sorted(folder.glob("image_*.jpg")) if folder.is_dir() else []
-        return image_size(images[0])[:2] if images else (0, 0)
+        if not images:
+            return 0, 0
+        header = image_size(images[0])
+        return header.width, header.height
 
     def _person(self, track: Track, person: int, split: str, size: tuple[int, int], fits: dict) -> Iterator[Item]:
         subject = f"{track.name}/{person}"

@@ -1,12 +1,17 @@
 """Images and video frames by path."""
 
+import io
+import struct
+import zlib
+
 import cv2
 import numpy as np
 import pytest
 
 from pipeline import images
 from pipeline.errors import InputError
-from pipeline.images import frame_path, image_size, read_image, resolve, split_frame
+from pipeline.image_header import Header, read_header
+from pipeline.images import frame_path, image_size, read_image, resolve, split_frame, turn_points, upright_path
 
 
 def picture(width=40, height=30, seed=0):
@@ -28,7 +33,7 @@ def test_colours_are_rgb_and_stored_pixels_are_not_turned(tmp_path):
     jpeg = cv2.imencode(".jpg", red)[1].tobytes()
     (tmp_path / "b.jpg").write_bytes(with_orientation(jpeg, 6))
     assert read_image(tmp_path, "b.jpg").shape == (20, 30, 3)
-    assert image_size(tmp_path / "b.jpg") == (30, 20, 6)
+    assert image_size(tmp_path / "b.jpg") == Header(30, 20, 6)
 
 
 def test_grey_and_transparent_images_become_rgb(tmp_path):
@@ -37,10 +42,10 @@ def test_grey_and_transparent_images_become_rgb(tmp_path):
     assert read_image(tmp_path, "grey.jpg").shape == read_image(tmp_path, "clear.png").shape == (8, 9, 3)
 
 
-@pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp"])
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp", ".webp", ".tif", ".gif"])
 def test_size_from_the_header_is_the_decoded_size(tmp_path, suffix):
     cv2.imwrite(str(tmp_path / f"x{suffix}"), picture(53, 31))
-    assert image_size(tmp_path / f"x{suffix}") == (53, 31, 1)
+    assert image_size(tmp_path / f"x{suffix}") == Header(53, 31, 1)
 
 
 @pytest.mark.parametrize("path", ["../x.jpg", "a/../../x.jpg", "/etc/passwd", "", "a\\..\\x.jpg", "a\0.jpg"])
@@ -70,6 +75,97 @@ def test_missing_damaged_and_wrong_size(tmp_path):
     with pytest.raises(InputError, match="cannot be read"):
         (tmp_path / "folder.jpg").mkdir()
         read_image(tmp_path, "folder.jpg")
+
+
+# --- what a file announces
+
+
+def exif(tag: int, order: str = "MM") -> bytes:
+    """A TIFF header whose first directory says how the picture is turned."""
+    if order == "II":
+        return b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0" + bytes([tag, 0, 0, 0]) + b"\0\0\0\0"
+    return b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0" + bytes([tag, 0, 0]) + b"\0\0\0\0"
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def encoded(suffix: str, image: np.ndarray, tag: int) -> bytes:
+    """An image file (RGB) with an orientation flag."""
+    data = cv2.imencode(suffix, image[..., ::-1], [cv2.IMWRITE_WEBP_QUALITY, 101] if suffix == ".webp" else [])[
+        1
+    ].tobytes()
+    if suffix == ".jpg":
+        return with_orientation(data, tag)
+    if suffix == ".png":
+        return data[:33] + chunk(b"eXIf", exif(tag)) + data[33:]
+    if suffix == ".webp":
+        height, width = image.shape[:2]
+        extended = b"\x08\0\0\0" + (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+        body = (
+            b"VP8X" + struct.pack("<I", 10) + extended + data[12:] + b"EXIF" + struct.pack("<I", 26) + exif(tag, "II")
+        )
+        return b"RIFF" + struct.pack("<I", len(body) + 4) + b"WEBP" + body
+    order, start = "<", struct.unpack("<I", data[4:8])[0]  # OpenCV writes TIFF little-endian
+    count = struct.unpack(order + "H", data[start : start + 2])[0]
+    entries = [data[start + 2 + 12 * k : start + 14 + 12 * k] for k in range(count)]
+    entries = sorted([*entries, struct.pack("<HHIHH", 0x0112, 3, 1, tag, 0)], key=lambda e: struct.unpack("<H", e[:2]))
+    directory = struct.pack("<H", count + 1) + b"".join(entries) + b"\0\0\0\0"
+    return data[:4] + struct.pack("<I", len(data)) + data[8:] + directory
+
+
+@pytest.mark.parametrize("tag", range(1, 9))
+@pytest.mark.parametrize("suffix", [".png", ".webp", ".tif", ".jpg"])
+def test_pixels_and_points_are_turned_by_the_flag_in_every_kind_of_file(tmp_path, suffix, tag):
+    """One point of the stored picture is bright: it is where `turn_points` says in the upright one, which is what a
+    viewer shows (OpenCV's own turning is the witness, of a JPEG)."""
+    stored = np.zeros((24, 40, 3), np.uint8)
+    stored[4:12, 8:16] = 255
+    stored[16:24, 24:40, 0] = 255
+    (tmp_path / f"x{suffix}").write_bytes(encoded(suffix, stored, tag))
+    assert image_size(tmp_path / f"x{suffix}") == Header(40, 24, tag)
+    as_stored = read_image(tmp_path, f"x{suffix}")
+    assert as_stored.shape == (24, 40, 3) and np.abs(as_stored.astype(int) - stored).mean() < 4
+    upright = read_image(tmp_path, upright_path(f"x{suffix}"))
+    witness = cv2.imdecode(np.frombuffer(encoded(".jpg", stored, tag), np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+    assert upright.shape == witness.shape and np.abs(upright.astype(int) - witness).mean() < 4
+    for x, y in ((10, 8), (30, 20), (2, 2)):
+        u, v = turn_points(np.array([x, y]), tag, 40, 24)
+        assert (upright[v, u].astype(int) > 128).tolist() == (stored[y, x] > 128).tolist()
+
+
+def test_an_image_that_announces_too_much_or_whose_decoder_raises_is_an_input_error(tmp_path):
+    header = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
+    png = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
+    (tmp_path / "huge.png").write_bytes(png)
+    (tmp_path / "huge.gif").write_bytes(b"GIF89a" + struct.pack("<HH", 65535, 65535) + b"\0" * 20)
+    (tmp_path / "huge.ppm").write_bytes(b"P6\n100000 100000\n255\n")  # no header of ours: the decoder itself raises
+    for name in ("huge.png", "huge.gif"):
+        with pytest.raises(InputError, match=f"{name} announces .* more than {images.MOST_PIXELS}"):
+            read_image(tmp_path, name)
+        with pytest.raises(InputError, match=f"{name} announces"):
+            image_size(tmp_path / name)
+    with pytest.raises(InputError, match="huge.ppm cannot be decoded"):
+        read_image(tmp_path, "huge.ppm")
+
+
+def test_any_damaged_header_is_read_or_given_up(tmp_path):
+    """Bytes changed and cut at random: a header, or none, or an InputError; no other exception."""
+    rng = np.random.default_rng(0)
+    for suffix in (".jpg", ".png", ".webp", ".tif"):
+        good = encoded(suffix, picture(), 6)
+        for _ in range(200):
+            data = bytearray(good[: rng.integers(len(good))] if rng.random() < 0.3 else good)
+            for _ in range(rng.integers(1, 6)):
+                if data:
+                    data[rng.integers(min(len(data), 200))] = rng.integers(256)
+            read_header(io.BytesIO(bytes(data)))
+            (tmp_path / f"x{suffix}").write_bytes(data)
+            try:
+                read_image(tmp_path, upright_path(f"x{suffix}"))
+            except InputError as error:
+                assert f"x{suffix}" in str(error)
 
 
 # --- videos
@@ -107,7 +203,7 @@ def test_many_videos_are_read_in_turn_with_few_open(video, tmp_path):
     for frame in (0, 5, 10):
         for k in range(images.OPEN_VIDEOS + 3):
             assert number_of(read_image(tmp_path, f"{k}.mp4#frame={frame}")) == frame
-            assert len(images._readers) <= images.OPEN_VIDEOS
+            assert len(images._videos.readers) <= images.OPEN_VIDEOS
 
 
 def test_past_the_end_missing_and_damaged_videos(video, tmp_path):
