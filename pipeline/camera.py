@@ -73,6 +73,29 @@ def distort(xy: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
     return np.stack([x * scale + p2 * r2, y * scale + p1 * r2], -1)
 
 
+def from_opencv(coefficients: np.ndarray, K: np.ndarray, width: int, height: int) -> tuple[np.ndarray, float]:
+    """OpenCV's k1 k2 p1 p2 k3 of a camera as Human3.6M's k1 k2 k3 p1 p2, and how far the two lie apart in the image, pixels.
+
+    Without p1 and p2 they are the same. With them OpenCV's model has twice the tangential term in one of its places: the
+    coefficients that come nearest over the image differ by some hundredths of a pixel for usual lenses.
+    """
+    k1, k2, p1, p2, k3 = coefficients
+    if not (p1 or p2):
+        return np.array([k1, k2, k3, 0.0, 0.0]), 0.0
+    grid = np.stack(np.meshgrid(np.linspace(0, width - 1, 25), np.linspace(0, height - 1, 25)), -1).reshape(-1, 2)
+    xy = (grid - K[:2, 2]) @ np.linalg.inv(K[:2, :2]).T
+    x, y = xy.T
+    r2 = x * x + y * y
+    radial = k1 * r2 + k2 * r2**2 + k3 * r2**3
+    wanted = np.stack(
+        [x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x), y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y], -1
+    )
+    columns = np.stack([distort(xy, row) - xy for row in np.eye(5)], -1)  # the model is linear in its coefficients
+    found = np.linalg.lstsq(columns.reshape(-1, 5), wanted.ravel(), rcond=None)[0]
+    apart = np.abs((columns @ found - wanted) @ K[:2, :2].T).max()
+    return found, float(apart)
+
+
 def undistort(xy: np.ndarray, coefficients: np.ndarray, iterations: int = 20) -> np.ndarray:
     """Inverse of `distort` by Newton's method, exact to 1e-9 also far outside Human3.6M's images; not finite where there is none."""
     if not np.any(coefficients):

@@ -16,7 +16,10 @@ class JointSet:
 
     names: J joint names. parents: J indices of parents, -1 for the top of a tree. root: name of the joint that root-relative
     coordinates are relative to (None where the set has no 3D root). elsewhere: those of a body model's joints that lie some
-    centimetres from where markers and annotators have the joint of the same name.
+    centimetres from where markers and annotators have the joint of the same name. noise: how far annotators disagree about
+    each joint in an image, relative to the surest; empty where all count alike.
+
+    A new set needs no more than its entry here: a joint lies on the body where `pipeline.body.keypoints` has its name.
     """
 
     name: str
@@ -24,8 +27,10 @@ class JointSet:
     parents: tuple[int, ...]
     root: str | None = None
     elsewhere: tuple[str, ...] = ()
+    noise: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
+        assert len(self.noise) in (0, len(self.names)), self.name
         assert len(self.names) == len(self.parents) == len(set(self.names)), self.name
         assert self.root is None or self.root in self.names, self.name
         assert set(self.elsewhere) <= set(self.names), self.name
@@ -55,6 +60,10 @@ class JointSet:
         return np.array([self.index(name) for name in names])
 
 
+# What every picture draws a person's own left, right and middle in, RGB.
+SIDE_COLOURS = {"left": (59, 142, 255), "right": (255, 122, 51), "middle": (76, 209, 107)}
+
+
 def mirror_name(name: str) -> str:
     """'left_knee' -> 'right_knee'; names without a side are their own mirror image."""
     if name.startswith("left_"):
@@ -62,6 +71,11 @@ def mirror_name(name: str) -> str:
     if name.startswith("right_"):
         return "left_" + name[len("right_") :]
     return name
+
+
+def side_of(name: str) -> str:
+    """ "left", "right" or "middle", the keys of SIDE_COLOURS."""
+    return name.split("_")[0] if name.startswith(("left_", "right_")) else "middle"
 
 
 def match_joints(source: JointSet, target: JointSet) -> tuple[np.ndarray, np.ndarray]:
@@ -72,11 +86,15 @@ def match_joints(source: JointSet, target: JointSet) -> tuple[np.ndarray, np.nda
 
 
 def _joint_set(
-    name: str, tree: list[tuple[str, str | None]], root: str | None = None, elsewhere: tuple[str, ...] = ()
+    name: str,
+    tree: list[tuple[str, str | None]],
+    root: str | None = None,
+    elsewhere: tuple[str, ...] = (),
+    noise: tuple[float, ...] = (),
 ) -> JointSet:
     names = tuple(joint for joint, _ in tree)
     parents = tuple(-1 if parent is None else names.index(parent) for _, parent in tree)
-    return JointSet(name, names, parents, root, elsewhere)
+    return JointSet(name, names, parents, root, elsewhere, noise)
 
 
 # Human3.6M's 17 joints in the order of 3DMPPE / I2L-MeshNet; the root is the pelvis. "spine" is their Torso (H36M Spine1),
@@ -105,29 +123,49 @@ HUMAN36M = _joint_set(
     root="pelvis",
 )
 
-# MSCOCO's 17 keypoints, in the dataset's order.
-COCO = _joint_set(
-    "coco_17",
+# MSCOCO's 17 keypoints, in the dataset's order. How far annotators disagree about them, relative to the eyes: the deviations
+# of the dataset's own score (OKS, cocoeval.py) over 0.025. Detectors that were trained on them inherit it.
+_COCO_TREE: list[tuple[str, str | None]] = [
+    ("nose", None),
+    ("left_eye", "nose"),
+    ("right_eye", "nose"),
+    ("left_ear", "left_eye"),
+    ("right_ear", "right_eye"),
+    ("left_shoulder", "nose"),
+    ("right_shoulder", "nose"),
+    ("left_elbow", "left_shoulder"),
+    ("right_elbow", "right_shoulder"),
+    ("left_wrist", "left_elbow"),
+    ("right_wrist", "right_elbow"),
+    ("left_hip", "left_shoulder"),
+    ("right_hip", "right_shoulder"),
+    ("left_knee", "left_hip"),
+    ("right_knee", "right_hip"),
+    ("left_ankle", "left_knee"),
+    ("right_ankle", "right_knee"),
+]
+_COCO_NOISE = (1.0, 1.0, 1.0, 1.4, 1.4, 3.2, 3.2, 2.9, 2.9, 2.5, 2.5, 4.3, 4.3, 3.5, 3.5, 3.6, 3.6)
+COCO = _joint_set("coco_17", _COCO_TREE, noise=_COCO_NOISE)
+
+# Whatever else people label in images: MSCOCO's, and the joints that other annotators and detectors name. A dataset without
+# some of them leaves those unseen. "neck" lies between the shoulders, "upper_neck" (PoseTrack's head_bottom) below the chin.
+IMAGE_JOINTS = _joint_set(
+    "image_joints",
     [
-        ("nose", None),
-        ("left_eye", "nose"),
-        ("right_eye", "nose"),
-        ("left_ear", "left_eye"),
-        ("right_ear", "right_eye"),
-        ("left_shoulder", "nose"),
-        ("right_shoulder", "nose"),
-        ("left_elbow", "left_shoulder"),
-        ("right_elbow", "right_shoulder"),
-        ("left_wrist", "left_elbow"),
-        ("right_wrist", "right_elbow"),
-        ("left_hip", "left_shoulder"),
-        ("right_hip", "right_shoulder"),
-        ("left_knee", "left_hip"),
-        ("right_knee", "right_hip"),
-        ("left_ankle", "left_knee"),
-        ("right_ankle", "right_knee"),
+        *_COCO_TREE,
+        ("pelvis", None),
+        ("spine", None),
+        ("neck", None),
+        ("upper_neck", "nose"),
+        ("head_top", "nose"),
+        *(
+            (f"{side}_{point}", f"{side}_ankle")
+            for side in ("left", "right")
+            for point in ("big_toe", "small_toe", "heel")
+        ),
     ],
 )
+
 
 # OpenPose BODY_25.
 OPENPOSE_25 = _joint_set(
@@ -268,6 +306,7 @@ JOINT_SETS = {
     for s in (
         HUMAN36M,
         COCO,
+        IMAGE_JOINTS,
         OPENPOSE_25,
         SMPLX_22,
         SMPLX_55,

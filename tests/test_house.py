@@ -18,6 +18,7 @@ ROOMS = ("pipeline", "model", "cli")
 LAYERS = (
     (
         "pipeline.errors",
+        "pipeline.image_header",
         "pipeline.memory",
         "pipeline.skeletons",
         "pipeline.spread",
@@ -33,7 +34,7 @@ LAYERS = (
         "pipeline.triangles",
     ),
     ("pipeline.body", "pipeline.camera"),
-    ("pipeline.mesh", "pipeline.sampling"),
+    ("pipeline.mesh", "pipeline.plausible", "pipeline.sampling"),
     ("pipeline.fit", "pipeline.shards", "pipeline.sources"),
     ("pipeline.preprocess",),
     ("pipeline.look", "pipeline.run"),

@@ -13,26 +13,20 @@ from matplotlib.figure import Figure
 from model.networks.frame import CANONICAL_SIDE, HALF
 from model.scoring.shown import DistanceSlices, ShownView
 from pipeline.outputs import write_file
-from pipeline.skeletons import JointSet
+from pipeline.skeletons import SIDE_COLOURS, JointSet, side_of
 
 TRUE = (255, 255, 255)
-# Left, right and middle of a predicted body, RGB.
-SIDES = {"left": (66, 150, 255), "right": (255, 120, 60), "": (120, 220, 120)}
 INK, MUTED, ACCENT = "#22303c", "#9aa7b2", "#2f7de1"
 
 
 # --- skeletons -------------------------------------------------------------------------------------------------------
 
 
-def side_of(name: str) -> str:
-    return name.split("_")[0] if name.startswith(("left_", "right_")) else ""
-
-
 def draw_skeleton(image: np.ndarray, pixels: np.ndarray, joint_set: JointSet, colour: tuple | None, width: int) -> None:
     """Draw bones on (H, W, 3) uint8. pixels: (J, 2). colour: None tells left, right and middle apart."""
     for parent, child in joint_set.bones:
         ends = [tuple(int(v) for v in np.round(pixels[k] * 8).clip(-30000, 30000)) for k in (parent, child)]
-        paint = colour or SIDES[side_of(joint_set.names[child])]
+        paint = colour or SIDE_COLOURS[side_of(joint_set.names[child])]
         cv2.line(image, *ends, paint, width, cv2.LINE_AA, 3)
 
 

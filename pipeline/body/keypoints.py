@@ -51,6 +51,12 @@ HUMAN36M_JOINTS = {
     "left_shoulder": ((0.85, "left_shoulder"), (0.15, "neck")),
     "right_shoulder": ((0.85, "right_shoulder"), (0.15, "neck")),
 }
+# Joints that annotators of images name and a body model does not.
+IMAGE_LANDMARKS = {
+    "head_top": HUMAN36M_JOINTS["head_top"],
+    "upper_neck": ((0.5, "neck"), (0.5, "head")),
+    "spine": HUMAN36M_JOINTS["spine"],
+}
 Array = TypeVar("Array", np.ndarray, torch.Tensor)
 HUMAN36M_HIP_WIDTH = 2 * 0.133 / 1.70  # distance between its hips over stature
 
@@ -119,6 +125,8 @@ def joint_row(body: BodyModel, joint_set: JointSet, name: str) -> dict[str | int
     """Weights of one joint of a set."""
     if joint_set is HUMAN36M and name in HUMAN36M_JOINTS | {"left_hip": (), "right_hip": ()}:
         return human36m_row(body, name)
+    if name in IMAGE_LANDMARKS and name not in SMPLX_55.names:
+        return {crown_vertex(body) if key == "crown" else key: weight for weight, key in IMAGE_LANDMARKS[name]}
     if name in ("left_hand", "right_hand"):
         return {f"{name.removesuffix('hand')}middle1": 1.0}  # SMPL ends there
     # In SMPL-X, left_eye is an eyeball's joint; in image sets it is a point of the face.

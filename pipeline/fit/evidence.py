@@ -8,14 +8,9 @@ import torch
 from pipeline import camera as cameras
 from pipeline.fit.objective import Evidence
 from pipeline.fit.settings import FitSettings
+from pipeline.plausible import few_joints
 from pipeline.records import Instant, View
 from pipeline.skeletons import JOINT_SETS
-
-# How far annotators disagree about MSCOCO's keypoints, relative to the eyes: the deviations of its own score (OKS, cocoeval.py)
-# over 0.025. Detectors trained on them inherit it. Other sets count every point alike.
-RELATIVE_NOISE = {
-    "coco_17": np.repeat([1.0, 1.0, 1.4, 3.2, 2.9, 2.5, 4.3, 3.5, 3.6], [1, 2, 2, 2, 2, 2, 2, 2, 2]),
-}
 
 # Nothing that a camera sees of a person is further from the frame's origin than this, metres.
 FURTHEST = 1e4
@@ -30,23 +25,16 @@ def refusal(instant: Instant, settings: FitSettings) -> str | None:
         reason = _camera_refusal(view) or _keypoints_refusal(view, J)
         if reason:
             return f"view {view.id}: {reason}"
-    seen = np.zeros(J, bool)
     if instant.joints_3d is not None:
         joints, valid = instant.joints_3d, instant.joints_3d_valid
         if np.shape(joints) != (J, 3) or (valid is not None and np.shape(valid) != (J,)):
             return f"joints_3d has shape {np.shape(joints)}, {instant.joint_set} has {J} joints"
-        seen |= np.ones(J, bool) if valid is None else np.asarray(valid, bool)
+        seen = np.ones(J, bool) if valid is None else np.asarray(valid, bool)
         if not np.isfinite(joints[seen]).all():
             return "a 3D joint is NaN or infinite"
         if seen.any() and np.abs(joints[seen]).max() > FURTHEST:
             return f"a 3D joint lies {np.abs(joints[seen]).max():.3g} m away; joints are in metres"
-    for view in instant.views:
-        seen |= view.confidence > settings.min_confidence
-    if not seen.any():
-        return "no visible joints"
-    if seen.sum() < settings.min_joints:
-        return f"{seen.sum()} visible joints, a fit needs {settings.min_joints}"
-    return None
+    return few_joints(instant, settings.min_joints, settings.min_confidence)
 
 
 def _camera_refusal(view: View) -> str | None:
@@ -106,7 +94,7 @@ def build_evidence(
     pixels, weight = np.zeros((B, V, N, 2)), np.zeros((B, V, N))
     R, t, scale = np.zeros((B, V, 3, 3)), np.zeros((B, V, 3)), np.zeros((B, V, 2, 2))
     relative = np.ones(N)
-    relative[:J] = RELATIVE_NOISE.get(joint_set.name, 1.0)
+    relative[:J] = joint_set.noise or 1.0
     for b, instant in enumerate(instants):
         if instant.joints_3d is not None:
             valid = np.ones(J, bool) if instant.joints_3d_valid is None else np.asarray(instant.joints_3d_valid, bool)

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from pipeline.errors import InputError
+from pipeline.plausible import LEAST_CONFIDENCE, LEAST_JOINTS
 
 PRIORS = ("anatomical", "l2", "angle", "gmm", "vposer")
 
@@ -33,8 +34,8 @@ class FitSettings:
     hands: bool = False
     face: bool = False
     interpenetration: bool = False
-    min_joints: int = 6
-    min_confidence: float = 0.05
+    min_joints: int = LEAST_JOINTS
+    min_confidence: float = LEAST_CONFIDENCE
     valid_error_mm: float = 25.0
     valid_reprojection: float = 3 / 64
     batch: int = 128

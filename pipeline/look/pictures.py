@@ -22,13 +22,12 @@ from pipeline.mesh import body_surface
 from pipeline.outputs import write_marked
 from pipeline.sdf import SignedDistance
 from pipeline.shards.store import ShardReader
-from pipeline.skeletons import FIELD_JOINTS
+from pipeline.skeletons import FIELD_JOINTS, SIDE_COLOURS, side_of
 from pipeline.spread import spread_evenly
 
 # Half side of the slice, metres, and its cells a side.
 SLICE, CELLS = 1.1, 121
 SLAB = 0.03
-COLOURS = {"left": "#3b8eff", "right": "#ff7a33", "middle": "#4cd16b"}
 
 
 def choose_rows(target: Target, count: int) -> list[tuple[ShardReader, int]]:
@@ -60,17 +59,14 @@ def _show(axis: Axes, image: np.ndarray, title: str) -> None:
     axis.set_axis_off()
 
 
-def side_of(name: str) -> str:
-    return name.split("_")[0] if name.startswith(("left", "right")) else "middle"
-
-
 def draw_joints(axis: Axes, image: np.ndarray, view: dict, crop_px: int) -> None:
     """The dataset's 2D joints as rings, the 3D joints as a skeleton, the nominal crop as a frame."""
     _show(axis, image, f"{view['id']}  ({view['split']})")
     pixels = project_pinhole(view["K"], view["joints"] + view["root"])
     for parent, child in FIELD_JOINTS.bones:
         if view["joints_valid"][parent] and view["joints_valid"][child]:
-            axis.plot(*pixels[[parent, child]].T, color=COLOURS[side_of(FIELD_JOINTS.names[child])], lw=2, alpha=0.9)
+            colour = np.array(SIDE_COLOURS[side_of(FIELD_JOINTS.names[child])]) / 255
+            axis.plot(*pixels[[parent, child]].T, color=colour, lw=2, alpha=0.9)
     known = view["joints_2d_valid"]
     axis.scatter(
         view["joints_2d"][known, 0],

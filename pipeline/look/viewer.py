@@ -10,14 +10,13 @@ from pipeline.errors import InputError
 from pipeline.lattice import LATTICE_M
 from pipeline.look.overview import find_target
 from pipeline.shards.store import ShardReader
-from pipeline.skeletons import FIELD_JOINTS
+from pipeline.skeletons import FIELD_JOINTS, SIDE_COLOURS, side_of
 
 if TYPE_CHECKING:
     import viser  # an extra, opened late so that one line can say what to install
 
 # Distances are coloured from -RANGE (red, inside) over white to RANGE (blue): metres.
 RANGE = 0.25
-COLOURS = {"left": (59, 142, 255), "right": (255, 122, 51), "middle": (76, 209, 107)}
 ALL, NONE = "all", "none"
 
 
@@ -92,10 +91,10 @@ def draw_view(
         point_size=0.006,
         visible=parts["points"],
     )
-    sides = [name.split("_")[0] if name.startswith(("left", "right")) else "middle" for name in FIELD_JOINTS.names]
+    paints = [SIDE_COLOURS[side_of(name)] for name in FIELD_JOINTS.names]
     for name, joints in (("joints", view["joints"]), ("fitted joints", view["fit_joints"])):
         bones = np.array([[joints[a], joints[b]] for a, b in FIELD_JOINTS.bones])
-        colours = np.array([[COLOURS[sides[b]]] * 2 for _, b in FIELD_JOINTS.bones], np.uint8)
+        colours = np.array([[paints[b]] * 2 for _, b in FIELD_JOINTS.bones], np.uint8)
         scene.add_line_segments(f"/{name}", bones, colours, thickness=4, thickness_units="screen", visible=parts[name])
     chosen = [k for k, name in enumerate(FIELD_JOINTS.names) if voters_of in (name, ALL)]
     starts = points[samples.voters[chosen]].reshape(-1, 3)

@@ -278,12 +278,14 @@ def crop_joints_2d(view: View, joint_set: str, crop: Crop) -> tuple[np.ndarray, 
 def seen_joints(view: View, joint_set: JointSet) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Joints of the field that the dataset marks: indices (N,), source pixels (N, 2) and whether each was seen (N,).
 
-    A set with hips but no pelvis (MSCOCO's) gives the middle of the hips for it, seen where both are, as 3DMPPE does.
+    Where no pelvis is labelled (MSCOCO has none) the middle of the hips is taken for it, seen where both are, as 3DMPPE does.
     """
     theirs, ours = match_joints(joint_set, FIELD_JOINTS)
     pixels, seen = np.asarray(view.joints_2d[theirs], np.float64), view.confidence[theirs] > 0
-    if "pelvis" in joint_set.names:
+    if joint_set.root is not None or seen[ours == FIELD_JOINTS.root_index].any():
         return ours, pixels, seen
+    others = ours != FIELD_JOINTS.root_index
+    ours, pixels, seen = ours[others], pixels[others], seen[others]
     hips = joint_set.indices(("left_hip", "right_hip"))
     middle = np.asarray(view.joints_2d[hips], np.float64).mean(0)
     return (

@@ -3,11 +3,12 @@
 import hashlib
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import InputError
+from pipeline.plausible import odd_bones, odd_view
 from pipeline.records import Instant, Reject
 
 if TYPE_CHECKING:
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 # Why a view is rejected when its image file is not there.
 MISSING_IMAGE = "the image does not exist"
+# A shard keeps frame numbers in 64 bits.
+MOST_FRAME = (1 << 63) - 1
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,22 @@ class Annotated:
     views: int
 
 
-Item = Instant | Reject | Skipped | Annotated
+@dataclass(frozen=True)
+class Doubt:
+    """Something that looks wrong with a source as a whole, though nothing is left out for it."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Implausible:
+    """A reject of what can be read but cannot be. instant: what the annotation says, for a picture of the mistake."""
+
+    reject: Reject
+    instant: Instant
+
+
+Item = Instant | Reject | Implausible | Skipped | Annotated | Doubt
 
 
 @dataclass
@@ -42,18 +60,23 @@ class ReadReport:
     """What a run through a source found beside its instants.
 
     rejects: what was left out because something is wrong with it. skipped: how many people or views the usual filters
-    leave out, by reason. annotated: (instants, views) of each group before sampling.
+    leave out, by reason. annotated: (instants, views) of each group before sampling. doubts: what looks wrong as a whole.
     """
 
     rejects: list[Reject] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
     annotated: dict[str, tuple[int, int]] = field(default_factory=dict)
+    doubts: list[str] = field(default_factory=list)
 
-    def add(self, item: Reject | Skipped | Annotated) -> None:
+    def add(self, item: Reject | Implausible | Skipped | Annotated | Doubt) -> None:
         if isinstance(item, Reject):
             self.rejects.append(item)
+        elif isinstance(item, Implausible):
+            self.rejects.append(item.reject)
         elif isinstance(item, Skipped):
             self.skipped[item.reason] += item.count
+        elif isinstance(item, Doubt):
+            self.doubts.append(item.reason)
         else:
             self.annotated[item.group] = item.instants, item.views
 
@@ -115,7 +138,10 @@ class Source:
         for name, part in self.parts().items():
             try:
                 for item in part:
-                    yield gate(item) if isinstance(item, Instant) else item
+                    if isinstance(item, Instant):
+                        yield from gate(item)
+                    else:
+                        yield item
             except InputError as error:
                 if unreadable is None:
                     raise
@@ -141,20 +167,44 @@ class Source:
 
 
 class _Gate:
-    """Through which every instant goes: ids ascend, so they are unique, and views are named after their instant."""
+    """Through which every instant goes. Ids ascend, so they are unique; views are named after their instant; frames are
+    numbers that a shard can hold; and people, joints, boxes and cameras are plausible."""
 
     def __init__(self, source: str):
         self.source, self.last = source, ""
 
-    def __call__(self, instant: Instant) -> Instant | Reject:
+    def __call__(self, instant: Instant) -> Iterator[Instant | Reject | Implausible]:
         if instant.id == self.last:
-            return Reject(instant.id, "read", "another instant has the same id")
-        assert instant.id > self.last, f"{self.source} yields {instant.id!r} after {self.last!r}; ids must ascend"
+            yield Reject(instant.id, "read", "another instant has the same id")
+            return
+        self._keeps_promises(instant)
         self.last = instant.id
+        if not -MOST_FRAME <= instant.frame <= MOST_FRAME:
+            yield Reject(instant.id, "read", f"the frame number {instant.frame} is too large to be stored")
+            return
+        reason = odd_bones(instant.joint_set, instant.joints_3d, instant.joints_3d_valid)
+        if reason is not None:
+            yield Implausible(Reject(instant.id, "read", reason), instant)
+            return
+        views = []
+        for view in instant.views:
+            reason = odd_view(instant, view)
+            if reason is None:
+                views.append(view)
+            else:
+                reject = Reject(view.id, "read", f"{view.image_path}: {reason}")
+                yield Implausible(reject, replace(instant, views=(view,)))
+        if len(views) == len(instant.views):
+            yield instant
+        elif views:
+            yield replace(instant, views=tuple(views))
+
+    def _keeps_promises(self, instant: Instant) -> None:
+        """What a reader owes, whatever lies in its files."""
+        assert instant.id > self.last, f"{self.source} yields {instant.id!r} after {self.last!r}; ids must ascend"
         names = [view.id for view in instant.views]
         assert names and len(set(names)) == len(names), f"{self.source}: views of {instant.id!r} are {names}"
         assert all(name.startswith(f"{instant.id}/") for name in names), f"{self.source}: {names}"
-        return instant
 
 
 def file_print(path: Path) -> dict:

@@ -6,15 +6,13 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
-from pipeline.camera import in_image, project, world_to_camera
 from pipeline.errors import InputError
 from pipeline.images import read_image
 from pipeline.outputs import check_output
-from pipeline.records import SPLITS, Instant, Reject, View
-from pipeline.sources.base import MISSING_IMAGE, Found, ReadReport, Source
-from pipeline.sources.contact_sheet import write_contact_sheet
+from pipeline.plausible import few_joints, odd_camera
+from pipeline.records import SPLITS, Instant, Reject
+from pipeline.sources.base import MISSING_IMAGE, Found, Implausible, ReadReport, Source
+from pipeline.sources.contact_sheet import PICTURES, write_contact_sheet
 
 # Views whose image is decoded and whose joints, box and camera are compared.
 LOOKED_AT = 64
@@ -30,18 +28,38 @@ class Counts:
 
 
 @dataclass
+class Few:
+    """Some of a stream of instants, evenly: every 2^k-th, so that at most `most` are held."""
+
+    most: int
+    kept: list[Instant] = field(default_factory=list)
+    stride: int = 1
+    count: int = 0
+
+    def add(self, instant: Instant) -> None:
+        if self.count % self.stride == 0:
+            self.kept.append(instant)
+            if len(self.kept) > self.most:
+                self.kept, self.stride = self.kept[::2], 2 * self.stride
+        self.count += 1
+
+
+@dataclass
 class Survey:
     """What was found. subjects: by name, "" where the source knows none. sampled_instants: after sampling. by_split:
-    sampled views. cameras: sampled views by (split, camera). joint_sets: names of the sets that occur. looked_at: sampled
-    instants, evenly over the source, for a closer look. report: what was read beside the instants. unreadable: parts of
-    the source that could not be read to their end, and why."""
+    sampled views. cameras: sampled views by (split, camera). joint_sets: names of the sets that occur.
+    too_few: why instants cannot be fitted, and how many. looked_at: sampled instants, evenly over the source, for a
+    closer look. odd: some of those that are left out because nobody can be so. report: what was read beside the
+    instants. unreadable: parts of the source that could not be read to their end, and why."""
 
     subjects: dict[str, Counts] = field(default_factory=dict)
     sampled_instants: int = 0
     by_split: Counter = field(default_factory=Counter)
     cameras: Counter = field(default_factory=Counter)
     joint_sets: set[str] = field(default_factory=set)
-    looked_at: list[Instant] = field(default_factory=list)
+    too_few: Counter = field(default_factory=Counter)
+    looked_at: "Few" = field(default_factory=lambda: Few(LOOKED_AT))
+    odd: "Few" = field(default_factory=lambda: Few(PICTURES))
     report: ReadReport = field(default_factory=ReadReport)
     unreadable: dict[str, InputError] = field(default_factory=dict)
 
@@ -55,12 +73,17 @@ def check_source(source: Source, picture: Path | None = None) -> dict:
     groups = set(survey.subjects) - set(survey.unreadable)
     findings = source.findings(Found(groups, survey.by_split, survey.cameras))
     rejects = survey.report.rejects
-    problems = _part_problems(survey) + _reject_problems(rejects) + findings.problems
-    problems += look_closer(source, survey.looked_at)
-    if not survey.sampled_instants:
+    problems = _part_problems(survey) + _reject_problems(rejects) + findings.problems + survey.report.doubts
+    problems += look_closer(source, survey.looked_at.kept)
+    if survey.sampled_instants <= survey.too_few.total():
         problems.insert(0, "nothing is left to use")
-    if picture is not None and survey.looked_at:
-        write_contact_sheet(picture, source.root, survey.looked_at)
+    drawn = picture is not None and bool(survey.looked_at.count + survey.odd.count)
+    if drawn:
+        try:
+            write_contact_sheet(picture, source.root, survey.looked_at.kept, survey.odd.kept)
+        except InputError as error:
+            drawn = False
+            problems.append(f"the picture is not written: {error}")
     views = sum(c.views for c in survey.subjects.values())
     return {
         "source": source.name,
@@ -76,9 +99,9 @@ def check_source(source: Source, picture: Path | None = None) -> dict:
         "subjects": {name: vars(counts) for name, counts in survey.subjects.items()},
         "rejects": dict(_reasons(rejects).most_common()),
         "skipped": dict(survey.report.skipped),
-        "notices": source.notices() + findings.notices,
+        "notices": source.notices() + findings.notices + _notice_few(survey.too_few),
         "problems": problems,
-        "picture": str(picture) if picture is not None and survey.looked_at else None,
+        "picture": str(picture) if drawn else None,
         "seconds": round(time.perf_counter() - started, 3),
     }
 
@@ -104,18 +127,20 @@ def empty_report(source: str, root: Path, problem: str) -> dict:
 
 def take_survey(source: Source) -> Survey:
     """Runs through the source once, keeping every 2^k-th instant so that at most LOOKED_AT are held."""
-    survey, stride = Survey(), 1
+    survey = Survey()
     for item in source.items(survey.unreadable):
         if not isinstance(item, Instant):
             survey.report.add(item)
+            if isinstance(item, Implausible):
+                survey.odd.add(item.instant)
             continue
-        if survey.sampled_instants % stride == 0:
-            survey.looked_at.append(item)
-            if len(survey.looked_at) > LOOKED_AT:
-                survey.looked_at, stride = survey.looked_at[::2], 2 * stride
+        survey.looked_at.add(item)
         survey.sampled_instants += 1
         survey.by_split[item.split] += len(item.views)
         survey.joint_sets.add(item.joint_set)
+        reason = few_joints(item)
+        if reason is not None:
+            survey.too_few[reason] += 1
         survey.subjects.setdefault(source.group(item), Counts()).sampled += len(item.views)
         for view in item.views:
             survey.cameras[item.split, view.camera_id] += 1
@@ -136,6 +161,14 @@ def _part_problems(survey: Survey) -> list[str]:
     return [f"{', '.join(parts)} cannot be read: {error}" for error, parts in names.items()]
 
 
+def _notice_few(too_few: Counter) -> list[str]:
+    """What a fit will leave out, though nothing is wrong with it."""
+    if not too_few:
+        return []
+    listed = ", ".join(f"{count} with {reason}" for reason, count in too_few.most_common(3))
+    return [f"{too_few.total()} instants cannot be fitted and will be left out: {listed}."]
+
+
 def _reasons(rejects: list[Reject]) -> Counter:
     """Rejects by reason, without the name of the file in front."""
     return Counter(reject.reason.rsplit(": ", 1)[-1] for reject in rejects)
@@ -150,12 +183,11 @@ def _reject_problems(rejects: list[Reject]) -> list[str]:
 
 
 def look_closer(source: Source, instants: list[Instant]) -> list[str]:
-    """Decodes one image of each instant and compares joints, box and camera in all its views; problems, each told
-    once."""
+    """Decodes one image of each instant and looks at the cameras of all its views; problems, each told once."""
     found: dict[str, list[str]] = {}
     for k, instant in enumerate(instants):
         for view in instant.views:
-            for problem in view_problems(instant, view):
+            for problem in odd_camera(view):
                 found.setdefault(problem, []).append(view.id)
         view = instant.views[k % len(instant.views)]
         try:
@@ -163,34 +195,3 @@ def look_closer(source: Source, instants: list[Instant]) -> list[str]:
         except InputError as error:
             found.setdefault(f"an image that was tried cannot be used: {error}", []).append(view.id)
     return [f"{problem} ({len(views)} of the views looked at; first: {views[0]})" for problem, views in found.items()]
-
-
-def view_problems(instant: Instant, view: View) -> list[str]:
-    """What does not fit together in a view: signs of wrong units, a transposed rotation, boxes of another image
-    size."""
-    camera, problems = view.camera, []
-    f, c = camera.K[[0, 1], [0, 1]], camera.K[:2, 2]
-    side = max(camera.width, camera.height)
-    if not (0.2 * side < f.min() and f.max() < 20 * side):
-        problems.append("focal length far from the image size: is it in pixels of this image?")
-    if not (0 < c[0] < camera.width and 0 < c[1] < camera.height):
-        problems.append("principal point outside the image")
-    if np.abs(camera.R @ camera.R.T - np.eye(3)).max() > 1e-3 or np.linalg.det(camera.R) < 0:
-        problems.append("the camera's R is not a rotation")
-    seen = view.confidence > 0
-    grown = np.array([*(view.box[:2] - view.box[2:] / 2), *(view.box[:2] + 1.5 * view.box[2:])])
-    inside = (view.joints_2d >= grown[:2]).all(1) & (view.joints_2d <= grown[2:]).all(1)
-    if seen.any() and (inside & seen).sum() < 0.5 * seen.sum():
-        problems.append("most joints lie outside the person's box: cameras, boxes and joints do not belong together")
-    if instant.joints_3d is None:
-        return problems
-    joints = instant.joints_3d[instant.joints_3d_valid]
-    span = np.ptp(joints, axis=0).max()
-    if not 0.3 < span < 3:
-        problems.append(f"a body spans {'less than 0.3' if span <= 0.3 else 'more than 3'} m: are the units right?")
-    local = world_to_camera(camera, joints)
-    if (local[:, 2] <= 0.1).any():
-        problems.append("joints behind the camera: are R and t world -> camera?")
-    elif not in_image(project(camera, local), camera.width, camera.height).any():
-        problems.append("no joint projects into the image: are R and t world -> camera?")
-    return problems

@@ -15,21 +15,14 @@ import numpy as np
 
 from pipeline.camera import assumed_camera
 from pipeline.errors import InputError
-from pipeline.images import resolve
+from pipeline.images import resolve, upright_path
 from pipeline.records import BodyParameters, Camera, Instant, Reject, SmplParameters, View
-from pipeline.skeletons import COCO
-from pipeline.sources.base import MISSING_IMAGE, Annotated, Item, Skipped, Source, smpl_files
+from pipeline.skeletons import COCO, JointSet
+from pipeline.sources.base import MISSING_IMAGE, Annotated, Doubt, Implausible, Item, Skipped, Source, smpl_files
+from pipeline.sources.coco_people import PERSON_ID, AnnotationFile, Person, odd_annotations, read_annotations
+from pipeline.sources.joint_names import doubt_sides
 from pipeline.sources.options import check_focal
-from pipeline.sources.parsing import (
-    array,
-    box_problem,
-    image_shape,
-    load_json,
-    member,
-    neural_annot,
-    smpl_parameters,
-    typed,
-)
+from pipeline.sources.parsing import array, box_problem, load_json, member, neural_annot, smpl_parameters, typed
 
 FILES = {"train2017": "train", "val2017": "validation"}
 # SPIN's filter asks for all twelve joints from the shoulders down.
@@ -42,11 +35,13 @@ SMPLX_FITS = "annotations/MSCOCO_train_SMPLX_all_NeuralAnnot.json"
 @dataclass(frozen=True)
 class Options:
     """people: "labelled" takes everyone who is no crowd and has a labelled keypoint (3DMPPE, I2L-MeshNet, Pose2Mesh),
-    "complete" those with all twelve body joints (SPIN). focal: pixels, in place of the assumed focal length. smpl,
-    regressor: folder of SMPL_NEUTRAL.pkl and the 17 x 6890 regressor file, to take SMPLify-X's SMPL fits."""
+    "complete" those with all twelve body joints (SPIN). focal: pixels, in place of the assumed focal length.
+    orientation: whether annotations count the pixels as they are stored (MSCOCO's do), or upright, as a picture's orientation
+    flag shows them. smpl, regressor: folder of SMPL_NEUTRAL.pkl and the 17 x 6890 regressor file, to take SMPLify-X's SMPL fits."""
 
     people: Literal["labelled", "complete"] = "labelled"
     focal: float | None = None
+    orientation: Literal["stored", "upright"] = "stored"
     smpl: Path | None = None
     regressor: Path | None = None
 
@@ -95,41 +90,50 @@ class Coco(Source):
 
     def _part(self, part: str) -> Iterator[Item]:
         path = self._path(part)
-        images, people = _read(path)
+        file = read_annotations(path, lambda entry: _key(part, entry))
         fits = self._fits() if part == "train2017" else {}
-        yield Annotated(part, len(people), len(people))
-        for person in people:
-            reason = self._left_out(person, path)
-            if reason is not None:
-                yield Skipped(reason)
-                continue
-            image = member(images, person["image_id"], path, "images")
-            yield self._instant(part, _key(part, person), person, image, fits.get(str(person["id"])), path)
+        yield Annotated(part, len(file.people), len(file.people))
+        found = [self._taken(file, _key(part, entry), entry) for entry in file.people]
+        people = [item for item in found if isinstance(item, Person)]
+        yield from self._remarks(people, file.placing.joint_set)
+        reasons = iter(odd_annotations(people))
+        for item in found:
+            if isinstance(item, Person):
+                fit = fits.get(str(item.entry["id"]))
+                item = self._instant(part, item, next(reasons), fit, file.placing.joint_set)
+            yield item
 
-    def _left_out(self, person: dict, path: Path) -> str | None:
-        """Why the usual filters leave a person out, None when they do not."""
-        where = f"annotations/{person['id']}"
-        if member(person, "iscrowd", path, where):
-            return "crowd"
-        if member(person, "num_keypoints", path, where) == 0:
-            return "no labelled keypoint"
-        keypoints = typed(member(person, "keypoints", path, where), list, path, f"{where}/keypoints")
-        if self.options.people == "complete" and 0 in keypoints[2::3][BODY_JOINTS]:
-            return "not all twelve body joints labelled"
-        return None
+    def _taken(self, file: AnnotationFile, key: str, entry: dict) -> Person | Skipped | Reject:
+        """The person of an entry, or why the usual filters leave it out."""
+        where = f"annotations/{entry['id']}"
+        number = entry.get("category_id", PERSON_ID)
+        if not isinstance(number, int) or number not in file.categories:
+            return Reject(key, "read", f"its category_id {number} is not a category of the file")
+        if file.categories[number] is not None:
+            return Skipped(f"of the category {file.categories[number]}")
+        if member(entry, "iscrowd", file.path, where):
+            return Skipped("crowd")
+        if member(entry, "num_keypoints", file.path, where) == 0:
+            return Skipped("no labelled keypoint")
+        person = file.person(key, entry)
+        names = file.placing.joint_set.names
+        body = [names.index(name) for name in COCO.names[BODY_JOINTS]]
+        if self.options.people == "complete" and not person.keypoints[body, 2].all():
+            return Skipped("not all twelve body joints labelled")
+        return person
+
+    def _remarks(self, people: list[Person], joint_set: JointSet) -> Iterator[Doubt]:
+        keypoints = np.array([person.keypoints for person in people]).reshape(-1, len(joint_set), 3)
+        yield from doubt_sides(keypoints, joint_set.names)
 
     def _instant(
-        self, part: str, key: str, person: dict, image: dict, fit: dict | None, path: Path
-    ) -> Instant | Reject:
-        where = f"annotations/{person['id']}"
-        keypoints = array(member(person, "keypoints", path, where), (3 * len(COCO),), path, f"{where}/keypoints")
-        keypoints = keypoints.reshape(-1, 3)
-        box = array(member(person, "bbox", path, where), (4,), path, f"{where}/bbox")
-        image_path = f"{part}/{member(image, 'file_name', path, 'images')}"
-        width, height = image_shape(image, path, f"images/{image['id']}")
+        self, part: str, person: Person, odd: str | None, fit: dict | None, joint_set: JointSet
+    ) -> Instant | Reject | Implausible:
+        image_path = f"{part}/{person.file_name}"
         resolve(self.root, image_path)
+        keypoints, (width, height) = person.keypoints, person.size
         seen = keypoints[:, 2] > 0
-        problem = box_problem(box)
+        problem = box_problem(person.box)
         if problem is None and not np.isfinite(keypoints).all():
             problem = "a keypoint is not finite"
         if problem is None and not seen.any():
@@ -137,34 +141,38 @@ class Coco(Source):
         if problem is None and not os.path.exists(f"{self.root}/{image_path}"):
             problem = MISSING_IMAGE
         if problem is not None:
-            return Reject(key, "read", f"{image_path}: {problem}")
+            return Reject(person.key, "read", f"{image_path}: {problem}")
         camera, supplied = assumed_camera(width, height, self.options.focal), None
         if fit is not None:
-            fit = typed(fit, dict, Path(SMPL_FITS if self.smpl else SMPLX_FITS), str(person["id"]))
-            camera, supplied = _supplied(fit, width, height, key)
+            fit = typed(fit, dict, Path(SMPL_FITS if self.smpl else SMPLX_FITS), str(person.entry["id"]))
+            camera, supplied = _supplied(fit, width, height, person.key)
             f = camera.K[[0, 1], [0, 1]]
             if not (np.isfinite(camera.K).all() and (f > 0).all()):
                 problem = "the supplied fit's camera needs finite numbers and focal lengths above 0"
-                return Reject(key, "read", f"{image_path}: {problem}")
+                return Reject(person.key, "read", f"{image_path}: {problem}")
+        upright = self.options.orientation == "upright"
         view = View(
-            id=f"{key}/0",
+            id=f"{person.key}/0",
             camera_id="0",
             camera=camera,
-            image_path=image_path,
-            box=box,
+            image_path=upright_path(image_path) if upright else image_path,
+            box=person.box,
             joints_2d=np.where(seen[:, None], keypoints[:, :2], 0.0),
             confidence=seen.astype(np.float64),
         )
-        return Instant(
-            id=key,
+        instant = Instant(
+            id=person.key,
             subject=None,
             action="",
-            frame=person["image_id"],
-            joint_set=COCO.name,
+            frame=person.image,
+            joint_set=joint_set.name,
             views=(view,),
             supplied=supplied,
             split=FILES[part],
         )
+        if odd is None:
+            return instant
+        return Implausible(Reject(person.key, "read", f"{image_path}: {odd}"), instant)
 
     def _fits(self) -> dict[str, dict]:
         """Fits by annotation id."""
@@ -175,23 +183,6 @@ class Coco(Source):
 def _key(part: str, person: dict) -> str:
     """The id of a person: it sorts by image, and a person's id as text."""
     return f"{part}/{person['image_id']:012d}/{person['id']}"
-
-
-def _read(path: Path) -> tuple[dict[int, dict], list[dict]]:
-    """Images by id, and people sorted by (image id, id). Duplicate ids are an error."""
-    data = load_json(path)
-    try:
-        images = {image["id"]: image for image in typed(member(data, "images", path), list, path, "images")}
-        people = typed(member(data, "annotations", path), list, path, "annotations")
-        people = sorted(people, key=lambda person: _key("", person))
-        ids = {person["id"] for person in people}
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{path}: an image or annotation has no usable id ({error}). It is not in MSCOCO's layout."
-        ) from None
-    if len(images) != len(data["images"]) or len(ids) != len(people):
-        raise InputError(f"{path}: an image or annotation id occurs twice. The file is damaged; fetch it again.")
-    return images, people
 
 
 def _supplied(fit: dict, width: int, height: int, where: str) -> tuple[Camera, BodyParameters | SmplParameters]:

@@ -1,7 +1,7 @@
 """OpenPose's output, or any 2D keypoints written like it: the way in for a user's own pictures.
 
-    images/NAME.jpg                   or .jpeg, .png, .bmp, .webp
-    keypoints/NAME_keypoints.json     BODY_25; hands and face where they are there
+    images/NAME.jpg                   or .jpeg, .png, .webp, .bmp, .tif, .tiff, .gif
+    keypoints/NAME_keypoints.json     BODY_25, or another layout; hands and face where they are there
     camera.json                       optional: {"fx": , "fy": , "cx": , "cy": } in pixels, one camera for all pictures
 
 One `Instant` is one person in one picture, id NAME/k for entry k of `people`. Names sort as strings, so number them
@@ -12,40 +12,41 @@ be predicted on.
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
-from pipeline.camera import assumed_camera, tight_box
+from pipeline.camera import assumed_camera, from_opencv, tight_box
 from pipeline.errors import InputError
-from pipeline.images import image_size
+from pipeline.images import MIRRORED, SIDEWAYS, image_size, turn_points, upright_path
+from pipeline.plausible import LEAST_JOINTS, odd_people
 from pipeline.records import Camera, Instant, Reject, View
-from pipeline.skeletons import OPENPOSE_25, OPENPOSE_FACE, OPENPOSE_LEFT_HAND, OPENPOSE_RIGHT_HAND
-from pipeline.sources.base import Annotated, Item, Source
+from pipeline.sources.base import MISSING_IMAGE, Annotated, Implausible, Item, Source
+from pipeline.sources.joint_names import LAYOUTS, doubt_sides, likely_layout, place
+from pipeline.sources.keypoint_files import FoundPerson, read_people
 from pipeline.sources.options import check_focal
-from pipeline.sources.parsing import array, load_json, member, typed
+from pipeline.sources.parsing import array, load_json, member
 
 _KEYPOINTS = re.compile(r"^(.+)_keypoints\.json$")
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
-# The pictures of one moment are too few to name a subject or an action; a person needs this many joints to be fitted.
-LEAST_JOINTS = 4
-# Further keypoints by OpenPose's key: how many it writes, the set they become and which of them the set holds.
-EXTRAS = {
-    "hand_left_keypoints_2d": (21, OPENPOSE_LEFT_HAND, slice(0, 21)),
-    "hand_right_keypoints_2d": (21, OPENPOSE_RIGHT_HAND, slice(0, 21)),
-    "face_keypoints_2d": (70, OPENPOSE_FACE, slice(17, 68)),
-}
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+CAMERA_KEYS, LENS_KEYS = ("fx", "fy", "cx", "cy"), ("k1", "k2", "p1", "p2", "k3")
+# A lens whose distortion cannot be told this well is refused.
+MOST_APART_PX = 0.5
 
 
 @dataclass(frozen=True)
 class Options:
-    """confidence: joints below it count as not seen. focal: pixels, where there is no camera.json. split: of all
-    pictures."""
+    """confidence: joints below it count as not seen. layout: the joints of `pose_keypoints_2d` and their order. focal: pixels,
+    where there is no camera.json. orientation: of pictures that carry an orientation flag, "upright" where the keypoints are
+    of the picture as viewers show it, "stored" where they are of the pixels as they lie in the file, "refuse" to leave such
+    pictures out. split: of all pictures."""
 
     confidence: float = 0.1
+    layout: Literal["body25", "body25b", "coco18", "coco17"] = "body25"
     focal: float | None = None
+    orientation: Literal["upright", "stored", "refuse"] = "upright"
     split: Literal["train", "validation", "test"] = "test"
 
     def __post_init__(self) -> None:
@@ -54,6 +55,24 @@ class Options:
             raise InputError(
                 f"confidence is {self.confidence}; the least confidence of a joint is from 0 up to, not including, 1."
             )
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture and how its keypoints get there. path: of its view. camera: of the upright picture. turned: the stored size and
+    orientation by which keypoints are turned, None where they are of the picture already."""
+
+    path: str
+    camera: Camera
+    turned: tuple[int, int, int] | None = None
+
+    def placed(self, points: np.ndarray) -> np.ndarray:
+        """(N, 3) x, y, confidence as a file has them -> in the picture."""
+        if self.turned is None:
+            return points
+        width, height, orientation = self.turned
+        xy = turn_points(points[:, :2], orientation, width, height)
+        return np.where(points[:, 2:] > 0, np.c_[xy, points[:, 2]], 0.0)
 
 
 class OpenPose(Source):
@@ -70,13 +89,16 @@ class OpenPose(Source):
                     f"{self.root} has no folder {folder}/. Give a folder with images/NAME.jpg and "
                     "keypoints/NAME_keypoints.json (docs/own-data.md makes one step by step)."
                 )
-        self.camera = _read_camera(self.root / "camera.json")
-        self.names = sorted(m[1] for m in map(_KEYPOINTS.match, os.listdir(self.root / "keypoints")) if m)
+        self.lens = read_lens(self.root / "camera.json")
+        self.names = sorted(
+            (m[1] for m in map(_KEYPOINTS.match, os.listdir(self.root / "keypoints")) if m), key=lambda name: f"{name}/"
+        )
         if not self.names:
             raise InputError(
                 f"{self.root / 'keypoints'} has no file NAME_keypoints.json. Run OpenPose with --write_json."
             )
-        self.images = self._find_images()
+        self.images = find_images(self.root / "images")
+        self.placing = place(LAYOUTS[options.layout], options.layout)
 
     def annotation_files(self) -> list[Path]:
         files = [self._path(name) for name in self.names]
@@ -86,122 +108,167 @@ class OpenPose(Source):
     def _path(self, name: str) -> Path:
         return self.root / "keypoints" / f"{name}_keypoints.json"
 
-    def _find_images(self) -> dict[str, str]:
-        """NAME -> file name of its picture."""
-        images: dict[str, str] = {}
-        for file_name in sorted(os.listdir(self.root / "images")):
-            name, suffix = os.path.splitext(file_name)
-            if suffix.lower() in IMAGE_SUFFIXES:
-                if name in images:
-                    raise InputError(
-                        f"{self.root / 'images'} has both {images[name]} and {file_name}; keypoints are matched by "
-                        "name, so keep one."
-                    )
-                images[name] = file_name
-        return images
-
     def parts(self) -> dict[str, Iterator[Item]]:
         return {self.name: self._items()}
 
     def _items(self) -> Iterator[Item]:
-        n_people = 0
-        for name in sorted(self.names, key=lambda name: f"{name}/"):
-            people = self._people(name)
-            n_people += len(people)
-            yield Annotated("", n_people, n_people)
-            if not people:
-                continue
+        """Everything is read before the first person: only all together tell of another layout or resolution."""
+        found = {n: read_people(self._path(n), self.options.layout, self.options.confidence) for n in self.names}
+        count = sum(map(len, found.values()))
+        yield Annotated("", count, count)
+        pictures, left_out = self._open_pictures([name for name, people in found.items() if people])
+        people = {
+            f"{name}/{k}": (pictures[name], _placed(person, pictures[name]))
+            for name in self.names
+            for k, person in sorted(enumerate(found[name]), key=lambda item: str(item[0]))
+            if name in pictures
+        }
+        yield from left_out
+        reasons = self._odd([picture for picture, _ in people.values()], [person for _, person in people.values()])
+        yield from doubt_sides(_stacked([person for _, person in people.values()]), LAYOUTS[self.options.layout])
+        for (key, (picture, person)), odd in zip(people.items(), reasons, strict=True):
+            for text in person.left_out:
+                yield Reject(key, "read", f"{text} The person is kept without it")
+            yield self._instant(key, picture, person, odd)
+
+    def _open_pictures(self, names: list[str]) -> tuple[dict[str, Picture], list[Reject]]:
+        pictures, left_out = {}, []
+        for name in names:
             try:
-                camera = self._camera(name)
+                pictures[name] = self._picture(name)
             except InputError as error:
-                yield Reject(name, "read", str(error))
-                continue
-            for k, person in sorted(enumerate(people), key=lambda item: str(item[0])):
-                yield self._instant(name, k, person, camera)
+                left_out.append(Reject(name, "read", str(error)))
+        return pictures, left_out
 
-    def _people(self, name: str) -> list[dict]:
-        path = self._path(name)
-        return typed(member(load_json(path), "people", path), list, path, "people")
+    def _odd(self, pictures: list[Picture], people: list[FoundPerson]) -> list[str | None]:
+        """What is wrong with each person, seen among all."""
+        if not people:
+            return []
+        given = self.options.layout
+        everyone = _stacked(people)
+        layout = likely_layout(everyone, given)
+        if layout != given:
+            return [f"the joints look like {layout} and not {given}; -o layout={layout} reads those"] * len(people)
+        index = {path: k for k, path in enumerate(dict.fromkeys(picture.path for picture in pictures))}
+        sizes = {index[picture.path]: (picture.camera.width, picture.camera.height) for picture in pictures}
+        picture = np.array([index[picture.path] for picture in pictures])
+        return odd_people(
+            everyone[..., :2], everyone[..., 2] > 0, picture, np.array([sizes[k] for k in range(len(sizes))])
+        )
 
-    def _camera(self, name: str) -> Camera:
-        """The camera of a picture; InputError when the picture cannot be used."""
+    def _picture(self, name: str) -> Picture:
+        """InputError when the picture cannot be used."""
         if name not in self.images:
-            raise InputError(f"images/{name}.*: the image does not exist")
+            raise InputError(f"images/{name}.*: {MISSING_IMAGE}")
         path = self.root / "images" / self.images[name]
-        width, height, orientation = image_size(path)
-        if orientation != 1:
-            raise InputError(
-                f"{path} is stored turned (orientation tag {orientation}); save it upright and run OpenPose on that."
-            )
-        if self.camera is None:
+        if path.suffix.lower() not in IMAGE_SUFFIXES:
+            raise InputError(f"{path} is of a kind that is not read; save it as JPEG or PNG")
+        header = image_size(path)
+        image_path, orientation = f"images/{self.images[name]}", header.orientation
+        if orientation == 1:
+            return Picture(image_path, self._camera(path, header.width, header.height))
+        if self.options.orientation == "refuse":
+            raise InputError(f"{path} is stored turned (orientation flag {orientation}); save it upright")
+        stored = self.options.orientation == "stored"
+        if stored and orientation in MIRRORED:
+            raise InputError(f"{path} is stored mirrored (orientation flag {orientation}); save it upright")
+        size = (header.height, header.width) if orientation in SIDEWAYS else (header.width, header.height)
+        turned = (header.width, header.height, orientation) if stored else None
+        return Picture(upright_path(image_path), self._camera(path, *size), turned)
+
+    def _camera(self, path: Path, width: int, height: int) -> Camera:
+        if self.lens is None:
             return assumed_camera(width, height, self.options.focal)
-        K = self.camera
+        K, coefficients = self.lens
         if not (0 < K[0, 2] < width and 0 < K[1, 2] < height):
             raise InputError(
                 f"{path} has {width} x {height} pixels, but camera.json has its centre at {K[0, 2]}, {K[1, 2]}."
             )
-        return Camera(K, np.eye(3), np.zeros(3), width, height)
+        distortion, apart = from_opencv(coefficients, K, width, height)
+        if apart > MOST_APART_PX:
+            raise InputError(
+                f"{self.root / 'camera.json'}: its distortion is off by {apart:.1f} pixels in the model used here; undistort "
+                "the pictures first"
+            )
+        return Camera(K, np.eye(3), np.zeros(3), width, height, distortion)
 
-    def _instant(self, name: str, k: int, person: dict, camera: Camera) -> Instant | Reject:
-        path, where, key = self._path(name), f"people/{k}", f"{name}/{k}"
-        joints = member(person, "pose_keypoints_2d", path, where)
-        joints = _keypoints(joints, len(OPENPOSE_25), path, f"{where}/pose_keypoints_2d")
-        if not np.isfinite(joints).all():
-            return Reject(key, "read", "a keypoint is not finite")
-        seen = joints[:, 2] > self.options.confidence
-        if seen.sum() < LEAST_JOINTS:
-            few = f"{seen.sum()} joints above confidence {self.options.confidence}, at least {LEAST_JOINTS} are needed"
-            return Reject(key, "read", few)
+    def _instant(
+        self, key: str, picture: Picture, person: FoundPerson, odd: str | None
+    ) -> Instant | Reject | Implausible:
+        joints = self.placing(person.body)
+        seen = joints[:, 2] > 0
+        problem = person.problem
+        if problem is None and seen.sum() < LEAST_JOINTS:
+            limit = self.options.confidence
+            problem = f"{seen.sum()} joints above confidence {limit}, at least {LEAST_JOINTS} are needed"
+        if problem is not None:
+            return Reject(key, "read", problem)
         box = tight_box(joints[seen, :2], subtract=0)
         if not (box[2] > 0 and box[3] > 0):
-            return Reject(key, "read", "the box has no area")
+            return Reject(key, "read", odd or "the box has no area")
         view = View(
             id=f"{key}/0",
             camera_id="0",
-            camera=camera,
-            image_path=f"images/{self.images[name]}",
+            camera=picture.camera,
+            image_path=picture.path,
             box=box,
-            joints_2d=np.where(seen[:, None], joints[:, :2], 0.0),
-            confidence=np.where(seen, joints[:, 2].clip(0, 1), 0.0),
-            keypoints_2d=self._extras(person, path, where),
+            joints_2d=joints[:, :2],
+            confidence=joints[:, 2].clip(0, 1),
+            keypoints_2d=person.extras,
         )
-        return Instant(
+        instant = Instant(
             id=key,
             subject=None,
             action="",
             frame=0,
-            joint_set=OPENPOSE_25.name,
+            joint_set=self.placing.joint_set.name,
             views=(view,),
             split=self.options.split,
         )
-
-    def _extras(self, person: dict, path: Path, where: str) -> dict[str, np.ndarray]:
-        """Hands and face that are there, (N, 3) x, y, confidence by joint-set name."""
-        found = {}
-        for key, (count, joint_set, part) in EXTRAS.items():
-            if typed(person, dict, path, where).get(key):
-                points = _keypoints(person[key], count, path, f"{where}/{key}")[part]
-                seen = np.isfinite(points).all(1) & (points[:, 2] > self.options.confidence)
-                points = np.where(seen[:, None], points, 0.0)
-                if points.any():
-                    found[joint_set.name] = points
-        return found
+        return instant if odd is None else Implausible(Reject(key, "read", odd), instant)
 
 
-def _keypoints(values: Any, count: int, path: Path, where: str) -> np.ndarray:
-    """(count, 3) x, y, confidence."""
-    return array(values, (3 * count,), path, where).reshape(count, 3)
+def _placed(person: FoundPerson, picture: Picture) -> FoundPerson:
+    extras = {name: picture.placed(points) for name, points in person.extras.items()}
+    return replace(person, body=picture.placed(person.body), extras=extras)
 
 
-def _read_camera(path: Path) -> np.ndarray | None:
-    """(3, 3) K of camera.json, None without one."""
+def _stacked(people: list[FoundPerson]) -> np.ndarray:
+    """(P, N, 3)."""
+    return np.array([person.body for person in people]) if people else np.zeros((0, 1, 3))
+
+
+def find_images(folder: Path) -> dict[str, str]:
+    """NAME -> file name of its picture. A file of a kind that is not read is taken where there is no other."""
+    images: dict[str, str] = {}
+    for file_name in sorted(os.listdir(folder)):
+        name, suffix = os.path.splitext(file_name)
+        known = name in images and os.path.splitext(images[name])[1].lower() in IMAGE_SUFFIXES
+        if suffix.lower() in IMAGE_SUFFIXES and known:
+            raise InputError(
+                f"{folder} has both {images[name]} and {file_name}; keypoints are matched by name, so keep one."
+            )
+        if suffix.lower() in IMAGE_SUFFIXES or name not in images:
+            images[name] = file_name
+    return images
+
+
+def read_lens(path: Path) -> tuple[np.ndarray, np.ndarray] | None:
+    """(3, 3) K of camera.json and OpenCV's k1 k2 p1 p2 k3, zeros where it has none; None without the file."""
     if not path.exists():
         return None
     data = load_json(path)
-    fx, fy, cx, cy = array([member(data, key, path) for key in ("fx", "fy", "cx", "cy")], (4,), path, "fx, fy, cx, cy")
-    if not (np.isfinite([fx, fy, cx, cy]).all() and fx > 0 and fy > 0):
+    unknown = [key for key in data if key not in CAMERA_KEYS + LENS_KEYS]
+    if unknown:
+        raise InputError(
+            f"{path} has {', '.join(unknown)}, which is not read; it holds {', '.join(CAMERA_KEYS)} and, where the lens "
+            f"distorts, OpenCV's {', '.join(LENS_KEYS)}."
+        )
+    fx, fy, cx, cy = array([member(data, key, path) for key in CAMERA_KEYS], (4,), path, "fx, fy, cx, cy")
+    coefficients = array([data.get(key, 0) for key in LENS_KEYS], (5,), path, ", ".join(LENS_KEYS))
+    if not (np.isfinite([fx, fy, cx, cy, *coefficients]).all() and fx > 0 and fy > 0):
         raise InputError(f"{path} has fx, fy, cx, cy = {fx}, {fy}, {cx}, {cy}; give pixels, the focal lengths above 0.")
-    return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
+    return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]]), coefficients
 
 
 def open_root(root: Path, options: Options) -> OpenPose:

@@ -9,7 +9,8 @@ from pipeline.body.model import load_body
 from pipeline.body.smpl import FILES, SmplBodies
 from pipeline.mesh import body_surface
 from pipeline.records import PARAMETER_SIZES, BodyFit, BodyParameters
-from pipeline.skeletons import SMPLX_22
+from pipeline.skeletons import HUMAN36M, SMPL_24, SMPLX_22
+from tests.pipeline.people import affine_rows, standing
 
 RINGS, SEGMENTS = 82, 84  # of a sphere with SMPL's 6890 vertices
 
@@ -65,7 +66,7 @@ def folded_body(free_body, make_fit):
 
 @pytest.fixture(scope="session")
 def egg_smpl(tmp_path_factory):
-    """An egg-shaped SMPL: 6890 vertices, closed, joints inside of it, all of it hanging on the pelvis."""
+    """An egg-shaped SMPL: 6890 vertices, closed, the joints of a standing person, all of it hanging on the pelvis."""
     folder = tmp_path_factory.mktemp("smpl")
     polar = np.pi * np.arange(1, RINGS + 1)[:, None] / (RINGS + 1)
     round_ = 2 * np.pi * np.arange(SEGMENTS) / SEGMENTS
@@ -79,8 +80,6 @@ def egg_smpl(tmp_path_factory):
         faces += [(6888, s, n), (6889, last + n, last + s)]
         for r in range(0, last, SEGMENTS):
             faces += [(r + s, r + SEGMENTS + s, r + SEGMENTS + n), (r + s, r + SEGMENTS + n, r + n)]
-    rng = np.random.default_rng(0)
-    rows = lambda count: rng.dirichlet(np.full(6890, 0.002), count)  # noqa: E731
     weights = np.zeros((6890, 24))
     weights[:, 0] = 1
     parents = np.array([-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21])
@@ -89,11 +88,11 @@ def egg_smpl(tmp_path_factory):
         "shapedirs": np.zeros((6890, 3, 10)),
         "posedirs": np.zeros((6890, 3, 207)),
         "weights": weights,
-        "J_regressor": rows(24),
+        "J_regressor": affine_rows(template, standing(SMPL_24.names)),
         "kintree_table": np.stack([parents, np.arange(24)]),
         "f": np.array(faces, np.uint32),
     }
     for name in FILES.values():
         (folder / name).write_bytes(pickle.dumps(model, 2))
-    np.save(folder / "regressor.npy", rows(17))
+    np.save(folder / "regressor.npy", affine_rows(template, standing(HUMAN36M.names)))
     return SmplBodies(folder, folder / "regressor.npy")

@@ -4,17 +4,19 @@ Layouts: the annotation JSON of 3DMPPE / I2L-MeshNet (`annotations.py`), and the
 CDF files (`release.py`). Both give the same instants: ids, joints, boxes and projections.
 """
 
+from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from pipeline.camera import in_image, project, tight_box, world_to_camera
 from pipeline.errors import InputError
+from pipeline.plausible import odd_bones, odd_calibration
 from pipeline.records import BodyParameters, Camera, Instant, Reject, SmplParameters, View
 from pipeline.skeletons import HUMAN36M
-from pipeline.sources.base import Annotated, Findings, Found, Item, Skipped, Source
+from pipeline.sources.base import Annotated, Findings, Found, Implausible, Item, Skipped, Source
 from pipeline.sources.human36m.counts import compare_counts
 from pipeline.sources.parsing import box_problem
 
@@ -216,13 +218,19 @@ class Human36m(Source):
         return {f"S{subject}": self._subject_items(subject) for subject in self.subjects}
 
     def _subject_items(self, subject: int) -> Iterator[Item]:
+        """A subject is read before its first instant: only all views of a camera together tell that it is wrong."""
+        recordings = []
         for item in self.recordings(subject):
             if isinstance(item, Recording):
-                yield from self._instants(item)
+                recordings.append(item)
             else:
                 yield item
+        odd = odd_cameras(recordings)
+        for recording in recordings:
+            yield from self._instants(recording, odd)
 
-    def _instants(self, recording: Recording) -> Iterator[Instant | Reject]:
+    def _instants(self, recording: Recording, odd: dict[int, str]) -> Iterator[Instant | Reject | Implausible]:
+        """odd: why the views of a camera are rejected."""
         split = self.options.split(recording.subject)
         seen = {number: _see(camera, recording.joints) for number, camera in recording.cameras.items()}
         finite = np.isfinite(recording.joints).all((1, 2))
@@ -239,20 +247,45 @@ class Human36m(Source):
                     yield view
                 else:
                     views.append(view)
-            if views:
-                yield Instant(
-                    id=key,
-                    subject=f"S{recording.subject}",
-                    action=ACTIONS[recording.action],
-                    frame=frame,
-                    joint_set=HUMAN36M.name,
-                    views=tuple(views),
-                    joints_3d=recording.joints[k],
-                    joints_3d_valid=np.ones(len(HUMAN36M), bool),
-                    has_world=True,
-                    supplied=recording.supplied.get(frame),
-                    split=split,
-                )
+            instant = Instant(
+                id=key,
+                subject=f"S{recording.subject}",
+                action=ACTIONS[recording.action],
+                frame=frame,
+                joint_set=HUMAN36M.name,
+                views=tuple(view for view in views if int(view.camera_id) not in odd),
+                joints_3d=recording.joints[k],
+                joints_3d_valid=np.ones(len(HUMAN36M), bool),
+                has_world=True,
+                supplied=recording.supplied.get(frame),
+                split=split,
+            )
+            for view in views:
+                if int(view.camera_id) in odd:
+                    reject = Reject(view.id, "read", f"{view.image_path}: {odd[int(view.camera_id)]}")
+                    yield Implausible(reject, replace(instant, views=(view,)))
+            if instant.views:
+                yield instant
+
+
+def odd_cameras(recordings: list[Recording]) -> dict[int, str]:
+    """Cameras of a subject that do not belong to its boxes, and why; all of them where most are odd. Boxes that were computed
+    tell nothing, and joints in another unit tell nothing of cameras."""
+    joints, boxes, cameras = defaultdict(list), defaultdict(list), {}
+    for recording in recordings:
+        cameras |= recording.cameras
+        for images, frame in zip(recording.images, recording.joints, strict=True):
+            given = [(n, image.box) for n, image in images.items() if image.box is not None and image.problem is None]
+            if given and odd_bones(HUMAN36M.name, frame) is None:
+                for number, box in given:
+                    joints[number].append(frame)
+                    boxes[number].append(box)
+    found = {n: odd_calibration(cameras[n], np.array(joints[n]), np.array(boxes[n])) for n in joints}
+    odd = {number: reason for number, reason in found.items() if reason is not None}
+    if 2 * len(odd) >= max(3, len(found)):
+        usual = Counter(odd.values()).most_common(1)[0][0]
+        odd = {number: usual for number in found} | odd
+    return odd
 
 
 def _view(

@@ -178,11 +178,13 @@ def test_command(openpose_root, tmp_path, free_body):
     result = CliRunner().invoke(command, ["openpose", str(openpose_root), str(out), "--json", "--pkl"])
     assert result.exit_code == 1, result.output  # the one who is hardly seen is listed
     report = json.loads(result.stdout)
-    assert report["n"] == 2 and len(report["rejects"]) == 1 and "visible joints" in report["rejects"][0]["reason"]
+    assert (
+        report["n"] == 2 and len(report["rejects"]) == 1 and "at least 6 are needed" in report["rejects"][0]["reason"]
+    )
     assert report["fits_per_second"] > 0 and report["reprojection_px"]["max"] < 3
     assert json.loads((out / "report.json").read_text()) == report
     page = (out / "report.html").read_text()
-    assert page.count("<figure>") == 2 and "visible joints" in page
+    assert page.count("<figure>") == 2 and "at least 6 are needed" in page
     fits = read_fits(out, free_body)
     assert len(fits) == 2 and len(list(out.glob("*.pkl"))) == 2
     assert not list(out.glob("*.tmp"))

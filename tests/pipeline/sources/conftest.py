@@ -8,7 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
+from pipeline.skeletons import HUMAN36M
 from pipeline.sources.human36m.common import ACTIONS, CAMERA_NAMES, INTRINSICS
+from tests.pipeline.people import standing
 
 
 @dataclass
@@ -61,6 +63,8 @@ def capture() -> Capture:
             made.centre[subject, camera] = position
         for sequence, frames in sequences.items():
             rest = rng.normal(0, 300, (32, 3))
+            rest[BODY_17] = 1000 * standing(HUMAN36M.names)[:, [0, 2, 1]] + rng.normal(0, 15, (17, 3))  # z up
+            rest += [700, -500, 0]  # beside the origin, which a wrong rotation would leave in place
             # The release stores float32; what it cannot hold would differ between the two layouts.
             made.joints[(subject, *sequence)] = np.float32(rest + rng.normal(0, 5, (frames, 32, 3)).cumsum(0))
     return made

@@ -24,7 +24,7 @@ def person(identity, image_id, visibility=None, **changes):
         "category_id": 1,
         "iscrowd": 0,
         "area": 900.0,
-        "bbox": [8.0, 9.0, 50.5, 40.25],
+        "bbox": [8.0, 9.0, 84.5, 52.25],
         "num_keypoints": int((keypoints[:, 2] > 0).sum()),
         "keypoints": keypoints.ravel().tolist(),
         "segmentation": [],
@@ -58,7 +58,7 @@ def test_one_person_is_one_instant(tmp_path):
     assert not report.rejects and {i.split for i in instants} == {"validation"}
     found, (view,) = instants[2], instants[2].views
     assert found.joints_3d is None and not found.has_world and found.subject is None and view.id == f"{found.id}/0"
-    assert view.image_path == "val2017/000000000785.jpg" and view.box.tolist() == [8.0, 9.0, 50.5, 40.25]
+    assert view.image_path == "val2017/000000000785.jpg" and view.box.tolist() == [8.0, 9.0, 84.5, 52.25]
     assert view.confidence.tolist() == [0] + [1] * 16 and view.joints_2d[0].tolist() == [0, 0]
 
 

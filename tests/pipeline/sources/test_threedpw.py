@@ -11,8 +11,10 @@ from scipy.spatial.transform import Rotation
 
 from pipeline.camera import world_to_camera
 from pipeline.errors import InputError
+from pipeline.skeletons import HUMAN36M, SMPL_24
 from pipeline.sources import open_source
 from pipeline.sources.threedpw import read_fits, read_track
+from tests.pipeline.people import TO_CAMERA, standing
 
 N = 5  # images of a sequence
 
@@ -26,7 +28,7 @@ def track(people=2, seed=0, **changes):
     inverse = np.linalg.inv(extrinsics)
     joints = []
     for p in range(people):
-        local = rng.normal(0, 0.3, (N, 24, 3)) + [1.6 * p - 0.5, 0, 4]
+        local = standing(SMPL_24.names) @ TO_CAMERA + rng.normal(0, 0.02, (N, 24, 3)) + [1.6 * p - 0.5, 0, 4]
         joints.append((local @ np.swapaxes(inverse[:, :3, :3], 1, 2) + inverse[:, None, :3, 3]).reshape(N, 72))
     data = {
         "sequence": "walk",
@@ -161,10 +163,11 @@ def test_sampling(tmp_path):
 
 @pytest.fixture(scope="module")
 def smpl(tmp_path_factory):
-    """A made-up SMPL pair, the female twice as large, and a regressor that reads off 17 vertices."""
+    """A made-up SMPL pair, the female 1.2 times as large, and a regressor that reads off 17 vertices."""
     folder = tmp_path_factory.mktemp("smpl")
     rng = np.random.default_rng(0)
     template = rng.normal(0, 0.5, (6890, 3))
+    template[100:117] = standing(HUMAN36M.names)
     J_regressor = np.zeros((24, 6890))
     J_regressor[np.arange(24), np.arange(24)] = 1
     shapedirs = np.zeros((6890, 3, 10))
@@ -172,7 +175,7 @@ def smpl(tmp_path_factory):
     parents = np.array([-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21])
     weights = np.zeros((6890, 24))
     weights[:, 0] = 1  # all of the body hangs on the pelvis
-    for name, size in (("MALE", 1), ("FEMALE", 2)):
+    for name, size in (("MALE", 1), ("FEMALE", 1.2)):
         model = {
             "v_template": size * template,
             "shapedirs": shapedirs,
@@ -198,7 +201,7 @@ def test_ground_truth_joints_are_regressed_from_the_gendered_mesh(tmp_path, smpl
     assert {instant.joint_set for instant in instants} == {"human36m_17"} and not source.notices()
     for instant in instants:
         p, k = int(instant.subject[-1]), instant.frame
-        rest = (1 + p) * template[[0, *range(100, 117)]] + [0, 0.01 * data["betas"][p][0], 0]
+        rest = (1 + 0.2 * p) * template[[0, *range(100, 117)]] + [0, 0.01 * data["betas"][p][0], 0]
         R = Rotation.from_rotvec(data["poses"][p][k, :3]).as_matrix()
         expected = (rest - rest[0]) @ R.T + rest[0] + data["trans"][p][k]  # SMPL turns about its own pelvis
         assert np.abs(instant.joints_3d - expected[1:]).max() < 1e-5
@@ -225,13 +228,13 @@ def test_rest_pelvis_of_another_gender_does_not_move_root_relative_joints(tmp_pa
     data = track()
     dataset(tmp_path, {("test", "walk"): data})
     source = open_source("threedpw", tmp_path, smpl=folder, regressor=folder / "J_regressor_h36m_correct.npy")
-    instant = next(i for i in source.instants() if i.id == "walk/1/00003")  # female, twice as large as the male
+    instant = next(i for i in source.instants() if i.id == "walk/1/00003")  # female, larger than the male
     camera, body = instant.views[0].camera, instant.supplied
     turned = body.pose.copy()
     turned[:3] = (Rotation.from_matrix(camera.R) * Rotation.from_rotvec(body.pose[:3])).as_rotvec()
     beta = np.array([0, 0.01 * body.betas[0], 0])
     found = []
-    for size in (2, 1):  # J0 of the female body, and of another
+    for size in (1.2, 1):  # J0 of the female body, and of another
         J0 = size * template[0] + beta
         moved = camera.R @ body.trans + camera.t - J0 + camera.R @ J0
         found.append(source.smpl.joints(body.gender, turned[None], body.betas, moved[None])[0])

@@ -1,0 +1,120 @@
+"""The people of an MSCOCO annotation file: who is one, what their keypoints are called, and whether they make sense."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.errors import InputError
+from pipeline.plausible import corner_boxes, odd_people
+from pipeline.skeletons import COCO
+from pipeline.sources.joint_names import Placing, place
+from pipeline.sources.parsing import array, image_shape, load_json, member, typed
+
+# Names of the category that is people; MSCOCO's has the id 1.
+PEOPLE = ("person", "people", "human", "pedestrian")
+PERSON_ID = 1
+
+
+@dataclass(frozen=True)
+class Person:
+    """One annotation. keypoints: (J, 3) x, y, visibility in the order of the file's joint set, not visible ones zero. box: (4,)
+    pixels. size: width and height of the image."""
+
+    key: str
+    entry: dict
+    file_name: str
+    image: int
+    size: tuple[int, int]
+    keypoints: np.ndarray
+    box: np.ndarray
+
+
+@dataclass(frozen=True)
+class AnnotationFile:
+    """people: entries sorted by key. images: by id. placing: where the file's keypoints go. category: id -> why annotations of
+    it are left out, None for people; other ids are not in the file."""
+
+    path: Path
+    images: dict[int, dict]
+    people: list[dict]
+    placing: Placing
+    categories: dict[int, str | None]
+
+    def person(self, key: str, entry: dict) -> Person:
+        """InputError for an entry of another layout."""
+        path, where = self.path, f"annotations/{entry['id']}"
+        image = member(self.images, entry["image_id"], path, "images")
+        count = len(self.placing.theirs)
+        values = array(member(entry, "keypoints", path, where), (3 * count,), path, f"{where}/keypoints")
+        return Person(
+            key,
+            entry,
+            typed(member(image, "file_name", path, "images"), str, path, "images/file_name"),
+            entry["image_id"],
+            image_shape(image, path, f"images/{image['id']}"),
+            self.placing(values.reshape(count, 3)),
+            array(member(entry, "bbox", path, where), (4,), path, f"{where}/bbox"),
+        )
+
+
+def read_annotations(path: Path, key: Callable[[dict], str]) -> AnnotationFile:
+    """Duplicate ids are an error. key: of an entry, by which people are sorted."""
+    data = load_json(path)
+    try:
+        images = {image["id"]: image for image in typed(member(data, "images", path), list, path, "images")}
+        people = sorted(typed(member(data, "annotations", path), list, path, "annotations"), key=key)
+        ids = {str(person["id"]) for person in people}
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path}: an image or annotation has no usable id ({error}). It is not in MSCOCO's layout."
+        ) from None
+    if len(images) != len(data["images"]) or len(ids) != len(people):
+        raise InputError(f"{path}: an image or annotation id occurs twice. The file is damaged; fetch it again.")
+    categories = data.get("categories") or []
+    return AnnotationFile(path, images, people, _placing(categories, path), _kinds(categories, path))
+
+
+def _kinds(categories: list, path: Path) -> dict[int, str | None]:
+    """Category id -> None for people, else the name of what it is. Without categories 1 is people."""
+    kinds = {}
+    for entry in typed(categories, list, path, "categories"):
+        number = typed(member(entry, "id", path, "categories"), int, path, "categories/id")
+        name = str(entry.get("name", "person"))
+        kinds[number] = None if name.lower() in PEOPLE else name
+    return kinds or {PERSON_ID: None}
+
+
+def _placing(categories: list, path: Path) -> Placing:
+    """By the names that the category of people gives its keypoints; MSCOCO's own order where it gives none."""
+    for entry in categories:
+        names = entry.get("keypoints") if isinstance(entry, dict) else None
+        if names and str(entry.get("name", "person")).lower() in PEOPLE:
+            return place(typed(names, list, path, "categories/keypoints"), f"{path}: categories/keypoints")
+    return place(COCO.names, str(path))
+
+
+def odd_annotations(people: list[Person]) -> list[str | None]:
+    """Why each person's annotation cannot be what it says, None where it can."""
+    if not people:
+        return []
+    keypoints = np.array([person.keypoints for person in people])
+    keypoints[~np.isfinite(keypoints)] = 0
+    seen = keypoints[..., 2] > 0
+    images = {number: k for k, number in enumerate(dict.fromkeys(person.image for person in people))}
+    sizes = {person.image: person.size for person in people}
+    picture = np.array([images[person.image] for person in people])
+    reasons = odd_people(keypoints[..., :2], seen, picture, np.array([sizes[number] for number in images]))
+    corners = corner_boxes(keypoints[..., :2], seen, np.array([person.box for person in people]))
+    everyone = "the boxes are corners x1, y1, x2, y2 in place of x, y, width, height" if corners else None
+    return [
+        _score(person.keypoints[:, 2]) or reason or everyone for person, reason in zip(people, reasons, strict=True)
+    ]
+
+
+def _score(visibility: np.ndarray) -> str | None:
+    odd = visibility[np.isfinite(visibility) & ~np.isin(visibility, (0, 1, 2))]
+    if not len(odd):
+        return None
+    return "a keypoint's third number is a score, where MSCOCO has the visibility 0, 1 or 2 (the source openpose reads scores)"

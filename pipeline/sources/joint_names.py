@@ -1,0 +1,170 @@
+"""Joints of images by the names that files give them, and the orders that detectors write.
+
+Files name joints in many ways and detectors write many orders; here both become a joint set of `pipeline.skeletons`.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.errors import InputError
+from pipeline.plausible import swapped_sides
+from pipeline.skeletons import COCO, IMAGE_JOINTS, OPENPOSE_25, JointSet
+from pipeline.sources.base import Doubt
+
+# Other names of joints of IMAGE_JOINTS; those with a side stand once.
+_ALIASES = {
+    "hips": "pelvis",
+    "hip": "pelvis",
+    "mid_hip": "pelvis",
+    "midhip": "pelvis",
+    "root": "pelvis",
+    "torso": "spine",
+    "thorax": "neck",
+    "head_bottom": "upper_neck",
+    "bottom_head": "upper_neck",
+    "head": "head_top",
+    "top_head": "head_top",
+    "top_of_head": "head_top",
+}
+_SIDED = {
+    "sho": "shoulder",
+    "elb": "elbow",
+    "wri": "wrist",
+    "hand": "wrist",
+    "kne": "knee",
+    "ank": "ankle",
+    "bigtoe": "big_toe",
+    "smalltoe": "small_toe",
+}
+_BODY_25B = (
+    *COCO.names,
+    "upper_neck",
+    "head_top",
+    *(f"{side}_{point}" for side in ("left", "right") for point in ("big_toe", "small_toe", "heel")),
+)
+_COCO_18 = tuple(name for name in OPENPOSE_25.names if name != "pelvis" and not name.endswith(("toe", "heel")))
+# What `-o layout=` takes: the joints in the order of the numbers.
+LAYOUTS = {"body25": OPENPOSE_25.names, "body25b": _BODY_25B, "coco18": _COCO_18, "coco17": COCO.names}
+# Bones that tell orders apart: a wrong order makes most of them long.
+_BONES = [
+    (f"{side}_{a}", f"{side}_{b}")
+    for side in ("left", "right")
+    for a, b in (
+        ("shoulder", "elbow"),
+        ("elbow", "wrist"),
+        ("hip", "knee"),
+        ("knee", "ankle"),
+        ("eye", "ear"),
+        ("ankle", "heel"),
+        ("ankle", "big_toe"),
+    )
+]
+_BONES += [("left_shoulder", "right_shoulder"), ("left_hip", "right_hip"), ("nose", "left_eye"), ("nose", "right_eye")]
+# Another order is told when its bones are this much shorter.
+CLEARLY_SHORTER = 0.7
+# Of so many people it can be told whether left and right are exchanged.
+SURE_PEOPLE = 5
+
+
+@dataclass(frozen=True)
+class Placing:
+    """Where the joints of a file go. joint_set: what they become; theirs, ours: indices of the joints that both have."""
+
+    joint_set: JointSet
+    theirs: np.ndarray
+    ours: np.ndarray
+
+    def __call__(self, keypoints: np.ndarray) -> np.ndarray:
+        """(N, 3) x, y, confidence of a file -> (J, 3) of the joint set, zeros where the file has no such joint."""
+        placed = np.zeros((len(self.joint_set), 3))
+        placed[self.ours] = keypoints[self.theirs]
+        return placed
+
+
+def place(names: Sequence[str], where: str) -> Placing:
+    """The smallest joint set that has all of the names. Raises InputError for names that are not known, or come twice."""
+    known = [canonical(name) for name in names]
+    unknown = [str(name) for name, found in zip(names, known, strict=True) if found not in IMAGE_JOINTS.names]
+    if unknown:
+        raise InputError(
+            f"{where} has the keypoints {', '.join(unknown[:6])}, which are not known here. Rename or remove them: known are "
+            f"{', '.join(IMAGE_JOINTS.names)}."
+        )
+    if len(set(known)) < len(known):
+        twice = next(name for name in known if known.count(name) > 1)
+        raise InputError(f"{where} has the keypoint {twice} twice, under the names {', '.join(map(str, names))}.")
+    joint_set = next(s for s in (COCO, OPENPOSE_25, IMAGE_JOINTS) if set(known) <= set(s.names))
+    return Placing(joint_set, np.arange(len(known)), joint_set.indices(tuple(known)))
+
+
+def canonical(name: str) -> str:
+    """'L_Shoulder', 'left shoulder', 'lsho' -> 'left_shoulder'; a name that is not known stays as it is, in lower case."""
+    text = str(name).strip().lower().replace(" ", "_").replace("-", "_")
+    if text in IMAGE_JOINTS.names:
+        return text
+    if text in _ALIASES:
+        return _ALIASES[text]
+    for front, side in (
+        ("left_", "left"),
+        ("right_", "right"),
+        ("l_", "left"),
+        ("r_", "right"),
+        ("left", "left"),
+        ("right", "right"),
+        ("l", "left"),
+        ("r", "right"),
+    ):
+        rest = text.removeprefix(front)
+        found = f"{side}_{_SIDED.get(rest, rest)}"
+        if rest != text and found in IMAGE_JOINTS.names:
+            return found
+    return text
+
+
+def doubt_sides(people: np.ndarray, names: Sequence[str]) -> Iterator[Doubt]:
+    """Told where left and right are exchanged in most people whose face is seen. people: (P, J, 3) x, y, confidence."""
+    if not len(people):
+        return
+    wrong, count = swapped_sides(people[..., :2], people[..., 2] > 0, names)
+    if count >= SURE_PEOPLE and wrong > 0.8 * count:
+        yield Doubt(
+            f"left and right are exchanged in {wrong} of {count} people whose face is seen: another order of joints, or "
+            "mirrored pictures"
+        )
+
+
+def likely_layout(people: np.ndarray, layout: str) -> str:
+    """The order of joints that people seem to be written in: `layout`, unless another makes their bones clearly shorter.
+
+    people: (P, N, 3) x, y, confidence as they lie in the files, zeros where a joint is not seen.
+    """
+    shares = {name: bone_share(people, names) for name, names in LAYOUTS.items()}
+    if not np.isfinite(shares[layout]):
+        return layout  # too little is seen of them to tell
+    alike = [name for name in LAYOUTS if shares[name] <= 1.02 * min(shares.values())]
+    best = min(
+        alike, key=lambda name: len(LAYOUTS[name])
+    )  # padded with zeros, a short order is the start of a longer one
+    return best if shares[best] < CLEARLY_SHORTER * shares[layout] else layout
+
+
+def bone_share(people: np.ndarray, names: Sequence[str]) -> float:
+    """Mean length of the bones over the extent of each person, the median over people; infinite where nobody can have this
+    order: too few bones, or joints behind the last of its names."""
+    P, N, _ = people.shape
+    seen = people[..., 2] > 0
+    if len(names) > N or (seen[:, len(names) :].any(1)).mean() > 0.1:
+        return np.inf
+    index = [(names.index(a), names.index(b)) for a, b in _BONES if a in names and b in names]
+    i, j = np.array(index).T
+    both = seen[:, i] & seen[:, j]
+    lengths = np.linalg.norm(people[:, i, :2] - people[:, j, :2], axis=-1)
+    xy = np.where(seen[..., None], people[..., :2], np.nan)
+    enough = both.sum(1) >= 6
+    if not enough.any():
+        return np.inf
+    extent = np.linalg.norm(np.nanmax(xy[enough], 1) - np.nanmin(xy[enough], 1), axis=-1)
+    share = (lengths * both).sum(1)[enough] / both.sum(1)[enough] / np.maximum(extent, 1e-9)
+    return float(np.median(share))
