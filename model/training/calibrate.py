@@ -11,6 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy.optimize import minimize
+from scipy.special import expit
 from torch import Tensor
 
 from model.data.augment import AugmentConfig
@@ -123,7 +124,7 @@ def _table(parts: list[Tensor]) -> np.ndarray:
 
 
 def _probability(features: np.ndarray, line: Tensor) -> np.ndarray:
-    return 1 / (1 + np.exp(-features @ line.double().cpu().numpy()))
+    return expit(features @ line.double().cpu().numpy())
 
 
 def _line(features: np.ndarray, labels: np.ndarray) -> Tensor:
@@ -133,7 +134,7 @@ def _line(features: np.ndarray, labels: np.ndarray) -> Tensor:
 
     def cost(w: np.ndarray) -> tuple[float, np.ndarray]:
         margin = sign * (features @ (w / spread))
-        gradient = -(features / spread).T @ (sign / (1 + np.exp(margin)))
+        gradient = -(features / spread).T @ (sign * expit(-margin))
         return np.logaddexp(0, -margin).sum() + 0.5 * RIDGE * (w[1:] ** 2).sum(), gradient + RIDGE * np.r_[0, w[1:]]
 
     found = minimize(cost, np.zeros(features.shape[1]), jac=True, method="L-BFGS-B")
