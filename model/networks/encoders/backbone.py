@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.networks.encoders import hub
-from model.networks.encoders.pretrained import STRIDES, PretrainedEncoder, PretrainedSettings, frozen_stages
+from model.networks.encoders.pretrained import STRIDES, PretrainedEncoder, PretrainedSettings, frozen_stages, to_side
 from pipeline.errors import InputError
 
 COARSEST = 32  # largest stride of the finest map that is read
@@ -71,7 +70,6 @@ class BackboneEncoder(PretrainedEncoder):
         network = hub.resized(published, side, [output.stage for output in order])
         kept = {
             "configuration": hub.plain(network.config),
-            "crop_px": crop_px,
             "side": side,
             "reads": [order.index(output) for output in chosen],
             "channels": [output.channels for output in chosen],
@@ -86,18 +84,12 @@ class BackboneEncoder(PretrainedEncoder):
         return cls(settings, kept)
 
     def normalise(self, image: Tensor) -> Tensor:
-        """As its own images were, and of a side that its patches divide."""
-        side = self.kept["side"]
-        if image.shape[-1] != side:
-            image = F.interpolate(image, (side, side), mode="bilinear", align_corners=False)
+        """As its own images were."""
         return ((image + 1) / 2 - self.mean) / self.std
 
     def read(self, image: Tensor) -> list[Tensor]:
-        maps = maps_of(self.pretrained, image)
+        maps = maps_of(self.pretrained, to_side(image, self.kept["side"]))
         return [maps[k] for k in self.kept["reads"]]
-
-    def crop_side(self, image: Tensor) -> int:
-        return self.kept["crop_px"]
 
 
 def maps_of(network: Any, image: Tensor) -> list[Tensor]:

@@ -113,15 +113,11 @@ class PretrainedEncoder(Encoder):
         self.frozen = frozen_stages(settings.freeze, tuple(stages))
 
     def read(self, image: Tensor) -> list[Tensor]:
-        """The pretrained network's maps at STRIDES of normalised images."""
+        """The pretrained network's maps of normalised images at STRIDES, or near them."""
         raise NotImplementedError
 
-    def crop_side(self, image: Tensor) -> int:
-        """Side of the crop that a normalised image was, pixels."""
-        return image.shape[-1]
-
     def forward(self, image: Tensor) -> Features:
-        return self.neck(self.read(image.contiguous(memory_format=torch.channels_last)), self.crop_side(image))
+        return self.neck(self.read(image.contiguous(memory_format=torch.channels_last)), image.shape[-1])
 
     def frozen_modules(self) -> list[nn.Module]:
         """The parts that stay as they are."""

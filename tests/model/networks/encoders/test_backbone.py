@@ -120,6 +120,14 @@ def test_what_is_read_is_what_the_published_backbone_gives(folders, kind, side, 
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4 if kind != "dinov2" else 0.05)
 
 
+def test_a_crop_of_another_side_is_brought_to_the_one_it_was_built_for(folders):
+    """As after a start from weights of a run with smaller crops."""
+    for kind in ("vitpose", "dinov2", "resnet"):
+        encoder = fresh(folders[kind], 64).eval()
+        (pyramid,) = encoder(encoder.normalise(torch.rand(1, 3, 96, 96))).pyramids
+        assert [m.shape[-1] for m in pyramid] == [24, 12, 6]
+
+
 def test_positions_keep_their_place_on_another_side():
     """Embeddings that say where a token is say the same on a grid of another shape; a token without place is left alone."""
     y, x = torch.meshgrid(
