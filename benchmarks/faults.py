@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks._sample import sample_capture
+from pipeline.shards.run_json import RunRecord, read_run
 from pipeline.shards.verify import verify_path, verify_shard
 
 
@@ -78,7 +79,7 @@ def kill_often(root: Path, folder: Path, kills: int, instants: int, rng: random.
     began = time.perf_counter()
     assert run(command(root, whole, 0, instants)) == 0
     duration = time.perf_counter() - began
-    expected = json.loads((whole / "run.json").read_text())
+    expected = read_run(whole)
     counts = {"of the run, 0 workers": 0, "of the run, 2 workers": 0, "of a worker": 0}
     kinds, checked, out = list(counts), 0, folder / "out"
     while sum(counts.values()) < kills:
@@ -103,26 +104,26 @@ def kill_often(root: Path, folder: Path, kills: int, instants: int, rng: random.
             check(out, expected)
             checked += 1
             shutil.rmtree(out)
-    return {"kills": counts, "finished_and_checked": checked, "shards": len(expected["shards"])}
+    return {"kills": counts, "finished_and_checked": checked, "shards": len(expected.shards)}
 
 
-def check(out: Path, expected: dict) -> None:
-    run_file = json.loads((out / "run.json").read_text())
-    assert [r["content_hash"] for r in run_file["shards"]] == [r["content_hash"] for r in expected["shards"]], out
-    assert sorted(p.name for p in out.iterdir()) == sorted(["run.json", *(r["name"] for r in expected["shards"])]), out
+def check(out: Path, expected: RunRecord) -> None:
+    run = read_run(out)
+    assert [r.content_hash for r in run.shards] == [r.content_hash for r in expected.shards], out
+    assert sorted(p.name for p in out.iterdir()) == sorted(["run.json", *(r.name for r in expected.shards)]), out
     assert verify_path(out).problems == [], out
 
 
 def flip_bits(folder: Path, flips: int, rng: np.random.Generator) -> dict:
-    run_file, found = json.loads((folder / "run.json").read_text()), 0
+    run, found = read_run(folder), 0
     for k in range(flips):
-        record = run_file["shards"][k % len(run_file["shards"])]
-        path = folder / record["name"]
+        record = run.shards[k % len(run.shards)]
+        path = folder / record.name
         whole = path.read_bytes()
         data, bit = bytearray(whole), int(rng.integers(0, 8 * len(whole)))
         data[bit // 8] ^= 1 << bit % 8
         path.write_bytes(data)
-        found += bool(verify_shard(path, record, run_file["run_id"]).problems)
+        found += bool(verify_shard(path, record, run.run_id).problems)
         path.write_bytes(whole)
     return {"flips": flips, "found": found}
 

@@ -73,13 +73,7 @@ class ShardViews:
 
     def read(self, row: int, chosen: np.ndarray):
         samples = self.reader.read_samples(row)
-        return (
-            self.reader.read_image(row),
-            samples.points[chosen],
-            samples.sdf[chosen],
-            samples.voters,
-            samples.joint_offsets,
-        )
+        return self.reader.read_image(row), samples.points[chosen], samples.sdf[chosen], samples.voters
 
 
 class NpzViews:
@@ -92,7 +86,7 @@ class NpzViews:
     def read(self, row: int, chosen: np.ndarray):
         with np.load(self.files[row]) as data:
             image = cv2.imdecode(data["image"], cv2.IMREAD_COLOR_RGB)
-            return image, data["points"][chosen], data["sdf"][chosen], data["voters"], data["joint_offsets"]
+            return image, data["points"][chosen], data["sdf"][chosen], data["voters"]
 
 
 class ZarrViews:
@@ -102,16 +96,14 @@ class ZarrViews:
         import zarr
 
         self.group = zarr.open_group(str(folder), mode="r")
-        self.arrays = {
-            name: self.group[name] for name in ("points", "sdf", "voters", "joint_offsets", "image", "length")
-        }
+        self.arrays = {name: self.group[name] for name in ("points", "sdf", "voters", "image", "length")}
         self.lengths = self.arrays["length"][:]
         self.n = len(self.lengths)
 
     def read(self, row: int, chosen: np.ndarray):
         a = self.arrays
         image = cv2.imdecode(a["image"][row][: self.lengths[row]], cv2.IMREAD_COLOR_RGB)
-        return image, a["points"][row][chosen], a["sdf"][row][chosen], a["voters"][row], a["joint_offsets"][row]
+        return image, a["points"][row][chosen], a["sdf"][row][chosen], a["voters"][row]
 
 
 def write_npz(shard: Path, folder: Path, compress: bool) -> Path:
@@ -126,7 +118,6 @@ def write_npz(shard: Path, folder: Path, compress: bool) -> Path:
             points=s.points,
             sdf=s.sdf,
             voters=s.voters,
-            joint_offsets=s.joint_offsets,
         )
     return folder
 
@@ -138,7 +129,7 @@ def write_zarr(shard: Path, folder: Path) -> Path:
     rows = [reader.read_samples(row) for row in range(len(reader))]
     images = [reader.read_jpeg(row) for row in range(len(reader))]
     longest = max(map(len, images))
-    data = {name: np.stack([getattr(s, name) for s in rows]) for name in ("points", "sdf", "voters", "joint_offsets")}
+    data = {name: np.stack([getattr(s, name) for s in rows]) for name in ("points", "sdf", "voters")}
     data["image"] = np.stack([np.pad(image, (0, longest - len(image))) for image in images])
     data["length"] = np.array([len(image) for image in images])
     group = zarr.open_group(str(folder), mode="w")

@@ -59,7 +59,7 @@ def command(
 
         findings = verify_path(target.path, model if body else None)
         problems = findings.problems
-        summary["verify"] = {"problems": problems, "counts": findings.counts}
+        summary["verify"] = {"problems": problems, "notes": findings.notes, "counts": findings.counts}
     if model is not None:
         from pipeline.look.pictures import save_page, save_picture
 
@@ -126,6 +126,7 @@ def summary_text(summary: dict) -> str:
         lines.append(
             "checked       " + ", ".join(f"{v:g} {k.replace('_', ' ')}" for k, v in summary["verify"]["counts"].items())
         )
+        lines += [f"note          {note}" for note in summary["verify"]["notes"]]
         lines += [f"PROBLEM {problem}" for problem in summary["verify"]["problems"]] or ["no problem found"]
     return "\n".join(lines)
 

@@ -2,7 +2,9 @@
 
 import os
 import sys
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -29,7 +31,7 @@ from cli.options import POSITIVE
     help="Joint offsets to keep: of each joint's voters, of all points, or none (the reader computes them).",
 )
 @click.option("--subjects", help="Only these, e.g. S1,S5; all by default.")
-@click.option("--limit", type=click.IntRange(1), help="At most N instants, spread evenly over the plan.")
+@click.option("--limit", type=click.IntRange(1), help="At most N instants, spread evenly over the plan.", metavar="N")
 @click.option("--every-test", type=click.IntRange(1), help="Keep every N-th test frame (human36m: 64; SPIN: 5).")
 @click.option("--final", is_flag=True, help="The validation subject joins the training set.")
 @click.option("--focal", type=POSITIVE, help="Focal length in pixels where the source has no camera.")
@@ -53,66 +55,51 @@ def command(
     source: str,
     root: Path,
     out: Path,
-    body: Path | None,
-    joint_regressor: Path | None,
-    workers: int | None,
-    scheduler: str | None,
-    offsets: str,
     subjects: str | None,
-    limit: int | None,
+    options: tuple[str, ...],
     every_test: int | None,
     final: bool,
     focal: float | None,
-    options: tuple[str, ...],
-    fits_from: Path | None,
-    crop_px: int,
-    jpeg_quality: int,
-    pool: int,
-    shard_instants: int,
-    seed: int,
-    overwrite: bool,
-    append: bool,
+    workers: int | None,
+    scheduler: str | None,
+    **values: Any,
 ) -> None:
     """Turn the dataset in ROOT into shards of training data in OUT.
 
     SOURCE is human36m, threedpw, coco or openpose. The same command again continues an interrupted run. Exit code 1
-    when a shard failed, 2 when the run was refused or cannot go on.
+    when a shard failed or nothing usable came out, 2 when the run was refused or cannot go on.
     """
     from pipeline.threads import cap_native_threads
 
     cap_native_threads()
     from rich.console import Console
 
-    from pipeline.preprocess.progress import RunProgress, summary
+    from pipeline.preprocess.progress import RunProgress, summary, useless
     from pipeline.preprocess.settings import PreprocessSettings, Request
     from pipeline.run import Workers, preprocess
     from pipeline.sampling import SamplingSettings
     from pipeline.sources import parse_options
 
+    # an option that has a setting's name is that setting: only what is no plain value is written out
     settings = PreprocessSettings(
-        crop_px=crop_px,
-        jpeg_quality=jpeg_quality,
-        shard_instants=shard_instants,
-        seed=seed,
-        offsets=offsets,
-        sampling=SamplingSettings(pool=pool),
+        **named_like(PreprocessSettings, values), sampling=SamplingSettings(**named_like(SamplingSettings, values))
     )
     request = Request(
-        source,
-        root,
-        out,
-        body,
-        joint_regressor,
-        tuple(subjects.split(",")) if subjects else None,
-        {"every_test": every_test, "final": final, "focal": focal} | parse_options(source, options),
-        settings,
-        limit,
-        fits_from,
-        overwrite,
-        append,
+        **named_like(Request, values),
+        source=source,
+        root=root,
+        out=out,
+        subjects=tuple(subjects.split(",")) if subjects else None,
+        options={"every_test": every_test, "final": final, "focal": focal} | parse_options(source, options),
+        settings=settings,
     )
     count = len(os.sched_getaffinity(0)) if workers is None else workers
     with RunProgress(Console(stderr=True)) as progress:
         run = preprocess(request, Workers(count, scheduler), progress)
     click.echo(summary(out, run, progress.seconds))
-    sys.exit(1 if run["failed"] else 0)
+    sys.exit(1 if run.failed or useless(run) else 0)
+
+
+def named_like(record: type, values: dict) -> dict:
+    """Those of the values that are named like a field of the record."""
+    return {field.name: values[field.name] for field in fields(record) if field.name in values}

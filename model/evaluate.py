@@ -176,7 +176,7 @@ def report_of(
         "gt": predicted.at_scale(np.where(np.isfinite(predicted.scale_true), predicted.scale_true, predicted.scale)),
     }
     table = {name: views[name][index] for name in ("subject", "action")}
-    real = all(protocols.is_recorded(folder.run) for folder in views.folders)
+    real = all(folder.run.recorded for folder in views.folders)
 
     def judge(joints: np.ndarray) -> dict:
         return protocols.score(protocol, joints, truth, table, valid, real, allow_partial)
@@ -300,9 +300,9 @@ def evaluate_run(
             f"{run} predicts the joints {config.network.joint_set}, {shards} holds {views.joint_set.name}. Evaluate on shards of "
             "the same joint set."
         )
-    index, left_out = protocols.select(protocol, views.table, views.folders[0].run["source"])
+    index, left_out = protocols.select(protocol, views.table, views.folders[0].run.source)
     _, valid = ground_truth(views, index)
-    real = all(protocols.is_recorded(folder.run) for folder in views.folders)
+    real = all(folder.run.recorded for folder in views.folders)
     protocols.check_usable(protocol, *protocols.usable_views(protocol, valid), real, allow_partial)  # not after an hour
     for line in views.enlarged(config.network.crop_px):
         Console(stderr=True, highlight=False, soft_wrap=True).print(line)
@@ -313,8 +313,8 @@ def evaluate_run(
         "model": config.network.head.kind,
         "run": str(run),
         "shards": str(shards),
-        "shards_run_id": views.folders[0].run["run_id"],
-        "source": views.folders[0].run["source"],
+        "shards_run_id": views.folders[0].run.run_id,
+        "source": views.folders[0].run.source,
         "trained_on": trained_on(record),
         "seed": config.train.seed,
         "step": record["step"],

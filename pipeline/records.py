@@ -12,6 +12,8 @@ import numpy as np
 SPLITS = ("train", "validation", "test")
 # Where a joint is from: nowhere, the dataset's measurement, or the fitted mesh. Values of a shard's views/joints_source.
 NO_JOINT, DATASET_JOINT, FIT_JOINT = 0, 1, 2
+# The annotation file that marks a capture of `nvf-cli synthesize`: its counts are not those of a recorded dataset.
+SYNTHETIC_MARK = "synthetic.json"
 
 
 @dataclass(frozen=True)
@@ -182,17 +184,14 @@ class FieldSamples:
     """Supervision of the field for one view, root-relative in crop axes, on the 0.1 mm lattice.
 
     points: (N, 3) int16 lattice steps, the pool in shuffled order. sdf: (N,) int16 lattice steps, negative inside.
-    voters: (J, K) uint16 indices into points. joint_offsets: (J, K, 3) int16, joint - point for each voter.
-    joints: (J, 3) int16, root: (3,) float64 metres in crop axes of the camera.
+    voters: (J, K) uint16 indices into points: of each joint its nearest near-surface points, nearest first. An offset is the
+    stored joint minus the point (`pipeline.lattice.offsets_to`), so it is no part of this.
     """
 
     view_id: str
     points: np.ndarray
     sdf: np.ndarray
     voters: np.ndarray
-    joint_offsets: np.ndarray
-    joints: np.ndarray
-    root: np.ndarray
 
 
 @dataclass(frozen=True)

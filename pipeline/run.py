@@ -3,15 +3,12 @@
 Request -> plan -> tasks -> make_shard on the workers -> run.json
 """
 
-import fcntl
-import hashlib
 import importlib.util
 import logging
-import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +17,13 @@ from distributed import Client, LocalCluster, as_completed
 
 from pipeline.errors import InputError
 from pipeline.memory import KEEP_FREED
+from pipeline.preprocess.folder import clear_leftovers, run_lock
 from pipeline.preprocess.job_files import Task
 from pipeline.preprocess.plan import Plan, make_plan
 from pipeline.preprocess.progress import RunProgress
 from pipeline.preprocess.settings import Request
 from pipeline.preprocess.shard import make_shard
-from pipeline.shards.format import ShardRecord
-from pipeline.shards.run_json import clear_leftovers, write_run
+from pipeline.shards.run_json import FailedShard, RunRecord, ShardRecord, joined_hash, write_run
 from pipeline.threads import ONE_THREAD
 
 # A shard is given up when it failed this often, by an error or by the death of its worker.
@@ -72,8 +69,8 @@ class Workers:
             )
 
 
-def preprocess(request: Request, workers: Workers, progress: RunProgress) -> dict:
-    """Plans, makes every shard and returns the final run.json. `progress` is told of the plan and of every outcome
+def preprocess(request: Request, workers: Workers, progress: RunProgress) -> RunRecord:
+    """Plans, makes every shard and returns the final record of the run. `progress` is told of the plan and of every outcome
     (`pipeline.preprocess.progress`). Raises InputError when the run is refused or cannot go on; finished shards stay."""
     with run_lock(request.out):
         plan = make_plan(request)
@@ -82,7 +79,7 @@ def preprocess(request: Request, workers: Workers, progress: RunProgress) -> dic
         return finish(plan, outcomes)
 
 
-def make_shards(tasks: list[Task], workers: Workers, note: Callable[[str], None]) -> Iterator[Outcome]:
+def make_shards(tasks: Sequence[Task], workers: Workers, note: Callable[[str], None]) -> Iterator[Outcome]:
     """Outcomes in the order in which shards get done. Raises InputError at the first that is fatal."""
     make = in_process if workers.count == 0 and workers.scheduler is None else on_cluster
     for outcome in make(tasks, workers, note):
@@ -99,7 +96,7 @@ def attempt(task: Task) -> Outcome:
         return Outcome(task, error=str(error), fatal=True)
 
 
-def in_process(tasks: list[Task], _workers: Workers, _note: Callable[[str], None]) -> Iterator[Outcome]:
+def in_process(tasks: Sequence[Task], _workers: Workers, _note: Callable[[str], None]) -> Iterator[Outcome]:
     """The same function without Dask, for debugging and for one core."""
     for task in tasks:
         for left in reversed(range(ATTEMPTS)):
@@ -118,7 +115,7 @@ def failure(task: Task, error: BaseException) -> Outcome:
 # --- Dask ------------------------------------------------------------------------------------------------------------
 
 
-def on_cluster(tasks: list[Task], workers: Workers, note: Callable[[str], None]) -> Iterator[Outcome]:
+def on_cluster(tasks: Sequence[Task], workers: Workers, note: Callable[[str], None]) -> Iterator[Outcome]:
     """One future a task; the graph carries file names, results are summaries."""
     with dask.config.set(DASK_SETTINGS), cluster_of(workers) as cluster, Client(cluster) as client:
         link = client.dashboard_link if importlib.util.find_spec("bokeh") else "needs bokeh (pip install bokeh)"
@@ -186,40 +183,18 @@ def slurm_cluster() -> Any:
     return SLURMCluster(job_script_prologue=[f"export {name}={value}" for name, value in ONE_THREAD.items()])
 
 
-# --- the folder ------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def run_lock(folder: Path) -> Iterator[None]:
-    """One run a folder. The kernel holds the lock on the folder itself and drops it when the process ends, however it
-    ends."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError as error:
-        raise InputError(f"{folder} cannot be used as the output folder: {error.strerror}; choose another") from error
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(f"another run is writing {folder}; wait for it to end, or give another folder") from error
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def finish(plan: Plan, outcomes: list[Outcome]) -> dict:
+def finish(plan: Plan, outcomes: list[Outcome]) -> RunRecord:
     """Writes the final run.json: finished shards in the plan's order, failures, and the hash of all content."""
-    records = sorted((outcome.record for outcome in outcomes if outcome.record), key=lambda record: record.name)
+    shards = sorted((outcome.record for outcome in outcomes if outcome.record), key=lambda record: record.name)
     failed = sorted((outcome.task.name, outcome.error) for outcome in outcomes if not outcome.record)
-    everything = hashlib.sha256("".join(record.content_hash for record in records).encode()).hexdigest()
-    run = plan.run | {
-        "state": "failed" if failed else "complete",
-        "shards": [asdict(record) for record in records],
-        "failed": [list(pair) for pair in failed],
-        "views": sum(record.views for record in records),
-        "content_hash": everything,
-    }
+    run = replace(
+        plan.record,
+        state="failed" if failed else "complete",
+        shards=tuple(shards),
+        failed=tuple(FailedShard(*pair) for pair in failed),
+        views=sum(record.views for record in shards),
+        content_hash=joined_hash(shards),
+    )
     write_run(plan.folder, run)
     clear_leftovers(plan.folder)
     return run

@@ -12,7 +12,7 @@ import numpy as np
 
 from pipeline.camera import Crop, camera_to_world, in_image, project_pinhole, world_to_camera
 from pipeline.errors import InputError
-from pipeline.lattice import LATTICE_M, offsets_to, to_lattice
+from pipeline.lattice import LATTICE_M, to_lattice
 from pipeline.records import BodyMesh, FieldSamples, Reject, View
 from pipeline.sdf import SignedDistance
 from pipeline.skeletons import FIELD_JOINTS
@@ -27,8 +27,6 @@ FRUSTUM_REACH = 2.1
 ATTEMPTS = 256
 # How a part of the pool is drawn: (generator, count, slots) -> (len(slots), 3) metres in crop axes.
 Draw = Callable[[np.random.Generator, int, np.ndarray], np.ndarray]
-# Draws of a point whose side of the surface is prescribed (`inside_share`).
-SIDE_ATTEMPTS = 8
 
 
 @dataclass(frozen=True)
@@ -45,8 +43,6 @@ class SamplingSettings:
     holds all vertices and ball_margin metres more.
     The rest is uniform in volume in the pyramid of the stored image, as far before and behind the root as half of what
     the image spans there (so it is the field's query volume and a margin), at most `depth` metres.
-    inside_share: share of the near points that is inside the body; points of the wrong side are drawn again, up to
-    SIDE_ATTEMPTS times. None leaves it to the widths, about 0.4.
     voters: each joint's voters are this many near-surface points, |distance| < voter_band metres, those nearest to it.
     64 for each of 17 joints are three times what a draw of 1,024 points with a third from voters takes: epochs differ.
     """
@@ -57,7 +53,6 @@ class SamplingSettings:
     ball: float = 0.1
     ball_margin: float = 0.1
     depth: float = 1.5
-    inside_share: float | None = None
     voters: int = 64
     voter_band: float = 0.05
 
@@ -72,7 +67,6 @@ class SamplingSettings:
             (not 0 < self.depth <= 1.6, f"depth {self.depth}: give metres, above 0 and up to 1.6"),
             (not 0 <= self.ball_margin <= 1, f"ball_margin {self.ball_margin}: give metres, 0 to 1"),
             (not 0 < self.voter_band <= 1, f"voter_band {self.voter_band}: give metres, above 0 and up to 1"),
-            (not 0 <= (self.inside_share or 0) <= 1, f"inside_share {self.inside_share}: give 0 to 1"),
         ]
         for wrong, message in problems:
             if wrong:
@@ -83,25 +77,6 @@ class SamplingSettings:
         """Points of each near part, of the ball and of the frustum; they add up to the pool."""
         counts = [int(share * self.pool) for share in (*self.near, self.ball)]
         return (*counts, self.pool - sum(counts))
-
-
-def sample_view(
-    mesh: BodyMesh,
-    distance: SignedDistance,
-    view: View,
-    crop: Crop,
-    joints: np.ndarray,
-    settings: SamplingSettings,
-    seed: int,
-) -> FieldSamples:
-    """The samples of one view; the same as `sample_instant` gives it among others.
-
-    Raises InputError, naming the view, for a body outside the stored image and for what does not fit the lattice.
-    """
-    [samples] = sample_instant(mesh, distance, [(view, crop)], joints, settings, seed)
-    if isinstance(samples, Reject):
-        raise InputError(samples.reason)
-    return samples
 
 
 def sample_instant(
@@ -129,8 +104,6 @@ def sample_instant(
     good = [pool for pool in pools if not isinstance(pool, Reject)]
     for pool, values in zip(good, ask_together(distance, [pool.world() for pool in good]), strict=True):
         pool.sdf[:] = values
-    if settings.inside_share is not None:
-        _settle_sides(good, distance)
     return [pool if isinstance(pool, Reject) else _finish(pool) for pool in pools]
 
 
@@ -276,22 +249,6 @@ class _Pool:
             raise InputError(f"view {self.view.id}, a {what}: {error}") from None
 
 
-def _settle_sides(pools: list[_Pool], distance: SignedDistance) -> None:
-    """Draws near points again until `inside_share` of them, evenly spread over their widths, are inside; few give up
-    and stay."""
-    for _ in range(SIDE_ATTEMPTS):
-        wrong = []
-        for pool in pools:
-            share = pool.settings.inside_share
-            assert share is not None
-            target = np.floor(np.arange(pool.near + 1) * share)
-            wrong.append(np.flatnonzero((np.diff(target) > 0) != (pool.sdf[: pool.near] < 0)))
-            pool.fill(wrong[-1])
-        answers = ask_together(distance, [pool.world(slots) for pool, slots in zip(pools, wrong, strict=True)])
-        for pool, slots, values in zip(pools, wrong, answers, strict=True):
-            pool.sdf[slots] = values
-
-
 def _finish(pool: _Pool) -> FieldSamples | Reject:
     points = pool.lattice[pool.order]
     sdf = pool.sdf[pool.order]
@@ -302,9 +259,6 @@ def _finish(pool: _Pool) -> FieldSamples | Reject:
             points=points,
             sdf=to_lattice(sdf),
             voters=voters,
-            joint_offsets=offsets_to(points[voters], pool.joints[:, None]),
-            joints=pool.joints,
-            root=pool.root,
         )
     except InputError as error:
         return Reject(pool.view.id, "sample", f"view {pool.view.id}: {error}")

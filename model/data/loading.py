@@ -193,9 +193,9 @@ class ViewDataset(Dataset):
         """((N, 3), (N,)) metres in stored crop axes: this epoch's points and their distances; none in evaluation."""
         if self.draw is None:
             return np.zeros((0, 3)), np.zeros(0)
-        points, sdf, voters = reader.read_pool(row)
-        chosen = draw_points(rng, self.draw, voters, self.shares, len(points))
-        return points[chosen] * LATTICE_M, sdf[chosen] * LATTICE_M
+        samples = reader.read_samples(row)
+        chosen = draw_points(rng, self.draw, samples.voters, self.shares, len(samples.points))
+        return samples.points[chosen] * LATTICE_M, samples.sdf[chosen] * LATTICE_M
 
 
 def refuse_small_pools(views: Views, draw: DrawConfig) -> None:

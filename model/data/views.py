@@ -19,7 +19,8 @@ class Views:
     """The views of one split over one or more shard folders, as columns.
 
     table: column -> array over views, sorted by view id within a folder; "folder", "shard" and "row" say where a view
-    is; "origin" (3,) m where the root is in the axes that the shard stores points in. sizes: views of each folder.
+    is; "origin" (3,) m where the root is in the axes that the shard stores points in; "joints_valid" is False for joints that
+    no evidence constrained: what is the prior's word alone neither supervises nor is scored. sizes: views of each folder.
     crop_px: side of the nominal crop in each folder's images, pixels. truth: one of GROUND_TRUTHS, what joints and root
     are of.
     """
@@ -36,6 +37,7 @@ class Views:
                 {name: column[rows] for name, column in table.items()} | {"folder": np.full(len(rows), number)}
             )
         self.table = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        self.table["joints_valid"] = self.table["joints_valid"] & ~self.table["joints_unseen"]
         self.table["origin"] = np.zeros((len(self), 3))
         self.sizes = [len(part["id"]) for part in parts]
         self.truth = "dataset"
@@ -90,7 +92,7 @@ def fit_labels(table: dict[str, np.ndarray], pelvis: int) -> dict[str, np.ndarra
     """
     valid = np.asarray(table["fit_valid"], bool)
     joints = np.where(valid[:, None, None], table["fit_joints"], 0).astype(np.float64)
-    origin, known = joints[:, pelvis], np.repeat(valid[:, None], joints.shape[1], 1)
+    origin, known = joints[:, pelvis], valid[:, None] & ~table["joints_unseen"]
     return {
         "joints": (joints - origin[:, None]).astype(np.float32),
         "joints_valid": known,

@@ -130,8 +130,6 @@ PROTOCOLS = {
     )
 }
 DEFAULT = "all-17j"
-# The file that marks a capture of `nvf-cli synthesize` (`pipeline.sources.human36m.annotations`).
-SYNTHETIC_MARK = "synthetic.json"
 
 
 def protocol(name: str) -> Protocol:
@@ -171,12 +169,6 @@ def select(
             f"({', '.join(f'{k}: {v}' for k, v in left_out.items())}). It scores {chosen.describes}"
         )
     return np.flatnonzero(keep), left_out
-
-
-def is_recorded(run: dict) -> bool:
-    """Whether shards are of a recorded dataset, from their run.json: `nvf-cli synthesize` puts a mark among its
-    annotations."""
-    return SYNTHETIC_MARK not in run["inputs"]
 
 
 def check_count(chosen: Protocol, n_views: int, real: bool, allow_partial: bool) -> str | None:

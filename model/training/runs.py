@@ -4,7 +4,6 @@ RUN/last.safetensors goes on; RUN/best.safetensors holds the weights that did be
 """
 
 import copy
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ from model.training.checkpoint import (
 from model.training.config import Config, config_from_dict, with_length
 from model.training.optimise import MovingAverage, make_optimizers
 from pipeline.errors import InputError
+from pipeline.shards.run_json import joined_hash
 
 LAST, BEST = "last.safetensors", "best.safetensors"
 
@@ -161,16 +161,15 @@ def data_record(views: Views, weights: Sequence[float]) -> list[dict]:
     content."""
     rows = []
     for number, (folder, weight, size) in enumerate(zip(views.folders, weights, views.sizes, strict=True)):
-        joined = "".join(record["content_hash"] for record in folder.run["shards"])
         rows.append(
             {
                 "path": str(folder.path),
-                "run_id": folder.run["run_id"],
-                "source": folder.run["source"],
+                "run_id": folder.run.run_id,
+                "source": folder.run.source,
                 "subjects": np.unique(views["subject"][views["folder"] == number]).tolist(),
                 "weight": weight,
                 "train_views": size,
-                "content_hash": hashlib.sha256(joined.encode()).hexdigest(),
+                "content_hash": joined_hash(folder.run.shards),
             }
         )
     return rows

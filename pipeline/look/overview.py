@@ -9,11 +9,13 @@ import numpy as np
 
 from pipeline.errors import InputError
 from pipeline.lattice import LATTICE_M
-from pipeline.preprocess.progress import count_rejects, reason_of
-from pipeline.records import SPLITS
-from pipeline.shards.format import decode_text
-from pipeline.shards.run_json import flatten
-from pipeline.shards.store import ShardReader, open_shard, read_columns, read_run, safe_name, shard_folder
+from pipeline.preprocess.description import flatten
+from pipeline.preprocess.rejects import RejectCounts
+from pipeline.records import SPLITS, Reject
+from pipeline.shards.format import OPTIONAL, decode_text, default_column, with_defaults
+from pipeline.shards.open import naming, open_shard, read_columns
+from pipeline.shards.run_json import RunRecord, read_run
+from pipeline.shards.store import ShardReader, shard_folder
 
 PERCENTILES = (5, 50, 95, 100)
 # Edges of the distances' histogram, millimetres.
@@ -40,11 +42,11 @@ SAMPLED_VIEWS = 400
 
 @dataclass(frozen=True)
 class Target:
-    """What the user pointed at. shards: the files. run: run.json of a folder, None for a single shard."""
+    """What the user pointed at. shards: the files. run: the record of a folder, None for a single shard."""
 
     path: Path
     shards: list[Path]
-    run: dict | None
+    run: RunRecord | None
 
 
 def find_target(path: Path) -> Target:
@@ -56,46 +58,57 @@ def find_target(path: Path) -> Target:
         raise InputError(f"{path} does not exist; give a shard or a folder of shards")
     path = shard_folder(path)
     run = read_run(path)
-    return Target(path, [path / safe_name(record["name"], path) for record in run["shards"]], run)
+    return Target(path, [path / record.name for record in run.shards], run)
+
+
+# What `describe` counts over all views.
+DESCRIBED = (
+    "views/split",
+    "views/subject",
+    "views/action",
+    "views/camera",
+    "views/instant_id",
+    "views/is_3d",
+    "views/camera_assumed",
+    "views/joints_valid",
+    "views/joints_unseen",
+    "fits/fit_error_mm",
+    "fits/reprojection_px",
+    "fits/fit_valid",
+    "fits/has_mesh",
+    "fits/mesh_model",
+)
 
 
 def describe(target: Target) -> dict:
     """Counts, quality and provenance; everything JSON-able."""
-    parts = []
-    for path in target.shards:
-        with open_shard(path) as file:
-            names = ["split", "subject", "action", "camera", "instant_id", "is_3d", "camera_assumed", "joints_valid"]
-            part = {name: file[f"views/{name}"][()] for name in names}
-            part |= {
-                name: file[f"fits/{name}"][()] for name in ("fit_error_mm", "reprojection_px", "fit_valid", "has_mesh")
-            }
-            parts.append({k: decode_text(v) if v.dtype.kind == "S" else v for k, v in part.items()})
-            attributes = dict(file.attrs)
-    if not parts:
+    if not target.shards:
         raise InputError(f"{target.path} has no finished shard; run preprocess again to finish it")
-    table = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    n = len(table["split"])
-    run = target.run
-    rejects = count_rejects(run) if run else Counter(reason_of(reject) for reject in shard_rejects(target.path))
+    table, attributes = read_table(target.shards, DESCRIBED)
+    n, run = len(table["split"]), target.run
     return {
         "path": str(target.path),
-        "state": run["state"] if run else "shard",
+        "state": run.state if run else "shard",
         "views": n,
         "instants": len(np.unique(table["instant_id"])),
-        "shards": len(parts),
+        "shards": len(target.shards),
         "bytes": sum(path.stat().st_size for path in target.shards),
-        "content_hash": run.get("content_hash", "") if run else str(attributes["content_hash"]),
-        "rejects": dict(rejects.most_common()),
-        "failed": run["failed"] if run else [],
+        "content_hash": run.content_hash if run else str(attributes["content_hash"]),
+        "rejects": RejectCounts(rejects_of(target)).by_reason(),
+        "failed": [[shard.name, shard.error] for shard in run.failed] if run else [],
+        "root": run.root if run else None,
+        "recorded": run.recorded if run else None,
         "splits": {split: int((table["split"] == split).sum()) for split in SPLITS},
         "subjects": _counts(table["subject"]),
         "actions": _counts(table["action"]),
         "cameras": _counts(table["camera"]),
         "views_3d": int(table["is_3d"].sum()),
         "camera_assumed": int(table["camera_assumed"].sum()),
+        "joints": {"valid": int(table["joints_valid"].sum()), "unseen": int(table["joints_unseen"].sum())},
         "fits": {
             "valid": int(table["fit_valid"].sum()),
             "without_mesh": int((~table["has_mesh"]).sum()),
+            "mesh_models": _counts(table["mesh_model"][table["has_mesh"]]),
             "error_mm": _distribution(table["fit_error_mm"]),
             "reprojection_px": _distribution(table["reprojection_px"]),
         },
@@ -105,17 +118,26 @@ def describe(target: Target) -> dict:
     }
 
 
-def shard_rejects(path: Path) -> list[list[str]]:
-    with open_shard(path) as file:
+def read_table(shards: list[Path], names: tuple[str, ...]) -> tuple[dict[str, np.ndarray], dict]:
+    """Some columns over all shards, by the name after the slash, and the attributes of the last shard."""
+    parts = []
+    for path in shards:
+        with open_shard(path) as file, naming(path):
+            n, part, attributes = len(file["views/id"]), {}, dict(file.attrs)
+            for name in names:
+                values = default_column(name, n) if name in OPTIONAL and name not in file else file[name][()]
+                part[name.split("/")[1]] = decode_text(values) if values.dtype.kind == "S" else values
+            parts.append(part)
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, attributes
+
+
+def rejects_of(target: Target) -> tuple[Reject, ...]:
+    """Everything left out."""
+    if target.run is not None:
+        return target.run.all_rejects
+    with open_shard(target.path) as file, naming(target.path):
         columns = [decode_text(file[f"rejects/{name}"][()]).tolist() for name in ("key", "stage", "reason")]
-    return [list(row) for row in zip(*columns, strict=True)]
-
-
-def rejects_of(target: Target) -> list[list[str]]:
-    """(key, stage, reason) of everything left out."""
-    if target.run is None:
-        return shard_rejects(target.path)
-    return [*target.run["rejects"], *(reject for record in target.run["shards"] for reject in record["rejects"])]
+    return tuple(Reject(*row) for row in zip(*columns, strict=True))
 
 
 def _counts(values: np.ndarray) -> dict[str, int]:
@@ -185,7 +207,7 @@ def _views(target: Target) -> dict[str, tuple[dict, int]]:
     found: dict[str, tuple[dict, int]] = {}
     for path in target.shards:
         with open_shard(path) as file:
-            columns = read_columns(file)
+            columns = with_defaults(read_columns(file))
         found |= {view: (columns, row) for row, view in enumerate(decode_text(columns["views/id"]).tolist())}
     return found
 

@@ -193,7 +193,9 @@ def save_page(target: Target, summary: dict, body: BodyModel, path: Path, proble
     }
     cells = "".join(f"<tr><th>{html.escape(k)}</th><td>{_cell(v)}</td></tr>" for k, v in facts.items())
     rejects = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(text)}</td>" for text in reject) + "</tr>"
+        "<tr>"
+        + "".join(f"<td>{html.escape(text)}</td>" for text in (reject.key, reject.stage, reject.reason))
+        + "</tr>"
         for reject in rejects_of(target)[:500]
     )
     verified = (

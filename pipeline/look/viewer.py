@@ -98,8 +98,7 @@ def draw_view(
         scene.add_line_segments(f"/{name}", bones, colours, thickness=4, thickness_units="screen", visible=parts[name])
     chosen = [k for k, name in enumerate(FIELD_JOINTS.names) if voters_of in (name, ALL)]
     starts = points[samples.voters[chosen]].reshape(-1, 3)
-    ends = starts + samples.joint_offsets[chosen].reshape(-1, 3) * LATTICE_M
-    lines = np.stack([starts, ends], 1)
+    lines = np.stack([starts, np.repeat(view["joints"][chosen], samples.voters.shape[1], 0)], 1)
     scene.add_line_segments(
         "/voters",
         lines,

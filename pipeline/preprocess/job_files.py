@@ -9,13 +9,15 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import get_args, get_type_hints
 
 import numpy as np
 
+from pipeline.preprocess.settings import PreprocessSettings
 from pipeline.records import BodyFit, BodyParameters, Camera, FitQuality, Instant, Reject, SmplParameters, View
+from pipeline.shards.format import ShardHeader
+from pipeline.typed_json import from_plain, to_plain
 
-PLAN_FOLDER = ".plan"
+PLAN_FOLDER, CONTEXT_FILE = ".plan", "context.json"
 _RECORDS = {
     record.__name__: record
     for record in (Instant, View, Camera, BodyParameters, SmplParameters, BodyFit, FitQuality, Reject)
@@ -65,31 +67,52 @@ class Task:
     def shard(self) -> Path:
         return self.job.parent.parent / self.name
 
+    @property
+    def context(self) -> Path:
+        return self.job.parent / CONTEXT_FILE
 
-def write_job(folder: Path, name: str, instants: Sequence[Instant], fits: Sequence[BodyFit | Reject] | None) -> Task:
-    """Stores what a worker needs for a shard under `folder`/.plan; `name` is the shard's file name. fits: None to
-    fit."""
+
+@dataclass(frozen=True)
+class Context:
+    """What is the same for every shard of a run.
+
+    root: the dataset's folder. body: the user's body model, None for the built-in one; joint_regressor: the user's file and
+    joint_regressor_sha256 what it was when the run was planned, None for the built-in joints. betas: (10,) by subject. smpl:
+    folder of the user's SMPL files and their regressor, where the dataset's SMPL parameters are the meshes.
+    """
+
+    root: Path
+    header: ShardHeader
+    settings: PreprocessSettings
+    body: Path | None
+    joint_regressor: Path | None
+    joint_regressor_sha256: str | None
+    betas: dict[str, tuple[float, ...]]
+    smpl: tuple[Path, ...] | None
+
+
+def write_context(folder: Path, context: Context) -> None:
+    """Makes `folder`/.plan and puts there what every worker reads first."""
+    (folder / PLAN_FOLDER).mkdir()
+    (folder / PLAN_FOLDER / CONTEXT_FILE).write_text(json.dumps(to_plain(context)))
+
+
+def read_context(text: str) -> Context:
+    """text: the content of context.json."""
+    return from_plain(Context, json.loads(text), CONTEXT_FILE)
+
+
+def task_of(folder: Path, name: str, instants: Sequence[Instant]) -> Task:
+    """The task of a shard; `name` is its file's."""
     job = folder / PLAN_FOLDER / Path(name).with_suffix(".json").name
-    job.write_text(json.dumps(encode({"instants": list(instants), "fits": fits})))
     return Task(name, job, sum(len(instant.views) for instant in instants))
+
+
+def write_job(task: Task, instants: Sequence[Instant], fits: Sequence[BodyFit | Reject] | None) -> None:
+    """Stores the instants of a shard for its worker. fits: None to fit."""
+    task.job.write_text(json.dumps(encode({"instants": list(instants), "fits": fits})))
 
 
 def read_job(task: Task) -> tuple[tuple[Instant, ...], tuple[BodyFit | Reject, ...] | None]:
     job = decode(json.loads(task.job.read_text()))
     return job["instants"], job["fits"]
-
-
-def settings_from(cls: type, values: dict):
-    """A settings dataclass from what JSON kept of it: nested settings, tuples and paths get their types back."""
-    types = get_type_hints(cls)
-    return cls(**{name: _as_type(types[name], value) for name, value in values.items()})
-
-
-def _as_type(kind: object, value: object) -> object:
-    if is_dataclass(kind):
-        return settings_from(kind, value)
-    if isinstance(value, list):
-        return tuple(_as_type(None, item) for item in value)
-    if isinstance(value, str) and Path in (kind, *get_args(kind)):
-        return Path(value)
-    return value

@@ -1,8 +1,8 @@
 """What a run tells while it works: a bar on a terminal, plain lines elsewhere, the same numbers in both."""
 
-import re
 import time
-from collections import Counter, deque
+from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -11,8 +11,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.preprocess.plan import Plan, expected_bytes
-from pipeline.shards.format import OFFSETS
+from pipeline.preprocess.disk import expected_bytes
+from pipeline.preprocess.plan import Plan
+from pipeline.preprocess.rejects import RejectCounts
+from pipeline.shards.format import OFFSETS, J
+from pipeline.shards.run_json import RunRecord, ShardRecord
 
 WINDOW_S = 60.0  # the rate is that of the last minute
 PLAIN_EVERY_S = 10.0
@@ -36,21 +39,12 @@ class Rate:
         return (after - before) / (now - start) if now > start else 0.0
 
 
-def reason_of(reject: list[str]) -> str:
-    """ "read: the image does not exist": what rejects are counted by.
-
-    The key and the reason's text before its last ": " say which item; numbers are masked.
-    """
-    _, stage, reason = reject
-    return f"{stage}: {re.sub(r'-?[0-9][0-9.,]*', 'N', reason.rsplit(': ', 1)[-1].split(';')[0])}"
-
-
 class RunProgress:
     """Follows a run. `start` is given the plan, `add` every outcome, `note` a line to print."""
 
     def __init__(self, console: Console, clock=time.monotonic):
         self.console, self.clock = console, clock
-        self.rejects: Counter[str] = Counter()
+        self.rejects = RejectCounts()
         self.done_views = self.done_shards = self.failed = 0
         self.live: Live | None = None
 
@@ -68,7 +62,7 @@ class RunProgress:
 
     def start(self, plan: Plan) -> None:
         self.total_views, self.total_shards = plan.views, len(plan.tasks)
-        self.rejects.update(reason_of(reject) for reject in plan.run["rejects"])
+        self.rejects.add(plan.record.rejects)
         self.note(describe_plan(plan))
         self.rate, self.printed = Rate(self.clock), self.clock()
         if self.console.is_terminal:
@@ -87,7 +81,7 @@ class RunProgress:
             self.failed += 1
             self.note(outcome.error)
         else:
-            self.rejects.update(reason_of(reject) for reject in outcome.record.rejects)
+            self.rejects.add(outcome.record.rejects)
         due = self.clock() - self.printed >= PLAIN_EVERY_S or self.done_shards == self.total_shards
         if self.live is None and due:
             self.printed = self.clock()
@@ -101,7 +95,7 @@ class RunProgress:
         text += f"{rate:.1f} views/s, ETA {eta}"
         if self.failed:
             text += f", {self.failed} shards failed"
-        return text + (f", rejects: {count_text(self.rejects)}" if self.rejects else "")
+        return text + (f", rejects: {self.rejects}" if self.rejects.total else "")
 
     def bar(self) -> Table:
         grid = Table.grid(padding=(0, 1))
@@ -111,49 +105,58 @@ class RunProgress:
 
 
 def describe_plan(plan: Plan) -> str:
-    settings, config = plan.settings, plan.run["config"]
-    sizes = expected_bytes(settings, plan.views)
+    sizes, offsets = expected_bytes(plan.settings, plan.views), plan.settings.offsets
     listed = ", ".join(f"{name} {size / 1e9:.2f} GB" for name, size in sizes.items())
     splits = ", ".join(f"{views} {split}" for split, views in plan.split_views.items())
     return (
-        f"plan: {sum(map(len, plan.run['layout']))} instants, {plan.views} views ({splits}) in {len(plan.tasks)} "
-        f"shards; about {sizes[config['offsets']] / 1e9:.2f} GB with --offsets {config['offsets']} (of "
-        f"{'|'.join(OFFSETS)}: {listed})"
+        f"plan: {sum(map(len, plan.record.layout))} instants, {plan.views} views ({splits}) in {len(plan.tasks)} "
+        f"shards; about {sizes[offsets] / 1e9:.2f} GB with --offsets {offsets} (of {'|'.join(OFFSETS)}: {listed})"
     )
 
 
-def count_rejects(run: dict) -> Counter[str]:
-    """How often each reason occurs in a run, its source's and its shards' rejects together."""
-    rejects = [*run["rejects"], *(reject for record in run["shards"] for reject in record["rejects"])]
-    return Counter(reason_of(reject) for reject in rejects)
-
-
-def summary(folder: Path, run: dict, seconds: float) -> str:
+def summary(folder: Path, run: RunRecord, seconds: float) -> str:
     """The closing lines of a run."""
-    records = run["shards"]
-    rejects = count_rejects(run)
+    valid, unseen = (sum(getattr(shard, name) for shard in run.shards) for name in ("fit_valid", "joints_unseen"))
+    rejects = RejectCounts(run.all_rejects)
     lines = [
-        f"{folder}: {run['views']} views in {len(records)} shards, "
-        f"{sum(record['bytes'] for record in records) / 1e9:.3f} GB, "
-        f"{clock_text(seconds)} ({run['views'] / max(seconds, 1e-9):.1f} views/s)",
-        f"fits: {sum(record['fit_valid'] for record in records)} of {run['views']} views valid, mean 3D error "
-        f"{_mean(records, 'fit_error_mm', 'mm')}, mean reprojection {_mean(records, 'reprojection_px', 'px')}"
-        + (f"; {run['supplied']} views took the dataset's own fit" if run.get("supplied") else ""),
-        f"rejects: {sum(rejects.values())}" + (f" ({count_text(rejects)})" if rejects else ""),
-        f"content hash: {run['content_hash']}",
+        f"{folder}: {run.views} views in {len(run.shards)} shards, {sum(shard.bytes for shard in run.shards) / 1e9:.3f} GB, "
+        f"{clock_text(seconds)} ({run.views / max(seconds, 1e-9):.1f} views/s)",
+        f"fits: {valid} of {run.views} views valid, mean 3D error {_mean(run.shards, 'fit_error_mm', 'mm')}, "
+        f"mean reprojection {_mean(run.shards, 'reprojection_px', 'px')}"
+        + (f"; {run.supplied} views took the dataset's own fit" if run.supplied else ""),
+        f"rejects: {rejects.total}" + (f" ({rejects})" if rejects.total else ""),
+        f"content hash: {run.content_hash}",
     ]
-    return "\n".join(lines + [f"FAILED {error}" for _, error in run["failed"]])
+    if unseen:
+        lines.insert(
+            2, f"unseen: {unseen} of {run.views * J} joints have no evidence of their own and supervise nothing"
+        )
+    return "\n".join(lines + [f"FAILED {shard.error}" for shard in run.failed] + useless(run))
 
 
-def _mean(records: list[dict], name: str, unit: str) -> str:
-    known = [(record["views"], record[name]) for record in records if record[name] is not None]
+def useless(run: RunRecord) -> list[str]:
+    """A line that says why nothing of a finished run can be trained on; none where something can."""
+    if run.views == 0:
+        what = "No view was made"
+    elif not any(shard.fit_valid for shard in run.shards):
+        error, reprojection = _mean(run.shards, "fit_error_mm", "mm"), _mean(run.shards, "reprojection_px", "px")
+        what = (
+            f"None of the {run.views} views has a valid fit (mean 3D error {error}, mean reprojection {reprojection})"
+        )
+    else:
+        return []
+    rejects = RejectCounts(run.all_rejects)
+    why = f" The commonest reasons: {rejects}." if rejects.total else ""
+    return [
+        f"NOTHING USABLE: {what}.{why} `nvf-cli check-data {run.source} {run.root}` looks at the data, `nvf-cli inspect` at what was "
+        "made"
+    ]
+
+
+def _mean(shards: Sequence[ShardRecord], name: str, unit: str) -> str:
+    known = [(shard.views, getattr(shard, name)) for shard in shards if getattr(shard, name) is not None]
     total = sum(views for views, _ in known)
     return f"{sum(views * value for views, value in known) / total:.1f} {unit}" if total else "none"
-
-
-def count_text(counts: Counter[str]) -> str:
-    listed = [f"{count} x {reason}" for reason, count in counts.most_common(4)]
-    return "; ".join(listed + ["..."] * (len(counts) > 4))
 
 
 def clock_text(seconds: float) -> str:

@@ -29,6 +29,7 @@ class PreprocessSettings:
 
     def __post_init__(self) -> None:
         limits = {"crop_px": (16, 4096), "margin": (1, 4), "jpeg_quality": (1, 100), "shard_instants": (1, 4096)}
+        limits["seed"] = (0, 2**63 - 1)
         for name, (low, high) in limits.items():
             if not low <= getattr(self, name) <= high:
                 raise InputError(f"{name} is {getattr(self, name)}; choose a value from {low} to {high}")
@@ -43,8 +44,12 @@ class PreprocessSettings:
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked for. joint_regressor: file of Human3.6M's joints on the body, None for the built-in ones. options: of the
-    source. subjects: None for all. fits_from: folder of a `fit` run."""
+    """What the user asked for: the dataset `source` in the folder `root`, as shards in `out`.
+
+    body: file of a body model, None for the built-in one. joint_regressor: file of Human3.6M's joints on the body, None for the
+    built-in ones. subjects: None for all. options: of the source. limit: how many instants at most, None for all.
+    fits_from: folder of a `fit` run. overwrite, append: what to do with the run that `out` holds.
+    """
 
     source: str
     root: Path

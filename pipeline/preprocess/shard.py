@@ -1,7 +1,11 @@
-"""One shard, from its instants to its file: what every worker runs, and `--workers 0` in this process."""
+"""One shard, from its instants to its file: what every worker runs, and `--workers 0` in this process.
+
+    Instant, BodyFit -> PosedBody -> KnownJoints -> Picture of each view -> FieldSamples of each -> ShardView
+
+A step that fails gives a Reject in place of its record, and the steps after it say what is left without it.
+"""
 
 import functools
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,25 +21,24 @@ from pipeline.errors import InputError
 from pipeline.fit import Fitter
 from pipeline.fit.supplied import mesh_of, supplied_fit, uses_supplied
 from pipeline.images import read_image
-from pipeline.lattice import offsets_to, to_lattice
 from pipeline.mesh import BodySurface, body_surface
-from pipeline.preprocess.job_files import Task, read_job, settings_from
-from pipeline.preprocess.settings import PreprocessSettings
+from pipeline.preprocess.job_files import Context, Task, read_context, read_job
 from pipeline.records import (
     DATASET_JOINT,
     FIT_JOINT,
     NO_JOINT,
     BodyFit,
     BodyMesh,
-    BodyParameters,
     FieldSamples,
     Instant,
     Reject,
+    SmplParameters,
     View,
 )
 from pipeline.sampling import sample_instant
 from pipeline.sdf import BACKEND, SignedDistance
-from pipeline.shards.format import J, ShardHeader, ShardRecord, ShardView
+from pipeline.shards.format import J, ShardView, kept_offsets
+from pipeline.shards.run_json import ShardRecord
 from pipeline.shards.store import finished_record, write_shard
 from pipeline.skeletons import FIELD_JOINTS, JOINT_SETS, JointSet, match_joints
 from pipeline.threads import one_thread
@@ -46,14 +49,52 @@ class Worker:
     """What a process needs for every shard of a run; made once. betas: subject -> (10,). smpl: the user's SMPL files, where
     the dataset's SMPL parameters are the meshes."""
 
-    root: Path
-    header: ShardHeader
-    settings: PreprocessSettings
+    context: Context
     body: BodyModel
     surface: BodySurface
     fitter: Fitter
     betas: dict[str, np.ndarray]
-    smpl: SmplBodies | None = None
+    smpl: SmplBodies | None
+
+
+@dataclass(frozen=True)
+class PosedBody:
+    """A fit and what follows from it, in the instant's frame. distance: signed distance to the mesh."""
+
+    fit: BodyFit
+    mesh: BodyMesh
+    distance: SignedDistance
+
+
+@dataclass(frozen=True)
+class KnownJoints:
+    """The field's joints of an instant, in its frame: the dataset's own where it has them in 3D, else the body's.
+
+    places: (J, 3) metres, zeros where nothing is known. source: (J,) one of NO_JOINT, DATASET_JOINT, FIT_JOINT. valid: (J,)
+    bool, may be supervised or scored. unseen: (J,) bool, the body's, and no evidence says where on the body it is.
+    """
+
+    places: np.ndarray
+    source: np.ndarray
+    valid: np.ndarray
+    unseen: np.ndarray
+
+    @property
+    def knows_root(self) -> bool:
+        return bool(self.source[FIELD_JOINTS.root_index] != NO_JOINT)
+
+    @property
+    def trusts_root(self) -> bool:
+        return bool(self.valid[FIELD_JOINTS.root_index])
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A view's crop: its camera and the stored JPEG."""
+
+    view: View
+    crop: Crop
+    jpeg: bytes
 
 
 @one_thread()
@@ -62,28 +103,47 @@ def make_shard(task: Task) -> ShardRecord:
 
     Raises InputError for what no retry mends (a full disk, another distance backend than the plan's).
     """
-    worker = worker_of(task.job.parent / "context.json")
-    kept = finished_record(task.shard, worker.header)
+    worker = worker_of(task.context)
+    kept = finished_record(task.shard, worker.context.header)
     if kept is not None:
         return kept
     instants, fits = read_job(task)
     if fits is None:
         fits = find_bodies(worker, instants)
-    views, rejects = [], []
-    for instant, fit in zip(instants, fits, strict=True):
-        for row in shard_views(worker, instant, fit):
-            (rejects if isinstance(row, Reject) else views).append(row)
-    return write_shard(task.shard, worker.header, views, rejects)
+    rows = [row for instant, fit in zip(instants, fits, strict=True) for row in instant_rows(worker, instant, fit)]
+    views = [row for row in rows if not isinstance(row, Reject)]
+    rejects = [row for row in rows if isinstance(row, Reject)]
+    return write_shard(task.shard, worker.context.header, views, rejects)
 
 
-def find_bodies(worker: Worker, instants: Sequence[Instant]) -> list[BodyFit | Reject]:
-    """The body of each instant: the one that came with the dataset where the run can pose it, else fitted."""
-    given = [uses_supplied(instant, worker.body) for instant in instants]
-    fitted = iter(worker.fitter.fit([i for i, known in zip(instants, given, strict=True) if not known], worker.betas))
-    return [
-        supplied_fit(instant, worker.body, worker.smpl, worker.settings.fit) if known else next(fitted)
-        for instant, known in zip(instants, given, strict=True)
-    ]
+def instant_rows(worker: Worker, instant: Instant, fit: BodyFit | Reject) -> Iterator[ShardView | Reject]:
+    """The rows of one instant, and what was left out of it.
+
+    An instant with 3D joints of its own stays when its fit or mesh fails: `fit_valid` is then False, its samples are
+    zeros and the reject says so. Where those lack the pelvis (SMPL's lies elsewhere) only a valid fit knows the root, and
+    the instant goes with the fit.
+    """
+    posed = pose_body(worker, instant, fit)
+    body = None if isinstance(posed, Reject) else posed
+    joints = known_joints(instant, body)
+    anchored = joints.trusts_root if instant.joints_3d is not None else joints.knows_root
+    if isinstance(posed, Reject):
+        yield replace(posed, reason=posed.reason + (": kept for its 3D joints" if anchored else ""))
+    elif not anchored:
+        yield Reject(instant.id, "fit", "no trustworthy pelvis to be relative to")
+    if not anchored:
+        return
+    pictures = []
+    for picture in (take_picture(worker, view) for view in instant.views):
+        if isinstance(picture, Reject):
+            yield picture
+        else:
+            pictures.append(picture)
+    for picture, samples in zip(pictures, sample_pictures(worker, body, joints, pictures), strict=True):
+        yield samples if isinstance(samples, Reject) else make_row(worker, instant, body, joints, picture, samples)
+
+
+# --- the process -----------------------------------------------------------------------------------------------------
 
 
 def worker_of(context: Path) -> Worker:
@@ -91,128 +151,116 @@ def worker_of(context: Path) -> Worker:
 
 
 @functools.lru_cache(maxsize=1)
-def _worker(context: str) -> Worker:
+def _worker(text: str) -> Worker:
     """Keyed by the file's content: another run in the same process gets its own."""
-    values = json.loads(context)
-    header = ShardHeader(**values["header"])
+    context = read_context(text)
+    header = context.header
     if header.sdf_backend != BACKEND:
         raise InputError(
             f"the run was planned with {header.sdf_backend} for distances, but this worker has {BACKEND}; "
             "install the same packages on every machine (`make setup`)"
         )
-    settings = settings_from(PreprocessSettings, values["settings"])
-    body = load_body(Path(values["body"]) if values["body"] else None)
+    body = load_body(context.body)
     if body.sha256 != header.body_sha256:
         raise InputError(
-            f"the body model {values['body']} changed since the run was planned; use --overwrite or restore it"
+            f"the body model {context.body} changed since the run was planned; use --overwrite or restore it"
         )
-    regressor = values["joint_regressor"]
-    body = with_joint_regressor(body, Path(regressor) if regressor else None)
-    if body.joint_regressor_sha256 != header.config["joint_regressor"]:
+    body = with_joint_regressor(body, context.joint_regressor)
+    if body.joint_regressor_sha256 != context.joint_regressor_sha256:
         raise InputError(
-            f"the joint regressor {regressor} changed since the run was planned; use --overwrite or restore it"
+            f"the joint regressor {context.joint_regressor} changed since the run was planned; use --overwrite or restore it"
         )
-    betas = {name: np.array(values) for name, values in values["betas"].items()}
-    smpl = SmplBodies(*map(Path, values["smpl"])) if values["smpl"] else None
-    fitter = Fitter(body, settings.fit)
-    return Worker(Path(values["root"]), header, settings, body, body_surface(body), fitter, betas, smpl)
+    betas = {name: np.array(values) for name, values in context.betas.items()}
+    smpl = SmplBodies(*context.smpl) if context.smpl else None
+    return Worker(context, body, body_surface(body), Fitter(body, context.settings.fit), betas, smpl)
 
 
-@dataclass(frozen=True)
-class Body:
-    """The body of an instant as far as it is known, in the instant's frame.
-
-    fit, mesh, distance: None where the fit or its mesh failed, `failure` then says why. joints: (J, 3) metres;
-    source: (J,) where each is from. valid: (J,) which may be supervised or scored.
-    """
-
-    fit: BodyFit | None
-    mesh: BodyMesh | None
-    distance: SignedDistance | None
-    failure: Reject | None
-    joints: np.ndarray
-    source: np.ndarray
-    valid: np.ndarray
-
-    @property
-    def fit_valid(self) -> bool:
-        return self.fit is not None and self.fit.quality.valid
+# --- the steps -------------------------------------------------------------------------------------------------------
 
 
-def shard_views(worker: Worker, instant: Instant, fit: BodyFit | Reject) -> Iterator[ShardView | Reject]:
-    """The rows of one instant, and what was left out of it.
-
-    An instant with 3D joints of its own stays when its fit or mesh fails: `fit_valid` is then False, its samples are
-    zeros and the reject says so. Where those lack the pelvis (SMPL's lies elsewhere) only a valid fit knows the root, and
-    the instant goes with the fit.
-    """
-    body = solve_body(worker, instant, fit)
-    root = FIELD_JOINTS.root_index
-    anchored = body.valid[root] if instant.joints_3d is not None else body.source[root] != NO_JOINT
-    if body.failure is not None:
-        yield replace(body.failure, reason=body.failure.reason + (": kept for its 3D joints" if anchored else ""))
-    elif not anchored:
-        yield Reject(instant.id, "fit", "no trustworthy pelvis to be relative to")
-    if not anchored:
-        return
-    crops = []
-    for view in instant.views:
-        try:
-            crop = make_crop(view.camera, view.box, worker.settings.crop_px, worker.settings.size)
-            crops.append((view, crop, encode_crop(worker.root, view, crop, worker.settings.jpeg_quality)))
-        except InputError as error:
-            yield Reject(view.id, "read", str(error))
-    for (view, crop, image), samples in zip(crops, sample_crops(worker, body, crops), strict=True):
-        if isinstance(samples, Reject):
-            yield samples
-        else:
-            yield shard_view(worker, instant, body, view, crop, image, samples)
+def find_bodies(worker: Worker, instants: Sequence[Instant]) -> list[BodyFit | Reject]:
+    """The body of each instant: the one that came with the dataset where the run can pose it, else fitted."""
+    given = [uses_supplied(instant, worker.body) for instant in instants]
+    fitted = iter(worker.fitter.fit([i for i, known in zip(instants, given, strict=True) if not known], worker.betas))
+    return [
+        supplied_fit(instant, worker.body, worker.smpl, worker.context.settings.fit) if known else next(fitted)
+        for instant, known in zip(instants, given, strict=True)
+    ]
 
 
-def solve_body(worker: Worker, instant: Instant, fit: BodyFit | Reject) -> Body:
-    mesh, distance, failure = None, None, fit if isinstance(fit, Reject) else None
-    if failure is None:
-        try:
-            mesh = mesh_of(fit, worker.body, worker.surface, worker.smpl)
-            distance = SignedDistance(mesh.vertices, mesh.faces)
-        except InputError as error:
-            mesh, failure = None, Reject(instant.id, "mesh", str(error))
-    joints, source = field_joints(instant, mesh)
-    fit_valid = failure is None and fit.quality.valid
-    valid = (source == DATASET_JOINT) | ((source == FIT_JOINT) & fit_valid)
-    return Body(None if failure else fit, mesh, distance, failure, joints, source, valid)
+def pose_body(worker: Worker, instant: Instant, fit: BodyFit | Reject) -> PosedBody | Reject:
+    """The mesh of a fit and its distance; a Reject where the fit was one, or where the mesh is not closed."""
+    if isinstance(fit, Reject):
+        return fit
+    try:
+        mesh = mesh_of(fit, worker.body, worker.surface, worker.smpl)
+        return PosedBody(fit, mesh, SignedDistance(mesh.vertices, mesh.faces))
+    except InputError as error:
+        return Reject(instant.id, "mesh", str(error))
 
 
-def sample_crops(
-    worker: Worker, body: Body, crops: list[tuple[View, Crop, bytes]]
+def known_joints(instant: Instant, body: PosedBody | None) -> KnownJoints:
+    """The dataset has a joint where it names that very one in 3D (SMPL's hip is not Human3.6M's); the body has them all."""
+    places = np.zeros((J, 3)) if body is None else np.array(body.mesh.field_joints, np.float64)
+    source = np.full(J, NO_JOINT if body is None else FIT_JOINT, np.uint8)
+    if instant.joints_3d is not None:
+        theirs, ours = match_joints(JOINT_SETS[instant.joint_set], FIELD_JOINTS)
+        known = np.ones(len(theirs), bool) if instant.joints_3d_valid is None else instant.joints_3d_valid[theirs]
+        places[ours[known]], source[ours[known]] = instant.joints_3d[theirs[known]], DATASET_JOINT
+    fit_valid = body is not None and body.fit.quality.valid
+    unconstrained = np.isin(FIELD_JOINTS.names, body.fit.quality.joints_unseen if body else ())
+    return KnownJoints(
+        places,
+        source,
+        valid=(source == DATASET_JOINT) | ((source == FIT_JOINT) & fit_valid),
+        unseen=(source == FIT_JOINT) & unconstrained,
+    )
+
+
+def take_picture(worker: Worker, view: View) -> Picture | Reject:
+    """The view's crop: one warp of the source image."""
+    settings, camera = worker.context.settings, view.camera
+    try:
+        crop = make_crop(camera, view.box, settings.crop_px, settings.size)
+        image = read_image(worker.context.root, view.image_path, (camera.width, camera.height))
+    except InputError as error:
+        return Reject(view.id, "read", str(error))
+    warped = cv2.cvtColor(warp_to_crop(image, camera, crop), cv2.COLOR_RGB2BGR)
+    done, data = cv2.imencode(".jpg", warped, [cv2.IMWRITE_JPEG_QUALITY, settings.jpeg_quality])
+    assert done
+    return Picture(view, crop, data.tobytes())
+
+
+def sample_pictures(
+    worker: Worker, body: PosedBody | None, joints: KnownJoints, pictures: list[Picture]
 ) -> list[FieldSamples | Reject | None]:
-    """Samples of every view; None where there is no mesh."""
-    if body.mesh is None:
-        return [None] * len(crops)
-    pairs = [(view, crop) for view, crop, _ in crops]
-    return sample_instant(body.mesh, body.distance, pairs, body.joints, worker.settings.sampling, worker.settings.seed)
+    """Samples of every picture; None where there is no body."""
+    if body is None:
+        return [None] * len(pictures)
+    settings, views = worker.context.settings, [(picture.view, picture.crop) for picture in pictures]
+    return sample_instant(body.mesh, body.distance, views, joints.places, settings.sampling, settings.seed)
 
 
-def shard_view(
-    worker: Worker, instant: Instant, body: Body, view: View, crop: Crop, image: bytes, samples: FieldSamples | None
-) -> ShardView:
-    """Everything of one view, turned to the crop's axes and made relative to its root."""
-    camera = view.camera
-    in_crop = world_to_camera(camera, body.joints) @ crop.R.T
+def make_row(
+    worker: Worker,
+    instant: Instant,
+    body: PosedBody | None,
+    joints: KnownJoints,
+    picture: Picture,
+    samples: FieldSamples | None,
+) -> ShardView | Reject:
+    """Everything of one view, turned to the crop's axes and made relative to its root; a Reject where an offset does not fit
+    the lattice."""
+    view, crop, camera = picture.view, picture.crop, picture.view.camera
+    in_crop = world_to_camera(camera, joints.places) @ crop.R.T
     root = in_crop[FIELD_JOINTS.root_index]
-    joints = np.where((body.source == NO_JOINT)[:, None], 0, in_crop - root).astype(np.float32)
-    fit_joints, parameters = np.zeros((J, 3), np.float32), None
-    if body.fit is not None:
-        fit_joints = (world_to_camera(camera, body.mesh.field_joints) @ crop.R.T - root).astype(np.float32)
-        if isinstance(body.fit.parameters, BodyParameters):
-            parameters = move_body(worker.body, body.fit.parameters, crop.R @ camera.R, crop.R @ camera.t - root)
-    if samples is not None:  # offsets of the joints as they are stored, in single precision
-        lattice = to_lattice(joints)
-        offsets = offsets_to(samples.points[samples.voters], lattice[:, None])
-        samples = replace(samples, joints=lattice, joint_offsets=offsets, root=root)
+    stored = np.where((joints.source == NO_JOINT)[:, None], 0, in_crop - root).astype(np.float32)
+    if samples is not None:
+        try:
+            kept_offsets(worker.context.header.offsets, samples, stored)
+        except InputError as error:
+            return Reject(view.id, "sample", f"view {view.id}: {error}")
     joints_2d, joints_2d_valid = crop_joints_2d(view, instant.joint_set, crop)
-    quality = body.fit and body.fit.quality
-    number = [v.id for v in instant.views].index(view.id)
     return ShardView(
         id=view.id,
         instant_id=instant.id,
@@ -228,34 +276,40 @@ def shard_view(
         distortion=camera.distortion,
         box=view.box,
         root=root,
-        joints=joints,
-        joints_valid=body.valid,
-        joints_source=body.source,
+        joints=stored,
+        joints_valid=joints.valid,
+        joints_source=joints.source,
+        joints_unseen=joints.unseen,
         joints_2d=joints_2d,
         joints_2d_valid=joints_2d_valid,
         is_3d=instant.joints_3d is not None,
         has_world=instant.has_world,
         camera_assumed=camera.assumed,
-        image=image,
-        fit=parameters,
-        fit_joints=fit_joints,
-        fit_error_mm=quality.fit_error_mm if quality else float("nan"),
-        reprojection_px=quality.reprojection_px[number] if quality else float("nan"),
-        fit_valid=body.fit_valid,
+        image=picture.jpeg,
         samples=samples,
+        **fit_columns(worker, instant, body, picture, root),
     )
 
 
-def field_joints(instant: Instant, mesh: BodyMesh | None) -> tuple[np.ndarray, np.ndarray]:
-    """(J, 3) metres in the instant's frame, and (J,) where each is from: the dataset where it has that very joint in 3D
-    (SMPL's hip is not Human3.6M's), else the mesh."""
-    joints = np.zeros((J, 3)) if mesh is None else np.array(mesh.field_joints, np.float64)
-    source = np.full(J, NO_JOINT if mesh is None else FIT_JOINT, np.uint8)
-    if instant.joints_3d is not None:
-        theirs, ours = match_joints(JOINT_SETS[instant.joint_set], FIELD_JOINTS)
-        known = np.ones(len(theirs), bool) if instant.joints_3d_valid is None else instant.joints_3d_valid[theirs]
-        joints[ours[known]], source[ours[known]] = instant.joints_3d[theirs[known]], DATASET_JOINT
-    return joints, source
+def fit_columns(
+    worker: Worker, instant: Instant, body: PosedBody | None, picture: Picture, root: np.ndarray
+) -> dict[str, object]:
+    """What a row says of the fitted body: fields of ShardView. root: (3,) metres in the crop's axes."""
+    if body is None:
+        nothing = {"fit": None, "fit_joints": np.zeros((J, 3), np.float32), "fit_valid": False}
+        return nothing | {"fit_error_mm": float("nan"), "reprojection_px": float("nan")}
+    camera, R, quality = picture.view.camera, picture.crop.R, body.fit.quality
+    is_smpl = isinstance(body.fit.parameters, SmplParameters)
+    moved = None if is_smpl else move_body(worker.body, body.fit.parameters, R @ camera.R, R @ camera.t - root)
+    number = [view.id for view in instant.views].index(picture.view.id)
+    return {
+        "fit": moved,
+        "fit_joints": (world_to_camera(camera, body.mesh.field_joints) @ R.T - root).astype(np.float32),
+        "fit_valid": quality.valid,
+        "fit_error_mm": quality.fit_error_mm,
+        "reprojection_px": quality.reprojection_px[number],
+        "mesh_model": "smpl" if is_smpl else "smplx",
+    }
 
 
 def crop_joints_2d(view: View, joint_set: str, crop: Crop) -> tuple[np.ndarray, np.ndarray]:
@@ -293,12 +347,3 @@ def seen_joints(view: View, joint_set: JointSet) -> tuple[np.ndarray, np.ndarray
         np.concatenate([pixels, middle[None]]),
         np.append(seen, (view.confidence[hips] > 0).all()),
     )
-
-
-def encode_crop(root: Path, view: View, crop: Crop, quality: int) -> bytes:
-    """The JPEG of the stored crop: one warp of the source image."""
-    image = read_image(root, view.image_path, (view.camera.width, view.camera.height))
-    warped = cv2.cvtColor(warp_to_crop(image, view.camera, crop), cv2.COLOR_RGB2BGR)
-    done, data = cv2.imencode(".jpg", warped, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    assert done
-    return data.tobytes()

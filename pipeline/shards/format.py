@@ -7,7 +7,7 @@ axes: `p = R_crop X_cam - root`, `root = R_crop X_cam[pelvis]`. Points, distance
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -21,7 +21,7 @@ OFFSETS = ("voters", "dense", "derive")
 
 J = len(FIELD_JOINTS)
 # Dataset -> (type, shape of a row). "text" is UTF-8 of fixed length, padded with zero bytes; N points, K voters a
-# joint.
+# joint. An integer that does not fit its column's type makes that shard's column int64.
 COLUMNS: dict[str, tuple[str, tuple]] = {
     "views/id": ("text", ()),
     "views/instant_id": ("text", ()),
@@ -40,6 +40,7 @@ COLUMNS: dict[str, tuple[str, tuple]] = {
     "views/joints": ("<f4", (J, 3)),  # metres, root-relative crop axes
     "views/joints_valid": ("|b1", (J,)),
     "views/joints_source": ("|u1", (J,)),  # 0 none, 1 dataset, 2 fit
+    "views/joints_unseen": ("|b1", (J,)),  # the fit's alone: nothing that was observed says where it is
     "views/joints_2d": ("<f4", (J, 2)),  # the dataset's own, pixels of the stored image
     "views/joints_2d_valid": ("|b1", (J,)),
     "views/is_3d": ("|b1", ()),  # the dataset has 3D joints here
@@ -51,12 +52,22 @@ COLUMNS: dict[str, tuple[str, tuple]] = {
     "fits/reprojection_px": ("<f4", ()),  # source pixels; NaN where no joint was seen
     "fits/has_mesh": ("|b1", ()),  # False: no body at all, samples are zeros
     "fits/fit_valid": ("|b1", ()),  # False: nothing that came from the mesh may be supervised
+    "fits/mesh_model": ("text", ()),  # whose mesh the samples are of: one of MESH_MODELS
     "samples/points": ("<i2", ("N", 3)),
     "samples/sdf": ("<i2", ("N",)),
     "samples/voters": ("<u2", (J, "K")),
     "samples/joint_offsets": ("<i2", (J, "K", 3)),
     "samples/dense_offsets": ("<i2", ("N", J, 3)),
 }
+# Optional columns -> what a row has where the shard lacks the column. A column that has this in every row is neither
+# stored nor hashed, so a shard that says no more than before stays what it was, to the byte.
+OPTIONAL: dict[str, bool | str] = {"views/joints_unseen": False, "fits/mesh_model": "smplx"}
+# Columns that came after the first release and that a reader must know: the attribute `required_columns` of a shard names
+# its own, and a reader that lacks one refuses the file.
+REQUIRED: tuple[str, ...] = ()
+# Columns that grow to int64 where a value asks for it (image ids of large collections).
+GROWING = {"views/frame": "<i8"}
+MESH_MODELS = ("smplx", "smpl")
 NAN_ALLOWED = ("fits/fit_error_mm", "fits/reprojection_px")
 REJECT_COLUMNS = ("rejects/key", "rejects/stage", "rejects/reason")
 IMAGE_BYTES, IMAGE_OFFSET = "views/image_bytes", "views/image_offset"
@@ -106,7 +117,7 @@ class ShardView:
 
     image: JPEG of the stored crop. fit: parameters that put the mesh root-relative in crop axes, None without a mesh and
     where it is an SMPL mesh of the dataset (stored as zeros: SMPL's parameters are not the body model's). samples: None
-    without a mesh.
+    without a mesh. mesh_model: one of MESH_MODELS.
     """
 
     id: str
@@ -138,26 +149,8 @@ class ShardView:
     reprojection_px: float
     fit_valid: bool
     samples: FieldSamples | None
-
-
-@dataclass(frozen=True)
-class ShardRecord:
-    """What run.json says about a shard.
-
-    fit_valid: views whose fit may be supervised. fit_error_mm, reprojection_px: means over the views that have one,
-    else None. rejects: (key, stage, reason) of what was left out of it.
-    """
-
-    name: str
-    views: int
-    instants: int
-    bytes: int
-    sha256: str
-    content_hash: str
-    fit_valid: int
-    fit_error_mm: float | None
-    reprojection_px: float | None
-    rejects: list[list[str]]
+    joints_unseen: np.ndarray = field(default_factory=lambda: np.zeros(J, bool))
+    mesh_model: str = "smplx"
 
 
 # --- columns: a shard in memory --------------------------------------------------------------------------------------
@@ -167,30 +160,58 @@ def to_columns(header: ShardHeader, views: Sequence[ShardView], rejects: Sequenc
     """Every dataset of the shard, by name, in the rows' order."""
     rows = [_row(header, view) for view in views]
     sizes = {"N": header.pool, "K": header.voters}
-    columns = {}
-    for name in dataset_names(header.offsets):
-        kind, shape = COLUMNS[name]
-        values = [row[name] for row in rows]
-        if kind == "text":
-            columns[name] = encode_text(values)
-        else:
-            shape = tuple(sizes.get(n, n) for n in shape)
-            columns[name] = np.zeros((len(rows), *shape), kind)
-            for i, value in enumerate(values):
-                assert np.shape(value) == shape, (name, np.shape(value), shape)
-                columns[name][i] = value
+    columns = {name: _column(name, [row[name] for row in rows], sizes) for name in dataset_names(header.offsets)}
     images = [np.frombuffer(view.image, np.uint8) for view in views]
     columns[IMAGE_BYTES] = np.concatenate(images) if images else np.zeros(0, np.uint8)
     columns[IMAGE_OFFSET] = np.cumsum([0, *map(len, images)]).astype("<i8")
     ordered = sorted(rejects, key=lambda r: (r.key, r.stage, r.reason))
     for name in REJECT_COLUMNS:
         columns[name] = encode_text([getattr(r, name.split("/")[1]) for r in ordered])
-    return columns
+    return without_defaults(columns)
+
+
+def _column(name: str, values: Sequence, sizes: Mapping[str, int]) -> np.ndarray:
+    kind, shape = COLUMNS[name]
+    if kind == "text":
+        return encode_text(values)
+    shape = tuple(sizes.get(n, n) for n in shape)
+    for value in values:
+        assert np.shape(value) == shape, (name, np.shape(value), shape)
+    if name in GROWING and any(value != np.int64(value).astype(kind) for value in values):
+        kind = GROWING[name]
+    return np.array(values, kind).reshape(len(values), *shape)
 
 
 def dataset_names(offsets: str) -> list[str]:
     """Datasets with one row a view, for the way that offsets are kept."""
     return [name for name in COLUMNS if name not in _ABSENT[offsets]]
+
+
+def without_defaults(columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The columns but those optional ones that have their default in every row."""
+    return {
+        name: values
+        for name, values in columns.items()
+        if name not in OPTIONAL or (values != _stored_default(name)).any()
+    }
+
+
+def with_defaults(columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The columns and those optional ones that the shard lacks, filled with their defaults."""
+    n = len(columns["views/id"])
+    return {name: default_column(name, n) for name in OPTIONAL} | dict(columns)
+
+
+def default_column(name: str, rows: int) -> np.ndarray:
+    """What an optional column holds in a shard that lacks it."""
+    kind, shape = COLUMNS[name]
+    value = _stored_default(name)
+    return np.full((rows, *shape), value, f"S{len(value)}" if kind == "text" else kind)
+
+
+def _stored_default(name: str) -> bool | bytes:
+    value = OPTIONAL[name]
+    return value.encode() if isinstance(value, str) else value
 
 
 def table_name(column: str) -> str:
@@ -203,32 +224,29 @@ def _row(header: ShardHeader, view: ShardView) -> dict[str, object]:
     zeros = {name: np.zeros(size) for name, size in PARAMETER_SIZES.items()}
     parameters = zeros if view.fit is None else vars(view.fit)
     row |= {f"fits/{name}": parameters[name] for name in PARAMETER_SIZES}
-    row |= {
-        "fits/joints": view.fit_joints,
-        "fits/fit_error_mm": view.fit_error_mm,
-        "fits/fit_valid": view.fit_valid,
-        "fits/reprojection_px": view.reprojection_px,
-        "fits/has_mesh": view.samples is not None,
-    }
+    fit = {"joints": view.fit_joints, "has_mesh": view.samples is not None}
+    row |= {f"fits/{name}": value for name, value in (vars(view) | fit).items() if f"fits/{name}" in COLUMNS}
     samples = view.samples or _no_samples(header, view)
-    joints = to_lattice(view.joints)
-    row |= {
-        "samples/points": samples.points,
-        "samples/sdf": samples.sdf,
-        "samples/voters": samples.voters,
-        "samples/joint_offsets": samples.joint_offsets,
-    }
-    if header.offsets == "dense":
-        row["samples/dense_offsets"] = offsets_to(samples.points[:, None], joints)
-    assert np.array_equal(samples.joint_offsets, offsets_to(samples.points[samples.voters], joints[:, None])), view.id
-    return row
+    row |= {f"samples/{name}": getattr(samples, name) for name in ("points", "sdf", "voters")}
+    return row | kept_offsets(header.offsets, samples, view.joints)
+
+
+def kept_offsets(offsets: str, samples: FieldSamples, joints: np.ndarray) -> dict[str, np.ndarray]:
+    """The columns of offsets that a shard keeps of a view: from points to the joints (J, 3) as they are stored, metres.
+
+    Raises InputError where an offset does not fit the lattice.
+    """
+    steps = to_lattice(joints)
+    if offsets == "dense":
+        return {"samples/dense_offsets": offsets_to(samples.points[:, None], steps)}
+    if offsets == "voters":
+        return {"samples/joint_offsets": offsets_to(samples.points[samples.voters], steps[:, None])}
+    return {}
 
 
 def _no_samples(header: ShardHeader, view: ShardView) -> FieldSamples:
     points, voters = np.zeros((header.pool, 3), np.int16), np.zeros((J, header.voters), np.uint16)
-    joints = to_lattice(view.joints)
-    offsets = offsets_to(points[voters], joints[:, None])
-    return FieldSamples(view.id, points, np.zeros(header.pool, np.int16), voters, offsets, joints, view.root)
+    return FieldSamples(view.id, points, np.zeros(header.pool, np.int16), voters)
 
 
 def encode_text(values: Sequence[str]) -> np.ndarray:
@@ -245,12 +263,14 @@ def decode_text(values: np.ndarray) -> np.ndarray:
 def content_hash(columns: Mapping[str, np.ndarray]) -> str:
     """sha256 of what the shard says, whatever its compression and provenance. The steps, for other languages:
 
+    0. leave out the columns of `OPTIONAL` that have their default in every row;
     1. rows are taken in the order of their view id's bytes; feed every id followed by a zero byte;
     2. for every dataset but `views/image_offset`, in the order of its name's bytes, feed `NAME\\0TYPE\\0SHAPE\\0`,
        TYPE being `text` or numpy's name of the little-endian type (`<f4`), SHAPE like `64x17x3`; then its rows: numbers
        as little-endian bytes in C order, texts followed by a zero byte, an image as its length (8 bytes, little-endian)
        and its bytes. `rejects/` keep their stored order; the SHAPE of `views/image_bytes` is the number of views.
     """
+    columns = without_defaults(columns)
     ids = columns["views/id"]
     order = np.argsort(ids, kind="stable")
     digest = hashlib.sha256()

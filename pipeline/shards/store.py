@@ -15,28 +15,31 @@ import h5py
 import numpy as np
 
 from pipeline.errors import InputError
-from pipeline.lattice import LATTICE_M, offsets_to, to_lattice
+from pipeline.lattice import LATTICE_M
 from pipeline.records import PARAMETER_SIZES, SPLITS, BodyParameters, FieldSamples, Reject
 from pipeline.shards.format import (
     COLUMNS,
     FORMAT,
     IMAGE_BYTES,
     IMAGE_OFFSET,
+    OPTIONAL,
     REJECT_COLUMNS,
+    REQUIRED,
     VERSION,
-    J,
     ShardHeader,
-    ShardRecord,
     ShardView,
     content_hash,
     decode_text,
+    default_column,
     not_finite,
     table_name,
     to_columns,
+    with_defaults,
 )
+from pipeline.shards.open import naming, open_shard, read_columns
+from pipeline.shards.run_json import RUN_FILE, RunRecord, ShardRecord, read_run
 from pipeline.skeletons import FIELD_JOINTS, JOINT_SETS
 
-RUN_FILE = "run.json"
 _CHUNK_BYTES = 1 << 20
 _IMAGE_CHUNK = 1 << 15
 
@@ -88,17 +91,20 @@ def finished_record(path: Path, header: ShardHeader) -> ShardRecord | None:
 
 
 def _record(name: str, columns: Mapping[str, np.ndarray], data: bytes, content: str) -> ShardRecord:
-    rejects = [decode_text(columns[column]).tolist() for column in REJECT_COLUMNS]
+    whole = with_defaults(columns)
+    rejects = zip(*(decode_text(whole[column]).tolist() for column in REJECT_COLUMNS), strict=True)
     return ShardRecord(
-        name,
-        len(columns["views/id"]),
-        len(np.unique(columns["views/instant_id"])),
-        len(data),
-        hashlib.sha256(data).hexdigest(),
-        content,
-        int(columns["fits/fit_valid"].sum()),
-        *(_finite_mean(columns[f"fits/{column}"]) for column in ("fit_error_mm", "reprojection_px")),
-        [list(row) for row in zip(*rejects, strict=True)],
+        name=name,
+        views=len(whole["views/id"]),
+        instants=len(np.unique(whole["views/instant_id"])),
+        bytes=len(data),
+        sha256=hashlib.sha256(data).hexdigest(),
+        content_hash=content,
+        fit_valid=int(whole["fits/fit_valid"].sum()),
+        fit_error_mm=_finite_mean(whole["fits/fit_error_mm"]),
+        reprojection_px=_finite_mean(whole["fits/reprojection_px"]),
+        rejects=tuple(Reject(*row) for row in rejects),
+        joints_unseen=int(whole["views/joints_unseen"].sum()),
     )
 
 
@@ -118,15 +124,21 @@ def _compose(header: ShardHeader, columns: Mapping[str, np.ndarray], content: st
 
 
 def attributes(header: ShardHeader, content: str) -> dict[str, Any]:
+    """What a shard says about itself as a whole."""
     values = asdict(header) | {"config": json.dumps(header.config, sort_keys=True)}
-    return values | {
-        "format": FORMAT,
-        "version": VERSION,
-        "lattice": LATTICE_M,
-        "content_hash": content,
-        "joint_set": FIELD_JOINTS.name,
-        "joint_names": json.dumps(FIELD_JOINTS.names),
-    }
+    needed = {"required_columns": json.dumps(REQUIRED)} if REQUIRED else {}
+    return (
+        values
+        | needed
+        | {
+            "format": FORMAT,
+            "version": VERSION,
+            "lattice": LATTICE_M,
+            "content_hash": content,
+            "joint_set": FIELD_JOINTS.name,
+            "joint_names": json.dumps(FIELD_JOINTS.names),
+        }
+    )
 
 
 def _layout(name: str, values: np.ndarray) -> dict[str, object]:
@@ -161,37 +173,6 @@ def _sync_folder(folder: Path) -> None:
 # --- reader ----------------------------------------------------------------------------------------------------------
 
 
-def read_columns(file: h5py.File) -> dict[str, np.ndarray]:
-    """Every dataset of an open shard."""
-    columns = {}
-    file.visititems(lambda name, item: columns.__setitem__(name, item[()]) if isinstance(item, h5py.Dataset) else None)
-    return columns
-
-
-def open_shard(path: Path, keep_chunks: bool = True) -> h5py.File:
-    """An HDF5 file that says it is a shard of this version. InputError otherwise, naming both versions.
-
-    keep_chunks: HDF5 keeps up to 8 MiB of unpacked chunks for each column that is read; without, a chunk is unpacked at every read.
-    """
-    try:
-        file = h5py.File(path, "r") if keep_chunks else h5py.File(path, "r", rdcc_nbytes=0)
-    except FileNotFoundError as error:
-        raise InputError(f"{path} is missing; run preprocess again to write it") from error
-    except OSError as error:
-        raise InputError(f"{path} is not a readable HDF5 file ({error}); delete it and run preprocess again") from error
-    found, version = file.attrs.get("format"), file.attrs.get("version")
-    if found != FORMAT:
-        file.close()
-        raise InputError(f"{path} is HDF5, but not a shard: its attribute 'format' is {found!r}, not {FORMAT!r}")
-    if version != VERSION:
-        file.close()
-        raise InputError(
-            f"{path} is a shard of format version {version}; this program reads version {VERSION}. "
-            "Use the program that wrote it, or run preprocess again"
-        )
-    return file
-
-
 class ShardReader:
     """Reads one shard row by row. The file is opened on first use, anew in every process, and is never pickled.
 
@@ -221,20 +202,29 @@ class ShardReader:
         self._file = None
 
     def __len__(self) -> int:
-        return len(self.file["views/id"])
+        file = self.file
+        with naming(self.path):
+            return len(file["views/id"])
 
-    def _dataset(self, name: str) -> h5py.Dataset:
-        file = self.file  # first: a new process starts with nothing cached
-        if name not in self._datasets:
-            self._datasets[name] = file[name]
-        return self._datasets[name]
+    def _read(self, name: str, rows=()) -> np.ndarray:
+        """Some rows of a dataset. InputError that names the shard when it is damaged."""
+        file = self.file  # first: a new process starts with nothing kept
+        with naming(self.path):
+            if name not in self._datasets:
+                self._datasets[name] = file[name]
+            return self._datasets[name][rows]
+
+    def _value(self, name: str, row: int) -> object:
+        """A column's value, its default where this shard lacks an optional column."""
+        lacks = name in OPTIONAL and name not in self.file
+        return default_column(name, 1)[0] if lacks else self._read(name, row)
 
     def _whole(self, name: str) -> np.ndarray:
         """A dataset that every read asks for, kept in memory: a few bytes a view."""
-        file = self.file
-        if name not in self._kept:
-            self._kept[name] = file[name][()]
-        return self._kept[name]
+        values = self._kept.get(name) if self.file else None  # the file first: a new process starts with nothing kept
+        if values is None:
+            values = self._kept[name] = self._read(name)
+        return values
 
     @property
     def attributes(self) -> dict[str, Any]:
@@ -247,21 +237,22 @@ class ShardReader:
         The joints of the fitted mesh are "fit_joints"; the body's parameters go by their SMPL-X names.
         """
         names = [name for name in COLUMNS if name.startswith(("views/", "fits/"))]
-        values = {table_name(name): self._dataset(name)[row] for name in names}
+        values = {table_name(name): self._value(name, row) for name in names}
         return {name: value.decode() if isinstance(value, bytes) else value for name, value in values.items()}
 
     def has_parameters(self, row: int) -> bool:
-        """Whether `read_body` gives the mesh: not where there is none, nor where it is an SMPL mesh of the dataset."""
-        return bool(self._dataset("fits/transl")[row].any())
+        """Whether `read_body` gives the mesh: not where there is none, nor where it is an SMPL mesh of the dataset (which the
+        first release did not mark: its parameters are zeros)."""
+        return self._value("fits/mesh_model", row) == b"smplx" and bool(self._read("fits/transl", row).any())
 
     def read_body(self, row: int) -> BodyParameters:
         """The fit of a view: its mesh lies root-relative in crop axes."""
-        return BodyParameters(**{name: self._dataset(f"fits/{name}")[row] for name in PARAMETER_SIZES})
+        return BodyParameters(**{name: self._read(f"fits/{name}", row) for name in PARAMETER_SIZES})
 
     def read_jpeg(self, row: int) -> np.ndarray:
         """(n,) uint8: the stored JPEG file."""
         first, last = self._whole(IMAGE_OFFSET)[row : row + 2]
-        return self._dataset(IMAGE_BYTES)[first:last]
+        return self._read(IMAGE_BYTES, slice(first, last))
 
     def read_image(self, row: int) -> np.ndarray:
         """(size, size, 3) uint8 RGB: the crop with its margin."""
@@ -270,35 +261,11 @@ class ShardReader:
             raise InputError(f"{self.path}: the image of row {row} is no JPEG; try `nvf-cli inspect --verify` on it")
         return image
 
-    def read_pool(self, row: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """A view's points (N, 3) and distances (N,), lattice steps, and the voters (J, K) of each joint: what training draws from."""
-        return tuple(self._dataset(f"samples/{name}")[row] for name in ("points", "sdf", "voters"))
-
     def read_samples(self, row: int) -> FieldSamples:
-        """The field samples of a view; offsets are the same numbers however the shard keeps them."""
-        points, sdf, voters = self.read_pool(row)
-        joints = to_lattice(self._whole("views/joints")[row])
-        if "samples/joint_offsets" in self.file:
-            offsets = self._dataset("samples/joint_offsets")[row]
-        elif "samples/dense_offsets" in self.file:
-            offsets = self._dataset("samples/dense_offsets")[row][voters, np.arange(J)[:, None]]
-        else:
-            offsets = offsets_to(points[voters], joints[:, None])
-        return FieldSamples(
-            self._whole("views/id")[row].decode(),
-            points,
-            sdf,
-            voters,
-            offsets,
-            joints,
-            self._whole("views/root")[row],
-        )
-
-    def read_dense_offsets(self, row: int) -> np.ndarray:
-        """(N, J, 3) int16 lattice steps from every point to every joint."""
-        if "samples/dense_offsets" in self.file:
-            return self._dataset("samples/dense_offsets")[row]
-        return offsets_to(self._dataset("samples/points")[row][:, None], to_lattice(self._whole("views/joints")[row]))
+        """The field samples of a view. An offset is `pipeline.lattice.offsets_to` of a point and a stored joint, the same
+        numbers whether the shard keeps offsets or not."""
+        points, sdf, voters = (self._read(f"samples/{name}", row) for name in ("points", "sdf", "voters"))
+        return FieldSamples(self._whole("views/id")[row].decode(), points, sdf, voters)
 
 
 class ShardFolder:
@@ -306,25 +273,27 @@ class ShardFolder:
 
     run: the content of run.json. shards: paths, in order. readers: one for each. crop_px: side of the nominal crop, the
     centre of the stored image. Raises InputError when a shard is missing, belongs to another run or is of another
-    version, or holds other joints, or when none was finished.
+    version, or holds other joints, when two have crops of different sizes, or when none was finished.
     """
 
     def __init__(self, path: Path):
         self.path = shard_folder(Path(path))
         self.run = read_run(self.path)
-        self.joint_set = self.run["joint_set"]
-        self.crop_px = int(self.run["config"]["crop"]["crop_px"])
-        if not self.run["shards"]:
+        self.joint_set = self.run.joint_set
+        if not self.run.shards:
             raise InputError(f"{self.path / RUN_FILE} lists no finished shard; run preprocess again to finish it")
-        self.shards = [self.path / safe_name(record["name"], self.path) for record in self.run["shards"]]
+        self.shards = [self.path / record.name for record in self.run.shards]
+        sides = {}
         for shard in self.shards:
-            with open_shard(shard) as file:
-                if file.attrs["run_id"] != self.run["run_id"]:
-                    raise InputError(
-                        f"{shard} belongs to run {file.attrs['run_id']}, but {self.path / RUN_FILE} is of run "
-                        f"{self.run['run_id']}. Keep the folders of two runs apart"
-                    )
-                refuse_other_joints(shard, file.attrs, self.joint_set)
+            with open_shard(shard) as file, naming(shard):
+                refuse_other_run(shard, file.attrs, self.run)
+                sides.setdefault(int(file.attrs["crop_px"]), shard)
+        if len(sides) > 1:
+            listed = ", ".join(f"{side} px in {shard.name}" for side, shard in sides.items())
+            raise InputError(
+                f"{self.path} holds crops of several sizes ({listed}); preprocess it again with --overwrite"
+            )
+        [self.crop_px] = sides
         self.readers = [ShardReader(shard) for shard in self.shards]
 
     def view_table(self, split: str | None = None) -> dict[str, np.ndarray]:
@@ -336,10 +305,10 @@ class ShardFolder:
         names = [n for n in COLUMNS if n.startswith(("views/", "fits/")) and n.split("/")[1] not in PARAMETER_SIZES]
         parts: dict[str, list[np.ndarray]] = {table_name(name): [] for name in names} | {"shard": [], "row": []}
         for index, shard in enumerate(self.shards):
-            with open_shard(shard) as file:
+            with open_shard(shard) as file, naming(shard):
                 n = len(file["views/id"])
                 for name in names:
-                    values = file[name][()]
+                    values = default_column(name, n) if name in OPTIONAL and name not in file else file[name][()]
                     refuse_not_finite(shard, name, values, file["views/id"])
                     parts[table_name(name)].append(decode_text(values) if values.dtype.kind == "S" else values)
             parts["shard"].append(np.full(n, index))
@@ -358,18 +327,24 @@ class ShardFolder:
                 yield reader, row
 
 
-def refuse_other_joints(shard: Path, attrs: Mapping, joint_set: str) -> None:
-    """Raises InputError when a shard's joints are not those of its run, or not those that this program knows by the name."""
-    known = JOINT_SETS.get(joint_set)
-    if attrs["joint_set"] != joint_set or known is None or json.loads(attrs["joint_names"]) != list(known.names):
+def refuse_other_run(shard: Path, attrs: Mapping, run: RunRecord) -> None:
+    """Raises InputError when a shard is of another run, or when its joints are not those of its run or not those that this
+    program knows by the name."""
+    if attrs["run_id"] != run.run_id:
         raise InputError(
-            f"{shard} holds the joints {attrs['joint_set']} ({attrs['joint_names']}), not {joint_set} as its run says and this "
+            f"{shard} belongs to run {attrs['run_id']}, but {shard.parent / RUN_FILE} is of run {run.run_id}. "
+            "Keep the folders of two runs apart"
+        )
+    known = JOINT_SETS.get(run.joint_set)
+    if attrs["joint_set"] != run.joint_set or known is None or json.loads(attrs["joint_names"]) != list(known.names):
+        raise InputError(
+            f"{shard} holds the joints {attrs['joint_set']} ({attrs['joint_names']}), not {run.joint_set} as its run says and this "
             "program knows it. Preprocess its dataset again"
         )
 
 
 def refuse_not_finite(shard: Path, name: str, values: np.ndarray, ids: Sequence[bytes]) -> None:
-    """Raises InputError naming the first view that has a number of `name` which is none."""
+    """Raises InputError naming the first view in which `name` holds NaN or infinity."""
     bad = not_finite(name, values)
     if len(bad):
         raise InputError(
@@ -381,26 +356,3 @@ def refuse_not_finite(shard: Path, name: str, values: np.ndarray, ids: Sequence[
 def shard_folder(path: Path) -> Path:
     """Where the shards of a folder are: in it, or in its `shards/`, as `nvf-cli demo` leaves them."""
     return path / "shards" if not (path / RUN_FILE).exists() and (path / "shards" / RUN_FILE).exists() else path
-
-
-def read_run(folder: Path) -> dict:
-    """run.json of a folder of shards. InputError when there is none, or it is damaged or of another version."""
-    path = Path(folder) / RUN_FILE
-    try:
-        run = json.loads(path.read_text())
-    except FileNotFoundError as error:
-        raise InputError(f"{folder} holds no {RUN_FILE}; give the OUT folder of `nvf-cli preprocess`") from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{path} cannot be read ({error}); run preprocess again with --overwrite") from error
-    if not isinstance(run, dict) or run.get("format") != FORMAT:
-        raise InputError(f"{path} is not the record of a preprocess run; give the OUT folder of `nvf-cli preprocess`")
-    if run.get("version") != VERSION:
-        raise InputError(f"{path} is of format version {run.get('version')}; this program reads version {VERSION}")
-    return run
-
-
-def safe_name(name: str, folder: Path) -> str:
-    """The name of a file in `folder` itself; a run.json that points elsewhere is refused."""
-    if not isinstance(name, str) or Path(name).name != name or name in ("", ".", ".."):
-        raise InputError(f"{folder / RUN_FILE} names a shard {name!r}, which is no file of its own folder")
-    return name

@@ -14,11 +14,13 @@ from pipeline.camera import in_image, project_pinhole
 from pipeline.errors import InputError
 from pipeline.lattice import LATTICE_M, offsets_to, to_lattice
 from pipeline.mesh import body_surface
-from pipeline.records import SPLITS
+from pipeline.records import FIT_JOINT, SPLITS
 from pipeline.shards.format import (
     COLUMNS,
+    GROWING,
     IMAGE_BYTES,
     IMAGE_OFFSET,
+    MESH_MODELS,
     NAN_ALLOWED,
     REJECT_COLUMNS,
     J,
@@ -26,8 +28,11 @@ from pipeline.shards.format import (
     dataset_names,
     decode_text,
     not_finite,
+    with_defaults,
 )
-from pipeline.shards.store import ShardReader, open_shard, read_columns, read_run, safe_name
+from pipeline.shards.open import open_shard, read_columns
+from pipeline.shards.run_json import RunRecord, ShardRecord, joined_hash, read_run
+from pipeline.shards.store import ShardReader
 
 # A stored distance is rounded to the lattice, its parameters to single precision, and the fast backend is exact to
 # single precision below NEAR, to a hundredth beyond.
@@ -38,13 +43,15 @@ SIGN_BAND = 2e-4
 
 @dataclass
 class Findings:
-    """problems: what is wrong, one line each. counts: what was looked at, and what is worth knowing."""
+    """problems: what is wrong, one line each. notes: what is no fault but worth knowing. counts: what was looked at."""
 
     problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     counts: dict[str, int | float] = field(default_factory=dict)
 
     def add(self, other: "Findings") -> None:
         self.problems += other.problems
+        self.notes += other.notes
         for name, value in other.counts.items():
             old = self.counts.get(name, 0)
             self.counts[name] = max(old, value) if name.startswith("max") else old + value
@@ -55,45 +62,51 @@ def verify_path(path: Path, body: BodyModel | None = None, seed: int = 0) -> Fin
     if path.is_dir():
         run = read_run(path)
         findings = Findings()
-        for record in run["shards"]:
-            findings.add(verify_shard(path / safe_name(record["name"], path), record, run["run_id"], body, seed))
+        for record in run.shards:
+            findings.add(verify_shard(path / record.name, record, run.run_id, body, seed))
         return _compare_folder(path, run, findings)
     record, run_id = _own_record(path)
     return verify_shard(path, record, run_id, body, seed)
 
 
-def _own_record(path: Path) -> tuple[dict | None, str | None]:
+def _own_record(path: Path) -> tuple[ShardRecord | None, str | None]:
     """What the run.json beside a shard says about it, where there is one."""
     try:
         run = read_run(path.parent)
     except InputError:
         return None, None
-    records = {record["name"]: record for record in run["shards"]}
-    return (records[path.name], run["run_id"]) if path.name in records else (None, None)
+    records = {record.name: record for record in run.shards}
+    return (records[path.name], run.run_id) if path.name in records else (None, None)
 
 
-def _compare_folder(path: Path, run: dict, findings: Findings) -> Findings:
-    listed = {record["name"] for record in run["shards"]}
+def _compare_folder(path: Path, run: RunRecord, findings: Findings) -> Findings:
+    listed = {record.name for record in run.shards}
     for extra in sorted({file.name for file in path.glob("shard-*.h5")} - listed):
         findings.problems.append(f"{extra}: lies in the folder, but run.json does not list it")
-    everything = hashlib.sha256("".join(record["content_hash"] for record in run["shards"]).encode()).hexdigest()
-    if everything != run.get("content_hash"):
+    if joined_hash(run.shards) != run.content_hash:
         findings.problems.append(
             "run.json: its content hash is not that of the shards it lists; the run was not finished"
         )
-    findings.problems += [f"{name}: failed in the run: {error}" for name, error in run["failed"]]
+    findings.problems += [f"{failed.name}: failed in the run: {failed.error}" for failed in run.failed]
     return findings
 
 
 def verify_shard(
-    path: Path, record: Mapping | None = None, run_id: str | None = None, body: BodyModel | None = None, seed: int = 0
+    path: Path,
+    record: ShardRecord | None = None,
+    run_id: str | None = None,
+    body: BodyModel | None = None,
+    seed: int = 0,
 ) -> Findings:
     """Checks one shard. record: what run.json says about it, if there is one."""
     findings = Findings(counts={"shards": 1})
     try:
         with open_shard(path) as file:
-            columns, attributes = read_columns(file), dict(file.attrs)
-        problems = [*_check_file(path, record, run_id, attributes, columns), *check_schema(columns, attributes)]
+            stored, attributes = read_columns(file), dict(file.attrs)
+        unknown = sorted(stored.keys() - {*COLUMNS, IMAGE_BYTES, IMAGE_OFFSET, *REJECT_COLUMNS})
+        findings.notes += [f"{path.name}: {name} is unknown to this program, which leaves it alone" for name in unknown]
+        columns = with_defaults(stored) if "views/id" in stored else stored
+        problems = [*_check_file(path, record, run_id, attributes, stored), *check_schema(columns, attributes)]
         # each check relies on what the one before found right
         problems = problems or list(check_values(columns))
         if not problems:
@@ -121,17 +134,19 @@ def _check_file(path: Path, record, run_id, attributes, columns) -> Iterator[str
         return
     with open(path, "rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != record["sha256"]:
-        yield f"the file's sha256 is {found[:12]}, run.json says {record['sha256'][:12]}: the file changed"
-    if content != record["content_hash"]:
-        yield f"its content hash is {content[:12]}, run.json says {record['content_hash'][:12]}"
+    if found != record.sha256:
+        yield f"the file's sha256 is {found[:12]}, run.json says {record.sha256[:12]}: the file changed"
+    if content != record.content_hash:
+        yield f"its content hash is {content[:12]}, run.json says {record.content_hash[:12]}"
 
 
 def check_schema(columns: Mapping[str, np.ndarray], attributes: Mapping) -> Iterator[str]:
-    """Every dataset there, of its type and shape, and no other."""
+    """Every dataset there, of its type and shape, and none that belongs to another way of keeping offsets."""
     expected = {*dataset_names(attributes["offsets"]), IMAGE_BYTES, IMAGE_OFFSET, *REJECT_COLUMNS}
-    for name in sorted(expected ^ columns.keys()):
-        yield f"{name} is {'missing' if name in expected else 'no dataset of this format'}"
+    for name in sorted(expected - columns.keys()):
+        yield f"{name} is missing"
+    for name in sorted((columns.keys() & COLUMNS.keys()) - expected):
+        yield f"{name} is there, but the shard says that it keeps offsets as {attributes['offsets']!r}"
     if expected - columns.keys():
         return
     n = len(columns["views/id"])
@@ -140,14 +155,14 @@ def check_schema(columns: Mapping[str, np.ndarray], attributes: Mapping) -> Iter
         kind, shape = COLUMNS[name]
         values, shape = columns[name], (n, *(sizes.get(k, k) for k in shape))
         found = "text" if values.dtype.kind == "S" else values.dtype.str
-        if found != kind or values.shape != shape:
+        if found not in (kind, GROWING.get(name)) or values.shape != shape:
             yield f"{name} is {found} {values.shape}, expected {kind} {shape}"
 
 
 def check_values(columns: Mapping[str, np.ndarray]) -> Iterator[str]:
     """Numbers that are numbers, and within their range."""
-    for name, values in columns.items():
-        for row in not_finite(name, values)[:1]:
+    for name in columns.keys() & COLUMNS.keys():
+        for row in not_finite(name, columns[name])[:1]:
             yield f"{name} of row {row} is not finite"
     if len(np.unique(columns["views/id"])) != len(columns["views/id"]):
         yield "views/id names a view twice"
@@ -156,6 +171,12 @@ def check_values(columns: Mapping[str, np.ndarray]) -> Iterator[str]:
         yield f"views/split has {sorted(unknown)[0]!r}, which is none of {', '.join(SPLITS)}"
     if columns["views/joints_source"].max(initial=0) > 2:
         yield "views/joints_source has a value above 2"
+    unknown = set(decode_text(columns["fits/mesh_model"]).tolist()) - set(MESH_MODELS)
+    if unknown:
+        yield f"fits/mesh_model has {sorted(unknown)[0]!r}, which is none of {', '.join(MESH_MODELS)}"
+    unseen = columns["views/joints_unseen"] & (columns["views/joints_source"] != FIT_JOINT)
+    if unseen.any():
+        yield f"row {int(np.argwhere(unseen)[0][0])} has a joint that is unseen, though it is not the fit's"
     if columns["samples/voters"].max(initial=0) >= columns["samples/points"].shape[1]:
         yield "samples/voters names a point outside the pool"
     for name in NAN_ALLOWED:
@@ -226,6 +247,7 @@ def count(columns: Mapping[str, np.ndarray], attributes: Mapping) -> dict[str, i
         "joints_valid": int(valid.sum()),
         "joints_out_of_image": int((valid & ~seen).sum()),
         "views_without_mesh": int((~columns["fits/has_mesh"]).sum()),
+        "joints_unseen": int(columns["views/joints_unseen"].sum()),
     }
 
 
@@ -240,7 +262,7 @@ def check_distances(path: Path, body: BodyModel, seed: int, views: int = 4, poin
             f"{body.name} ({body.sha256[:12]}); give that body with --body"
         )
     rng = np.random.default_rng(seed)
-    rows = np.flatnonzero(reader.file["fits/transl"][()].any(1))  # an SMPL mesh of the dataset has no parameters here
+    rows = np.array([row for row in range(len(reader)) if reader.has_parameters(row)], int)
     faces, findings = body_surface(body).faces, Findings()
     for row in rng.permutation(rows)[:views]:
         samples = reader.read_samples(int(row))

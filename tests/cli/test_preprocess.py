@@ -8,17 +8,12 @@ from click.testing import CliRunner
 from cli.preprocess import command
 from pipeline import run as running
 from pipeline.errors import InputError
+from pipeline.records import Reject
+from pipeline.shards.run_json import FailedShard, ShardRecord
+from tests.pipeline.shard_fakes import make_record
 
-RECORD = {
-    "name": "shard-00000.h5",
-    "views": 4,
-    "instants": 1,
-    "bytes": 10**6,
-    "fit_valid": 3,
-    "fit_error_mm": 5.25,
-    "reprojection_px": None,
-    "rejects": [["S1/a", "read", "x.jpg: the image does not exist"]],
-}
+REJECT = Reject("S1/a", "read", "x.jpg: the image does not exist")
+SHARD = ShardRecord("shard-00000.h5", 4, 1, 10**6, "", "abc", 3, 5.25, None, (REJECT,))
 
 
 @pytest.fixture
@@ -27,13 +22,8 @@ def calls(monkeypatch):
 
     def preprocess(request, workers, _progress):
         found.append((request, workers))
-        return {
-            "views": 4,
-            "shards": [RECORD],
-            "failed": found[0][0].options["final"] * [["shard-00001.h5", "no luck"]],
-            "rejects": [],
-            "content_hash": "abc",
-        }
+        failed = (FailedShard("shard-00001.h5", "no luck"),) if request.options["final"] else ()
+        return make_record([SHARD], failed=failed, content_hash="abc")
 
     monkeypatch.setattr(running, "preprocess", preprocess)
     return found

@@ -3,18 +3,18 @@
 They go through the real shard writer. A small network can learn them in seconds: every limb has a colour of its own.
 """
 
-import json
-from dataclasses import asdict
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from pipeline.lattice import offsets_to, to_lattice
+from pipeline.lattice import to_lattice
 from pipeline.records import DATASET_JOINT, PARAMETER_SIZES, BodyParameters, FieldSamples
-from pipeline.shards.format import FORMAT, VERSION, J, ShardHeader, ShardView
+from pipeline.shards.format import J, ShardHeader, ShardView
+from pipeline.shards.run_json import write_run
 from pipeline.shards.store import write_shard
 from pipeline.skeletons import FIELD_JOINTS
+from tests.pipeline.shard_fakes import make_record
 
 RADIUS = 0.06  # metres
 POOL, VOTERS, CROP, SIZE = 1024, 32, 64, 80
@@ -100,15 +100,7 @@ def make_view(number: int, split: str, subject: str, action: str = "Walking", **
     far = np.where(np.abs(sdf) < 0.08, 0, 10)[:, None]
     voters = np.argsort(np.linalg.norm(metres[:, None] - joints, axis=-1) + far, 0)[:VOTERS].T.astype(np.uint16)
     view_id = f"{subject}/{action}/{number:06d}/1"
-    samples = FieldSamples(
-        view_id,
-        points,
-        to_lattice(sdf),
-        voters,
-        offsets_to(points[voters], to_lattice(joints)[:, None]),
-        to_lattice(joints),
-        root,
-    )
+    samples = FieldSamples(view_id, points, to_lattice(sdf), voters)
     seen = joints + root
     values = dict(
         id=view_id,
@@ -168,17 +160,7 @@ def write_folder(path: Path, views: list[ShardView], per_shard: int = 12, **chan
         )
         for k in range(0, len(views), per_shard)
     ]
-    run = {
-        "format": FORMAT,
-        "version": VERSION,
-        "run_id": "run-a",
-        "joint_set": FIELD_JOINTS.name,
-        "source": "capsules",
-        "inputs": {"synthetic.json": {}},
-        "config": {"crop": {"crop_px": CROP, "size": SIZE}},
-        "shards": [asdict(record) for record in records],
-    }
-    (path / "run.json").write_text(json.dumps(run))
+    write_run(path, make_record(records, source="capsules"))
     return path
 
 

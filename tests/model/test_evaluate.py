@@ -210,8 +210,8 @@ def test_the_report_says_what_the_run_was_trained_on(run, shards):
 
 
 def test_a_recorded_dataset_with_missing_views_is_refused_unless_allowed(test_views, monkeypatch):
-    monkeypatch.setitem(test_views.folders[0].run, "inputs", {})
-    monkeypatch.setitem(test_views.folders[0].run, "source", "human36m")
+    folder = test_views.folders[0]
+    monkeypatch.setattr(folder, "run", replace(folder.run, recorded=True, source="human36m"))
     protocol = replace(PROTOCOLS["h36m-p2-17j"])
     mean_pose = test_views["joints"].mean(0)
     with pytest.raises(InputError, match="--allow-partial"):

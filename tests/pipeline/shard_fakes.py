@@ -1,11 +1,12 @@
-"""Small shards without a body model: random but consistent rows, for tests of what writes and reads them."""
+"""Small shards and their run.json without a body model: random but consistent rows, for tests of what writes and reads them."""
 
 import cv2
 import numpy as np
 
-from pipeline.lattice import offsets_to, to_lattice
+from pipeline.lattice import to_lattice
 from pipeline.records import DATASET_JOINT, PARAMETER_SIZES, BodyParameters, FieldSamples
 from pipeline.shards.format import J, ShardHeader, ShardView
+from pipeline.shards.run_json import RunRecord, ShardRecord, joined_hash
 
 POOL, VOTERS, SIZE = 64, 4, 40
 
@@ -36,10 +37,7 @@ def make_view(name: str, seed: int = 0, with_mesh: bool = True, **changes) -> Sh
     root = np.array([0.0, 0.0, 4.0])
     points = to_lattice(rng.uniform(-1, 1, (POOL, 3)))
     voters = rng.integers(0, POOL, (J, VOTERS)).astype(np.uint16)
-    offsets = offsets_to(points[voters], to_lattice(joints)[:, None])
-    samples = FieldSamples(
-        name, points, rng.integers(-900, 9000, POOL).astype(np.int16), voters, offsets, to_lattice(joints), root
-    )
+    samples = FieldSamples(name, points, rng.integers(-900, 9000, POOL).astype(np.int16), voters)
     image = cv2.imencode(".jpg", rng.integers(0, 255, (SIZE, SIZE, 3), np.uint8))[1].tobytes()
     instant = name.rsplit("/", 1)[0]
     c = (SIZE - 1) / 2
@@ -79,3 +77,30 @@ def make_view(name: str, seed: int = 0, with_mesh: bool = True, **changes) -> Sh
 
 def make_views(n: int, first: int = 0) -> list[ShardView]:
     return [make_view(f"S1/walk/{i // 2:06d}/{i % 2 + 1}", seed=i) for i in range(first, first + n)]
+
+
+def make_record(shards: list[ShardRecord], **changes) -> RunRecord:
+    """The record of a finished run of these shards."""
+    values = dict(
+        run_id="run-a",
+        state="complete",
+        source="fake",
+        root="/data",
+        recorded=False,
+        code_commit="0.1.0",
+        joint_set="human36m_17",
+        body_path=None,
+        joint_regressor_path=None,
+        config={"seed": 0},
+        inputs={},
+        subjects=None,
+        betas={},
+        layout=(),
+        shards=tuple(shards),
+        failed=(),
+        supplied=0,
+        rejects=(),
+        views=sum(shard.views for shard in shards),
+        content_hash=joined_hash(shards),
+    )
+    return RunRecord(**(values | changes))

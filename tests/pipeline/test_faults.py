@@ -56,7 +56,7 @@ def test_a_run_killed_at_any_moment_resumes_to_the_same_content(tmp_path):
         kills += os.WIFSIGNALED(os.waitpid(child, 0)[1])
     run = run_here(root, out)
     assert kills >= 3
-    assert [r["content_hash"] for r in run["shards"]] == [r["content_hash"] for r in whole["shards"]]
+    assert [r.content_hash for r in run.shards] == [r.content_hash for r in whole.shards]
     assert sorted(path.name for path in out.iterdir()) == ["run.json", *(f"shard-{k:05d}.h5" for k in range(3))]
     assert verify_path(out).problems == []
 
@@ -88,5 +88,5 @@ def test_a_full_disk_ends_the_run_and_the_next_one_goes_on(tmp_path, monkeypatch
         run_here(root, tmp_path / "out")
     assert sorted(p.name for p in (tmp_path / "out").glob("*.h5*")) == ["shard-00000.h5"]
     kept = (tmp_path / "out" / "shard-00000.h5").stat().st_mtime_ns
-    assert run_here(root, tmp_path / "out")["state"] == "complete"
+    assert run_here(root, tmp_path / "out").state == "complete"
     assert (tmp_path / "out" / "shard-00000.h5").stat().st_mtime_ns == kept

@@ -74,7 +74,7 @@ def make_shards(root, out, **changes):
 def test_shards_have_its_joints_and_say_whose_they_are(root, regressor, tmp_path):
     run = make_shards(root, tmp_path, joint_regressor=regressor)
     digest = hashlib.sha256(regressor.read_bytes()).hexdigest()
-    assert run["config"]["joint_regressor"] == digest and run["failed"] == []
+    assert run.config["joint_regressor"] == digest and run.failed == ()
     with h5py.File(tmp_path / "shard-00000.h5") as file:
         assert json.loads(file.attrs["config"])["joint_regressor"] == digest
     rows, checked = np.load(regressor), 0

@@ -18,11 +18,17 @@ from pipeline.body.model import load_body
 from pipeline.errors import InputError
 from pipeline.preprocess import plan as planning
 from pipeline.preprocess import shard as stages
-from pipeline.preprocess.progress import Rate, RunProgress, count_rejects, reason_of, summary
+from pipeline.preprocess.folder import run_lock
+from pipeline.preprocess.job_files import Context
+from pipeline.preprocess.progress import Rate, RunProgress, summary
+from pipeline.preprocess.rejects import RejectCounts
 from pipeline.preprocess.settings import Request
-from pipeline.run import Workers, preprocess, run_lock
+from pipeline.records import Reject
+from pipeline.run import Workers, preprocess
+from pipeline.shards.run_json import FailedShard
 from pipeline.shards.store import ShardFolder
 from tests.pipeline.run_fakes import SETTINGS, FakeSource, body_once, open_fake, write_source
+from tests.pipeline.shard_fakes import make_header
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -63,7 +69,7 @@ def test_labels_agree_with_direct_computation(root, finished):
 
     out, run = finished
     findings = verify_path(out, body_once())
-    assert findings.problems == [] and findings.counts["views"] == 14 == run["views"]
+    assert findings.problems == [] and findings.counts["views"] == 14 == run.views
     assert findings.counts["max_distance_error_mm"] < 0.06
     table = ShardFolder(out).view_table()
     instants = {view.id: (instant, view) for instant in FakeSource(root).instants() for view in instant.views}
@@ -88,7 +94,7 @@ def test_a_finished_run_is_kept_and_a_damaged_shard_made_again(root, finished, q
         file.write(bytes(64))
     (out / "shard-00001.h5.ab.tmp").write_text("left by a killed run")
     again = preprocess(request(root, out), Workers(0), quiet)
-    assert again["content_hash"] == run["content_hash"] and again["shards"] == run["shards"]
+    assert again.content_hash == run.content_hash and again.shards == run.shards
     after = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
     assert {name for name in after if after[name] != before[name]} == {"shard-00002.h5", "run.json"}
     assert after.keys() == before.keys()
@@ -101,7 +107,7 @@ def test_a_process_with_more_threads_writes_the_same_and_keeps_them(root, finish
         body = load_body()
         assert torch.equal(body.joint_template, body_once().joint_template)
         run = preprocess(request(root, tmp_path / "out"), Workers(0), quiet)
-        assert run["content_hash"] == finished[1]["content_hash"] and torch.get_num_threads() == 4
+        assert run.content_hash == finished[1].content_hash and torch.get_num_threads() == 4
     finally:
         torch.set_num_threads(before)
 
@@ -121,7 +127,7 @@ def test_two_processes_write_the_same_and_outlive_a_killed_worker(root, finished
 
     with Killer(Console(file=open(os.devnull, "w"))) as progress:
         run = preprocess(request(root, tmp_path / "out"), Workers(2), progress)
-    assert killed and run["content_hash"] == finished[1]["content_hash"] and run["failed"] == []
+    assert killed and run.content_hash == finished[1].content_hash and run.failed == ()
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "run.json",
         *(f"shard-{k:05d}.h5" for k in range(4)),
@@ -158,20 +164,20 @@ def test_a_shard_that_fails_three_times_is_reported_and_the_rest_is_done(root, t
     here = preprocess(request(root, tmp_path / "b"), Workers(0), quiet)
     assert len(tries) == 6
     for result in (run, here):
-        assert result["failed"] == [["shard-00001.h5", "shard-00001.h5 failed 3 times: RuntimeError: no luck"]]
-        assert [record["name"] for record in result["shards"]] == [f"shard-{k:05d}.h5" for k in (0, 2, 3)]
-        assert result["state"] == "failed"
+        assert result.failed == (FailedShard("shard-00001.h5", "shard-00001.h5 failed 3 times: RuntimeError: no luck"),)
+        assert [record.name for record in result.shards] == [f"shard-{k:05d}.h5" for k in (0, 2, 3)]
+        assert result.state == "failed"
     assert "FAILED shard-00001.h5" in summary(tmp_path, run, 1.0)
     monkeypatch.undo()
     monkeypatch.setattr(planning, "open_source", open_fake)
-    assert preprocess(request(root, tmp_path / "b"), Workers(0), quiet)["state"] == "complete"
+    assert preprocess(request(root, tmp_path / "b"), Workers(0), quiet).state == "complete"
 
 
 def test_append_gives_the_content_of_a_run_with_all(root, finished, tmp_path, quiet):
     out = tmp_path / "out"
     preprocess(request(root, out, subjects=("S1", "S8")), Workers(0), quiet)
     grown = preprocess(request(root, out, subjects=("S9",), append=True), Workers(0), quiet)
-    assert grown["views"] == finished[1]["views"]
+    assert grown.views == finished[1].views
     whole, parts = ShardFolder(finished[0]), ShardFolder(out)
     ours = {
         whole.readers[r].read_view(k)["id"]: whole.readers[r].read_samples(k)
@@ -189,24 +195,25 @@ def test_a_missing_image_is_a_counted_reject(root, tmp_path, quiet):
     data = write_source(tmp_path / "data", {"S1": 2})
     (data / "S1_2.jpg").unlink()
     run = preprocess(request(data, tmp_path / "out"), Workers(0), quiet)
-    assert run["views"] == 2 and [r[:2] for r in run["shards"][0]["rejects"]] == [
-        ["S1/walk/000000/2", "read"],
-        ["S1/walk/000001/2", "read"],
+    assert run.views == 2 and [(r.key, r.stage) for r in run.shards[0].rejects] == [
+        ("S1/walk/000000/2", "read"),
+        ("S1/walk/000001/2", "read"),
     ]
-    assert sum(count_rejects(run).values()) == 2
+    assert RejectCounts(run.all_rejects).total == 2
     with h5py.File(tmp_path / "out" / "shard-00000.h5") as file:
         assert b"S1_2.jpg" in file["rejects/reason"][0]
 
 
 def test_a_rejected_fit_keeps_real_joints_without_mesh(root, finished, tmp_path, monkeypatch):
-    worker = stages.Worker(root, None, SETTINGS, body_once(), stages.body_surface(body_once()), None, {})
+    context = Context(root, make_header(), SETTINGS, None, None, None, {}, None)
+    worker = stages.Worker(context, body_once(), stages.body_surface(body_once()), None, {}, None)
     [instant, *_] = FakeSource(root).instants()
-    failed = stages.Reject(instant.id, "fit", "the fit diverged")
-    reject, *views = list(stages.shard_views(worker, instant, failed))
+    failed = Reject(instant.id, "fit", "the fit diverged")
+    reject, *views = list(stages.instant_rows(worker, instant, failed))
     assert reject.reason == "the fit diverged: kept for its 3D joints"
     assert len(views) == 2 and not views[0].fit_valid and views[0].samples is None and views[0].joints_valid.all()
     flat = replace(instant, joints_3d=None, joints_3d_valid=None)
-    assert list(stages.shard_views(worker, flat, failed)) == [failed], "without 3D nothing is left to be relative to"
+    assert list(stages.instant_rows(worker, flat, failed)) == [failed], "without 3D nothing is left to be relative to"
 
 
 def test_one_run_a_folder_and_a_killed_one_does_not_block(tmp_path):
@@ -242,9 +249,18 @@ def test_progress_counts_rate_of_the_last_minute_and_rejects_by_reason():
         now[0] = second
         rate.add(second if second <= 100 else 100 + 5 * (second - 100))
     assert rate() == pytest.approx(5, rel=0.05)
-    assert reason_of(["S1/a", "sample", "view S1/a, a point: a coordinate of 3.295 m is out; mend it"]) == (
-        "sample: a coordinate of N m is out"
-    )
+
+
+def test_rejects_are_counted_by_reason_and_told_with_their_numbers():
+    few = [Reject(f"S1/{k}", "fit", "5 visible joints, a fit needs 6") for k in range(2)]
+    assert str(RejectCounts(few)) == "2 x fit: 5 visible joints, a fit needs 6"
+    several = [*few, Reject("S1/9", "fit", "4 visible joints, a fit needs 6")]
+    assert str(RejectCounts(several)) == "3 x fit: 5 visible joints, a fit needs 6 (and the like)"
+    far = Reject("S1/a", "sample", "view S1/a, a point: a coordinate of 3.295 m is out; mend it")
+    assert RejectCounts([*several, far]).by_reason() == {
+        "fit: 5 visible joints, a fit needs 6 (and the like)": 3,
+        "sample: a coordinate of 3.295 m is out": 1,
+    }
 
 
 def test_a_changed_run_exits_before_work(root, finished, quiet):

@@ -8,10 +8,10 @@ import trimesh
 
 from pipeline.camera import make_crop, project, project_pinhole, world_to_camera
 from pipeline.errors import InputError
-from pipeline.lattice import LATTICE_M
+from pipeline.lattice import LATTICE_M, to_lattice
 from pipeline.mesh import pose_mesh
 from pipeline.records import BodyMesh, Camera, FieldSamples, Reject, View
-from pipeline.sampling import NEAREST, SamplingSettings, SurfaceSampler, sample_instant, sample_view, view_seed
+from pipeline.sampling import NEAREST, SamplingSettings, SurfaceSampler, sample_instant, view_seed
 from pipeline.sdf import SignedDistance, signed_distance
 from pipeline.skeletons import FIELD_JOINTS
 
@@ -59,32 +59,40 @@ def samples(scene):
     return sample_instant(mesh, distance, views, mesh.field_joints, SMALL, 7)
 
 
-def in_instant(samples, view, crop, lattice):
+def sample_view(mesh, distance, view, crop, joints, settings, seed):
+    """One view alone. Raises InputError where it is rejected."""
+    [samples] = sample_instant(mesh, distance, [(view, crop)], joints, settings, seed)
+    if isinstance(samples, Reject):
+        raise InputError(samples.reason)
+    return samples
+
+
+def in_crop(mesh, view, crop):
+    """Joints (J, 3) in lattice steps and root (3,) metres in crop axes, from the definition p = R_crop X_cam - root."""
+    joints = world_to_camera(view.camera, mesh.field_joints.astype(float)) @ crop.R.T
+    return to_lattice(joints - joints[ROOT]), joints[ROOT]
+
+
+def in_instant(root, view, crop, lattice):
     """Lattice steps -> metres in the instant's frame, written out from the definition p = R_crop X_cam - root."""
-    X_cam = np.linalg.solve(crop.R, (lattice * LATTICE_M + samples.root).T).T
+    X_cam = np.linalg.solve(crop.R, (lattice * LATTICE_M + root).T).T
     return np.linalg.solve(view.camera.R, (X_cam - view.camera.t).T).T
 
 
 def test_labels_belong_to_the_rounded_points(scene, samples):
     mesh, _, views = scene
     for found, (view, crop) in zip(samples, views, strict=True):
-        expected = signed_distance(in_instant(found, view, crop, found.points), mesh.vertices, mesh.faces)
+        root = in_crop(mesh, view, crop)[1]
+        expected = signed_distance(in_instant(root, view, crop, found.points), mesh.vertices, mesh.faces)
         assert np.abs(found.sdf * LATTICE_M - expected).max() <= 0.5 * LATTICE_M + 1e-6
-        joints = in_instant(found, view, crop, found.joints)
-        assert np.abs(joints - mesh.field_joints).max() <= 0.5 * np.sqrt(3) * LATTICE_M + 1e-6
-        assert not found.joints[ROOT].any()
-        offsets = found.joints[:, None].astype(int) - found.points[found.voters].astype(int)
-        assert np.array_equal(found.joint_offsets, offsets)
-        assert (
-            found.points.dtype == found.sdf.dtype == found.joint_offsets.dtype == np.int16
-            and found.voters.dtype == np.uint16
-        )
+        assert found.points.dtype == found.sdf.dtype == np.int16 and found.voters.dtype == np.uint16
 
 
-def test_voters_are_the_nearest_near_points(samples):
-    for found in samples:
+def test_voters_are_the_nearest_near_points(scene, samples):
+    mesh, _, views = scene
+    for found, (view, crop) in zip(samples, views, strict=True):
         near = np.abs(found.sdf * LATTICE_M) < SMALL.voter_band
-        for joint, voters in zip(found.joints, found.voters, strict=True):
+        for joint, voters in zip(in_crop(mesh, view, crop)[0], found.voters, strict=True):
             away = np.linalg.norm(found.points.astype(float) - joint, axis=1)
             expected = np.sort(away[near])[: SMALL.voters]
             assert np.array_equal(np.sort(away[voters]), expected) and near[voters].all()
@@ -92,8 +100,8 @@ def test_voters_are_the_nearest_near_points(samples):
 
 
 def test_all_points_lie_in_the_stored_image(scene, samples):
-    for found, (_, crop) in zip(samples, scene[2], strict=True):
-        points = found.points * LATTICE_M + found.root
+    for found, (view, crop) in zip(samples, scene[2], strict=True):
+        points = found.points * LATTICE_M + in_crop(scene[0], view, crop)[1]
         assert points[:, 2].min() >= NEAREST
         pixels = project_pinhole(crop.K, points)
         assert pixels.min() >= -0.5 and pixels.max() <= crop.size - 0.5
@@ -104,7 +112,7 @@ def test_one_view_alone_and_every_order_give_the_same_bits(scene, samples):
     backwards = sample_instant(mesh, distance, views[::-1], mesh.field_joints, SMALL, 7)[::-1]
     alone = sample_view(mesh, SignedDistance(mesh.vertices, mesh.faces), *views[2], mesh.field_joints, SMALL, 7)
     for one, other in [*zip(samples, backwards, strict=True), (samples[2], alone)]:
-        for name in ("points", "sdf", "voters", "joint_offsets", "joints", "root"):
+        for name in ("points", "sdf", "voters"):
             assert np.array_equal(getattr(one, name), getattr(other, name)), name
 
 
@@ -166,7 +174,7 @@ def test_density_of_the_ball():
 
 def test_density_of_the_frustum():
     found = ball_scene(20000, near=(0.0, 0.0), ball=0.0, depth=1.2)
-    points = found.points * LATTICE_M + found.root
+    points = found.points * LATTICE_M + [0, 0, 10.0]
     z = points[:, 2]
     assert 8.8 <= z.min() < 8.81 and 11.19 < z.max() <= 11.2
     share = (z**3 - 8.8**3) / (11.2**3 - 8.8**3)
@@ -180,16 +188,6 @@ def test_counts_of_the_parts():
     assert sum(SamplingSettings(pool=1001).counts) == 1001
 
 
-def test_half_of_the_near_points_inside_when_asked(scene):
-    mesh, distance, views = scene
-    settings = replace(SMALL, near=(0.5, 0.5), ball=0.0)
-    natural, even = (
-        (sample_view(mesh, distance, *views[0], mesh.field_joints, s, 7).sdf < 0).mean()
-        for s in (settings, replace(settings, inside_share=0.5))
-    )
-    assert natural < 0.44 and 0.48 < even <= 0.501
-
-
 def test_a_half_seen_body_keeps_its_pool_and_voters(scene):
     """A crop of head and shoulders: every point is in it, and joints out of it still have voters."""
     mesh, distance, views = scene
@@ -199,7 +197,7 @@ def test_a_half_seen_body_keeps_its_pool_and_voters(scene):
     )
     crop = make_crop(view.camera, np.array([*(head - 60), 120, 120]), 256, 320)
     found = sample_view(mesh, distance, view, crop, mesh.field_joints, SMALL, 7)
-    pixels = project_pinhole(crop.K, found.points * LATTICE_M + found.root)
+    pixels = project_pinhole(crop.K, found.points * LATTICE_M + in_crop(mesh, view, crop)[1])
     assert pixels.min() >= -0.5 and pixels.max() <= crop.size - 0.5
     assert (np.abs(found.sdf * LATTICE_M)[found.voters] < SMALL.voter_band).all()
 
@@ -262,7 +260,6 @@ def test_places_on_the_surface_lie_on_their_triangles():
         dict(depth=3.0),
         dict(ball_margin=-1),
         dict(voter_band=0),
-        dict(inside_share=1.5),
     ],
 )
 def test_wrong_settings_are_refused(wrong):

@@ -19,7 +19,7 @@ import numpy as np
 
 from pipeline.errors import InputError
 from pipeline.images import resolve
-from pipeline.records import BodyParameters, Camera, Reject, SmplParameters
+from pipeline.records import SYNTHETIC_MARK, BodyParameters, Camera, Reject, SmplParameters
 from pipeline.skeletons import HUMAN36M
 from pipeline.sources.base import MISSING_IMAGE, Annotated, Skipped
 from pipeline.sources.human36m.common import (
@@ -46,8 +46,6 @@ from pipeline.sources.parsing import (
 if TYPE_CHECKING:
     from pipeline.body.smpl import SmplBodies
 
-# Written by `nvf-cli synthesize` beside a capture that is no recording: known counts and faults do not apply to it.
-SYNTHETIC_MARK = "synthetic.json"
 _DATA_FILE = re.compile(r"^Human36M_subject(\d+)_data\.json$")
 
 # One sequence: (action, subaction) -> frame -> camera -> ImageRecord.

@@ -17,6 +17,7 @@ from model.data.augment import (
 from model.data.loading import DrawConfig, ViewDataset, draw_points, joint_shares
 from model.data.views import read_views
 from pipeline.camera import project_pinhole
+from pipeline.lattice import to_lattice
 from pipeline.skeletons import FIELD_JOINTS
 from tests.model.capsules import CROP, SIZE, distance, make_view, write_folder
 
@@ -57,14 +58,16 @@ def test_distances_joints_and_pixels_agree_after_augmentation(views):
 def test_voters_keep_their_offsets(views):
     """Stored offsets, turned with the camera, are the differences of the turned joints and points."""
     dataset = ViewDataset(views["train"], CROP, DrawConfig(points=400), WILD)
-    samples = dataset.reader(0).read_samples(int(views["train"]["row"][0]))
+    reader, row = dataset.reader(0), int(views["train"]["row"][0])
+    samples, stored = reader.read_samples(row), reader.file["samples/joint_offsets"][row]
+    lattice = to_lattice(views["train"]["joints"][0])
     for seed in range(4):
         reframe = draw_reframe(np.random.default_rng(seed), WILD, K, CROP, CROP)
         flip = FIELD_JOINTS.flip if reframe.mirrored else np.arange(17)
-        joints = (samples.joints * 1e-4 @ reframe.matrix.T)[flip]
+        joints = (lattice * 1e-4 @ reframe.matrix.T)[flip]
         for j in range(17):
             voters = samples.points[samples.voters[flip[j]]] * 1e-4 @ reframe.matrix.T
-            offsets = samples.joint_offsets[flip[j]] * 1e-4 @ reframe.matrix.T
+            offsets = stored[flip[j]] * 1e-4 @ reframe.matrix.T
             np.testing.assert_allclose(joints[j] - voters, offsets, atol=1e-12)
 
 

@@ -12,7 +12,8 @@ from model.data.views import need_views, read_views
 from model.data.workers import loader
 from model.networks.targets import make_targets
 from pipeline.errors import InputError
-from pipeline.lattice import offsets_to, to_lattice
+from pipeline.lattice import to_lattice
+from pipeline.shards.run_json import read_run, write_run
 from pipeline.skeletons import COCO
 from tests.model.capsules import CROP, make_folder, make_view, write_folder
 
@@ -112,14 +113,7 @@ def fitted_view(number: int, split: str = "train", subject: str = "S1", **change
 def measured_as_fitted(view):
     """The same scene of a dataset that measured those joints: the oracle of labels from a fit."""
     joints = (view.fit_joints - OFF).astype(np.float32)
-    points = view.samples.points - to_lattice(OFF)
-    samples = replace(
-        view.samples,
-        points=points,
-        joints=to_lattice(joints),
-        root=view.root + OFF,
-        joint_offsets=offsets_to(points[view.samples.voters], to_lattice(joints)[:, None]),
-    )
+    samples = replace(view.samples, points=view.samples.points - to_lattice(OFF))
     return replace(view, joints=joints, root=view.root + OFF, samples=samples)
 
 
@@ -179,8 +173,7 @@ def test_refusals(tmp_path, folder):
         need_views(read_views([folder, only_train]), "validation", [folder, only_train])
 
     other = write_folder(tmp_path / "other", [make_view(0, "train", "S1")])
-    run = json.loads((other / "run.json").read_text())
-    (other / "run.json").write_text(json.dumps(run | {"joint_set": COCO.name}))
+    write_run(other, replace(read_run(other), joint_set=COCO.name))
     for shard in other.glob("*.h5"):
         with h5py.File(shard, "a") as file:
             file.attrs.update({"joint_set": COCO.name, "joint_names": json.dumps(COCO.names)})

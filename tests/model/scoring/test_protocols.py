@@ -8,7 +8,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from model.scoring.metrics import pa_mpjpe
-from model.scoring.protocols import PROTOCOLS, check_count, is_recorded, protocol, score, select
+from model.scoring.protocols import PROTOCOLS, check_count, protocol, score, select
 from model.scoring.published import PUBLISHED, published
 from pipeline.errors import InputError
 from pipeline.skeletons import FIELD_JOINTS, HUMAN36M
@@ -119,13 +119,6 @@ def test_known_counts_are_insisted_on_for_real_sets_only(name, count):
     with pytest.raises(InputError, match=f"{count} views.*here are {count - 1}.*--allow-partial"):
         check_count(chosen, count - 1, real=True, allow_partial=False)
     assert "PARTIAL" in check_count(chosen, count - 1, real=True, allow_partial=True)
-
-
-def test_a_synthetic_capture_is_not_a_recorded_set():
-    from pipeline.sources.human36m.annotations import SYNTHETIC_MARK
-
-    assert is_recorded({"inputs": {"annotations/Human36M_subject1_data.json": {}}})
-    assert not is_recorded({"inputs": {SYNTHETIC_MARK: {}}})
 
 
 def test_3dpw_count_is_a_range():

@@ -8,13 +8,16 @@ import numpy as np
 import pytest
 
 from pipeline.errors import InputError
+from pipeline.preprocess import disk
 from pipeline.preprocess import plan as planning
-from pipeline.preprocess.job_files import decode, encode, settings_from
-from pipeline.preprocess.plan import expected_bytes, lay_out, make_plan
+from pipeline.preprocess.disk import expected_bytes
+from pipeline.preprocess.folder import remove_run
+from pipeline.preprocess.job_files import decode, encode
+from pipeline.preprocess.plan import lay_out_ids, make_plan
 from pipeline.preprocess.settings import PreprocessSettings, Request
 from pipeline.records import BodyFit, FitQuality, Instant
 from pipeline.sampling import SamplingSettings
-from pipeline.shards.run_json import remove_run
+from pipeline.typed_json import from_plain, to_plain
 from tests.pipeline.run_fakes import SETTINGS, FakeSource, body_once, open_fake, write_source
 
 
@@ -45,52 +48,52 @@ def names(count, subject="S1"):
 
 def test_plan_covers_every_instant_once_in_order(root):
     plan = make_plan(request(root))
-    laid_out = [i for ids in plan.run["layout"] for i in ids]
+    laid_out = [i for ids in plan.record.layout for i in ids]
     assert laid_out == [instant.id for instant in FakeSource(root).instants()]
-    assert [len(ids) for ids in plan.run["layout"]] == [2, 2, 2, 2, 2]
+    assert [len(ids) for ids in plan.record.layout] == [2, 2, 2, 2, 2]
     assert plan.split_views == {"train": 10, "validation": 2, "test": 8} and plan.views == 20
     assert [task.shard.name for task in plan.tasks] == [f"shard-{k:05d}.h5" for k in range(5)]
 
 
 @pytest.mark.parametrize("limit, expected", [(1, [0]), (3, [0, 33, 66]), (100, range(100)), (500, range(100))])
 def test_limit_is_spread_evenly(root, limit, expected):
-    layout = lay_out(request(root, limit=limit), None, names(100))
+    layout = lay_out_ids(request(root, limit=limit), None, names(100))
     assert [i for ids in layout for i in ids] == [f"S1/{k:04d}" for k in expected]
 
 
 def test_betas_come_from_the_full_list_whatever_the_limit(root):
-    assert make_plan(request(root)).run["betas"]["S1"][0] == 5
+    assert make_plan(request(root)).record.betas["S1"][0] == 5
     remove_run(root.parent / "out")
-    assert make_plan(request(root, limit=2)).run["betas"]["S1"][0] == 5
+    assert make_plan(request(root, limit=2)).record.betas["S1"][0] == 5
 
 
 def test_an_interrupted_run_keeps_its_layout_and_id(root):
-    first, again = make_plan(request(root)).run, make_plan(request(root)).run
-    assert first["run_id"] == again["run_id"] and first["layout"] == again["layout"]
+    first, again = make_plan(request(root)).record, make_plan(request(root)).record
+    assert first.run_id == again.run_id and first.layout == again.layout
 
 
 def test_append_adds_subjects_and_moves_nothing(root):
-    first = make_plan(request(root)).run
+    first = make_plan(request(root)).record
     write_source(root, {"S5": 3})
     with pytest.raises(InputError, match="annotation file S5.txt is new.*--append"):
         make_plan(request(root))
-    grown = make_plan(request(root, append=True)).run
-    assert grown["layout"][:5] == first["layout"] and grown["run_id"] == first["run_id"]
-    assert {i[:2] for ids in grown["layout"][5:] for i in ids} == {"S5"}
-    assert grown["betas"].items() >= first["betas"].items() and grown["betas"]["S5"][0] == 3
-    assert make_plan(request(root, append=True)).run["layout"] == grown["layout"], "the same command again continues"
+    grown = make_plan(request(root, append=True)).record
+    assert grown.layout[:5] == first.layout and grown.run_id == first.run_id
+    assert {i[:2] for ids in grown.layout[5:] for i in ids} == {"S5"}
+    assert grown.betas.items() >= first.betas.items() and grown.betas["S5"][0] == 3
+    assert make_plan(request(root, append=True)).record.layout == grown.layout, "the same command again continues"
 
 
 def test_append_takes_named_subjects(root):
     make_plan(request(root, subjects=("S1",)))
-    grown = make_plan(request(root, subjects=("S9",), append=True)).run
-    assert grown["subjects"] == ["S1", "S9"] and {i[:2] for ids in grown["layout"] for i in ids} == {"S1", "S9"}
+    grown = make_plan(request(root, subjects=("S9",), append=True)).record
+    assert grown.subjects == ("S1", "S9") and {i[:2] for ids in grown.layout for i in ids} == {"S1", "S9"}
 
 
 @pytest.mark.parametrize(
     "changes, told",
     [
-        ({"settings": dataclasses.replace(SETTINGS, crop_px=64)}, r"crop.crop_px: 32 -> 64; crop.size: 40 -> 80"),
+        ({"settings": dataclasses.replace(SETTINGS, crop_px=64)}, r"crop_px: 32 -> 64; size: 40 -> 80"),
         (
             {"settings": dataclasses.replace(SETTINGS, sampling=SamplingSettings(pool=400, voters=6))},
             r"sampling.pool: 300 -> 400",
@@ -152,8 +155,8 @@ def test_refusals(root, tmp_path):
 
 
 def test_a_disk_too_small_is_refused_with_the_bytes_of_each_choice(root, monkeypatch):
-    usage = planning.shutil.disk_usage(root)
-    monkeypatch.setattr(planning.shutil, "disk_usage", lambda _: usage._replace(free=10**6))
+    usage = disk.shutil.disk_usage(root)
+    monkeypatch.setattr(disk.shutil, "disk_usage", lambda _: usage._replace(free=10**6))
     with pytest.raises(InputError, match=r"0.0 GB free; 20 views need about voters .* dense .* derive .* Free"):
         make_plan(request(root))
     assert not list((root.parent / "out").iterdir())
@@ -197,5 +200,4 @@ def assert_same(a, b):
 
 def test_settings_survive_json():
     settings = dataclasses.replace(SETTINGS, fit=dataclasses.replace(SETTINGS.fit, prior_file=Path("/a/b.pkl")))
-    stored = json.loads(json.dumps(dataclasses.asdict(settings), default=str))
-    assert settings_from(PreprocessSettings, stored) == settings
+    assert from_plain(PreprocessSettings, json.loads(json.dumps(to_plain(settings))), "settings") == settings

@@ -5,19 +5,21 @@ import json
 import multiprocessing
 import os
 import pickle
-from dataclasses import asdict
+from dataclasses import replace
 
 import h5py
 import numpy as np
 import pytest
 
 from pipeline.errors import InputError
-from pipeline.lattice import to_lattice
+from pipeline.lattice import offsets_to, to_lattice
 from pipeline.records import Reject
 from pipeline.shards import store as shards
-from pipeline.shards.format import COLUMNS, FORMAT, VERSION, J, content_hash, to_columns
-from pipeline.shards.store import ShardFolder, ShardReader, read_columns, write_shard
-from tests.pipeline.shard_fakes import POOL, make_header, make_view, make_views
+from pipeline.shards.format import COLUMNS, FORMAT, OPTIONAL, J, content_hash, to_columns
+from pipeline.shards.open import read_columns
+from pipeline.shards.run_json import read_run, write_run
+from pipeline.shards.store import ShardFolder, ShardReader, write_shard
+from tests.pipeline.shard_fakes import POOL, make_header, make_record, make_view, make_views
 
 
 @pytest.fixture(scope="module")
@@ -32,22 +34,14 @@ def folder(tmp_path, views):
         write_shard(tmp_path / "shard-00000.h5", make_header(), views[:4], [Reject("S1/walk/9", "fit", "no joints")]),
         write_shard(tmp_path / "shard-00001.h5", make_header(), [views[4], make_view("S1/walk/2/2", 9, False)]),
     ]
-    run = {
-        "format": FORMAT,
-        "version": VERSION,
-        "run_id": "run-a",
-        "joint_set": "human36m_17",
-        "config": {"crop": {"crop_px": 32}},
-        "shards": [asdict(record) for record in records],
-    }
-    (tmp_path / "run.json").write_text(json.dumps(run))
+    write_run(tmp_path, make_record(records))
     return tmp_path
 
 
 def test_a_shard_whose_instants_were_all_rejected_does_not_matter(folder):
     record = write_shard(folder / "shard-00002.h5", make_header(), [], [Reject("S1/walk/7", "fit", "no joints")])
-    run = json.loads((folder / "run.json").read_text())
-    (folder / "run.json").write_text(json.dumps(run | {"shards": [*run["shards"], asdict(record)]}))
+    run = read_run(folder)
+    write_run(folder, replace(run, shards=(*run.shards, record)))
     assert len(ShardFolder(folder).view_table()["id"]) == 6
 
 
@@ -92,11 +86,15 @@ def test_offsets_are_bit_equal_however_they_are_kept(tmp_path, views, offsets):
     write_shard(tmp_path / "other.h5", make_header(offsets=offsets), views)
     ours, other = ShardReader(tmp_path / "voters.h5"), ShardReader(tmp_path / "other.h5")
     for row in range(6):
-        for name, value in vars(ours.read_samples(row)).items():
+        samples, joints = ours.read_samples(row), to_lattice(ours.read_view(row)["joints"])
+        for name, value in vars(samples).items():
             np.testing.assert_array_equal(getattr(other.read_samples(row), name), value)
-        dense = other.read_dense_offsets(row)
-        assert dense.dtype == np.int16 and dense.shape == (POOL, J, 3)
-        np.testing.assert_array_equal(dense, ours.read_dense_offsets(row))
+        kept = ours.file["samples/joint_offsets"][row]
+        np.testing.assert_array_equal(offsets_to(samples.points[samples.voters], joints[:, None]), kept)
+        if offsets == "dense":
+            dense = other.file["samples/dense_offsets"][row]
+            assert dense.dtype == np.int16 and dense.shape == (POOL, J, 3)
+            np.testing.assert_array_equal(dense[samples.voters, np.arange(J)[:, None]], kept)
 
 
 def test_content_hash_ignores_provenance_and_row_order_only(tmp_path, views):
@@ -285,4 +283,4 @@ def test_columns_name_every_dataset_of_the_file(tmp_path, views):
     write_shard(tmp_path / "a.h5", make_header(), views)
     with h5py.File(tmp_path / "a.h5") as file:
         found = {name for name in read_columns(file) if not name.startswith("rejects/")}
-    assert found == set(COLUMNS) - {"samples/dense_offsets"} | {"views/image_bytes", "views/image_offset"}
+    assert found == set(COLUMNS) - {"samples/dense_offsets", *OPTIONAL} | {"views/image_bytes", "views/image_offset"}
