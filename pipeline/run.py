@@ -18,12 +18,12 @@ from distributed import Client, LocalCluster, as_completed
 from pipeline.errors import InputError
 from pipeline.memory import KEEP_FREED
 from pipeline.preprocess.folder import clear_leftovers, run_lock
-from pipeline.preprocess.job_files import Task
+from pipeline.preprocess.job_files import Outcome, Task
 from pipeline.preprocess.plan import Plan, make_plan
 from pipeline.preprocess.progress import RunProgress
 from pipeline.preprocess.settings import Request
 from pipeline.preprocess.shard import make_shard
-from pipeline.shards.run_json import FailedShard, RunRecord, ShardRecord, joined_hash, write_run
+from pipeline.shards.run_json import FailedShard, RunRecord, joined_hash, write_run
 from pipeline.threads import ONE_THREAD
 
 # A shard is given up when it failed this often, by an error or by the death of its worker.
@@ -42,16 +42,6 @@ DASK_SETTINGS = {
     "distributed.worker.daemon": True,
     "distributed.comm.timeouts.connect": "60s",
 }
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a task ended: its record, or why it has none. fatal: no other task can do better (a full disk)."""
-
-    task: Task
-    record: ShardRecord | None = None
-    error: str = ""
-    fatal: bool = False
 
 
 @dataclass(frozen=True)

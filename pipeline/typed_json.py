@@ -4,14 +4,14 @@ import types
 from collections.abc import Iterable
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
-from typing import Union, get_args, get_origin, get_type_hints
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from pipeline.errors import InputError
 
 _NAMES = {str: "a text", int: "a whole number", float: "a number", bool: "true or false", type(None): "null"}
 
 
-def to_plain(value: object, rows: Iterable[type] = ()) -> object:
+def to_plain(value: Any, rows: Iterable[type] = ()) -> Any:
     """What JSON can hold of a record. rows: kinds of records that are kept as a list of their values, which is shorter."""
     if is_dataclass(value):
         values = {f.name: to_plain(getattr(value, f.name), rows) for f in fields(value)}
@@ -23,7 +23,7 @@ def to_plain(value: object, rows: Iterable[type] = ()) -> object:
     return str(value) if isinstance(value, Path) else value
 
 
-def from_plain(kind: type, value: object, place: str):
+def from_plain(kind: Any, value: Any, place: str) -> Any:
     """The value as `kind`: a record (an object, or a list of its values in order), a tuple, a dict, a union or a plain type.
 
     place: what the value is called in messages, its file first. A field with a default may be missing: older files lack it.
@@ -52,7 +52,7 @@ def from_plain(kind: type, value: object, place: str):
     return value
 
 
-def _record(kind: type, value: object, place: str):
+def _record(kind: Any, value: Any, place: str) -> Any:
     known = {f.name: f for f in fields(kind)}
     if isinstance(value, list) and len(value) == len(known):
         value = dict(zip(known, value, strict=True))
@@ -66,7 +66,7 @@ def _record(kind: type, value: object, place: str):
     return kind(**{name: from_plain(kinds[name], item, f"{place}: {name}") for name, item in value.items()})
 
 
-def _one_of(kinds: tuple[type, ...], value: object, place: str):
+def _one_of(kinds: tuple[type, ...], value: Any, place: str) -> Any:
     if value is None and type(None) in kinds:
         return None
     [kind] = [kind for kind in kinds if kind is not type(None)]

@@ -129,18 +129,8 @@ class ViewDataset(Dataset):
         return views * (3 * self.size**2 + (17 * self.draw.points if self.draw else 0) + 2048)
 
     def __getitems__(self, keys: list[tuple[int, int]]) -> Batch:
-        rows = [self.read(epoch, index) for epoch, index in keys]
+        rows = [self.view(epoch, index) for epoch, index in keys]
         return Batch(**{name: torch.from_numpy(np.stack([row[name] for row in rows])) for name in rows[0]})
-
-    def read(self, epoch: int, index: int) -> dict[str, np.ndarray]:
-        """`view`, or InputError naming the shard where it is damaged."""
-        try:
-            return self.view(epoch, index)
-        except (OSError, KeyError, RuntimeError) as error:  # what HDF5 raises
-            raise InputError(
-                f"{self.views.name(index)} cannot be read ({error}). `nvf-cli inspect --verify` says whether the file is damaged; "
-                "remove it and run preprocess again to have it made anew."
-            ) from error
 
     def view(self, epoch: int, index: int) -> dict[str, np.ndarray]:
         """One row of a Batch."""

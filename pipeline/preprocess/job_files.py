@@ -9,22 +9,24 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from pipeline.preprocess.settings import PreprocessSettings
 from pipeline.records import BodyFit, BodyParameters, Camera, FitQuality, Instant, Reject, SmplParameters, View
 from pipeline.shards.format import ShardHeader
+from pipeline.shards.run_json import ShardRecord
 from pipeline.typed_json import from_plain, to_plain
 
 PLAN_FOLDER, CONTEXT_FILE = ".plan", "context.json"
-_RECORDS = {
+_RECORDS: dict[str, Any] = {
     record.__name__: record
     for record in (Instant, View, Camera, BodyParameters, SmplParameters, BodyFit, FitQuality, Reject)
 }
 
 
-def encode(value: object) -> object:
+def encode(value: Any) -> Any:
     """A record, or anything made of records, arrays, lists, dicts and plain values -> what JSON can hold."""
     if isinstance(value, np.ndarray):
         data = base64.b64encode(np.ascontiguousarray(value).tobytes()).decode()
@@ -41,7 +43,7 @@ def encode(value: object) -> object:
     return value
 
 
-def decode(value: object) -> object:
+def decode(value: Any) -> Any:
     """Inverse of `encode`; sequences come back as tuples."""
     if isinstance(value, list):
         return tuple(decode(item) for item in value)
@@ -70,6 +72,16 @@ class Task:
     @property
     def context(self) -> Path:
         return self.job.parent / CONTEXT_FILE
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a task ended: its record, or why it has none. fatal: no other task can do better (a full disk)."""
+
+    task: Task
+    record: ShardRecord | None = None
+    error: str = ""
+    fatal: bool = False
 
 
 @dataclass(frozen=True)
@@ -113,6 +125,6 @@ def write_job(task: Task, instants: Sequence[Instant], fits: Sequence[BodyFit | 
     task.job.write_text(json.dumps(encode({"instants": list(instants), "fits": fits})))
 
 
-def read_job(task: Task) -> tuple[tuple[Instant, ...], tuple[BodyFit | Reject, ...] | None]:
+def read_job(task: Task) -> tuple[tuple[Instant, ...], Sequence[BodyFit | Reject] | None]:
     job = decode(json.loads(task.job.read_text()))
     return job["instants"], job["fits"]

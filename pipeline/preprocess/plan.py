@@ -60,8 +60,10 @@ class Materials:
 
     def given_fits(self, ids: Sequence[str]) -> list[BodyFit | Reject] | None:
         """The given fit of each instant; None where the run fits by itself."""
+        if self.fits is None:
+            return None
         missing = "the given fits have none for this instant"
-        return self.fits and [self.fits.get(i) or Reject(i, "fit", missing) for i in ids]
+        return [self.fits.get(i) or Reject(i, "fit", missing) for i in ids]
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ def subjects_to_read(request: Request, standing: RunRecord | None) -> tuple[str,
     """Subjects to read: those asked for and, when appending, those already there. None for all."""
     if request.subjects is None or (request.append and standing and standing.subjects is None):
         return None
-    there = standing.subjects if standing and request.append else ()
+    there = (standing.subjects or ()) if standing and request.append else ()
     return tuple(sorted({*there, *request.subjects}))
 
 
@@ -209,7 +211,7 @@ def solve_betas(
     if materials.fits is not None:
         return betas
     fitter = Fitter(materials.body, request.settings.fit)
-    for subject in sorted({instant.subject for instant in planned} - {None} - set(betas)):
+    for subject in sorted({instant.subject for instant in planned if instant.subject is not None} - set(betas)):
         own = [i for i in materials.instants if i.subject == subject and not uses_supplied(i, materials.body)]
         solved = fitter.solve_shapes(own)
         betas |= {name: tuple(float(b) for b in values) for name, values in solved.items()}
@@ -247,11 +249,7 @@ def write_plan(request: Request, plan: Plan, materials: Materials) -> None:
 
 def context_of(request: Request, record: RunRecord, body: BodyModel) -> Context:
     """What is the same for every shard of the run."""
-    smpl = (
-        [Path(request.options[name]).resolve() for name in ("smpl", "regressor")]
-        if request.options.get("smpl")
-        else None
-    )
+    smpl = [Path(request.options[name]).resolve() for name in ("smpl", "regressor") if request.options.get("smpl")]
     return Context(
         root=Path(record.root),
         header=shard_header(record, request.settings, body),
@@ -260,7 +258,7 @@ def context_of(request: Request, record: RunRecord, body: BodyModel) -> Context:
         joint_regressor=Path(record.joint_regressor_path) if record.joint_regressor_path else None,
         joint_regressor_sha256=body.joint_regressor_sha256,
         betas=record.betas,
-        smpl=smpl and tuple(smpl),
+        smpl=tuple(smpl) or None,
     )
 
 

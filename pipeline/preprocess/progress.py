@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.preprocess.disk import expected_bytes
+from pipeline.preprocess.job_files import Outcome
 from pipeline.preprocess.plan import Plan
 from pipeline.preprocess.rejects import RejectCounts
 from pipeline.shards.format import OFFSETS, J
@@ -24,7 +25,7 @@ PLAIN_EVERY_S = 10.0
 class Rate:
     """Views a second over the last WINDOW_S seconds, from (time, views) marks."""
 
-    def __init__(self, clock=time.monotonic):
+    def __init__(self, clock: Callable[[], float] = time.monotonic):
         self.clock = clock
         self.marks: deque[tuple[float, int]] = deque([(clock(), 0)])
 
@@ -42,7 +43,7 @@ class Rate:
 class RunProgress:
     """Follows a run. `start` is given the plan, `add` every outcome, `note` a line to print."""
 
-    def __init__(self, console: Console, clock=time.monotonic):
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic):
         self.console, self.clock = console, clock
         self.rejects = RejectCounts()
         self.done_views = self.done_shards = self.failed = 0
@@ -52,7 +53,7 @@ class RunProgress:
         self.began = self.clock()
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         if self.live is not None:
             self.live.stop()
 
@@ -72,7 +73,7 @@ class RunProgress:
     def note(self, text: str) -> None:
         self.console.print(text, highlight=False, soft_wrap=True, markup=False)
 
-    def add(self, outcome):
+    def add(self, outcome: Outcome) -> Outcome:
         """Counts the outcome and returns it."""
         self.done_views += outcome.task.views
         self.done_shards += 1

@@ -9,6 +9,7 @@ import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -29,10 +30,10 @@ from pipeline.records import (
     NO_JOINT,
     BodyFit,
     BodyMesh,
+    BodyParameters,
     FieldSamples,
     Instant,
     Reject,
-    SmplParameters,
     View,
 )
 from pipeline.sampling import sample_instant
@@ -108,9 +109,8 @@ def make_shard(task: Task) -> ShardRecord:
     if kept is not None:
         return kept
     instants, fits = read_job(task)
-    if fits is None:
-        fits = find_bodies(worker, instants)
-    rows = [row for instant, fit in zip(instants, fits, strict=True) for row in instant_rows(worker, instant, fit)]
+    bodies = find_bodies(worker, instants) if fits is None else fits
+    rows = [row for instant, fit in zip(instants, bodies, strict=True) for row in instant_rows(worker, instant, fit)]
     views = [row for row in rows if not isinstance(row, Reject)]
     rejects = [row for row in rows if isinstance(row, Reject)]
     return write_shard(task.shard, worker.context.header, views, rejects)
@@ -233,7 +233,7 @@ def take_picture(worker: Worker, view: View) -> Picture | Reject:
 
 def sample_pictures(
     worker: Worker, body: PosedBody | None, joints: KnownJoints, pictures: list[Picture]
-) -> list[FieldSamples | Reject | None]:
+) -> Sequence[FieldSamples | Reject | None]:
     """Samples of every picture; None where there is no body."""
     if body is None:
         return [None] * len(pictures)
@@ -293,14 +293,15 @@ def make_row(
 
 def fit_columns(
     worker: Worker, instant: Instant, body: PosedBody | None, picture: Picture, root: np.ndarray
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """What a row says of the fitted body: fields of ShardView. root: (3,) metres in the crop's axes."""
     if body is None:
         nothing = {"fit": None, "fit_joints": np.zeros((J, 3), np.float32), "fit_valid": False}
         return nothing | {"fit_error_mm": float("nan"), "reprojection_px": float("nan")}
     camera, R, quality = picture.view.camera, picture.crop.R, body.fit.quality
-    is_smpl = isinstance(body.fit.parameters, SmplParameters)
-    moved = None if is_smpl else move_body(worker.body, body.fit.parameters, R @ camera.R, R @ camera.t - root)
+    parameters, moved = body.fit.parameters, None
+    if isinstance(parameters, BodyParameters):
+        moved = move_body(worker.body, parameters, R @ camera.R, R @ camera.t - root)
     number = [view.id for view in instant.views].index(picture.view.id)
     return {
         "fit": moved,
@@ -308,7 +309,7 @@ def fit_columns(
         "fit_valid": quality.valid,
         "fit_error_mm": quality.fit_error_mm,
         "reprojection_px": quality.reprojection_px[number],
-        "mesh_model": "smpl" if is_smpl else "smplx",
+        "mesh_model": "smpl" if moved is None else "smplx",
     }
 
 

@@ -206,7 +206,7 @@ def default_column(name: str, rows: int) -> np.ndarray:
     """What an optional column holds in a shard that lacks it."""
     kind, shape = COLUMNS[name]
     value = _stored_default(name)
-    return np.full((rows, *shape), value, f"S{len(value)}" if kind == "text" else kind)
+    return np.full((rows, *shape), value, f"S{len(value)}" if isinstance(value, bytes) else kind)
 
 
 def _stored_default(name: str) -> bool | bytes:

@@ -120,6 +120,6 @@ def naming(path: Path) -> Iterator[None]:
 
 def read_columns(file: h5py.File) -> dict[str, np.ndarray]:
     """Every dataset of an open shard, those that this program does not know too."""
-    columns = {}
+    columns: dict[str, np.ndarray] = {}
     file.visititems(lambda name, item: columns.__setitem__(name, item[()]) if isinstance(item, h5py.Dataset) else None)
     return columns

@@ -184,7 +184,7 @@ class ShardReader:
         self._file: h5py.File | None = None
         self._pid = 0
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path, "keep_chunks": self.keep_chunks, "_file": None, "_pid": 0}
 
     @property
@@ -206,7 +206,7 @@ class ShardReader:
         with naming(self.path):
             return len(file["views/id"])
 
-    def _read(self, name: str, rows=()) -> np.ndarray:
+    def _read(self, name: str, rows: int | slice) -> Any:
         """Some rows of a dataset. InputError that names the shard when it is damaged."""
         file = self.file  # first: a new process starts with nothing kept
         with naming(self.path):
@@ -214,17 +214,18 @@ class ShardReader:
                 self._datasets[name] = file[name]
             return self._datasets[name][rows]
 
-    def _value(self, name: str, row: int) -> object:
+    def _value(self, name: str, row: int) -> Any:
         """A column's value, its default where this shard lacks an optional column."""
         lacks = name in OPTIONAL and name not in self.file
         return default_column(name, 1)[0] if lacks else self._read(name, row)
 
     def _whole(self, name: str) -> np.ndarray:
         """A dataset that every read asks for, kept in memory: a few bytes a view."""
-        values = self._kept.get(name) if self.file else None  # the file first: a new process starts with nothing kept
-        if values is None:
-            values = self._kept[name] = self._read(name)
-        return values
+        file = self.file  # as in _read
+        with naming(self.path):
+            if name not in self._kept:
+                self._kept[name] = file[name][()]
+            return self._kept[name]
 
     @property
     def attributes(self) -> dict[str, Any]:
@@ -283,7 +284,7 @@ class ShardFolder:
         if not self.run.shards:
             raise InputError(f"{self.path / RUN_FILE} lists no finished shard; run preprocess again to finish it")
         self.shards = [self.path / record.name for record in self.run.shards]
-        sides = {}
+        sides: dict[int, Path] = {}
         for shard in self.shards:
             with open_shard(shard) as file, naming(shard):
                 refuse_other_run(shard, file.attrs, self.run)
@@ -303,7 +304,7 @@ class ShardFolder:
         (index into `shards`) and "row". Raises InputError when the split has no views, or a number in it is not finite that must be.
         """
         names = [n for n in COLUMNS if n.startswith(("views/", "fits/")) and n.split("/")[1] not in PARAMETER_SIZES]
-        parts: dict[str, list[np.ndarray]] = {table_name(name): [] for name in names} | {"shard": [], "row": []}
+        parts: dict[str, list[np.ndarray]] = {name: [] for name in (*map(table_name, names), "shard", "row")}
         for index, shard in enumerate(self.shards):
             with open_shard(shard) as file, naming(shard):
                 n = len(file["views/id"])

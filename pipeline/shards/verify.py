@@ -62,8 +62,8 @@ def verify_path(path: Path, body: BodyModel | None = None, seed: int = 0) -> Fin
     if path.is_dir():
         run = read_run(path)
         findings = Findings()
-        for record in run.shards:
-            findings.add(verify_shard(path / record.name, record, run.run_id, body, seed))
+        for shard in run.shards:
+            findings.add(verify_shard(path / shard.name, shard, run.run_id, body, seed))
         return _compare_folder(path, run, findings)
     record, run_id = _own_record(path)
     return verify_shard(path, record, run_id, body, seed)
@@ -124,7 +124,9 @@ def verify_shard(
     return findings
 
 
-def _check_file(path: Path, record, run_id, attributes, columns) -> Iterator[str]:
+def _check_file(
+    path: Path, record: ShardRecord | None, run_id: str | None, attributes: Mapping, columns: Mapping[str, np.ndarray]
+) -> Iterator[str]:
     content = content_hash(columns)
     if content != attributes.get("content_hash"):
         yield f"its content hash is {content[:12]}, it says {str(attributes.get('content_hash'))[:12]}: its data changed"

@@ -23,6 +23,7 @@ from model.train import train
 from model.training.runs import load_run, trained_on
 from pipeline import records
 from pipeline.errors import InputError
+from pipeline.shards.run_json import read_run, write_run
 from pipeline.skeletons import FIELD_JOINTS
 from tests.model.capsules import make_folder, make_view, tiny_config, write_folder
 
@@ -230,8 +231,7 @@ def test_what_cannot_be_scored_is_refused_before_anything_is_predicted(run, tmp_
     chosen = PROTOCOLS["h36m-p2-17j"]
     views = [make_view(64 * n, "test", "S9", camera=(chosen.cameras or ("1",))[0]) for n in range(2)]
     shards = write_folder(tmp_path / "recorded", views)
-    record = json.loads((shards / "run.json").read_text()) | {"inputs": {}, "source": "human36m"}
-    (shards / "run.json").write_text(json.dumps(record))
+    write_run(shards, replace(read_run(shards), recorded=True, source="human36m"))
     with pytest.raises(InputError, match="here are 2: the result .*--allow-partial"):
         evaluate_run(run, shards, protocol_name="h36m-p2-17j", device="cpu")
     flat = write_folder(tmp_path / "flat", [make_view(n, "test", "S9", is_3d=False) for n in range(2)])
