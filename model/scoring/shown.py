@@ -62,7 +62,7 @@ def shown_views(
     """
     dataset, found = ViewDataset(views, size, draw=None, augment=None), []
     for k, number in enumerate(index):
-        view = dataset.read(0, int(number))
+        view = dataset.view(0, int(number))
         text = str(views["id"][number]) + ("" if errors is None else f"   {1000 * errors[k]:.0f} mm")
         crop = view["image"].transpose(1, 2, 0)
         found.append(ShownView(crop, view["K"], joints[k], roots[k], view["joints"], view["root"], text))

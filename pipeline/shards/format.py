@@ -263,9 +263,9 @@ def decode_text(values: np.ndarray) -> np.ndarray:
 def content_hash(columns: Mapping[str, np.ndarray]) -> str:
     """sha256 of what the shard says, whatever its compression and provenance. The steps, for other languages:
 
-    0. leave out the columns of `OPTIONAL` that have their default in every row;
-    1. rows are taken in the order of their view id's bytes; feed every id followed by a zero byte;
-    2. for every dataset but `views/image_offset`, in the order of its name's bytes, feed `NAME\\0TYPE\\0SHAPE\\0`,
+    1. leave out the columns of `OPTIONAL` that have their default in every row;
+    2. rows are taken in the order of their view id's bytes; feed every id followed by a zero byte;
+    3. for every dataset but `views/image_offset`, in the order of its name's bytes, feed `NAME\\0TYPE\\0SHAPE\\0`,
        TYPE being `text` or numpy's name of the little-endian type (`<f4`), SHAPE like `64x17x3`; then its rows: numbers
        as little-endian bytes in C order, texts followed by a zero byte, an image as its length (8 bytes, little-endian)
        and its bytes. `rejects/` keep their stored order; the SHAPE of `views/image_bytes` is the number of views.

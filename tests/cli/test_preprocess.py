@@ -1,5 +1,6 @@
 """The command makes one call; what it asks for, what it prints, and its exit codes."""
 
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,9 @@ from click.testing import CliRunner
 from cli.preprocess import command
 from pipeline import run as running
 from pipeline.errors import InputError
+from pipeline.preprocess.settings import PreprocessSettings, Request
 from pipeline.records import Reject
+from pipeline.sampling import SamplingSettings
 from pipeline.shards.run_json import FailedShard, ShardRecord
 from tests.pipeline.shard_fakes import make_record
 
@@ -78,6 +81,48 @@ def test_the_summary_says_what_was_made(calls):
     assert "out: 4 views in 1 shards, 0.001 GB" in text
     assert "3 of 4 views valid, mean 3D error 5.2 mm, mean reprojection none" in text
     assert "rejects: 1 (1 x read: the image does not exist)" in text and "content hash: abc" in text
+
+
+@pytest.mark.parametrize(
+    "shards, told",
+    [
+        ((), "NOTHING USABLE: No view was made. The commonest reasons: 3 x read: the image does not exist."),
+        (
+            (replace(SHARD, fit_valid=0, rejects=()),),
+            "NOTHING USABLE: None of the 4 views has a valid fit (mean 3D error 5.2 mm, mean reprojection none). The",
+        ),
+    ],
+)
+def test_a_run_of_which_nothing_can_be_used_ends_with_exit_code_1(monkeypatch, shards, told):
+    run = make_record(shards, rejects=(REJECT,) * 3)
+    monkeypatch.setattr(running, "preprocess", lambda *_: run)
+    result = CliRunner().invoke(command, ["coco", "data", "out"], catch_exceptions=False)
+    assert result.exit_code == 1 and told in result.stdout and "nvf-cli check-data fake /data" in result.stdout
+
+
+def test_without_options_the_settings_are_the_defaults(calls):
+    """The command line writes the defaults down again, since it loads no settings to print its help."""
+    CliRunner().invoke(command, ["coco", "data", "out"], catch_exceptions=False)
+    [(request, _)] = calls
+    assert request.settings == PreprocessSettings() and request.limit is None and request.body is None
+
+
+def test_every_option_is_somebodys():
+    """An option that no field is named like would be dropped without a word."""
+    written_out = {
+        "subjects",
+        "options",
+        "every_test",
+        "final",
+        "focal",
+        "workers",
+        "scheduler",
+        "source",
+        "root",
+        "out",
+    }
+    known = {f.name for record in (Request, PreprocessSettings, SamplingSettings) for f in fields(record)}
+    assert {option.name for option in command.params} <= written_out | known
 
 
 def test_failed_shards_end_with_exit_code_1(calls):

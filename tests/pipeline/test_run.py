@@ -27,6 +27,7 @@ from pipeline.records import Reject
 from pipeline.run import Workers, preprocess
 from pipeline.shards.run_json import FailedShard
 from pipeline.shards.store import ShardFolder
+from pipeline.skeletons import FIELD_JOINTS
 from tests.pipeline.run_fakes import SETTINGS, FakeSource, body_once, open_fake, write_source
 from tests.pipeline.shard_fakes import make_header
 
@@ -214,6 +215,28 @@ def test_a_rejected_fit_keeps_real_joints_without_mesh(root, finished, tmp_path,
     assert len(views) == 2 and not views[0].fit_valid and views[0].samples is None and views[0].joints_valid.all()
     flat = replace(instant, joints_3d=None, joints_3d_valid=None)
     assert list(stages.instant_rows(worker, flat, failed)) == [failed], "without 3D nothing is left to be relative to"
+
+
+def test_limbs_that_nobody_saw_are_marked_and_supervise_nothing(root, tmp_path, monkeypatch, quiet):
+    """2D alone, the left elbow and wrist of confidence 0 in every view: their places are the prior's."""
+    limb = FIELD_JOINTS.indices(("left_elbow", "left_wrist"))
+
+    def half_seen(source, items=FakeSource.items):
+        for instant in items(source):
+            views = []
+            for view in instant.views:
+                confidence, pixels = view.confidence.copy(), view.joints_2d.copy()
+                confidence[limb] = pixels[limb] = 0
+                views.append(replace(view, confidence=confidence, joints_2d=pixels))
+            yield replace(instant, views=tuple(views), joints_3d=None, joints_3d_valid=None)
+
+    monkeypatch.setattr(FakeSource, "items", half_seen)
+    run = preprocess(request(root, tmp_path / "out", subjects=("S1",), limit=2), Workers(0), quiet)
+    table = ShardFolder(tmp_path / "out").view_table()
+    assert (table["joints_unseen"].nonzero()[1].reshape(-1, 2) == limb).all() and len(table["id"]) == 4
+    assert table["joints_valid"].all(), "what joints_valid says stays what it was"
+    assert run.shards[0].joints_unseen == 8
+    assert "unseen: 8 of 68 joints have no evidence of their own" in summary(tmp_path / "out", run, 1.0)
 
 
 def test_one_run_a_folder_and_a_killed_one_does_not_block(tmp_path):

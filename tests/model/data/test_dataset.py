@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from model.data.augment import AugmentConfig
+from model.data.augment import NO_AUGMENTATION, AugmentConfig
 from model.data.loading import DrawConfig, StepSampler, ViewDataset, evaluation_batches, refuse_small_pools
 from model.data.views import need_views, read_views
 from model.data.workers import loader
 from model.networks.targets import make_targets
 from pipeline.errors import InputError
 from pipeline.lattice import to_lattice
+from pipeline.records import DATASET_JOINT, FIT_JOINT
+from pipeline.shards.format import J
 from pipeline.shards.run_json import read_run, write_run
 from pipeline.skeletons import COCO
 from tests.model.capsules import CROP, make_folder, make_view, write_folder
@@ -163,6 +165,19 @@ def test_a_folder_of_the_demo_is_taken_for_its_shards(tmp_path, folder):
     (tmp_path / "demo").mkdir()
     (tmp_path / "demo" / "shards").symlink_to(folder)
     assert len(read_views([tmp_path / "demo"])["train"]) == 20
+
+
+@pytest.mark.parametrize("truth", ["dataset", "fit"])
+def test_joints_that_no_evidence_constrained_do_not_supervise(tmp_path, truth):
+    """The shard keeps its joints_valid; training and scoring see it without them."""
+    unseen = np.isin(np.arange(J), (12, 13))
+    source = np.where(unseen, FIT_JOINT, DATASET_JOINT).astype(np.uint8)
+    marked = make_view(0, "train", "S1", joints_source=source, joints_unseen=unseen)
+    folder = write_folder(tmp_path / "a", [marked, make_view(1, "train", "S1")])
+    views = read_views([folder])["train"].labelled(truth)
+    assert views["joints_valid"].tolist() == [(~unseen).tolist(), [True] * J]
+    dataset = ViewDataset(views, CROP, DrawConfig(points=64), NO_AUGMENTATION)
+    assert dataset.__getitems__([(0, 0), (0, 1)]).joints_valid.tolist() == views["joints_valid"].tolist()
 
 
 def test_refusals(tmp_path, folder):

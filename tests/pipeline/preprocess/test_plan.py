@@ -12,11 +12,12 @@ from pipeline.preprocess import disk
 from pipeline.preprocess import plan as planning
 from pipeline.preprocess.disk import expected_bytes
 from pipeline.preprocess.folder import remove_run
-from pipeline.preprocess.job_files import decode, encode
+from pipeline.preprocess.job_files import decode, encode, read_context
 from pipeline.preprocess.plan import lay_out_ids, make_plan
 from pipeline.preprocess.settings import PreprocessSettings, Request
 from pipeline.records import BodyFit, FitQuality, Instant
 from pipeline.sampling import SamplingSettings
+from pipeline.shards.run_json import write_run
 from pipeline.typed_json import from_plain, to_plain
 from tests.pipeline.run_fakes import SETTINGS, FakeSource, body_once, open_fake, write_source
 
@@ -38,8 +39,8 @@ def root(tmp_path):
     return write_source(tmp_path / "data", {"S1": 5, "S8": 1, "S9": 4})
 
 
-def request(root, **changes) -> Request:
-    return Request("fake", root, root.parent / "out", settings=SETTINGS, **changes)
+def request(root, settings=SETTINGS, **changes) -> Request:
+    return Request("fake", root, root.parent / "out", settings=settings, **changes)
 
 
 def names(count, subject="S1"):
@@ -108,6 +109,33 @@ def test_a_changed_setting_is_named(root, changes, told):
     make_plan(request(root))
     with pytest.raises(InputError, match=rf"made otherwise .*{told}.*--overwrite"):
         make_plan(dataclasses.replace(request(root), **changes))
+
+
+def test_a_run_of_the_first_release_is_continued_and_its_shards_stay(root):
+    """It wrote its settings in another form: the run keeps its own words, and so do its shards' headers."""
+    out = root.parent / "out"
+    record = make_plan(request(root)).record
+    config = dict(record.config)
+    del config["margin"]
+    config["crop"] = {name: config.pop(name) for name in ("crop_px", "size", "jpeg_quality")}
+    config["sampling"] = config["sampling"] | {"inside_share": None}
+    write_run(out, dataclasses.replace(record, config=config))
+    again = make_plan(request(root))
+    assert again.record.config == config and again.record.run_id == record.run_id
+    assert read_context((out / ".plan" / "context.json").read_text()).header.config == config
+    with pytest.raises(InputError, match="crop_px: 32 -> 64"):
+        make_plan(request(root, settings=dataclasses.replace(SETTINGS, crop_px=64)))
+
+
+def test_numbers_that_no_shard_can_hold_are_rejects(root, monkeypatch):
+    def numbered(source, items=FakeSource.items):
+        for k, instant in enumerate(items(source)):
+            yield dataclasses.replace(instant, frame=2 ** (60 + k))
+
+    monkeypatch.setattr(FakeSource, "items", numbered)
+    plan = make_plan(request(root))
+    assert plan.views == 6 and len(plan.record.rejects) == 7
+    assert "number 9223372036854775808 does not fit 64 bits" in plan.record.rejects[0].reason
 
 
 def test_another_joint_regressor_is_another_run(root, tmp_path):
