@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from model.data.views import Views, need_views, read_views
 from model.data.workers import loader
 from model.device import choose_device, fast_bf16
 from model.networks.frame import reference_depth
+from model.networks.network import Network
 from model.scoring import figures, metrics, protocols
 from model.scoring.protocols import DEFAULT, PROTOCOLS, Protocol
 from model.scoring.published import published
@@ -68,14 +70,14 @@ class Predictions:
 
 
 def predict_views(
-    network: torch.nn.Module,
+    network: Network,
     views: Views,
-    index: Sequence[int],
+    index: Sequence[int] | np.ndarray,
     device: torch.device | str = "cpu",
     batch_size: int = 16,
     workers: int = 0,
     bf16: bool = False,
-    advance=lambda count: None,
+    advance: Callable[[int], None] = lambda count: None,
 ) -> Predictions:
     """Ask the network about some views. advance(n) is called after every n views."""
     device = torch.device(device)
@@ -91,7 +93,7 @@ def predict_views(
             found = network.predict(batch.image, batch.K)
         known = batch.is_3d | batch.mesh_valid
         true = torch.where(known, reference_depth(batch.K, side) / batch.root[:, 2].clamp(min=1e-3), torch.nan)
-        row = {
+        said = {
             "view": batch.view,
             "joints": found.joints,
             "root": found.root,
@@ -99,11 +101,11 @@ def predict_views(
             "scale_true": true,
             "scale_bones": found.diagnostics.get("scale_bones", found.scale),
             "confidence": found.confidence,
-            **{
-                name: found.diagnostics[name] for name in ("fallback", "voters", "queries") if name in found.diagnostics
-            },
         }
-        row = {name: value.float().cpu().numpy() for name, value in row.items()}
+        said |= {
+            name: found.diagnostics[name] for name in ("fallback", "voters", "queries") if name in found.diagnostics
+        }
+        row = {name: value.float().cpu().numpy() for name, value in said.items()}
         seconds += time.perf_counter() - started
         for name, value in row.items():
             rows.setdefault(name, []).append(value)
@@ -112,7 +114,8 @@ def predict_views(
     columns["view"] = columns["view"].astype(int)
     if "fallback" in columns:
         columns["fallback"] = columns["fallback"] > 0
-    return Predictions(**({"fallback": None, "voters": None, "queries": None} | columns), seconds=seconds)
+    absent: dict[str, Any] = {"fallback": None, "voters": None, "queries": None}
+    return Predictions(**(absent | columns), seconds=seconds)
 
 
 def ground_truth(views: Views, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -232,7 +235,7 @@ def voting_report(predicted: Predictions, names: Sequence[str]) -> dict:
     """How the votes went: points asked a view, effective voters of each joint, joints without voters. {} without
     votes.
     """
-    if predicted.voters is None:
+    if predicted.voters is None or predicted.queries is None or predicted.fallback is None:
         return {}
     return {
         "queries": round(float(predicted.queries.mean()), 1),
@@ -292,8 +295,8 @@ def evaluate_run(
     Raises InputError for a missing run, an empty split, another joint set, or a protocol that does not fit the shards.
     """
     protocol = protocols.protocol(protocol_name)
-    device = choose_device(device)
-    network, config, record = load_run(run, device)
+    where = choose_device(device)
+    network, config, record = load_run(run, where)
     views = need_views(read_views([shards]), split, [shards]).labelled(truth_kind)
     if views.joint_set.name != config.network.joint_set:
         raise InputError(
@@ -307,7 +310,7 @@ def evaluate_run(
     for line in views.enlarged(config.network.crop_px):
         Console(stderr=True, highlight=False, soft_wrap=True).print(line)
     with counting(len(index)) as advance:
-        predicted = predict_views(network, views, index, device, bf16=config.train.bf16, advance=advance)
+        predicted = predict_views(network, views, index, where, bf16=config.train.bf16, advance=advance)
     mean_pose = network.mean_pose.cpu().numpy()
     report = {
         "model": config.network.head.kind,
@@ -337,7 +340,7 @@ def evaluate_run(
 
 
 def draw_figures(
-    run: Path, report: dict, predicted: Predictions, errors: np.ndarray, views: Views, network: torch.nn.Module
+    run: Path, report: dict, predicted: Predictions, errors: np.ndarray, views: Views, network: Network
 ) -> None:
     """RUN/figures of an evaluation: views from good to bad, the joints' errors, and the distance through a middling view of a network
     that predicts one. errors: (N,) m, NaN where a view was not scored.

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from model.networks.network import Network
 from model.training.runs import load_run
 from pipeline.outputs import MARK, check_output, write_file
 
@@ -21,7 +22,7 @@ class Predictor(nn.Module):
     (B, J); all in the crop's camera axes.
     """
 
-    def __init__(self, network: nn.Module):
+    def __init__(self, network: Network):
         super().__init__()
         self.network = network
 
@@ -67,7 +68,7 @@ def example_input(batch: int, side: int, seed: int = 0) -> tuple[Tensor, Tensor]
     return torch.rand(batch, 3, side, side, generator=generator) * 2 - 1, K.expand(batch, -1, -1).contiguous()
 
 
-def compare(data: bytes, network: nn.Module, batch: int, side: int) -> float:
+def compare(data: bytes, network: Network, batch: int, side: int) -> float:
     """Largest difference in mm between the file's joints and the network's, on crops that it was not exported with."""
     program = torch.export.load(BytesIO(data)).module()
     given = example_input(batch, side, seed=1)

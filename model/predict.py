@@ -11,13 +11,14 @@ import cv2
 import numpy as np
 import torch
 
+from model.networks.network import Network
 from model.scoring.figures import draw_skeleton, from_the_side
 from model.training.runs import load_run
 from pipeline.camera import Crop, assumed_camera, in_image, make_crop, project, project_pinhole, warp_to_crop
 from pipeline.errors import InputError
 from pipeline.outputs import encode_picture, is_ours, make_folder, write_marked
 from pipeline.records import Camera
-from pipeline.skeletons import JOINT_SETS
+from pipeline.skeletons import JOINT_SETS, JointSet
 
 # Longest side of the picture that is written, px.
 PICTURE_PX = 1024
@@ -80,9 +81,7 @@ def photograph_camera(width: int, height: int, focal: float | None) -> Camera:
     return assumed_camera(width, height, focal)
 
 
-def find_person(
-    network: torch.nn.Module, image: np.ndarray, camera: Camera, box: np.ndarray
-) -> tuple[Found, Crop, np.ndarray]:
+def find_person(network: Network, image: np.ndarray, camera: Camera, box: np.ndarray) -> tuple[Found, Crop, np.ndarray]:
     """The person in `box` (4,) x, y, width, height px; the crop that the network saw, and its pixels."""
     side = network.config.crop_px
     crop = make_crop(camera, box, side, side)
@@ -124,15 +123,15 @@ def check_box(box: np.ndarray, width: int, height: int) -> None:
     raise InputError(f"{said} reaches {beyond:.0f} px beyond the image of {width} x {height} px. {remedy}.")
 
 
-def picture(image: np.ndarray, box: np.ndarray, found: Found, joint_set) -> np.ndarray:
+def picture(image: np.ndarray, box: np.ndarray, found: Found, joint_set: JointSet) -> np.ndarray:
     """(H, W, 3) uint8: the box and the skeleton on the photograph, and the skeleton from the side."""
     scale = PICTURE_PX / max(image.shape[:2])
     canvas = cv2.resize(
         image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     )
-    corners = [tuple(np.round(corner * scale).astype(int).tolist()) for corner in (box[:2], box[:2] + box[2:] - 1)]
-    cv2.rectangle(canvas, *corners, (20, 20, 20), 4, cv2.LINE_AA)
-    cv2.rectangle(canvas, *corners, BOX_COLOUR, 2, cv2.LINE_AA)
+    first, second = ((int(x), int(y)) for x, y in np.round(scale * np.stack([box[:2], box[:2] + box[2:] - 1])))
+    cv2.rectangle(canvas, first, second, (20, 20, 20), 4, cv2.LINE_AA)
+    cv2.rectangle(canvas, first, second, BOX_COLOUR, 2, cv2.LINE_AA)
     flat = (found.joints_2d + 0.5) * scale - 0.5
     size = np.ptp(flat, 0).max()
     draw_skeleton(canvas, flat, joint_set, (20, 20, 20), max(3, int(size / 50)))
@@ -206,7 +205,7 @@ def predict_images(
 
 
 def answer(
-    network: torch.nn.Module, joint_set, said: dict, question: Question, out: Path, focal: float | None
+    network: Network, joint_set: JointSet, said: dict, question: Question, out: Path, focal: float | None
 ) -> Answer:
     """The prediction for one person, written. said: what of the run goes into its report."""
     path = question.image

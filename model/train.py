@@ -67,7 +67,7 @@ def train(
     training views or labels, another run's folder, a missing device, or a loss that is not a number.
     """
     paths, weights = [Path(shards), *(path for path, _ in also)], [1.0, *(weight for _, weight in also)]
-    ranks, device = join_ranks(choose_device(device))
+    ranks, where = join_ranks(choose_device(device))
     checkpoint = open_run(folder, resume)
     wait_for_all(ranks)  # before one of them writes into the folder
     config = settled_config(config, checkpoint, folder, steps, minutes)
@@ -82,7 +82,7 @@ def train(
     views = need_views(splits, "train", paths).labelled(config.train.ground_truth)
     refuse_small_pools(views, config.draw)
     validation = known_truth(splits.get("validation"), config.train.ground_truth)
-    job = Job(config, views, weights, validation, folder, device, ranks)
+    job = Job(config, views, weights, validation, folder, where, ranks)
     run, notes = begin(job, checkpoint, start, encoder)
     with Logbook(folder, job.length(run.network), run.step) if ranks.leads else nullcontext() as log:
         if log:
@@ -175,6 +175,7 @@ def finish(run: Run, job: Job, log: Logbook) -> None:
 def evaluate_now(run: Run, job: Job, log: Logbook) -> None:
     """A look at validation, evenly spread over its views; the best so far is kept."""
     validation, settings, network = job.validation, job.config.train, run.average.network
+    assert validation is not None
     usable = scorable(validation)
     index = usable[evenly_spaced(len(usable), settings.evaluate_views)]
     predicted = predict_views(network, validation, index, job.device, bf16=settings.bf16)

@@ -1,5 +1,6 @@
 """What a network is trained on: views of a step, cropped and drawn, as tensors."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import torch
@@ -34,7 +35,7 @@ class Batch:
     def __len__(self) -> int:
         return len(self.view)
 
-    def _map(self, change) -> "Batch":
+    def _map(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Batch":
         return Batch(**{field.name: change(getattr(self, field.name)) for field in fields(self)})
 
     def pin_memory(self) -> "Batch":

@@ -10,6 +10,8 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +19,7 @@ from torch.utils.data import Dataset, Sampler
 
 from model.data.augment import (
     AugmentConfig,
+    Reframe,
     draw_reframe,
     jitter_colour,
     occlude,
@@ -120,7 +123,7 @@ class ViewDataset(Dataset):
         if key not in self._readers:
             while len(self._readers) >= OPEN_SHARDS:
                 self._readers.popitem(last=False)[1].close()
-            self._readers[key] = ShardReader(path, keep_chunks=False)
+            self._readers[key] = ShardReader(Path(path), keep_chunks=False)
         self._readers.move_to_end(key)
         return self._readers[key]
 
@@ -132,7 +135,7 @@ class ViewDataset(Dataset):
         rows = [self.view(epoch, index) for epoch, index in keys]
         return Batch(**{name: torch.from_numpy(np.stack([row[name] for row in rows])) for name in rows[0]})
 
-    def view(self, epoch: int, index: int) -> dict[str, np.ndarray]:
+    def view(self, epoch: int, index: int) -> dict[str, Any]:
         """One row of a Batch."""
         table, row = self.views.table, int(self.views["row"][index])
         reader = self.reader(index)
@@ -146,7 +149,7 @@ class ViewDataset(Dataset):
             rng = np.random.default_rng([self.seed, epoch, zlib.crc32(str(table["id"][index]).encode())])
             reframe = draw_reframe(rng, self.augment, K_stored, crop_px, self.size)
         image = warp_image(image, K_stored, reframe)
-        if rng is not None:
+        if rng is not None and self.augment is not None:
             image = occlude(rng, self.augment, jitter_colour(rng, self.augment, image))
         return {
             "image": np.ascontiguousarray(image.transpose(2, 0, 1)),
@@ -155,7 +158,9 @@ class ViewDataset(Dataset):
             "view": np.int64(index),
         }
 
-    def _geometry(self, index, reader, row, reframe, rng) -> dict[str, np.ndarray]:
+    def _geometry(
+        self, index: int, reader: ShardReader, row: int, reframe: Reframe, rng: np.random.Generator | None
+    ) -> dict[str, np.ndarray]:
         table, A = self.views.table, reframe.matrix
         flip = self.views.joint_set.flip if reframe.mirrored else np.arange(len(self.views.joint_set))
         root = np.asarray(table["root"][index], dtype=np.float64) @ A.T
@@ -179,10 +184,13 @@ class ViewDataset(Dataset):
             "mesh_valid": np.bool_(table["fit_valid"][index]),
         }
 
-    def _draw(self, index, reader, row, rng) -> tuple[np.ndarray, np.ndarray]:
+    def _draw(
+        self, index: int, reader: ShardReader, row: int, rng: np.random.Generator | None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """((N, 3), (N,)) metres in stored crop axes: this epoch's points and their distances; none in evaluation."""
         if self.draw is None:
             return np.zeros((0, 3)), np.zeros(0)
+        assert self.shares is not None and rng is not None, "points are drawn where views are augmented"
         samples = reader.read_samples(row)
         chosen = draw_points(rng, self.draw, samples.voters, self.shares, len(samples.points))
         return samples.points[chosen] * LATTICE_M, samples.sdf[chosen] * LATTICE_M
@@ -208,7 +216,14 @@ class StepSampler(Sampler):
     """
 
     def __init__(
-        self, views: Views, weights: Sequence[float], batch_size: int, steps: range, seed: int, rank=0, world=1
+        self,
+        views: Views,
+        weights: Sequence[float],
+        batch_size: int,
+        steps: range,
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
     ):
         assert batch_size % world == 0, (batch_size, world)
         self.parts = np.asarray(weights, float) / np.sum(weights)
@@ -246,6 +261,6 @@ class StepSampler(Sampler):
         return index[np.lexsort((rng.random(len(index)), window))]
 
 
-def evaluation_batches(views: Sequence[int], batch_size: int) -> list[list[tuple[int, int]]]:
+def evaluation_batches(views: Sequence[int] | np.ndarray, batch_size: int) -> list[list[tuple[int, int]]]:
     """Keys of the given views in order."""
     return [[(0, int(i)) for i in views[k : k + batch_size]] for k in range(0, len(views), batch_size)]

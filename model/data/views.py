@@ -127,4 +127,5 @@ def need_views(views: dict[str, Views], split: str, paths: Sequence[Path]) -> Vi
                 f"{path} has no view of the split '{split}' ({counts or 'no view at all'}). Preprocess subjects of that split "
                 "into it, or leave it out."
             )
+    assert found is not None, "no folder was given"
     return found

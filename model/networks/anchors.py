@@ -84,7 +84,7 @@ class PoseAnchors(Anchors):
         nn.ModuleList.__init__(self, [MapHead(channels, context, 2 * joints) for _ in range(stacks)])
 
     def outputs(self) -> list[nn.Module]:
-        return [head.out for head in self]
+        return [head.get_submodule("out") for head in self]
 
     def forward(self, features: Features, mean_depth: Tensor) -> tuple[list[Tensor], Tensor]:
         found = [head(pyramid, features.context) for head, pyramid in zip(self, features.pyramids, strict=True)]

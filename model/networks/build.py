@@ -3,8 +3,6 @@
 These are the only lists: the checks of configurations, the choices of the command line and the tests all read them.
 """
 
-from torch import nn
-
 from model.networks.encoders.backbone import BackboneEncoder
 from model.networks.encoders.body import BodyEncoder
 from model.networks.encoders.encoder import Encoder
@@ -18,7 +16,7 @@ from model.networks.heads.nosdf import FieldWithoutDistance
 from model.networks.heads.nvf import NeuralVotingField
 from model.networks.heads.nvf_published import PublishedField
 from model.networks.heads.volumetric import Volumetric
-from model.networks.network import NetworkConfig, PoseNetwork
+from model.networks.network import Network, NetworkConfig, PoseNetwork
 from model.networks.records import Statistics
 
 # An encoder or head is named by the `kind` of its settings.
@@ -49,7 +47,7 @@ def make_encoder(config: NetworkConfig, kept: dict | None = None) -> Encoder | N
     return kind.fresh(config.encoder, config.crop_px) if kept is None else kind.rebuilt(config.encoder, kept)
 
 
-def build_network(config: NetworkConfig, statistics: Statistics, encoder: Encoder | None = None) -> nn.Module:
+def build_network(config: NetworkConfig, statistics: Statistics, encoder: Encoder | None = None) -> Network:
     """The network of a new run, around an encoder that `make_encoder` has made already, or makes now."""
     head = HEADS[config.head.kind]
     if head.network is not None:
@@ -59,11 +57,11 @@ def build_network(config: NetworkConfig, statistics: Statistics, encoder: Encode
     return PoseNetwork(config, statistics, encoder, head)
 
 
-def rebuild_network(config: NetworkConfig, statistics: Statistics, kept: dict) -> nn.Module:
+def rebuild_network(config: NetworkConfig, statistics: Statistics, kept: dict) -> Network:
     """The same network without its weights, for a checkpoint to fill. kept: what its encoder kept (`kept_of`)."""
     return build_network(config, statistics, make_encoder(config, kept))
 
 
-def kept_of(network: nn.Module) -> dict:
+def kept_of(network: Network) -> dict:
     """What the encoder needs to be built again, beside its settings and weights."""
     return network.encoder.kept if isinstance(network, PoseNetwork) else {}

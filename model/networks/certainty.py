@@ -22,7 +22,11 @@ class Certainty(nn.Module):
     fitted; until then a joint's confidence is 0.5 where its expected error is 0.1 m, and everybody is taken to be there.
     """
 
-    def __init__(self):
+    joint_line: Tensor
+    presence_line: Tensor
+    calibrated: Tensor
+
+    def __init__(self) -> None:
         super().__init__()
         self.register_buffer("joint_line", torch.tensor([0.0, -2.0, 0.0]))
         self.register_buffer("presence_line", torch.zeros(PRESENCE_FEATURES))

@@ -1,5 +1,8 @@
 """Losses that heads share. Each is a mean over what is valid: nothing valid gives zero with a gradient of zero, never NaN."""
 
+import functools
+import operator
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -15,6 +18,11 @@ class Term(NamedTuple):
 
     value: Tensor
     weight: float
+
+
+def added(parts: Iterable[Tensor]) -> Tensor:
+    """The sum of at least one tensor, from the first on."""
+    return functools.reduce(operator.add, parts)
 
 
 def require_weights(settings: object) -> None:

@@ -12,10 +12,10 @@ from model.networks.certainty import Certainty
 from model.networks.encoders.encoder import Encoder, EncoderSettings, ParameterGroup
 from model.networks.frame import HALF, absolute_root, bone_scale, reference_depth, to_canonical
 from model.networks.heads.head import Head, HeadInputs, HeadSettings
-from model.networks.losses import Term, heatmap_loss, joint_loss, require_weights, scale_loss
+from model.networks.losses import Term, added, heatmap_loss, joint_loss, require_weights, scale_loss
 from model.networks.records import Encoded, PredictedDistance, Prediction, Statistics
 from model.networks.targets import make_targets
-from pipeline.skeletons import FIELD_JOINTS, JOINT_SETS
+from pipeline.skeletons import FIELD_JOINTS, JOINT_SETS, JointSet
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,39 @@ class NetworkConfig:
         self.head.require_joints(len(JOINT_SETS[self.joint_set]))
 
 
-class PoseNetwork(nn.Module):
+class Network(nn.Module):
+    """What a run trains and predicts with. mean_pose: (J, 3) m of the training split."""
+
+    config: NetworkConfig
+    joint_set: JointSet
+    mean_pose: Tensor
+
+    def losses(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
+        """The weighted "total" and its named parts, unweighted."""
+        raise NotImplementedError
+
+    def predict(self, image: Tensor, K: Tensor, scale: Tensor | None = None) -> Prediction:
+        """Joints of crops (B, 3, S, S) in [-1, 1] with intrinsics (B, 3, 3) px; scale: (B,) true s, for comparison only."""
+        raise NotImplementedError
+
+    def distance(self, image: Tensor, K: Tensor) -> PredictedDistance | None:
+        """The signed distance that it predicts for crops (B, 3, S, S); None for a network without one."""
+        return None
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """How its parameters are trained; none of a network without parameters."""
+        return []
+
+    def hidden_matrices(self) -> list[nn.Parameter]:
+        """What Muon may orthogonalise."""
+        return []
+
+
+class PoseNetwork(Network):
     """Encoder, auxiliary heatmaps, scale head and the head that gives the joints."""
+
+    bone_lengths: Tensor
+    log_scale: Tensor
 
     def __init__(self, config: NetworkConfig, statistics: Statistics, encoder: Encoder, head: type[Head]):
         super().__init__()
@@ -96,9 +127,9 @@ class PoseNetwork(nn.Module):
         terms = self.head.losses(encoded, targets, generator)
         if self.heatmaps.learns_depth:
             terms["anchor"] = Term(joint_loss(encoded.anchors, targets), weights.anchor)
-        terms["heatmap"] = Term(sum(heatmap_loss(logits, targets) for logits in encoded.maps), weights.heatmap)
+        terms["heatmap"] = Term(added(heatmap_loss(logits, targets) for logits in encoded.maps), weights.heatmap)
         terms["scale"] = Term(scale_loss(self.predict_log_scale(encoded.person), targets), weights.scale)
-        total = sum(term.weight * term.value for term in terms.values())
+        total = added(term.weight * term.value for term in terms.values())
         return {"total": total, **{name: term.value for name, term in terms.items()}}
 
     @torch.no_grad()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from model.networks.frame import CANONICAL_SIDE, HALF
@@ -25,13 +26,17 @@ INK, MUTED, ACCENT = "#22303c", "#9aa7b2", "#2f7de1"
 def draw_skeleton(image: np.ndarray, pixels: np.ndarray, joint_set: JointSet, colour: tuple | None, width: int) -> None:
     """Draw bones on (H, W, 3) uint8. pixels: (J, 2). colour: None tells left, right and middle apart."""
     for parent, child in joint_set.bones:
-        ends = [tuple(int(v) for v in np.round(pixels[k] * 8).clip(-30000, 30000)) for k in (parent, child)]
+        first, second = ((int(x), int(y)) for x, y in np.round(pixels[[parent, child]] * 8).clip(-30000, 30000))
         paint = colour or SIDE_COLOURS[side_of(joint_set.names[child])]
-        cv2.line(image, *ends, paint, width, cv2.LINE_AA, 3)
+        cv2.line(image, first, second, paint, width, cv2.LINE_AA, 3)
 
 
 def draw_both(
-    canvas: np.ndarray, predicted: np.ndarray, truth: np.ndarray | None, joint_set: JointSet, true_colour
+    canvas: np.ndarray,
+    predicted: np.ndarray,
+    truth: np.ndarray | None,
+    joint_set: JointSet,
+    true_colour: tuple[int, int, int],
 ) -> None:
     """The predicted skeleton in colour over the true one. (J, 2) pixels of the canvas each."""
     side = canvas.shape[0]
@@ -42,8 +47,13 @@ def draw_both(
 
 
 def overlay(
-    image: np.ndarray, K: np.ndarray, predicted: np.ndarray, truth: np.ndarray | None, joint_set: JointSet, side=256
-):
+    image: np.ndarray,
+    K: np.ndarray,
+    predicted: np.ndarray,
+    truth: np.ndarray | None,
+    joint_set: JointSet,
+    side: int = 256,
+) -> np.ndarray:
     """A crop enlarged to `side` px with the predicted skeleton in colour, over the true one in white.
 
     image: (S, S, 3) uint8. K: (3, 3) px. predicted, truth: (J, 3) m, absolute, in crop axes.
@@ -51,7 +61,7 @@ def overlay(
     scale = side / image.shape[0]
     canvas = cv2.resize(image, (side, side), interpolation=cv2.INTER_CUBIC)
 
-    def pixels(points):
+    def pixels(points: np.ndarray) -> np.ndarray:
         flat = points[:, :2] / np.maximum(points[:, 2:], 1e-3) @ K[:2, :2].T + K[:2, 2]
         return (flat + 0.5) * scale - 0.5
 
@@ -70,7 +80,7 @@ def from_the_side(predicted: np.ndarray, truth: np.ndarray | None, joint_set: Jo
         cv2.line(canvas, (0, k * side // 4), (side, k * side // 4), (228, 231, 235), 1)
         cv2.line(canvas, (k * side // 4, 0), (k * side // 4, side), (228, 231, 235), 1)
 
-    def pixels(points):
+    def pixels(points: np.ndarray) -> np.ndarray:
         return points[:, [2, 1]] * (side / CANONICAL_SIDE) + (side - 1) / 2
 
     draw_both(canvas, pixels(predicted), None if truth is None else pixels(truth), joint_set, (225, 225, 225))
@@ -119,7 +129,7 @@ def save_figure(path: Path, fig: Figure) -> None:
     write_file(path, data.getvalue())
 
 
-def _style(ax, title: str) -> None:
+def _style(ax: Axes, title: str) -> None:
     ax.set_title(title, loc="left", fontsize=11, color=INK)
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(axis="y", color="#e6eaee", linewidth=0.8)

@@ -6,6 +6,7 @@ dataset the number of views is known, and a different one is refused: an average
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -67,8 +68,8 @@ class Protocol:
         }
 
 
-def _human36m(name: str, describes: str, **fields) -> Protocol:
-    given = {"subjects": ("S9", "S11"), "step": 64, "training": "S1, S5, S6, S7, S8"} | fields
+def _human36m(name: str, describes: str, **fields: Any) -> Protocol:
+    given: dict[str, Any] = {"subjects": ("S9", "S11"), "step": 64, "training": "S1, S5, S6, S7, S8"} | fields
     return Protocol(name, "human36m", describes, **given)
 
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy import ndarray
-from torch import nn
 
 from model.data.augment import NO_AUGMENTATION
 from model.data.loading import DrawConfig, ViewDataset
 from model.data.views import Views
 from model.networks.frame import HALF
+from model.networks.network import Network
 from model.networks.targets import make_targets
 
 # Samples that a slice shows lie within so many metres of its plane.
@@ -70,7 +70,7 @@ def shown_views(
 
 
 @torch.no_grad()
-def slice_distance(network: nn.Module, views: Views, index: int, cells: int = 96) -> DistanceSlices | None:
+def slice_distance(network: Network, views: Views, index: int, cells: int = 96) -> DistanceSlices | None:
     """The predicted distance on two planes through the root of a view: at the root's depth, and of the optical axis and the image's
     vertical. None for a network without a distance.
     """

@@ -50,16 +50,16 @@ def calibrate(network: PoseNetwork, views: Views, index: Sequence[int], device: 
             right.append((error < RIGHT_M)[batch.joints_valid])
             present.append(presence)
             absent.append(look(network, nobody(batch.image, generator), batch.K)[1])
-    features, labels = _table(joints), _table(right)
+    known, labels = _table(joints), _table(right)
     person, nothing = _table(present), _table(absent)
-    network.certainty.joint_line.copy_(_line(features, labels))
+    network.certainty.joint_line.copy_(_line(known, labels))
     both = np.concatenate([person, nothing])
     network.certainty.presence_line.copy_(_line(both, np.arange(len(both)) < len(person)))
     network.certainty.calibrated.fill_(True)
     return {
         "joints": len(labels),
         "within_100mm": float(labels.mean()),
-        "stated": float(_probability(features, network.certainty.joint_line).mean()),
+        "stated": float(_probability(known, network.certainty.joint_line).mean()),
         "people_seen": float((_probability(person, network.certainty.presence_line) > 0.5).mean()),
         "nobody_seen": float((_probability(nothing, network.certainty.presence_line) <= 0.5).mean()),
     }

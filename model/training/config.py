@@ -99,7 +99,7 @@ def load_config(name: str, model: str | None = None) -> Config:
     head = _require_table(network.get("head", {}), "network.head", origin)
     kind = model or head.get("kind", DEFAULT_KINDS["head"])
     _require_kind("head", kind, HEADS, f"--model {model}" if model else origin)
-    settings = merge(NAMED.get(base, {}), {"network": {"head": {"kind": kind}}})
+    settings = merge(NAMED.get(base or "", {}), {"network": {"head": {"kind": kind}}})
     settings = merge(merge(settings, HEADS[kind].preset(base or "")), tables)
     return config_from_dict(merge(settings, {"network": {"head": {"kind": kind}}}), origin)
 
@@ -147,7 +147,7 @@ def merge(low: dict, high: dict) -> dict:
     return merged
 
 
-def with_train(config: Config, **changes) -> Config:
+def with_train(config: Config, **changes: Any) -> Config:
     """The configuration with some train settings changed; None leaves one as it is."""
     return replace(config, train=replace(config.train, **{k: v for k, v in changes.items() if v is not None}))
 
@@ -203,7 +203,7 @@ def _must_be_chosen(setting: Field) -> bool:
 
 def _default_values(kind: type, key: str) -> dict:
     """What a nested record holds where nothing else is said: `kind`'s own defaults, not those of the nested type."""
-    setting = kind.__dataclass_fields__[key]
+    (setting,) = (each for each in fields(kind) if each.name == key)
     return {} if setting.default_factory is MISSING else asdict(setting.default_factory())
 
 

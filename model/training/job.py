@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from model.data.batch import Batch
 from model.data.loading import StepSampler, ViewDataset
 from model.data.views import Views
 from model.data.workers import loader
 from model.device import Ranks
+from model.networks.network import Network
 from model.training.clock import Length
 from model.training.config import Config
 from model.training.runs import trainable
@@ -29,7 +29,7 @@ class Job:
     device: torch.device
     ranks: Ranks
 
-    def length(self, network: nn.Module) -> Length:
+    def length(self, network: Network) -> Length:
         return Length.of(self.config.train) if trainable(network) else Length(0)
 
     def batches(self, steps: range) -> Iterator[Batch]:

@@ -36,7 +36,7 @@ class Logbook:
         self.board = SummaryWriter(run / "tensorboard", purge_step=first + 1)
         self.started = self.printed = time.monotonic()
         self.begun: float | None = None
-        self.progress = None
+        self.progress: Progress | None = None
 
     def __enter__(self) -> "Logbook":
         if self.console.is_terminal:
@@ -53,7 +53,7 @@ class Logbook:
             self.progress.start()
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         if self.progress:
             self.progress.stop()
         self.file.close()
@@ -131,13 +131,14 @@ def read_history(run: Path) -> list[dict]:
 class StepMeans:
     """Means over the steps since the last row of the log."""
 
-    def __init__(self):
-        self.parts, self.steps, self.waited, self.total = {}, 0, 0.0, 0.0
+    def __init__(self) -> None:
+        self.parts: dict[str, torch.Tensor] = {}
+        self.steps, self.waited, self.total = 0, 0.0, 0.0
 
     def add(self, parts: dict[str, torch.Tensor], waited: float, total: float) -> None:
         """parts: the losses of a step. waited, total: seconds that it waited for data, and took."""
         for name, value in parts.items():
-            self.parts[name] = self.parts.get(name, 0) + value
+            self.parts[name] = self.parts[name] + value if name in self.parts else value
         self.steps, self.waited, self.total = self.steps + 1, self.waited + waited, self.total + total
 
     def values(self) -> dict[str, float]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from model.data.views import GROUND_TRUTHS
+from model.networks.network import Network
 
 OPTIMIZERS = ("muon", "adamw", "rmsprop")
 SCHEDULES = ("cosine", "steps")
@@ -90,7 +91,7 @@ def learning_rate(config: TrainConfig, step: int, part: float) -> float:
     return config.learning_rate * rise * 0.1 ** sum(part >= milestone for milestone in config.milestones)
 
 
-def make_optimizers(network: torch.nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
+def make_optimizers(network: Network, config: TrainConfig) -> list[torch.optim.Optimizer]:
     """The configured optimiser, or two: Muon for the hidden matrices and AdamW for what is left.
 
     The network's parameter groups say how fast each part learns, and which parts are frozen. Only matrices and kernels decay,
@@ -131,7 +132,7 @@ class Muon(torch.optim.Optimizer):
         super().__init__(groups, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
 
     @torch.no_grad()
-    def step(self) -> None:
+    def step(self, closure: None = None) -> None:  # type: ignore[override]  # it asks for no loss, and returns none
         """One step of every matrix that has a gradient."""
         for group in self.param_groups:
             for p in group["params"]:
@@ -174,11 +175,12 @@ class MovingAverage:
     buffers (running statistics of a normalisation) are those of the trained network.
     """
 
-    def __init__(self, network: torch.nn.Module, copy: torch.nn.Module, decay: float):
+    def __init__(self, network: Network, copy: Network, decay: float):
         learning = [name for name, parameter in network.named_parameters() if parameter.requires_grad]
         self.network, self.decay = (copy if decay else network), decay
         own, averaged = dict(network.named_parameters()), dict(self.network.named_parameters())
-        self.source, self.parameters = [own[name] for name in learning], [averaged[name] for name in learning]
+        self.source: list[torch.Tensor] = [own[name] for name in learning]
+        self.parameters: list[torch.Tensor] = [averaged[name] for name in learning]
         self.source_buffers, self.buffers = list(network.buffers()), list(self.network.buffers())
 
     @torch.no_grad()

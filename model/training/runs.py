@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
 from model.data.views import Views
 from model.networks.build import rebuild_network
 from model.networks.frame import CANONICAL_SIDE
+from model.networks.network import Network
 from model.networks.records import Statistics
 from model.training.checkpoint import (
     Checkpoint,
@@ -36,7 +36,7 @@ LAST, BEST = "last.safetensors", "best.safetensors"
 class Run:
     """A run as it stands: what changes with every step, and what the record says."""
 
-    network: nn.Module
+    network: Network
     average: MovingAverage
     optimizers: list[torch.optim.Optimizer]
     record: dict
@@ -44,12 +44,12 @@ class Run:
     seconds: float = 0.0
 
 
-def trainable(network: nn.Module) -> bool:
+def trainable(network: Network) -> bool:
     """The mean pose has nothing to learn."""
     return any(p.requires_grad for p in network.parameters())
 
 
-def start_run(network: nn.Module, config: Config) -> Run:
+def start_run(network: Network, config: Config) -> Run:
     learns = trainable(network)
     average = MovingAverage(
         network, copy.deepcopy(network).requires_grad_(False), config.train.average if learns else 0
@@ -94,7 +94,7 @@ def evaluated_weights(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
     return checkpoint.part("average") or checkpoint.part("network")
 
 
-def load_run(folder: Path, device: torch.device | str = "cpu") -> tuple[nn.Module, Config, dict]:
+def load_run(folder: Path, device: torch.device | str = "cpu") -> tuple[Network, Config, dict]:
     """The network of a run, ready to predict, with its configuration and record. Raises InputError for a run without a step."""
     path = find_weights(Path(folder))
     checkpoint = load_checkpoint(path)

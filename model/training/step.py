@@ -1,12 +1,14 @@
 """One step of the optimiser, alone or as one of several processes, and who is to blame when its loss is not a number."""
 
 import math
+from typing import cast
 
 import torch
 from torch import nn
 
 from model.data.batch import Batch
 from model.device import Ranks, fast_bf16, mean_over_processes
+from model.networks.network import Network
 from model.training.job import Job
 from model.training.optimise import learning_rate, set_learning_rate
 from model.training.runs import Run
@@ -76,7 +78,7 @@ def name_culprit(run: Run, batch: Batch, job: Job) -> str:
 class _Losses(nn.Module):
     """`network.losses` as a forward pass, which is what DDP and torch.compile take."""
 
-    def __init__(self, network: nn.Module):
+    def __init__(self, network: Network):
         super().__init__()
         self.network = network
 
@@ -84,10 +86,10 @@ class _Losses(nn.Module):
         return self.network.losses(batch, generator)
 
 
-def losses_module(network: nn.Module, compiled: bool, ranks: Ranks) -> nn.Module:
+def losses_module(network: Network, compiled: bool, ranks: Ranks) -> nn.Module:
     """The network's losses, shared over processes and compiled where asked."""
-    module = _Losses(network)
+    module: nn.Module = _Losses(network)
     if ranks.world > 1 and any(p.requires_grad for p in network.parameters()):
         # a batch without some kind of label leaves parameters unused
         module = nn.parallel.DistributedDataParallel(module, find_unused_parameters=True, broadcast_buffers=False)
-    return torch.compile(module) if compiled else module
+    return cast(nn.Module, torch.compile(module)) if compiled else module

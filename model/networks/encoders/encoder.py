@@ -3,8 +3,9 @@
 A new encoder is one file with a settings record and a class, and one line in `build.ENCODERS`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -63,7 +64,8 @@ class Encoder(nn.Module):
     @classmethod
     def rebuilt(cls, settings: Any, kept: dict) -> "Encoder":
         """The same encoder without its weights, for a checkpoint to fill. kept: what `kept` was."""
-        return cls(settings)
+        of_settings_alone = cast(Callable[[Any], Encoder], cls)  # as most are made
+        return of_settings_alone(settings)
 
     def normalise(self, image: Tensor) -> Tensor:
         """(B, 3, S, S) pixels in [-1, 1] -> what the encoder takes.

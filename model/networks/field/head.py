@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from dataclasses import dataclass, field
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -86,14 +86,15 @@ class FieldHead(Head):
     def __init__(self, settings: FieldHeadSettings, inputs: HeadInputs, rule: VoteRule):
         super().__init__(settings, inputs)
         self.settings, self.rule, self.joint_set = settings, rule, inputs.joint_set
-        self.stacks = nn.ModuleList(
-            [
-                VotingField(
-                    settings.mlp, inputs.channels, inputs.person, len(self.joint_set), rule.channels, rule.anchored
-                )
-                for _ in range(inputs.stacks)
-            ]
-        )
+        fields = [
+            VotingField(settings.mlp, inputs.channels, inputs.person, len(self.joint_set), rule.channels, rule.anchored)
+            for _ in range(inputs.stacks)
+        ]
+        self.stacks = nn.ModuleList(fields)
+
+    def fields(self) -> list[VotingField]:
+        """The field of each stack."""
+        return [cast(VotingField, stack) for stack in self.stacks]
 
     @abstractmethod
     def ask_where(
@@ -102,15 +103,15 @@ class FieldHead(Head):
         """Where the votes of a stack are trained; None for the labelled points."""
 
     def outputs(self) -> list[nn.Module]:
-        return [stack.out for stack in self.stacks]
+        return [field.out for field in self.fields()]
 
     def losses(self, encoded: Encoded, targets: Targets, generator: torch.Generator | None) -> dict[str, Term]:
         terms: dict[str, Term] = {}
-        for stack, pyramid in zip(self.stacks, encoded.features.pyramids, strict=True):
+        for stack, pyramid in zip(self.fields(), encoded.features.pyramids, strict=True):
             prepared = stack.prepare(pyramid, encoded.person, encoded.anchors)
             for name, term in self._stack_losses(stack, prepared, targets, generator).items():
-                before = terms[name].value if name in terms else 0
-                terms[name] = Term(before + term.value, term.weight)
+                value = terms[name].value + term.value if name in terms else term.value
+                terms[name] = Term(value, term.weight)
         return terms
 
     def _stack_losses(
@@ -130,7 +131,8 @@ class FieldHead(Head):
         return terms | self._vote_losses(targets.points, labelled.votes, near[..., None], decoding[..., None], targets)
 
     def _surface_losses(self, labelled: FieldOutput, targets: Targets) -> dict[str, Term]:
-        weights, terms = self.settings.losses, {}
+        weights = self.settings.losses
+        terms: dict[str, Term] = {}
         if self.settings.use_distance:
             value = distance_loss(labelled.distance, targets, self.settings.truncation, weights.surface)
             terms["distance"] = Term(value, weights.distance)
@@ -162,14 +164,14 @@ class FieldHead(Head):
 
     def prepare(self, encoded: Encoded) -> Prepared:
         """What points of the last stack read."""
-        return self.stacks[-1].prepare(encoded.features.pyramids[-1], encoded.person, encoded.anchors)
+        return self.fields()[-1].prepare(encoded.features.pyramids[-1], encoded.person, encoded.anchors)
 
     def points_that_vote(self, prepared: Prepared, depth: Tensor) -> Near:
         """The points near the predicted surface, or every point of the coarse grid. depth: (B,) D0."""
         settings = self.settings
         if not settings.use_distance:
             return everywhere(len(depth), settings.search.cells, depth.device)
-        distance = partial(self.stacks[-1].distance, prepared)
+        distance = partial(self.fields()[-1].distance, prepared)
         return refine_grid(
             lambda q: in_slices(distance, q) * settings.truncation, len(depth), settings.search, depth.device
         )
@@ -188,4 +190,5 @@ class FieldHead(Head):
         if not self.settings.use_distance:
             return None
         prepared, truncation = self.prepare(encoded), self.settings.truncation
-        return PredictedDistance(lambda q: self.stacks[-1].distance(prepared, q) * truncation, truncation)
+        last = self.fields()[-1]
+        return PredictedDistance(lambda q: last.distance(prepared, q) * truncation, truncation)

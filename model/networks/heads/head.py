@@ -43,7 +43,7 @@ class Head(nn.Module):
     """
 
     Settings: ClassVar[type[HeadSettings]]
-    network: ClassVar[Callable[[Any, Any], nn.Module] | None] = None
+    network: ClassVar[Callable[[Any, Any], Any] | None] = None
 
     def __init__(self, settings: Any, inputs: HeadInputs):
         """settings: an instance of `Settings`."""

@@ -1,14 +1,16 @@
 """The mean pose of the training split, whatever the image: what every head has to beat."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from model.data.batch import Batch
 from model.networks.frame import reference_depth
 from model.networks.heads.head import Head, HeadSettings
-from model.networks.network import NetworkConfig
+from model.networks.network import Network, NetworkConfig
 from model.networks.records import Prediction, Statistics
 from pipeline.skeletons import JOINT_SETS
 
@@ -20,8 +22,10 @@ class MeanPoseSettings(HeadSettings):
     kind: str = "mean_pose"
 
 
-class MeanPoseNetwork(nn.Module):
+class MeanPoseNetwork(Network):
     """It has no parameters, sees no image and is not trained."""
+
+    scale: Tensor
 
     def __init__(self, config: NetworkConfig, statistics: Statistics):
         super().__init__()
@@ -49,12 +53,9 @@ class MeanPoseNetwork(nn.Module):
             diagnostics={},
         )
 
-    def distance(self, image: Tensor, K: Tensor) -> None:
-        """It predicts none."""
-
 
 class MeanPose(Head):
     """A head that needs no encoder, and so brings a network of its own."""
 
     Settings = MeanPoseSettings
-    network = MeanPoseNetwork
+    network: ClassVar[Callable[[Any, Any], Any] | None] = MeanPoseNetwork

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from model.networks.heads.head import Head, HeadInputs, HeadSettings
-from model.networks.losses import Term, joint_loss
+from model.networks.losses import Term, added, joint_loss
 from model.networks.records import Decoded, Encoded
 from model.networks.targets import Targets
 
@@ -41,12 +41,12 @@ class StackedHead(Head):
         """joints (B, J, 3) in crop coordinates and spread (B, J) m, from the maps at 1/4, 1/8 and 1/16 of one stack."""
 
     def outputs(self) -> list[nn.Module]:
-        return [stack[-1] if isinstance(stack, nn.Sequential) else stack.out for stack in self.stacks]
+        return [stack[-1] if isinstance(stack, nn.Sequential) else stack.get_submodule("out") for stack in self.stacks]
 
     def losses(self, encoded: Encoded, targets: Targets, generator: torch.Generator | None) -> dict[str, Term]:
         pyramids = encoded.features.pyramids
         found = [self.read(stack, maps, encoded)[0] for stack, maps in zip(self.stacks, pyramids, strict=True)]
-        return {"joint": Term(sum(joint_loss(joints, targets) for joints in found), self.settings.joint)}
+        return {"joint": Term(added(joint_loss(joints, targets) for joints in found), self.settings.joint)}
 
     def decode(self, encoded: Encoded, depth: Tensor) -> Decoded:
         joints, spread = self.read(self.stacks[-1], encoded.features.pyramids[-1], encoded)
