@@ -75,7 +75,7 @@ def slice_distance(network: Network, views: Views, index: int, cells: int = 96) 
     vertical. None for a network without a distance.
     """
     device, side = next(network.buffers()).device, network.config.crop_px
-    pool = len(ViewDataset(views, side, None, None).reader(index).read_pool(int(views["row"][index]))[0])
+    pool = len(ViewDataset(views, side, None, None).reader(index).read_samples(int(views["row"][index])).points)
     everything = ViewDataset(views, side, DrawConfig(points=pool, voter_share=0), NO_AUGMENTATION)
     batch = everything.__getitems__([(0, index)])
     moved = batch.to(device)
