@@ -275,6 +275,7 @@ def test_the_examples_of_how_to_extend_run(workplace):
     assert export_run(Path("runs/mine"), Path("mine.pt2"))["largest_difference_mm"] < 0.1
     write_album(workplace / "album")
     checked = CliRunner().invoke(nvf, ["check-data", "album", "album", "--json"])
+    assert checked.stdout, checked.exception
     found = json.loads(checked.stdout)
     assert checked.exit_code == 1 and found["by_split"] == {"train": 1}, found
     assert found["rejects"] == {"the image does not exist": 1} and len(found["problems"]) == 1, found
