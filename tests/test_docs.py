@@ -25,9 +25,10 @@ from pipeline.body.model import load_body
 from pipeline.camera import assumed_camera, project
 from pipeline.records import PARAMETER_SIZES, BodyParameters
 from pipeline.shards import ShardFolder
-from pipeline.shards.format import COLUMNS
+from pipeline.shards.format import COLUMNS, OPTIONAL
 from pipeline.sources import SOURCES
 from tests.model.capsules import make_folder, tiny_config
+from tests.pipeline.shard_fakes import make_header, make_view
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -217,8 +218,8 @@ def workplace(tmp_path, monkeypatch):
     for package in ("pipeline.sources", "model.networks.heads", "model.networks.encoders"):
         home = importlib.import_module(package)
         monkeypatch.setattr(home, "__path__", [*home.__path__, str(tmp_path / package.replace(".", "/"))])
-    for registry in (SOURCES, HEADS, ENCODERS):
-        for name in ("album", "nudge", "strides"):
+    for registry in (SOURCES, HEADS, ENCODERS, COLUMNS, OPTIONAL):
+        for name in ("album", "nudge", "strides", "views/gaze"):
             monkeypatch.setitem(registry, name, None)
             monkeypatch.delitem(registry, name)
     yield tmp_path
@@ -229,6 +230,7 @@ def run_examples(page: Path, shorter: dict[str, str]) -> dict:
     """Runs a page's Python blocks in order, as one program; a block whose first line names a file is written to that file
     instead. shorter: text -> text that makes it quick; `tiny` there is the configuration of a small network."""
     names: dict = {"__name__": "example", "tiny": tiny_config(steps=2, evaluations=1)}
+    names |= {"plain": make_view("S1/Walking/000007/1"), "header": make_header()}
     for block in re.findall(r"^```(?:python|toml)\n(.*?)^```", page.read_text(), flags=re.S | re.M):
         for long, short in shorter.items():
             block = block.replace(long, short)
@@ -273,6 +275,10 @@ def test_the_examples_of_how_to_extend_run(workplace):
     [answer] = predict_images(Path("runs/mine"), [Question(Path("photo.jpg"))], Path("predictions"))
     assert answer.report is not None and len(answer.report["joints"]) == 17
     assert export_run(Path("runs/mine"), Path("mine.pt2"))["largest_difference_mm"] < 0.1
+    np.testing.assert_array_equal(names["stored"], [0, 0, -1])
+    assert names["older"].shape == (12, 3) and not names["older"].any()
+    for registry in (COLUMNS, OPTIONAL):  # the page's field is in a class of its own, which preprocess does not know
+        del registry["views/gaze"]
     write_album(workplace / "album")
     checked = CliRunner().invoke(nvf, ["check-data", "album", "album", "--json"])
     assert checked.stdout, checked.exception
