@@ -3,7 +3,7 @@ numbers.
 
     python -m benchmarks.annotations [--folder DIR] [--scale 1.0] [--images] [--quick] [--json FILE]
 
-Prints seconds and peak memory of one pass over the instants, as the plan does it, of all subjects and of one. The
+Prints seconds and peak memory of `check-data`'s pass over the instants, of all subjects and of one. The
 files (about 2 GB) are written once and kept in DIR; a quick run writes a hundredth of them and keeps nothing. With
 --images the sampled images exist, as empty files; without, every view is rejected.
 """
@@ -19,10 +19,39 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.camera import tight_box
+
 # Frames of every subject: with 4 cameras as many views as Human3.6M has (1.56 million of S1 to S8, 548,819 of S9 and
 # S11).
 FRAMES = {1: 62094, 5: 97800, 6: 78000, 7: 81600, 8: 70640, 9: 83800, 11: 53405}
 TARGETS = {"seconds": 180, "peak_gib": 4.0}
+
+
+# A standing person of Human3.6M's 17 joints, millimetres, z up.
+PERSON = 1000 * np.array(
+    [
+        (0, 0, 0), (-0.13, 0, 0), (-0.13, 0.03, -0.44), (-0.12, -0.02, -0.88), (0.13, 0, 0), (0.13, 0.03, -0.44),
+        (0.12, -0.02, -0.88), (0, 0, 0.23), (0, 0, 0.49), (0, 0.1, 0.61), (0, 0, 0.72), (0.15, 0, 0.47), (0.22, -0.02, 0.2),
+        (0.25, 0.04, -0.04), (-0.15, 0, 0.47), (-0.22, -0.02, 0.2), (-0.25, 0.04, -0.04),
+    ]
+)  # fmt: skip
+F, C = (1145.04940458804, 1143.78109572365), (512.54, 515.45)
+
+
+def make_cameras() -> dict[int, tuple[np.ndarray, np.ndarray]]:
+    """R, t (mm) of four cameras around the origin."""
+    cameras = {}
+    for camera in range(4):
+        angle = np.pi / 2 * camera
+        x, z = np.array([-np.sin(angle), np.cos(angle), 0]), np.array([-np.cos(angle), -np.sin(angle), 0])
+        cameras[camera + 1] = np.stack([x, np.cross(z, x), z]), np.array([0.0, 0.0, 5000.0])
+    return cameras
+
+
+def make_boxes(joints: np.ndarray, R: np.ndarray, t: np.ndarray) -> np.ndarray:
+    """(K, 4) of people (K, 17, 3)."""
+    local = joints @ R.T + t
+    return tight_box(local[..., :2] / local[..., 2:] * F + C, subtract=1)
 
 
 def write_subject(folder: Path, subject: int, frames: int, first_id: int) -> int:
@@ -31,6 +60,12 @@ def write_subject(folder: Path, subject: int, frames: int, first_id: int) -> int
     sequences = [(action, subaction) for action in range(2, 17) for subaction in (1, 2)]
     lengths = np.full(30, frames // 30)
     lengths[: frames - lengths.sum()] += 1
+    poses = {
+        sequence: (PERSON + rng.normal(0, 30, (length, 17, 3)) + rng.normal(0, 400, (length, 1, 3)) * [1, 1, 0]).round(
+            3
+        )
+        for sequence, length in zip(sequences, lengths, strict=True)
+    }
     identity = first_id
     vis = json.dumps([True] * 17)
     with (
@@ -39,9 +74,9 @@ def write_subject(folder: Path, subject: int, frames: int, first_id: int) -> int
     ):
         images.write('{"images": [')
         for (action, subaction), length in zip(sequences, lengths, strict=True):
-            for camera in (1, 2, 3, 4):
+            for camera, (R, t) in make_cameras().items():
                 name = f"s_{subject:02d}_act_{action:02d}_subact_{subaction:02d}_ca_{camera:02d}"
-                boxes = rng.uniform(200, 500, (length, 4))
+                boxes = make_boxes(poses[action, subaction], R, t).round(3)
                 for frame in range(length):
                     comma = "" if identity == first_id else ", "
                     images.write(
@@ -61,50 +96,38 @@ def write_subject(folder: Path, subject: int, frames: int, first_id: int) -> int
                 images.write(chunk)
         images.write("]}")
     (folder / "part.tmp").unlink()
-    _write_joints(folder, subject, sequences, lengths, rng)
+    _write_joints(folder, subject, poses)
     _write_cameras(folder, subject)
     return identity - first_id
 
 
-def _write_joints(folder: Path, subject: int, sequences, lengths, rng) -> None:
+def _write_joints(folder: Path, subject: int, poses: dict[tuple[int, int], np.ndarray]) -> None:
     with open(folder / f"Human36M_subject{subject}_joint_3d.json", "w") as file:
         file.write("{")
-        for k, ((action, subaction), length) in enumerate(zip(sequences, lengths, strict=True)):
+        for k, ((action, subaction), joints) in enumerate(poses.items()):
             file.write(f"{', ' if k and subaction == 1 else ''}" + (f'"{action}": {{' if subaction == 1 else ", "))
-            joints = rng.normal(0, 400, (length, 17, 3)).round(6)
             frames = ", ".join(f'"{f}": {json.dumps(pose.tolist())}' for f, pose in enumerate(joints))
             file.write(f'"{subaction}": {{{frames}}}' + ("}" if subaction == 2 else ""))
         file.write("}")
 
 
 def _write_cameras(folder: Path, subject: int) -> None:
-    cameras = {}
-    for camera in range(4):
-        angle = np.pi / 2 * camera
-        x, z = np.array([-np.sin(angle), np.cos(angle), 0]), np.array([-np.cos(angle), -np.sin(angle), 0])
-        R = np.stack([x, np.cross(z, x), z])
-        cameras[str(camera + 1)] = {
-            "R": R.tolist(),
-            "t": [0.0, 0.0, 5000.0],
-            "f": [1145.04940458804, 1143.78109572365],
-            "c": [512.54, 515.45],
-        }
+    cameras = {str(n): {"R": R.tolist(), "t": t.tolist(), "f": F, "c": C} for n, (R, t) in make_cameras().items()}
     (folder / f"Human36M_subject{subject}_camera.json").write_text(json.dumps(cameras))
 
 
 def read(root: Path, subjects: list[str] | None) -> dict:
-    """Seconds, peak memory of this process and counts of one pass over the instants."""
+    """Seconds, peak memory of this process and counts of `check-data`'s pass over the instants."""
     from pipeline.sources import open_source
+    from pipeline.sources.check import check_source
 
     started = time.perf_counter()
-    source = open_source("human36m", root, subjects=subjects)
-    instants, report = source.read()
-    views = sum(len(instant.views) for instant in instants)
+    report = check_source(open_source("human36m", root, subjects=subjects))
     seconds = time.perf_counter() - started
     return {
-        "views_annotated": sum(v for _, v in report.annotated.values()),
-        "views_sampled": views,
-        "left_out": len(report.rejects),
+        "views_annotated": report["views"],
+        "views_sampled": report["sampled"],
+        "left_out": sum(report["rejects"].values()),
         "seconds": round(seconds, 1),
         "peak_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
     }

@@ -121,6 +121,7 @@ def summary(report: dict, out: Path) -> str:
     if not report["valid"]:
         reasons = "; ".join(f"{count} x {reason}" for reason, count in list(report["rejects_by_reason"].items())[:3])
         lines.append(f"No fit is valid{': ' + reasons if reasons else '; report.json has their errors'}.")
+    lines += [f"Warning: {doubt}." for doubt in report["doubts"]]
     if "page_error" in report:
         lines.append(f"The page could not be drawn ({report['page_error']}); the fits and report.json are whole.")
     else:

@@ -41,13 +41,13 @@ def assumed_camera(width: int, height: int, focal: float | None = None) -> Camer
     return Camera(K, np.eye(3), np.zeros(3), width, height, assumed=focal is None)
 
 
-def tight_box(joints_2d: np.ndarray, subtract: float) -> np.ndarray:
+def tight_box(joints_2d: np.ndarray, subtract: float, scale: float = BOX_SCALE) -> np.ndarray:
     """(..., 4) x, y, width, height: the tight box of (..., J, 2) pixels, `subtract` taken off its sides, times
-    BOX_SCALE about its centre. 3DMPPE's Human3.6M annotation subtracts 1, its 3DPW annotation 0."""
+    `scale` about its centre. 3DMPPE's Human3.6M annotation subtracts 1, its 3DPW annotation 0."""
     low, high = joints_2d.min(-2), joints_2d.max(-2)
     side = high - low - subtract
     centre = low + side / 2
-    return np.concatenate([centre - side * BOX_SCALE / 2, side * BOX_SCALE], -1)
+    return np.concatenate([centre - side * scale / 2, side * scale], -1)
 
 
 def world_to_camera(camera: Camera, points: np.ndarray) -> np.ndarray:

@@ -51,7 +51,8 @@ def fit_source(
             read.add(item)
     if not subjects:
         raise InputError(
-            f"The source {source.name} in {source.root} yields no instants; `nvf-cli check-data` says what is there."
+            f"{source.root} has no instant to fit as {source.name} ({read.commonest()}). "
+            f"`nvf-cli check-data {source.name} {source.root}` says what is there."
         )
     fitter = Fitter(body, settings)
     began = time.perf_counter()
@@ -72,6 +73,7 @@ def fit_source(
             "fits_per_second": len(tally.errors_mm) / tally.seconds if tally.seconds else None,
             "seconds": {"fit": tally.seconds, "shapes": shape_seconds},
             "subjects": {name: [float(beta) for beta in shape] for name, shape in betas.items()},
+            "doubts": read.doubts,
         }
     )
     return _write_report(out, report, tally, body, source.root)

@@ -7,11 +7,11 @@ A judgement is None where nothing is wrong, else a sentence without its end.
 
 import functools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from pipeline.camera import BOX_SCALE, project, world_to_camera
+from pipeline.camera import BOX_SCALE, project, tight_box, world_to_camera
 from pipeline.records import Camera, Instant, View
 from pipeline.skeletons import JOINT_SETS
 
@@ -68,7 +68,7 @@ def odd_bones(joint_set: str, joints: np.ndarray | None, valid: np.ndarray | Non
         return None
     lengths = np.sqrt(((joints[upper] - joints[lower]) ** 2).sum(1))
     ratio = lengths[both] / metres[both]
-    usual = float(np.median(ratio))
+    usual = float(np.sort(ratio)[len(ratio) // 2])  # the median, without numpy's overhead
     if not SHORTEST <= usual <= LONGEST:
         scale = next((scale for scale in _UNITS if 0.55 < usual / scale < 1.8), None)
         if scale is None:
@@ -99,26 +99,23 @@ def odd_view(instant: Instant, view: View) -> str | None:
         return None
     if not np.isfinite(points).all():
         return "a joint does not project to a pixel"
-    known, reason = instant.joints_3d is not None, None
-    if known and _behind(camera, instant.joints_3d):
+    joints, reason = instant.joints_3d, None
+    if joints is not None and _behind(camera, joints):
         reason = "the joints lie behind the camera"
     elif _inside(points, camera.width, camera.height).mean() < JOINTS_INSIDE:
         reason = "most joints lie outside the image"
     elif _share_inside(view.box, camera) < BOX_INSIDE or _share_inside(_square(view.box), camera) < CROP_INSIDE:
         reason = "the person's box lies outside the image"
-    elif known and len(points) >= LEAST_JOINTS and box_overlap(points, view.box) < LEAST_OVERLAP:
-        everything = project(camera, world_to_camera(camera, instant.joints_3d))
+    elif joints is not None and len(points) >= LEAST_JOINTS and box_overlap(points, view.box) < LEAST_OVERLAP:
+        everything = project(camera, world_to_camera(camera, joints))
         if box_overlap(everything, view.box) < LEAST_OVERLAP:
             reason = "the person's box and its projected joints do not overlap"
-    elif not known and _in_box(points, view.box).mean() < JOINTS_INSIDE:
+    elif joints is None and _in_box(points, view.box).mean() < JOINTS_INSIDE:
         reason = "most joints lie outside the person's box"
     if reason is None:
         return None
-    mistake = (
-        likely_mistake(camera, instant.joints_3d, view.box)
-        if known
-        else _image_guess([points], [(camera.width, camera.height)])
-    )
+    size = (camera.width, camera.height)
+    mistake = _image_guess([points], [size]) if joints is None else likely_mistake(camera, joints, view.box)
     return f"{reason}, as if {mistake}" if mistake else reason
 
 
@@ -134,11 +131,10 @@ def odd_calibration(camera: Camera, joints: np.ndarray, boxes: np.ndarray) -> st
     if not len(joints):
         return None
     local = world_to_camera(camera, joints)
-    missed = (local[..., 2] < 0.1).any(1)
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         pixels = np.nan_to_num(project(camera, local), posinf=1e9, neginf=-1e9)
-    for k in np.flatnonzero(~missed):
-        missed[k] = box_overlap(pixels[k], boxes[k]) < SURE_OVERLAP
+    overlap = np.maximum(*(_overlaps(tight_box(pixels, 0, scale), boxes) for scale in (1.0, BOX_SCALE)))
+    missed = (local[..., 2] < 0.1).any(1) | (overlap < SURE_OVERLAP)
     if missed.mean() <= 0.5:
         return None
     told = [likely_mistake(camera, joints[k], boxes[k]) for k in np.flatnonzero(missed)[:: max(1, missed.sum() // 16)]]
@@ -320,29 +316,38 @@ def _tight(points: np.ndarray) -> np.ndarray:
 
 def box_overlap(points: np.ndarray, box: np.ndarray) -> float:
     """Intersection over union of a box and that of points (N, 2), tight or BOX_SCALE as wide, whichever is more."""
-    tight = _tight(points)
-    x, y, w, h = tight
+    (x0, y0), (x1, y1) = points.min(0).tolist(), points.max(0).tolist()
+    w, h = x1 - x0, y1 - y0
+    tight = _overlap((x0, y0, w, h), box)
+    if tight > SURE_OVERLAP:
+        return tight
     grow = (BOX_SCALE - 1) / 2
-    return max(_overlap(tight, box), _overlap((x - grow * w, y - grow * h, BOX_SCALE * w, BOX_SCALE * h), box))
+    return max(tight, _overlap((x0 - grow * w, y0 - grow * h, BOX_SCALE * w, BOX_SCALE * h), box))
 
 
-def _square(box: np.ndarray) -> np.ndarray:
-    x, y, w, h = box
+def _overlaps(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(K,) intersection over union of boxes (K, 4)."""
+    low, high = np.maximum(a[:, :2], b[:, :2]), np.minimum(a[:, :2] + a[:, 2:], b[:, :2] + b[:, 2:])
+    shared = (high - low).clip(0).prod(1)
+    return shared / np.maximum(a[:, 2:].prod(1) + b[:, 2:].prod(1) - shared, 1e-9)
+
+
+def _square(box: Iterable[float]) -> tuple[float, float, float, float]:
+    x, y, w, h = map(float, box)
     side = max(w, h)
-    return np.array([x + (w - side) / 2, y + (h - side) / 2, side, side])
+    return x + (w - side) / 2, y + (h - side) / 2, side, side
 
 
-def _overlap(a: Sequence[float], b: Sequence[float]) -> float:
+def _overlap(a: Iterable[float], b: Iterable[float]) -> float:
     """Intersection over union of two boxes."""
-    w = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
-    h = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
-    shared = max(w, 0.0) * max(h, 0.0)
-    union = a[2] * a[3] + b[2] * b[3] - shared
-    return float(shared / union) if union > 0 else 0.0
+    (ax, ay, aw, ah), (bx, by, bw, bh) = map(float, a), map(float, b)
+    shared = max(min(ax + aw, bx + bw) - max(ax, bx), 0.0) * max(min(ay + ah, by + bh) - max(ay, by), 0.0)
+    union = aw * ah + bw * bh - shared
+    return shared / union if union > 0 else 0.0
 
 
-def _share_inside(box: np.ndarray, camera: Camera) -> float:
+def _share_inside(box: Iterable[float], camera: Camera) -> float:
     """How much of a box lies in the image."""
-    x, y, w, h = box
+    x, y, w, h = map(float, box)
     shared = max(min(x + w, camera.width) - max(x, 0.0), 0.0) * max(min(y + h, camera.height) - max(y, 0.0), 0.0)
     return float(shared / (w * h)) if w * h > 0 else 0.0

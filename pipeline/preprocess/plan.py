@@ -6,7 +6,6 @@ alone; a run that is started again takes the layout from its own run.json, so th
 """
 
 import secrets
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -34,20 +33,17 @@ from pipeline.sources import open_source
 from pipeline.threads import one_thread
 from pipeline.version import code_commit
 
-INT64 = np.iinfo(np.int64)
-
 
 @dataclass(frozen=True)
 class Materials:
     """What a request names, read: the source's instants, the body and the fits that are given, if any.
 
-    rejects, skipped: what the source left out, with faults and without. inputs: annotation files. subjects: those that were
-    read, None for all.
+    report: what the source left out, and what looks wrong with it as a whole. inputs: annotation files. subjects: those that
+    were read, None for all.
     """
 
     instants: tuple[Instant, ...]
-    rejects: tuple[Reject, ...]
-    skipped: Counter
+    report: ReadReport
     inputs: dict[str, FilePrint]
     subjects: tuple[str, ...] | None
     recorded: bool
@@ -69,13 +65,14 @@ class Materials:
 @dataclass(frozen=True)
 class Plan:
     """What a run will make. record: run.json as it is before any shard is made. tasks: one a shard, in order. split_views:
-    views by split."""
+    views by split. doubts: what looks wrong with the source as a whole."""
 
     folder: Path
     settings: PreprocessSettings
     record: RunRecord
     tasks: tuple[Task, ...]
     split_views: dict[str, int]
+    doubts: tuple[str, ...] = ()
 
     @property
     def views(self) -> int:
@@ -111,13 +108,7 @@ def read_materials(request: Request, standing: RunRecord | None) -> Materials:
     fits = read_fits(request.fits_from, body) if request.fits_from else None
     inputs = {name: FilePrint(**values) for name, values in source.fingerprint().items()}
     instants, report = source.read()
-    kept = tuple(instant for instant in instants if INT64.min <= instant.frame <= INT64.max)
-    too_large = [
-        Reject(instant.id, "read", f"the frame or image number {instant.frame} does not fit 64 bits")
-        for instant in instants
-        if not INT64.min <= instant.frame <= INT64.max
-    ]
-    return Materials(kept, (*report.rejects, *too_large), report.skipped, inputs, subjects, source.recorded, body, fits)
+    return Materials(tuple(instants), report, inputs, subjects, source.recorded, body, fits)
 
 
 def subjects_to_read(request: Request, standing: RunRecord | None) -> tuple[str, ...] | None:
@@ -158,10 +149,10 @@ def lay_out(request: Request, config: dict, materials: Materials, standing: RunR
         shards=standing.shards if standing else (),
         failed=(),
         supplied=sum(len(instant.views) for instant in supplied),
-        rejects=materials.rejects,
+        rejects=tuple(materials.report.rejects),
     )
     tasks = tuple(task_of(request.out, shard_name(k), instants) for k, instants in enumerate(shards))
-    return Plan(request.out, request.settings, record, tasks, split_counts(planned))
+    return Plan(request.out, request.settings, record, tasks, split_counts(planned), tuple(materials.report.doubts))
 
 
 def lay_out_ids(
@@ -193,9 +184,7 @@ def lay_out_ids(
 
 def nothing_to_do(request: Request, materials: Materials) -> str:
     """Why a source has no instant: the commonest reasons."""
-    reasons = Counter(reject.reason.rsplit(": ", 1)[-1] for reject in materials.rejects) + materials.skipped
-    told = "; ".join(f"{count} times: {reason}" for reason, count in reasons.most_common(3))
-    why = told or "its annotations are empty"
+    why = materials.report.commonest()
     return (
         f"{request.root} has no instant to preprocess as {request.source} ({why}). "
         f"`nvf-cli check-data {request.source} {request.root}` says what is there"

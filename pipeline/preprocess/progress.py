@@ -64,6 +64,8 @@ class RunProgress:
     def start(self, plan: Plan) -> None:
         self.total_views, self.total_shards = plan.views, len(plan.tasks)
         self.rejects.add(plan.record.rejects)
+        for doubt in plan.doubts:
+            self.note(f"warning: {doubt}")
         self.note(describe_plan(plan))
         self.rate, self.printed = Rate(self.clock), self.clock()
         if self.console.is_terminal:

@@ -80,6 +80,12 @@ class ReadReport:
         else:
             self.annotated[item.group] = item.instants, item.views
 
+    def commonest(self) -> str:
+        """The three commonest reasons for leaving something out, for a message."""
+        reasons = Counter(reject.reason.rsplit(": ", 1)[-1] for reject in self.rejects) + self.skipped
+        listed = "; ".join(f"{count} times: {reason}" for reason, count in reasons.most_common(3))
+        return listed or "its annotations are empty"
+
 
 @dataclass(frozen=True)
 class Found:
@@ -180,7 +186,7 @@ class _Gate:
         self._keeps_promises(instant)
         self.last = instant.id
         if not -MOST_FRAME <= instant.frame <= MOST_FRAME:
-            yield Reject(instant.id, "read", f"the frame number {instant.frame} is too large to be stored")
+            yield Reject(instant.id, "read", f"the frame or image number {instant.frame} does not fit 64 bits")
             return
         reason = odd_bones(instant.joint_set, instant.joints_3d, instant.joints_3d_valid)
         if reason is not None:

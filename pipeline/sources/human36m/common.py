@@ -274,12 +274,13 @@ def odd_cameras(recordings: list[Recording]) -> dict[int, str]:
     joints, boxes, cameras = defaultdict(list), defaultdict(list), {}
     for recording in recordings:
         cameras |= recording.cameras
+        if not len(recording.joints) or odd_bones(HUMAN36M.name, recording.joints[0]) is not None:
+            continue
         for images, frame in zip(recording.images, recording.joints, strict=True):
             given = [(n, image.box) for n, image in images.items() if image.box is not None and image.problem is None]
-            if given and odd_bones(HUMAN36M.name, frame) is None:
-                for number, box in given:
-                    joints[number].append(frame)
-                    boxes[number].append(box)
+            for number, box in given:
+                joints[number].append(frame)
+                boxes[number].append(box)
     found = {n: odd_calibration(cameras[n], np.array(joints[n]), np.array(boxes[n])) for n in joints}
     odd = {number: reason for number, reason in found.items() if reason is not None}
     if 2 * len(odd) >= max(3, len(found)):

@@ -333,7 +333,7 @@ def test_large_image_ids_keep_their_order(tmp_path):
     path.write_text(json.dumps(data))
     instants, report = open_source("coco", root).read()
     assert sorted(i.frame for i in instants) == numbers[:3]
-    assert [r.reason for r in report.rejects] == [f"the frame number {10**19} is too large to be stored"]
+    assert [r.reason for r in report.rejects] == [f"the frame or image number {10**19} does not fit 64 bits"]
 
 
 # --- calibrations
