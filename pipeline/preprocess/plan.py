@@ -30,6 +30,7 @@ from pipeline.shards.format import ShardHeader
 from pipeline.shards.run_json import FilePrint, RunRecord, write_run
 from pipeline.skeletons import FIELD_JOINTS
 from pipeline.sources import open_source
+from pipeline.sources.base import ReadReport
 from pipeline.threads import one_thread
 from pipeline.version import code_commit
 

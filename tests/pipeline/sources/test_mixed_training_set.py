@@ -15,7 +15,7 @@ from model.data.views import read_views
 from pipeline.body.keypoints import keypoint_map
 from pipeline.fit import FitSettings
 from pipeline.fit.quality import measure
-from pipeline.preprocess.shard import shard_views
+from pipeline.preprocess.shard import instant_rows
 from pipeline.records import DATASET_JOINT, FIT_JOINT, Reject
 from pipeline.skeletons import COCO, HUMAN36M, SMPL_24, SMPLX_22, match_joints
 from pipeline.sources import open_source
@@ -157,10 +157,10 @@ def test_3dpw_without_smpl_goes_with_its_fit(roots, free_body, free_surface, mak
     points = keypoint_map(free_body, SMPL_24)(*free_body.mesh(wrong.parameters)[::-1])
     quality = measure(instant, points, FitSettings(), iterations=1, converged=True, start="", margin=0.0)
     assert not quality.valid
-    (reject,) = shard_views(worker, instant, replace(wrong, quality=quality))
+    (reject,) = instant_rows(worker, instant, replace(wrong, quality=quality))
     assert reject == Reject(instant.id, "fit", "no trustworthy pelvis to be relative to")
     failed = Reject(instant.id, "fit", "the fit diverged")
-    assert list(shard_views(worker, instant, failed)) == [failed]
+    assert list(instant_rows(worker, instant, failed)) == [failed]
 
 
 def test_names_are_shared_where_a_body_has_the_same_point_for_both(free_body):
