@@ -51,16 +51,17 @@ def bone_scale(joints: Tensor, bones: tuple[tuple[int, int], ...], mean_lengths:
 def absolute_root(rays: Tensor, joints: Tensor, weights: Tensor) -> Tensor:
     """(B, 3) translation t that puts root-relative joints (B, J, 3) on their rays (B, J, 2) = (X/Z, Y/Z), weights (B, J).
 
-    Least squares of `[I, -x_j] t = x_j Z_j - XY_j`, as MeTRAbs does (Sarandi et al. 2020).
+    Least squares of `[I, -x_j] t = x_j Z_j - XY_j`, as MeTRAbs does (Sarandi et al. 2020). The normal equations of its three
+    unknowns share a diagonal, so they are solved by hand: ONNX knows no solver.
     """
-    rays, joints, weights = rays.double(), joints.double(), weights.double()
-    rows = torch.cat(
-        [torch.eye(2, dtype=rays.dtype, device=rays.device).expand(*rays.shape[:2], 2, 2), -rays[..., None]], -1
-    )
+    rays, joints, weights = rays.double(), joints.double(), weights.double()[..., None]
     right = rays * joints[..., 2:] - joints[..., :2]
-    weighted = rows * weights[..., None, None]
-    normal = torch.einsum("bjki,bjkl->bil", weighted, rows)
-    return torch.linalg.solve(normal, torch.einsum("bjki,bjk->bi", weighted, right)).float()
+    total = weights.sum(1)
+    ray, wanted = (weights * rays).sum(1) / total, (weights * right).sum(1) / total
+    along = ((weights * rays.square()).sum((1, 2)) / total[:, 0]) - ray.square().sum(1)
+    across = (ray * wanted).sum(1) - (weights * rays * right).sum((1, 2)) / total[:, 0]
+    z = (across / along)[:, None]
+    return torch.cat([wanted + ray * z, z], 1).float()
 
 
 def axis_mean(probability: Tensor, dim: int) -> tuple[Tensor, Tensor]:
