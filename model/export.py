@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from model.networks.network import Network
 from model.training.runs import load_run
 from pipeline.camera import BOX_MARGIN
 from pipeline.errors import InputError
@@ -28,7 +29,7 @@ class Predictor(nn.Module):
     (B, J); all in the crop's camera axes.
     """
 
-    def __init__(self, network: nn.Module):
+    def __init__(self, network: Network):
         super().__init__()
         self.network = network
 
@@ -111,7 +112,7 @@ def example_input(batch: int, side: int, seed: int = 0) -> tuple[Tensor, Tensor]
     return torch.rand(batch, 3, side, side, generator=generator) * 2 - 1, K.expand(batch, -1, -1).contiguous()
 
 
-def largest_difference(answers: Answers, network: nn.Module, batch: int, side: int) -> float:
+def largest_difference(answers: Answers, network: Network, batch: int, side: int) -> float:
     """In mm between a program's joints and the network's, on crops that it was not exported with."""
     given = example_input(batch, side, seed=1)
     with torch.no_grad():
