@@ -8,6 +8,7 @@ A judgement is None where nothing is wrong, else a sentence without its end.
 import functools
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -222,7 +223,14 @@ def odd_people(points: np.ndarray, seen: np.ndarray, picture: np.ndarray, sizes:
     return reasons
 
 
-def _picture_guesses(points, seen, picture, sizes, odd: np.ndarray, everywhere: bool) -> dict[int, str]:
+def _picture_guesses(
+    points: np.ndarray,
+    seen: np.ndarray,
+    picture: np.ndarray,
+    sizes: Any,
+    odd: np.ndarray,
+    everywhere: bool,
+) -> dict[int, str]:
     """Picture -> what its keypoints look like; the same for all where all are odd."""
     of = {m: [points[p][seen[p]] for p in np.flatnonzero(picture == m)] for m in odd[:200]}
     if everywhere:
@@ -294,7 +302,7 @@ def corner_boxes(points: np.ndarray, seen: np.ndarray, boxes: np.ndarray) -> boo
 # --- boxes -----------------------------------------------------------------------------------------------------------
 
 
-def _inside(points: np.ndarray, width, height, beyond: float = 0.0) -> np.ndarray:
+def _inside(points: np.ndarray, width: Any, height: Any, beyond: float = 0.0) -> np.ndarray:
     """(..., 2) pixels -> whether each lies in the image, or no further than a share of it outside."""
     x, y = points[..., 0], points[..., 1]
     dx, dy = 0.5 + beyond * width, 0.5 + beyond * height
@@ -305,7 +313,7 @@ def _in_box(points: np.ndarray, box: np.ndarray) -> np.ndarray:
     """Whether points lie in a box that is half as large again."""
     x, y, w, h = box
     low, high = np.array([x - w / 4, y - h / 4]), np.array([x + 1.25 * w, y + 1.25 * h])
-    return ((points >= low) & (points <= high)).all(-1)
+    return np.asarray(((points >= low) & (points <= high)).all(-1))
 
 
 def _tight(points: np.ndarray) -> np.ndarray:

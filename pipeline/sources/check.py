@@ -78,7 +78,7 @@ def check_source(source: Source, picture: Path | None = None) -> dict:
     if survey.sampled_instants <= survey.too_few.total():
         problems.insert(0, "nothing is left to use")
     drawn = picture is not None and bool(survey.looked_at.count + survey.odd.count)
-    if drawn:
+    if picture is not None and drawn:
         try:
             write_contact_sheet(picture, source.root, survey.looked_at.kept, survey.odd.kept)
         except InputError as error:

@@ -100,8 +100,9 @@ class Coco(Source):
         for item in found:
             if isinstance(item, Person):
                 fit = fits.get(str(item.entry["id"]))
-                item = self._instant(part, item, next(reasons), fit, file.placing.joint_set)
-            yield item
+                yield self._instant(part, item, next(reasons), fit, file.placing.joint_set)
+            else:
+                yield item
 
     def _taken(self, file: AnnotationFile, key: str, entry: dict) -> Person | Skipped | Reject:
         """The person of an entry, or why the usual filters leave it out."""

@@ -48,7 +48,7 @@ def _tile(image: np.ndarray, instant: Instant, view: View) -> np.ndarray:
     matrix = np.array([[scale, 0, (0.5 - shift[0]) * scale - 0.5], [0, scale, (0.5 - shift[1]) * scale - 0.5]])
     tile = cv2.warpAffine(np.ascontiguousarray(image), matrix, (TILE, TILE), flags=cv2.INTER_AREA)
 
-    def to_tile(pixels) -> tuple[int, int]:
+    def to_tile(pixels: np.ndarray | list[float]) -> tuple[int, int]:
         placed = np.nan_to_num((np.asarray(pixels) + 0.5 - shift) * scale - 0.5)
         x, y = np.round(placed).clip(-FURTHEST_PX, FURTHEST_PX)
         return int(x), int(y)

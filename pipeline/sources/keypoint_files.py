@@ -59,7 +59,7 @@ def _person(entry: dict, path: Path, k: int, layout: str, confidence: float) -> 
     return FoundPerson(_seen(body, confidence), extras, tuple(left_out))
 
 
-def _body(values, path: Path, where: str, layout: str) -> np.ndarray:
+def _body(values: object, path: Path, where: str, layout: str) -> np.ndarray:
     """(N, 3) of the layout's joints. A shorter layout may be padded to OpenPose's 25 joints with zeros."""
     count = len(LAYOUTS[layout])
     given = len(values) // 3 if isinstance(values, list) else 0

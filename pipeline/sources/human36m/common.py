@@ -271,7 +271,8 @@ class Human36m(Source):
 def odd_cameras(recordings: list[Recording]) -> dict[int, str]:
     """Cameras of a subject that do not belong to its boxes, and why; all of them where most are odd. Boxes that were computed
     tell nothing, and joints in another unit tell nothing of cameras."""
-    joints, boxes, cameras = defaultdict(list), defaultdict(list), {}
+    joints, boxes = defaultdict(list), defaultdict(list)
+    cameras: dict[int, Camera] = {}
     for recording in recordings:
         cameras |= recording.cameras
         if not len(recording.joints) or odd_bones(HUMAN36M.name, recording.joints[0]) is not None:
