@@ -77,7 +77,8 @@ def holds_training_only(path: Path) -> bool:
 
 
 def training_text(path: Path, record: dict) -> str:
-    train, best = record["config"]["train"], record["best"]
+    train, best, network = record["config"]["train"], record["best"], record["config"]["network"]
+    head = network["head"]["kind"] if "head" in network else network["model"]  # so runs of version 3 called it
     found = (
         "none"
         if best is None
@@ -85,7 +86,7 @@ def training_text(path: Path, record: dict) -> str:
     )
     truth = train.get("ground_truth", "dataset")  # runs of older versions had no choice
     lines = [
-        f"{path}: {record['config']['network']['model']}, {record['parameters']:,} parameters, step {record['step']} of "
+        f"{path}: {head}, {record['parameters']:,} parameters, step {record['step']} of "
         f"{train['steps']}, {record['seconds']:.0f} s",
         f"validation    {found}",
         f"training      {train['optimizer']} {train['learning_rate']:g}, {train['batch_size']} views a step, seed {train['seed']}, "

@@ -15,11 +15,12 @@ from pipeline.fit.supplied import supplied_fit, uses_supplied
 from pipeline.lattice import LATTICE_M
 from pipeline.preprocess.job_files import decode, encode
 from pipeline.preprocess.progress import summary
-from pipeline.preprocess.shard import crop_joints_2d, find_bodies, shard_views
+from pipeline.preprocess.shard import crop_joints_2d, find_bodies, instant_rows
 from pipeline.records import PARAMETER_SIZES, BodyParameters, SmplParameters, View
 from pipeline.shards.verify import exact_distance
 from pipeline.skeletons import COCO, FIELD_JOINTS
 from tests.pipeline.run_fakes import SETTINGS, cameras, make_instant
+from tests.pipeline.shard_fakes import make_record
 
 
 @pytest.fixture
@@ -80,7 +81,9 @@ def test_only_instants_without_a_supplied_fit_are_fitted(free_body, licensed):
     other = replace(given, id="S1/walk/000004", supplied=None)
     asked = []
     fitter = SimpleNamespace(fit=lambda instants, betas: asked.extend(instants) or [f"fit of {i.id}" for i in instants])
-    worker = SimpleNamespace(body=free_body, fitter=fitter, betas={}, smpl=None, settings=SETTINGS)
+    worker = SimpleNamespace(
+        body=free_body, fitter=fitter, betas={}, smpl=None, context=SimpleNamespace(settings=SETTINGS)
+    )
     first, second = find_bodies(worker, [other, given])
     assert asked == [other] and first == "fit of S1/walk/000004" and second.quality.start == "supplied"
 
@@ -97,8 +100,9 @@ def test_smpl_ground_truth_is_the_mesh(free_body, free_surface, egg_smpl, tmp_pa
     assert uses_supplied(instant, free_body)
     fit = supplied_fit(instant, free_body, egg_smpl, FitSettings())
     assert fit.quality.start == "supplied" and fit.quality.fit_error_mm < 1e-3 and fit.quality.valid
-    worker = SimpleNamespace(root=tmp_path, settings=SETTINGS, body=free_body, surface=free_surface, smpl=egg_smpl)
-    (row,) = shard_views(worker, instant, fit)
+    context = SimpleNamespace(root=tmp_path, settings=SETTINGS, header=SimpleNamespace(offsets=SETTINGS.offsets))
+    worker = SimpleNamespace(context=context, body=free_body, surface=free_surface, smpl=egg_smpl)
+    (row,) = instant_rows(worker, instant, fit)
     assert row.fit is None and row.fit_valid and np.allclose(row.fit_joints, row.joints, atol=1e-6)
     vertices = world_to_camera(view.camera, mesh.vertices) @ row.R_crop.T - row.root
     exact = exact_distance(row.samples.points * LATTICE_M, vertices, mesh.faces)
@@ -120,9 +124,8 @@ def test_smpl_parameters_survive_the_job_file():
 
 
 def test_the_summary_counts_supplied_fits(tmp_path):
-    run = {"shards": [], "rejects": [], "views": 0, "failed": [], "content_hash": "", "supplied": 7}
-    assert "7 views took the dataset's own fit" in summary(tmp_path, run, 1.0)
-    assert "dataset's own fit" not in summary(tmp_path, run | {"supplied": 0}, 1.0)
+    assert "7 views took the dataset's own fit" in summary(tmp_path, make_record([], supplied=7), 1.0)
+    assert "dataset's own fit" not in summary(tmp_path, make_record([], supplied=0), 1.0)
 
 
 @pytest.mark.parametrize("left, right", [(1, 1), (1, 0), (0, 1), (0, 0)])

@@ -1,6 +1,7 @@
 """The plan: which instants land where, what may be continued, and what is refused before long work."""
 
 import dataclasses
+import itertools
 import json
 from pathlib import Path
 
@@ -128,11 +129,14 @@ def test_a_run_of_the_first_release_is_continued_and_its_shards_stay(root):
 
 
 def test_numbers_that_no_shard_can_hold_are_rejects(root, monkeypatch):
-    def numbered(source, items=FakeSource.items):
-        for k, instant in enumerate(items(source)):
-            yield dataclasses.replace(instant, frame=2 ** (60 + k))
+    def numbered(source, parts=FakeSource.parts):
+        power = itertools.count(60)
+        return {
+            name: (dataclasses.replace(instant, frame=2 ** next(power)) for instant in part)
+            for name, part in parts(source).items()
+        }
 
-    monkeypatch.setattr(FakeSource, "items", numbered)
+    monkeypatch.setattr(FakeSource, "parts", numbered)
     plan = make_plan(request(root))
     assert plan.views == 6 and len(plan.record.rejects) == 7
     assert "number 9223372036854775808 does not fit 64 bits" in plan.record.rejects[0].reason
