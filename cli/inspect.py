@@ -3,8 +3,12 @@
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from pipeline.look.overview import Target
 
 
 @click.command()
@@ -36,22 +40,41 @@ def command(
 
     Exit code 1 when --verify finds a problem, or OTHER has other content.
     """
-    from pipeline.body.model import load_body
     from pipeline.look.overview import compare, describe, find_target
     from pipeline.outputs import check_output
 
     check_output(picture, (".png",), [path, other, body])
     check_output(page, (".html",), [path, other, body])
-    if holds_training_only(path):
-        record = json.loads((path / "last.json").read_text())
-        click.echo(json.dumps(record, indent=1) if as_json else training_text(path, record))
+    trained = describe_training(path)
+    if trained is not None and other is None and not holds_shards(path):
+        click.echo(json.dumps(trained, indent=1) if as_json else training_text(path, trained))
         return
     target = find_target(path)
     if other is not None:
         difference = compare(target, find_target(other))
         click.echo(json.dumps(difference, indent=1) if as_json else comparison_text(difference))
         sys.exit(0 if difference["same"] else 1)
-    summary = describe(target)
+    summary = describe(target) | ({} if trained is None else {"training": trained})
+    problems = look(target, summary, verify, body, picture, page, views)
+    if as_json:
+        click.echo(json.dumps(summary, indent=1, allow_nan=False))
+    else:
+        click.echo(("" if trained is None else training_text(path, trained) + "\n\n") + summary_text(summary))
+    sys.exit(1 if problems else 0)
+
+
+def look(
+    target: "Target",
+    summary: dict,
+    verify: bool,
+    body: Path | None,
+    picture: Path | None,
+    page: Path | None,
+    views: int,
+) -> list[str] | None:
+    """Verifies and draws what is asked for. The problems that were found, None where nobody asked; the summary takes them too."""
+    from pipeline.body.model import load_body
+
     model = load_body(None if body is None or str(body) == "free" else body) if body or picture or page else None
     problems = None
     if verify:
@@ -61,93 +84,53 @@ def command(
         problems = findings.problems
         summary["verify"] = {"problems": problems, "notes": findings.notes, "counts": findings.counts}
     if model is not None:
-        from pipeline.look.pictures import save_page, save_picture
+        from pipeline.look.pictures import save_picture
+        from pipeline.look.shard_page import save_page
 
         if picture:
             save_picture(target, model, picture, views)
         if page:
             save_page(target, summary, model, page, problems)
-    click.echo(json.dumps(summary, indent=1, allow_nan=False) if as_json else summary_text(summary))
-    sys.exit(1 if problems else 0)
+    return problems
 
 
-def holds_training_only(path: Path) -> bool:
-    """A run folder of `train`, without shards in it or in its `shards`."""
-    return (path / "last.json").is_file() and not any((path / name).exists() for name in ("run.json", "shards"))
+def describe_training(path: Path) -> dict | None:
+    """What `train` left in the folder; None where it is no run."""
+    if not (path / "last.json").is_file():
+        return None
+    from model.training.overview import describe_run
+
+    return describe_run(path)
 
 
-def training_text(path: Path, record: dict) -> str:
-    train, best, network = record["config"]["train"], record["best"], record["config"]["network"]
-    head = network["head"]["kind"] if "head" in network else network["model"]  # so runs of version 3 called it
-    found = (
-        "none"
-        if best is None
-        else f"MPJPE {best['mpjpe_mm']} mm at step {best['step']} (mean pose {best['mean_pose_mpjpe_mm']})"
-    )
-    truth = train.get("ground_truth", "dataset")  # runs of older versions had no choice
-    lines = [
-        f"{path}: {head}, {record['parameters']:,} parameters, step {record['step']} of "
-        f"{train['steps']}, {record['seconds']:.0f} s",
-        f"validation    {found}",
-        f"training      {train['optimizer']} {train['learning_rate']:g}, {train['batch_size']} views a step, seed {train['seed']}, "
-        f"ground truth: {truth}",
-        *(
-            f"data          {d['path']}: {d['train_views']} views, content {d['content_hash'][:12]}"
-            for d in record["data"]
-        ),
-        f"made by       {record['commit']}, torch {record['torch']} on {record['device']}; whole configuration: {path / 'last.json'}",
-    ]
-    return "\n".join(lines)
+def holds_shards(path: Path) -> bool:
+    from pipeline.shards.run_json import RUN_FILE
+    from pipeline.shards.store import shard_folder
+
+    return (shard_folder(path) / RUN_FILE).exists()
+
+
+def training_text(path: Path, trained: dict) -> str:
+    from model.training.overview import run_facts
+
+    return lines_text(f"{path}: a training run", run_facts(trained))
 
 
 def summary_text(summary: dict) -> str:
-    fits, config = summary["fits"], summary["config"]
-    lines = [
-        f"{summary['path']} ({summary['state']}): {summary['views']} views of {summary['instants']} instants in "
-        f"{summary['shards']} shards, {summary['bytes'] / 1e6:.1f} MB",
-        f"content hash  {summary['content_hash']}",
-        "splits        " + count_line(summary["splits"]),
-        "subjects      " + count_line(summary["subjects"]),
-        "cameras       " + count_line(summary["cameras"]),
-        f"3D            {summary['views_3d']} views; {summary['camera_assumed']} with an assumed camera",
-        f"fits          {fits['valid']} valid, {fits['without_mesh']} views without a mesh",
-        f"  error mm    {distribution_line(fits['error_mm'])}",
-        f"  reproj. px  {distribution_line(fits['reprojection_px'])}",
-        f"offsets       {config['offsets']}; {summary['provenance']['pool']} points and "
-        f"{summary['provenance']['voters']} voters a joint; crop {summary['provenance']['crop_px']} px stored as "
-        f"{summary['provenance']['size']} px",
-        f"made by       {summary['provenance']['code_commit']}, body {summary['provenance']['body_model']}, distances "
-        "by "
-        f"{summary['provenance']['sdf_backend']} ({summary['provenance']['sdf_sign_rule']})",
-        "rejects       " + (count_line(summary["rejects"]) if summary["rejects"] else "none"),
-        "distances     " + histogram_line(summary["distance_mm"]),
-    ]
+    from pipeline.look.summary import facts, rejects_text, title
+
+    lines = [lines_text(title(summary), [*facts(summary), ("left out", rejects_text(summary))])]
     lines += [f"FAILED {name}: {error}" for name, error in summary["failed"]]
     if "verify" in summary:
-        lines.append(
-            "checked       " + ", ".join(f"{v:g} {k.replace('_', ' ')}" for k, v in summary["verify"]["counts"].items())
-        )
-        lines += [f"note          {note}" for note in summary["verify"]["notes"]]
+        counts = ", ".join(f"{v:g} {k.replace('_', ' ')}" for k, v in summary["verify"]["counts"].items())
+        lines.append(lines_text("", [("checked", counts), *(("note", note) for note in summary["verify"]["notes"])]))
         lines += [f"PROBLEM {problem}" for problem in summary["verify"]["problems"]] or ["no problem found"]
     return "\n".join(lines)
 
 
-def count_line(counts: dict[str, int]) -> str:
-    return ", ".join(f"{name or 'unknown'} {count}" for name, count in counts.items())
-
-
-def distribution_line(distribution: dict | None) -> str:
-    if distribution is None:
-        return "none"
-    return ", ".join(f"{name} {value:g}" for name, value in distribution.items())
-
-
-def histogram_line(histogram: dict) -> str:
-    """One bar character an interval."""
-    share = histogram["share"]
-    bars = "".join("▁▂▃▄▅▆▇█"[min(7, int(8 * s / max(max(share), 1e-9)))] for s in share)
-    inside = sum(s for s, edge in zip(share, histogram["edges"], strict=False) if edge < 0)
-    return f"{bars} from {histogram['edges'][0]} to {histogram['edges'][-1]} mm, {100 * inside:.0f} % inside"
+def lines_text(title: str, facts: list[tuple[str, str]]) -> str:
+    """A title and a line for each fact, their names in a column."""
+    return "\n".join([*([title] if title else []), *(f"{name:<14}{text}" for name, text in facts)])
 
 
 def comparison_text(difference: dict) -> str:

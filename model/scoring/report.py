@@ -1,12 +1,13 @@
 """A run's page: one HTML file that holds its pictures and numbers, readable anywhere."""
 
-import base64
 import json
 from html import escape
 from pathlib import Path
 
 from pipeline.errors import InputError
 from pipeline.outputs import check_output, write_marked
+from pipeline.page import big_numbers, facts_table, image, table
+from pipeline.page import page as whole_page
 from pipeline.skeletons import FIELD_JOINTS
 
 PICTURES = (
@@ -25,16 +26,6 @@ PICTURES = (
     ("joints.png", "Error by joint", ""),
     ("curves.png", "Training", ""),
 )
-STYLE = """
-body{font:15px/1.5 system-ui,sans-serif;color:#22303c;max-width:1120px;margin:2em auto;padding:0 1em}
-h1{font-size:1.5em;margin-bottom:.1em} h2{font-size:1.1em;margin-top:2em} p.note{color:#61707d;margin-top:.2em}
-table{border-collapse:collapse;margin:.6em 0} td,th{padding:.25em .9em;text-align:right;border-bottom:1px solid #e6eaee}
-td:first-child,th:first-child{text-align:left;padding-left:0} th{font-weight:600;color:#61707d}
-.big{display:flex;gap:2.5em;margin:1em 0;flex-wrap:wrap} .big b{display:block;font-size:1.9em;font-weight:650}
-p.partial{background:#fff1d6;border-left:4px solid #e8a33d;padding:.5em .9em;font-weight:600}
-table.facts td{text-align:left;vertical-align:top} table.facts td:first-child{color:#61707d;white-space:nowrap}
-.tables{display:flex;align-items:flex-start;gap:3em;flex-wrap:wrap} img{max-width:100%} code{background:#f2f4f6;padding:0 .3em}
-"""
 SCALES = {"head": "predicted", "bones": "of mean bone lengths", "gt": "true (for comparison)"}
 TRUTHS = {
     "dataset": "dataset (joints that the dataset measured)",
@@ -81,25 +72,20 @@ def page(report: dict, figures: Path) -> str:
         ),
         ("views", str(report["n_views"]), f"{report['n_skipped']} skipped"),
     ]
-    numbers = "".join(f"<div>{name}<b>{value}</b>{escape(note)}</div>" for name, value, note in big)
     parts = [
         f"<h1>{escape(report['model'])}, {escape(report['protocol']['name'])}</h1>",
         f"<p class=note>Step {report['step']}, {report['parameters']:,} parameters, "
         f"{report['training_seconds']:.0f} s of training, seed {report['seed']}, commit <code>{report['commit'][:12]}</code>.</p>",
         f"<p class=partial>{escape(report['partial'])}</p>" if report["partial"] else "",
-        f"<div class=big>{numbers}</div>",
+        big_numbers(big),
         scale_table(report),
         "<h2>What was scored, and how</h2>",
-        "<table class=facts>"
-        + "".join(f"<tr><td>{k}</td><td>{escape(v)}</td></tr>" for k, v in facts(report))
-        + "</table>",
+        facts_table(facts(report)),
     ]
     for name, title, note in PICTURES:
         if (figures / name).is_file():
-            data = base64.b64encode((figures / name).read_bytes()).decode()
-            parts.append(
-                f"<h2>{title}</h2><p class=note>{note}</p><img alt='{title}' src='data:image/png;base64,{data}'>"
-            )
+            shown = image((figures / name).read_bytes(), title)
+            parts.append(f"<h2>{title}</h2><p class=note>{note}</p>{shown}")
     groups = "".join(group_table(title, report[key]) for title, key in GROUPS.items())
     parts.append(f"<h2>By action, subject and joint</h2><div class=tables>{groups}</div>")
     if "confidence" in report:  # evaluations of before 0.2 have none
@@ -108,10 +94,7 @@ def page(report: dict, figures: Path) -> str:
         parts.append(
             f"<h2>{QUOTED}</h2><p class=note>{escape(comparability(report))}</p>{quoted_table(report['quoted'])}"
         )
-    return (
-        f"<!doctype html><meta charset=utf-8><title>{escape(report['model'])}</title><style>{STYLE}</style>"
-        + "\n".join(parts)
-    )
+    return whole_page(report["model"], parts)
 
 
 def facts(report: dict) -> list[tuple[str, str]]:
@@ -198,12 +181,6 @@ def comparability(report: dict) -> str:
 
 def cell(value: float | None) -> str:
     return "-" if value is None else f"{value:.1f}"
-
-
-def table(head: list[str], rows: list[list[str]]) -> str:
-    top = "".join(f"<th>{escape(name)}</th>" for name in head)
-    body = "".join("<tr>" + "".join(f"<td>{escape(value)}</td>" for value in row) + "</tr>" for row in rows)
-    return f"<table><tr>{top}</tr>{body}</table>"
 
 
 def scale_table(report: dict) -> str:

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -129,6 +130,12 @@ def read_table(shards: list[Path], names: tuple[str, ...]) -> tuple[dict[str, np
                 part[name.split("/")[1]] = decode_text(values) if values.dtype.kind == "S" else values
             parts.append(part)
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, attributes
+
+
+def length(path: Path) -> int:
+    """Views of a shard."""
+    with closing(ShardReader(path)) as reader:
+        return len(reader)
 
 
 def rejects_of(target: Target) -> tuple[Reject, ...]:

@@ -1,9 +1,9 @@
 """Pictures of what a shard holds: the crop with joints and mesh, and a slice through the signed distance."""
 
-import base64
-import html
 import io
-import json
+import textwrap
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,11 @@ from matplotlib.patches import Rectangle
 from pipeline.body.model import BodyModel
 from pipeline.camera import project_pinhole
 from pipeline.lattice import LATTICE_M
-from pipeline.look.overview import Target, rejects_of
+from pipeline.look.overview import Target, length, read_table, rejects_of
 from pipeline.mesh import body_surface
 from pipeline.outputs import write_marked
+from pipeline.page import image
+from pipeline.preprocess.rejects import RejectCounts
 from pipeline.sdf import SignedDistance
 from pipeline.shards.store import ShardReader
 from pipeline.skeletons import FIELD_JOINTS, SIDE_COLOURS, side_of
@@ -30,30 +32,57 @@ SLICE, CELLS = 1.1, 121
 SLAB = 0.03
 
 
-def choose_rows(target: Target, count: int) -> list[tuple[ShardReader, int]]:
-    """Views spread evenly over the target."""
-    readers = [ShardReader(path) for path in target.shards]
-    rows = [(reader, row) for reader in readers for row in range(len(reader))]
-    return [rows[k] for k in spread_evenly(len(rows), count)]
+def chosen_views(target: Target, count: int) -> Iterator[tuple[ShardReader, int]]:
+    """Views spread evenly over the target, one shard open at a time."""
+    lengths = [length(path) for path in target.shards]
+    ends = np.cumsum(lengths)
+    for k in spread_evenly(int(sum(lengths)), count):
+        shard = int(np.searchsorted(ends, k, "right"))
+        with closing(ShardReader(target.shards[shard])) as reader:
+            yield reader, int(k - ends[shard] + lengths[shard])
 
 
 def draw_picture(target: Target, body: BodyModel, count: int = 3) -> Figure:
     """One row a view: crop with joints, crop with mesh, slice through the body at the root's depth."""
-    rows = choose_rows(target, count)
-    figure = Figure(figsize=(13.5, 4.5 * len(rows)), layout="constrained")
-    axes = figure.subplots(len(rows), 3, squeeze=False)
-    for line, (reader, row) in zip(axes, rows, strict=True):
-        view = reader.read_view(row)
-        image = reader.read_image(row)
-        draw_joints(line[0], image, view, int(reader.attributes["crop_px"]))
-        draw_mesh(line[1], image, reader, row, view, body)
-        draw_slice(line[2], figure, reader, row, view, body)
+    number = min(count, sum(length(path) for path in target.shards))
+    if not number:
+        return nothing_to_draw(target)
+    figure = Figure(figsize=(13.5, 4.5 * number), layout="constrained")
+    axes = figure.subplots(number, 3, squeeze=False)
+    for line, (reader, row) in zip(axes, chosen_views(target, number), strict=True):
+        draw_view(figure, line, reader, row, body)
+    return figure
+
+
+def view_panels(target: Target, body: BodyModel, count: int) -> Iterator[dict[str, Figure]]:
+    """The three pictures of each view by what they show, each a figure of its own, so that a page can set them one below another."""
+    for reader, row in chosen_views(target, count):
+        figures = [Figure(figsize=(4.5, 4.5), layout="constrained") for _ in range(3)]
+        draw_view(figures[2], [figure.subplots() for figure in figures], reader, row, body)
+        says = ("the crop with its joints", "the fitted mesh", "signed distance at the root's depth")
+        yield dict(zip(says, figures, strict=True))
+
+
+def draw_view(figure: Figure, axes: Sequence[Axes], reader: ShardReader, row: int, body: BodyModel) -> None:
+    """A view on three axes. figure: that of the last one, which gets a scale of colours."""
+    view, crop = reader.read_view(row), reader.read_image(row)
+    draw_joints(axes[0], crop, view, int(reader.attributes["crop_px"]))
+    draw_mesh(axes[1], crop, reader, row, view, body)
+    draw_slice(axes[2], figure, reader, row, view, body)
+
+
+def nothing_to_draw(target: Target) -> Figure:
+    """A picture that says why there is none."""
+    figure = Figure(figsize=(8, 2), layout="constrained")
+    why = str(RejectCounts(rejects_of(target))) or "no reject says why"
+    text = f"{target.path} holds no view.\n" + textwrap.fill(f"Left out: {why}", 90)
+    figure.text(0.5, 0.5, text, ha="center", va="center", fontsize=10, parse_math=False)
     return figure
 
 
 def _show(axis: Axes, image: np.ndarray, title: str) -> None:
     axis.imshow(image, interpolation="nearest")
-    axis.set_title(title, fontsize=9)
+    axis.set_title(title, fontsize=9, parse_math=False)
     axis.set_xlim(-0.5, image.shape[1] - 0.5)
     axis.set_ylim(image.shape[0] - 0.5, -0.5)
     axis.set_axis_off()
@@ -118,7 +147,7 @@ def draw_slice(axis: Axes, figure: Figure, reader: ShardReader, row: int, view: 
 
     Both have the same colours: a point that stands out from its ground has a wrong label.
     """
-    axis.set_title("signed distance at the root's depth, stored points on it", fontsize=9)
+    axis.set_title("distance at the root's depth, points on it", fontsize=9)
     axis.set_aspect("equal")
     if not reader.has_parameters(row):
         axis.set_axis_off()
@@ -149,77 +178,51 @@ def save_picture(target: Target, body: BodyModel, path: Path, count: int = 3) ->
     write_marked(path, data.getvalue())
 
 
-def draw_histograms(target: Target, summary: dict) -> Figure:
-    """Distances, fit errors, reprojection, and where joints are valid."""
-    figure = Figure(figsize=(13.5, 3.6), layout="constrained")
-    axes = figure.subplots(1, 3)
-    edges, share = summary["distance_mm"]["edges"], summary["distance_mm"]["share"]
-    axes[0].bar(range(len(share)), share, color=["#c0504d" if e < 0 else "#4f81bd" for e in edges[:-1]])
-    axes[0].set_xticks(np.arange(len(edges)) - 0.5, edges, rotation=60, fontsize=7)
-    axes[0].set_title("share of field points by signed distance, mm", fontsize=9)
-    columns: dict[str, list[np.ndarray]] = {name: [] for name in ("fit_error_mm", "reprojection_px")}
-    for path in target.shards:
-        reader = ShardReader(path)
-        for name, values in columns.items():
-            values.append(reader.file[f"fits/{name}"][()])
-        reader.close()
-    for axis, (name, parts) in zip(axes[1:], columns.items(), strict=True):
-        known = np.concatenate(parts)
-        known = known[np.isfinite(known)]
-        axis.hist(known, bins=50, range=(0, float(np.percentile(known, 99.5))) if len(known) else None, color="#4f81bd")
-        axis.set_title(f"{name} ({len(known)} views)", fontsize=9)
+def histogram_panels(target: Target, summary: dict) -> dict[str, Figure]:
+    """Field points by distance, and views by the two errors of their fits, as far as there are any; by what they show."""
+    errors, _ = read_table(target.shards, ("fits/fit_error_mm", "fits/reprojection_px"))
+    says = {
+        "fit_error_mm": "views by the 3D error of their fit, mm",
+        "reprojection_px": "views by the reprojection error of their fit, px",
+    }
+    distances = summary["distance_mm"]
+    panels = {"field points by their signed distance, mm": distance_bars(distances)} if any(distances["share"]) else {}
+    for name, title in says.items():
+        known = errors[name][np.isfinite(errors[name])].astype(float)
+        if not len(known):
+            continue
+        panels[title] = figure = Figure(figsize=(4.5, 3.2), layout="constrained")
+        worst = np.percentile(known, 99.5)  # the few beyond it would hide the others
+        figure.subplots().hist(np.clip(known, None, worst), bins=bin_edges(known, 99.5).tolist(), color="#4f81bd")
+    for title, figure in panels.items():
+        figure.axes[0].set_title(title, fontsize=9)
+        figure.axes[0].tick_params(labelsize=8)
+    return panels
+
+
+def distance_bars(histogram: dict) -> Figure:
+    """Shares of the field points, red inside of the body."""
+    edges, share = histogram["edges"], histogram["share"]
+    figure = Figure(figsize=(4.5, 3.2), layout="constrained")
+    axis = figure.subplots()
+    axis.bar(range(len(share)), [100 * s for s in share], color=["#c0504d" if e < 0 else "#4f81bd" for e in edges[:-1]])
+    axis.set_xticks(np.arange(len(edges)) - 0.5, edges, rotation=60)
+    axis.set_ylabel("%", fontsize=8)
     return figure
 
 
-def save_page(target: Target, summary: dict, body: BodyModel, path: Path, problems: list[str] | None) -> None:
-    """A page that needs no other file. problems: of a verification, None when none was made."""
-    facts = {
-        k: summary[k]
-        for k in (
-            "state",
-            "views",
-            "instants",
-            "shards",
-            "bytes",
-            "content_hash",
-            "splits",
-            "subjects",
-            "views_3d",
-            "fits",
-            "rejects",
-            "provenance",
-            "config",
-        )
-    }
-    cells = "".join(f"<tr><th>{html.escape(k)}</th><td>{_cell(v)}</td></tr>" for k, v in facts.items())
-    rejects = "".join(
-        "<tr>"
-        + "".join(f"<td>{html.escape(text)}</td>" for text in (reject.key, reject.stage, reject.reason))
-        + "</tr>"
-        for reject in rejects_of(target)[:500]
-    )
-    verified = (
-        "not verified" if problems is None else "; ".join(map(html.escape, problems)) or "verified: no problem found"
-    )
-    text = f"""<!doctype html><meta charset="utf-8"><title>{html.escape(str(target.path))}</title>
-<style>body{{font:15px/1.45 system-ui,sans-serif;margin:2em auto;max-width:1200px;color:#222}}img{{max-width:100%}}
-table{{border-collapse:collapse;font-size:13px}}td,th{{border:1px solid #ddd;padding:3px 8px;text-align:left;vertical-align:top}}
-pre{{margin:0;white-space:pre-wrap}}</style>
-<h1>{html.escape(str(target.path))}</h1><p>{verified}</p><table>{cells}</table>
-<h2>Distances and fits</h2>{_image(draw_histograms(target, summary))}
-<h2>Views</h2><p>Rings: the dataset's 2D joints. Skeleton: 3D joints, blue left, orange right. Dotted: the nominal crop.
-Points of the slice carry their stored distance on the distance computed now.</p>{_image(draw_picture(target, body, 6))}
-<h2>Left out</h2><table><tr><th>what</th><th>stage</th><th>why</th></tr>{rejects}</table>
-"""
-    write_marked(path, text.encode())
+def bin_edges(values: Sequence[float], most: float = 100.0, bins: int = 40) -> np.ndarray:
+    """(bins + 1,) edges of a histogram of finite values up to the percentile `most`; some width is left where all are equal, or so
+    nearly that no float lies between."""
+    low, high = float(np.min(values)), float(np.percentile(values, most))
+    least = 0.01 * max(abs(low), abs(high), 1e-3)
+    if high - low < least:
+        low, high = low - least, high + least
+    return np.linspace(low, high, bins + 1)
 
 
-def _cell(value: object) -> str:
-    text = json.dumps(value, indent=1) if isinstance(value, dict | list) else str(value)
-    return f"<pre>{html.escape(text)}</pre>"
-
-
-def _image(figure: Figure) -> str:
+def picture(figure: Figure, says: str) -> str:
+    """A figure as an element of a page. says: what it shows, for those who cannot see it."""
     data = io.BytesIO()
     figure.savefig(data, format="png", dpi=85)
-    return f'<img src="data:image/png;base64,{base64.b64encode(data.getvalue()).decode()}">'
+    return image(data.getvalue(), says)

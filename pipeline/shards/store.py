@@ -227,6 +227,10 @@ class ShardReader:
                 self._kept[name] = file[name][()]
             return self._kept[name]
 
+    def ids(self) -> list[str]:
+        """Of all views, in order."""
+        return decode_text(self._whole("views/id")).tolist()
+
     @property
     def attributes(self) -> dict[str, Any]:
         values = dict(self.file.attrs)

@@ -242,7 +242,8 @@ def count(columns: Mapping[str, np.ndarray], attributes: Mapping) -> dict[str, i
         [
             in_image(project_pinhole(K, np.where(p[:, 2:] > 0, p, 1.0)), size, size) & (p[:, 2] > 0)
             for K, p in zip(columns["views/K"], joints, strict=True)
-        ]
+        ],
+        bool,
     ).reshape(len(joints), J)
     return {
         "views": len(joints),

@@ -19,7 +19,7 @@ from pipeline.body.model import FREE_BODY
 from pipeline.errors import InputError
 from pipeline.fit import read_fits
 from pipeline.fit.fits_file import FitsWriter, export_smplifyx
-from pipeline.look.fit_report import bin_edges
+from pipeline.look.pictures import bin_edges
 from pipeline.records import PARAMETER_SIZES, Reject
 
 
