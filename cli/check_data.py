@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from cli.options import POSITIVE
+from cli.options import FINAL, FOCAL, SOURCE_OPTIONS, SUBJECTS
 
 
 @click.command()
@@ -19,17 +19,10 @@ from cli.options import POSITIVE
 @click.option(
     "--every-test", type=click.IntRange(1), help="Count every N-th test frame (human36m: 64; 5 for SPIN's protocol)."
 )
-@click.option("--final", is_flag=True, help="The validation subject joins the training set.")
-@click.option("--subjects", help="Only these, e.g. S1,S5; all by default.")
-@click.option("--focal", type=POSITIVE, help="Focal length in pixels where the source has no camera.")
-@click.option(
-    "--option",
-    "-o",
-    "options",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Another option of the source (docs/datasets.md).",
-)
+@FINAL
+@SUBJECTS
+@FOCAL
+@SOURCE_OPTIONS
 def command(
     source: str,
     root: Path,

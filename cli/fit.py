@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from cli.options import POSITIVE
+from cli.options import FOCAL, JOINT_REGRESSOR, SOURCE_OPTIONS
 
 
 @click.command()
@@ -15,11 +15,7 @@ from cli.options import POSITIVE
 @click.option(
     "--body", "body_file", type=click.Path(path_type=Path), help="A licensed SMPLX_*.npz in place of the free body."
 )
-@click.option(
-    "--joint-regressor",
-    type=click.Path(path_type=Path),
-    help="A regressor (17 x vertices) of Human3.6M's joints on the body, .npy or .npz; the built-in joints by default.",
-)
+@JOINT_REGRESSOR
 @click.option("--limit", type=click.IntRange(min=1), help="Fit at most N instants, spread evenly over the source.")
 @click.option(
     "--prior", default="anatomical", show_default=True, help="Pose prior: anatomical, l2, angle, gmm, vposer."
@@ -28,15 +24,8 @@ from cli.options import POSITIVE
 @click.option("--hands", is_flag=True, help="Fit fingers where hand keypoints are given.")
 @click.option("--face", is_flag=True, help="Fit jaw and expression where face keypoints are given.")
 @click.option("--interpenetration", is_flag=True, help="Push apart limbs that run into the body (slower).")
-@click.option("--focal", type=POSITIVE, help="Focal length in pixels where the source has no camera.")
-@click.option(
-    "--option",
-    "-o",
-    "options",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Another option of the source (docs/datasets.md).",
-)
+@FOCAL
+@SOURCE_OPTIONS
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
 @click.option("--threads", default=0, show_default="all cores", help="CPU threads.")
 @click.option("--vertices", is_flag=True, help="Also write every fit's vertices.")

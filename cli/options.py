@@ -1,6 +1,7 @@
-"""Kinds of values that several commands take."""
+"""Options that several commands share, and the kinds of values that they take."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import click
@@ -39,3 +40,20 @@ class RegisteredHead(click.ParamType):
 
 
 POSITIVE, HEAD = Positive(), RegisteredHead()
+
+FOCAL = click.option("--focal", type=POSITIVE, help="Focal length in pixels where the source has no camera.")
+SOURCE_OPTIONS = click.option(
+    "--option",
+    "-o",
+    "options",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Another option of the source (docs/datasets.md).",
+)
+JOINT_REGRESSOR = click.option(
+    "--joint-regressor",
+    type=click.Path(path_type=Path),
+    help="A regressor (17 x vertices) of Human3.6M's joints on the body, .npy or .npz; the built-in joints by default.",
+)
+FINAL = click.option("--final", is_flag=True, help="The validation subject joins the training set.")
+SUBJECTS = click.option("--subjects", help="Only these, e.g. S1,S5; all by default.")

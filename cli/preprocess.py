@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from cli.options import POSITIVE
+from cli.options import FINAL, FOCAL, JOINT_REGRESSOR, SOURCE_OPTIONS, SUBJECTS
 
 
 @click.command()
@@ -16,11 +16,7 @@ from cli.options import POSITIVE
 @click.argument("root", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--body", type=click.Path(path_type=Path), help="A licensed SMPLX_*.npz in place of the free body.")
-@click.option(
-    "--joint-regressor",
-    type=click.Path(path_type=Path),
-    help="A regressor (17 x vertices) of Human3.6M's joints on the body, .npy or .npz; the built-in joints by default.",
-)
+@JOINT_REGRESSOR
 @click.option("--workers", type=int, show_default="number of cores", help="Processes; 0 works in this one.")
 @click.option("--scheduler", help="Address of a Dask scheduler (tcp://...), or 'slurm' to submit --workers jobs.")
 @click.option(
@@ -30,19 +26,12 @@ from cli.options import POSITIVE
     show_default=True,
     help="Joint offsets to keep: of each joint's voters, of all points, or none (the reader computes them).",
 )
-@click.option("--subjects", help="Only these, e.g. S1,S5; all by default.")
+@SUBJECTS
 @click.option("--limit", type=click.IntRange(1), help="At most N instants, spread evenly over the plan.", metavar="N")
 @click.option("--every-test", type=click.IntRange(1), help="Keep every N-th test frame (human36m: 64; SPIN: 5).")
-@click.option("--final", is_flag=True, help="The validation subject joins the training set.")
-@click.option("--focal", type=POSITIVE, help="Focal length in pixels where the source has no camera.")
-@click.option(
-    "--option",
-    "-o",
-    "options",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Another option of the source (docs/datasets.md).",
-)
+@FINAL
+@FOCAL
+@SOURCE_OPTIONS
 @click.option("--fits-from", type=click.Path(path_type=Path), help="Take the fits of an `nvf-cli fit` run.")
 @click.option("--crop-px", default=256, show_default=True, help="Side of the nominal crop; a quarter more is stored.")
 @click.option("--jpeg-quality", default=90, show_default=True, help="Of the stored crops.")

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.networks.encoders.encoder import Features
-from model.networks.frame import axis_mean
+from model.networks.frame import axis_mean, spatial_softmax
 
 # Channels of the convolution before the maps: about the work of the field's MLP on a training draw.
 HEAD_CHANNELS = 128
@@ -70,7 +70,7 @@ class HeatmapAnchors(Anchors):
 
     def forward(self, features: Features, mean_depth: Tensor) -> tuple[list[Tensor], Tensor]:
         maps = [conv(pyramid[0]) for conv, pyramid in zip(self, features.pyramids, strict=True)]
-        p = maps[-1].float().flatten(2).softmax(-1).view(maps[-1].shape)
+        p = spatial_softmax(maps[-1])
         xy = torch.stack([axis_mean(p, 3)[0], axis_mean(p, 2)[0]], -1)
         return maps, torch.cat([xy, mean_depth.expand(len(xy), -1)[..., None]], -1)
 
@@ -89,7 +89,7 @@ class PoseAnchors(Anchors):
     def forward(self, features: Features, mean_depth: Tensor) -> tuple[list[Tensor], Tensor]:
         found = [head(pyramid, features.context) for head, pyramid in zip(self, features.pyramids, strict=True)]
         logits, depths = found[-1].chunk(2, 1)
-        p = logits.flatten(2).softmax(-1).view(logits.shape)
+        p = spatial_softmax(logits)
         xy = torch.stack([axis_mean(p, 3)[0], axis_mean(p, 2)[0]], -1)
         depth = mean_depth + (p * depths).sum((2, 3))
         return [maps.chunk(2, 1)[0] for maps in found], torch.cat([xy, depth[..., None]], -1)

@@ -9,7 +9,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from model.networks.frame import HALF, axis_mean
+from model.networks.frame import HALF, axis_mean, spatial_softmax
 from model.networks.records import Decoded, Encoded
 
 # A joint is right when it lies within this of the truth, metres.
@@ -41,7 +41,7 @@ class Certainty(nn.Module):
 
 def heatmap_deviation(maps: Tensor) -> Tensor:
     """(B, J) m: how far the probability of a log-heatmap (B, J, h, w) lies about its mean, in the image."""
-    p = maps.float().flatten(2).softmax(-1).view(maps.shape)
+    p = spatial_softmax(maps)
     variance = axis_mean(p, 3)[1] + axis_mean(p, 2)[1]
     return HALF * variance.clamp(min=1e-8).sqrt()
 

@@ -72,3 +72,8 @@ def axis_mean(probability: Tensor, dim: int) -> tuple[Tensor, Tensor]:
     centres = (torch.arange(n, device=probability.device) + 0.5) * (2 / n) - 1
     mean = (marginal * centres).sum(-1)
     return mean, (marginal * centres.square()).sum(-1) - mean.square()
+
+
+def spatial_softmax(logits: Tensor) -> Tensor:
+    """(B, J, ...) logits -> probabilities in float32 that sum to 1 over the cells of each joint."""
+    return logits.float().flatten(2).softmax(-1).view(logits.shape)

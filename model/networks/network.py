@@ -60,6 +60,11 @@ class Network(nn.Module):
     joint_set: JointSet
     mean_pose: Tensor
 
+    def relative(self, canonical: Tensor, scale: Tensor) -> Tensor:
+        """(B, J, 3) m root-relative, of canonical joints (B, J, 3) at scale (B,)."""
+        root = self.joint_set.root_index
+        return (canonical - canonical[:, root : root + 1]) / scale[:, None, None]
+
     def losses(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """The weighted "total" and its named parts, unweighted."""
         raise NotImplementedError
@@ -142,8 +147,7 @@ class PoseNetwork(Network):
         if scale is None:
             scale = self.predict_log_scale(encoded.person).exp()
         canonical = to_canonical(decoded.joints.float(), depth)
-        root = self.joint_set.root_index
-        joints = (canonical - canonical[:, root : root + 1]) / scale[:, None, None]
+        joints = self.relative(canonical, scale)
         confidence, presence = self.certainty(encoded, decoded)
         rays = canonical[..., :2] / canonical[..., 2:]
         bones = bone_scale(canonical, self.joint_set.bones, self.bone_lengths)

@@ -4,6 +4,7 @@ import json
 from html import escape
 from pathlib import Path
 
+from model.scoring.reliability import BINS
 from pipeline.errors import InputError
 from pipeline.outputs import check_output, write_marked
 from pipeline.page import big_numbers, facts_table, image, table
@@ -204,7 +205,7 @@ def scale_table(report: dict) -> str:
 def confidence_table(reliability: dict) -> str:
     """What confidences were stated, and how often such joints were right."""
     rows = [
-        [f"{row['from']:.1f} to {row['from'] + 0.1:.1f}", str(row["joints"])]
+        [f"{row['from']:.1f} to {row['from'] + 1 / BINS:.1f}", str(row["joints"])]
         + [f"{100 * row[name]:.0f} %" for name in ("stated", "within_100mm")]
         for row in reliability["rows"]
     ]

@@ -70,9 +70,8 @@ def look(network: PoseNetwork, image: Tensor, K: Tensor) -> tuple[Tensor, Tensor
     depth = reference_depth(K, network.config.crop_px)
     encoded = network.encode(image, depth)
     decoded = network.head.decode(encoded, depth)
-    canonical, root = to_canonical(decoded.joints.float(), depth), network.joint_set.root_index
     scale = network.predict_log_scale(encoded.person).exp()
-    joints = (canonical - canonical[:, root : root + 1]) / scale[:, None, None]
+    joints = network.relative(to_canonical(decoded.joints.float(), depth), scale)
     return joint_features(encoded, decoded), presence_features(encoded, decoded), joints
 
 

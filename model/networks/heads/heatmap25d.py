@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from model.networks.anchors import MapHead
-from model.networks.frame import HALF, axis_mean
+from model.networks.frame import HALF, axis_mean, spatial_softmax
 from model.networks.heads.stacked import StackedHead, StackedSettings
 from model.networks.records import Encoded
 
@@ -28,7 +28,7 @@ class Heatmap25D(StackedHead):
 
     def read(self, stack: nn.Module, pyramid: list[Tensor], encoded: Encoded) -> tuple[Tensor, Tensor]:
         logits, depths = stack(pyramid, encoded.person).chunk(2, 1)
-        p = logits.flatten(2).softmax(-1).view(logits.shape)
+        p = spatial_softmax(logits)
         (x, across), (y, down) = axis_mean(p, 3), axis_mean(p, 2)
         z = (p * depths).sum((2, 3))
         along = (p * depths.square()).sum((2, 3)) - z.square()

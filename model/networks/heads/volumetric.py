@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from model.networks.anchors import MapHead
-from model.networks.frame import HALF, axis_mean
+from model.networks.frame import HALF, axis_mean, spatial_softmax
 from model.networks.heads.stacked import StackedHead, StackedSettings
 from model.networks.records import Encoded
 
@@ -34,6 +34,6 @@ class Volumetric(StackedHead):
 
     def read(self, stack: nn.Module, pyramid: list[Tensor], encoded: Encoded) -> tuple[Tensor, Tensor]:
         logits = stack(pyramid, encoded.person).unflatten(1, (-1, self.settings.slices))
-        p = logits.flatten(2).softmax(-1).view(logits.shape)
+        p = spatial_softmax(logits)
         (z, along), (y, down), (x, across) = axis_mean(p, 2), axis_mean(p, 3), axis_mean(p, 4)
         return torch.stack([x, y, z], -1), HALF * (across + down + along).clamp(min=0).sqrt()
