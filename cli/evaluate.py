@@ -63,7 +63,7 @@ def describe(report: dict) -> str:
     if "fallback" in report:
         lines.append(
             f"{report['queries']:.0f} points asked a view; "
-            f"joints without voters within the gate {100 * report['fallback']['share']:.2f} %"
+            f"joints that no point within the gate votes for {100 * report['fallback']['share']:.2f} %"
         )
     return "\n".join(lines + quoted_lines(report))
 

@@ -46,8 +46,8 @@ class Predictions:
 
     view: (N,) index into the `Views`. joints: (N, J, 3) root-relative crop axes, at the network's own scale. root: (N,
     3) crop axes. scale: (N,) s_hat. scale_bones: (N,) of the mean bone lengths (s_hat where the network has no such
-    estimate). scale_true: (N,), NaN where nothing is known in 3D. confidence: (N, J). fallback: (N, J) bool, voters:
-    (N, J), queries: (N,) or None for networks without votes. seconds: of the network alone.
+    estimate). scale_true: (N,), NaN where nothing is known in 3D. confidence: (N, J). fallback: (N, J) bool,
+    effective_votes: (N, J), queries: (N,) or None for networks without votes. seconds: of the network alone.
     """
 
     view: np.ndarray
@@ -58,7 +58,7 @@ class Predictions:
     scale_true: np.ndarray
     confidence: np.ndarray
     fallback: np.ndarray | None
-    voters: np.ndarray | None
+    effective_votes: np.ndarray | None
     queries: np.ndarray | None
     seconds: float
 
@@ -103,7 +103,9 @@ def predict_views(
             "confidence": found.confidence,
         }
         said |= {
-            name: found.diagnostics[name] for name in ("fallback", "voters", "queries") if name in found.diagnostics
+            name: found.diagnostics[name]
+            for name in ("fallback", "effective_votes", "queries")
+            if name in found.diagnostics
         }
         row = {name: value.float().cpu().numpy() for name, value in said.items()}
         seconds += time.perf_counter() - started
@@ -114,7 +116,7 @@ def predict_views(
     columns["view"] = columns["view"].astype(int)
     if "fallback" in columns:
         columns["fallback"] = columns["fallback"] > 0
-    absent: dict[str, Any] = {"fallback": None, "voters": None, "queries": None}
+    absent: dict[str, Any] = {"fallback": None, "effective_votes": None, "queries": None}
     return Predictions(**(absent | columns), seconds=seconds)
 
 
@@ -232,14 +234,16 @@ def scale_error(scale: np.ndarray, predicted: Predictions) -> float | None:
 
 
 def voting_report(predicted: Predictions, names: Sequence[str]) -> dict:
-    """How the votes went: points asked a view, effective voters of each joint, joints without voters. {} without
-    votes.
+    """How the votes went: points asked a view, effective votes of each joint, joints that no point within the gate votes for. {} for
+    a network without votes.
     """
-    if predicted.voters is None or predicted.queries is None or predicted.fallback is None:
+    if predicted.effective_votes is None or predicted.queries is None or predicted.fallback is None:
         return {}
     return {
         "queries": round(float(predicted.queries.mean()), 1),
-        "voters": {name: round(float(v), 2) for name, v in zip(names, predicted.voters.mean(0), strict=True)},
+        "effective_votes": {
+            n: round(float(v), 2) for n, v in zip(names, predicted.effective_votes.mean(0), strict=True)
+        },
         "fallback": {
             "joints": int(predicted.fallback.sum()),
             "views": int(predicted.fallback.any(1).sum()),

@@ -197,7 +197,7 @@ def evaluate_now(run: Run, job: Job, log: Logbook) -> None:
         if isinstance(network, PoseNetwork):
             run.record["best"]["certainty"] = calibrate(network, validation, index, job.device)
         save(run, job.folder / BEST, weights_only=True)
-    log.validation(run.step, run.seconds, values, best, errors, found.get("voters", {}))
+    log.validation(run.step, run.seconds, values, best, errors, found.get("effective_votes", {}))
     rows = evenly_spaced(len(index), PICTURES)
     shown = shown_views(predicted.joints[rows], predicted.root[rows], index[rows], validation, network.config.crop_px)
     picture = figures.prediction_grid(shown, validation.joint_set, side=160)

@@ -62,7 +62,7 @@ class Prediction:
     joints_canonical: (B, J, 3) m, crop-camera axes at canonical scale. root: (B, 3) m, crop-camera axes, absolute.
     confidence: (B, J) 0..1, the probability that a joint lies within 100 mm of the truth. presence: (B,) 0..1, the probability
     that a person fills the crop as a box should be filled. diagnostics: scale_bones (B,) of the mean bone lengths, and for a
-    field: spread (B, J) m, voters (B, J), fallback (B, J) bool, queries (B,).
+    field: spread (B, J) m, effective_votes (B, J), fallback (B, J) bool, queries (B,).
     """
 
     joints: Tensor

@@ -98,11 +98,11 @@ class Logbook:
         values: dict,
         best: bool,
         joints: dict[str, float],
-        voters: dict[str, float],
+        votes: dict[str, float],
     ) -> None:
-        """A look at validation, after `seconds` of training. joints: mm. voters: effective number of each joint's votes."""
+        """A look at validation, after `seconds` of training. joints: mm. votes: the effective number of each joint's."""
         self.row("validation", step, values)
-        for group, numbers in (("error_mm", joints), ("voters", voters)):
+        for group, numbers in (("error_mm", joints), ("effective_votes", votes)):
             for name, value in numbers.items():
                 if value is not None:
                     self.board.add_scalar(f"{group}/{name}", value, step)

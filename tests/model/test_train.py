@@ -78,7 +78,7 @@ def test_a_run_leaves_what_is_needed_to_go_on_and_to_predict(whole_run, shards):
         "train/step_seconds",
         "validation/mpjpe_mm",
         "error_mm/left_wrist",
-        "voters/left_wrist",
+        "effective_votes/left_wrist",
     } <= set(curves["scalars"])
     assert curves["images"] == ["validation"]
 

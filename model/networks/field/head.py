@@ -156,7 +156,7 @@ class FieldHead(Head):
         votes = self.vote(self.prepare(encoded), encoded.anchors, depth)
         diagnostics = {
             "spread": votes.spread,
-            "voters": votes.voters,
+            "effective_votes": votes.effective_votes,
             "fallback": votes.fallback,
             "queries": votes.queries,
         }

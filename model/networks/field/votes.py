@@ -59,15 +59,15 @@ class VoteRule(Protocol):
 
 class Votes(NamedTuple):
     """joints: (B, J, 3) crop coordinates. spread: (B, J) m, weighted deviation of the votes. expected_error: (B, J) m, how wrong
-    they expect to be, None where a vote does not say. voters: (B, J) effective number
-    of equal votes, 1 / sum w^2. fallback: (B, J) bool, none of the joint's votes comes from within the gate, or none has a
-    weight of its own. queries: (B,) points asked.
+    they expect to be, None where a vote does not say. effective_votes: (B, J) as how many equal votes they count, 1 / sum w^2.
+    fallback: (B, J) bool, none of the joint's votes comes from within the gate, or none has a weight of its own. queries: (B,)
+    points asked.
     """
 
     joints: Tensor
     spread: Tensor
     expected_error: Tensor | None
-    voters: Tensor
+    effective_votes: Tensor
     fallback: Tensor
     queries: Tensor
 
@@ -117,5 +117,5 @@ def decode(
     spread = (weights * ((positions - joints[:, None]) * HALF).square().sum(-1)).sum(1).sqrt()
     said = rule.expected_error(score, weights)
     unheard = rule.unheard(score, selected)
-    voters = (1 / weights.square().sum(1)).masked_fill(unheard, 0.0)
-    return Votes(joints, spread, said, voters, unheard, queries)
+    effective = (1 / weights.square().sum(1)).masked_fill(unheard, 0.0)
+    return Votes(joints, spread, said, effective, unheard, queries)

@@ -137,8 +137,8 @@ def test_joint_without_voters_falls_back_and_says_so():
     found = votes.decode(rule, q, raw, ALL, DEPTH, torch.zeros(1))
     assert found.fallback[0].tolist() == [True] + [False] * 16
     assert torch.isfinite(found.joints).all()
-    assert found.voters[0, 0] == 0
-    assert found.voters[0, 1] == pytest.approx(50)
+    assert found.effective_votes[0, 0] == 0
+    assert found.effective_votes[0, 1] == pytest.approx(50)
 
 
 def test_a_surface_beyond_the_gate_is_voted_all_the_same_and_reported():
