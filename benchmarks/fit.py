@@ -54,10 +54,11 @@ def facing_errors(joints: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return np.degrees(np.arccos(np.clip((forward(joints) * forward(truth)).sum(1), -1, 1)))
 
 
-def monocular(body: BodyModel, settings: FitSettings, n: int, poses: str, prior: str = "anatomical") -> dict:
+def monocular(body: BodyModel, settings: FitSettings, n: int, poses: str, prior: str = "motion") -> dict:
     """25 OpenPose joints with 1 px noise in one image, known intrinsics, unknown shape."""
-    persons = make_persons(body, n, 7, "openpose_25", poses)
-    fits, rate = timed_fit(Fitter(body, replace(settings, prior=prior)), persons)
+    settings = replace(settings, prior=prior)
+    persons = make_persons(body, n, 7, "openpose_25", poses, as_in_0_1=settings.as_in_0_1)
+    fits, rate = timed_fit(Fitter(body, settings), persons)
     _, joints = pose_fits(body, fits)
     error = pa_mpjpe(joints[:, :22], persons.joints[:, :22]) * 1000
     facing = facing_errors(joints, persons.joints)
@@ -70,6 +71,7 @@ def monocular(body: BodyModel, settings: FitSettings, n: int, poses: str, prior:
         "mpjpe_mm": mpjpe(joints[:, :22] - joints[:, :1], persons.joints[:, :22] - persons.joints[:, :1]).mean() * 1000,
         "wrong_way": int((facing > 90).sum()),
         "reprojection_px": float(np.mean([fit.quality.reprojection_px[0] for fit in fits])),
+        "ambiguous": float(np.mean([fit.quality.ambiguous for fit in fits])),
     }
 
 
@@ -154,8 +156,8 @@ def main() -> None:
 
     for poses in ("wide", "capture"):
         measure(f"one view, {poses} poses", monocular, settings, n2, poses)
-    for prior in ("l2", "angle"):
-        measure(f"one view, capture poses, prior {prior}", monocular, settings, n2, "capture", prior)
+    for poses, prior in (("wide", "anatomical"), ("capture", "anatomical"), ("capture", "l2"), ("capture", "angle")):
+        measure(f"one view, {poses} poses, prior {prior}", monocular, settings, n2, poses, prior)
     for poses in ("wide", "capture"):
         measure(f"3D joints, {poses} poses", in_space, settings, n3, poses)
     measure("four views, capture poses", four_views, settings, n2, "capture")

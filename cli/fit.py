@@ -18,7 +18,7 @@ from cli.options import FOCAL, JOINT_REGRESSOR, SOURCE_OPTIONS
 @JOINT_REGRESSOR
 @click.option("--limit", type=click.IntRange(min=1), help="Fit at most N instants, spread evenly over the source.")
 @click.option(
-    "--prior", default="anatomical", show_default=True, help="Pose prior: anatomical, l2, angle, gmm, vposer."
+    "--prior", default="motion", show_default=True, help="Pose prior: motion, anatomical, l2, angle, gmm, vposer."
 )
 @click.option("--prior-file", type=click.Path(path_type=Path), help="gmm_08.pkl or a VPoser checkpoint.")
 @click.option("--hands", is_flag=True, help="Fit fingers where hand keypoints are given.")

@@ -33,6 +33,12 @@ from cli.options import FINAL, FOCAL, JOINT_REGRESSOR, SOURCE_OPTIONS, SUBJECTS
 @FOCAL
 @SOURCE_OPTIONS
 @click.option("--fits-from", type=click.Path(path_type=Path), help="Take the fits of an `nvf-cli fit` run.")
+@click.option(
+    "--prior",
+    default="motion",
+    show_default=True,
+    help="Pose prior of the fits: motion, anatomical (the fits of version 0.1.0), l2 or angle.",
+)
 @click.option("--crop-px", default=256, show_default=True, help="Side of the nominal crop; a quarter more is stored.")
 @click.option("--jpeg-quality", default=90, show_default=True, help="Of the stored crops.")
 @click.option("--pool", default=8192, show_default=True, help="Field points a view, about 4 times what a step draws.")
@@ -63,6 +69,7 @@ def command(
     cap_native_threads()
     from rich.console import Console
 
+    from pipeline.fit import FitSettings
     from pipeline.preprocess.progress import RunProgress, summary, useless
     from pipeline.preprocess.settings import PreprocessSettings, Request
     from pipeline.run import Workers, preprocess
@@ -71,7 +78,9 @@ def command(
 
     # an option that has a setting's name is that setting: only what is no plain value is written out
     settings = PreprocessSettings(
-        **named_like(PreprocessSettings, values), sampling=SamplingSettings(**named_like(SamplingSettings, values))
+        **named_like(PreprocessSettings, values),
+        sampling=SamplingSettings(**named_like(SamplingSettings, values)),
+        fit=FitSettings(**named_like(FitSettings, values)),
     )
     request = Request(
         **named_like(Request, values),

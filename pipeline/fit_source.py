@@ -136,6 +136,7 @@ def summarise(tally: Tally, rejects: list[Reject], settings: FitSettings, body: 
         "n": len(tally.errors_mm),
         "valid": tally.valid,
         "converged": tally.converged,
+        "ambiguous": tally.ambiguous,
         "rejects": [asdict(reject) for reject in rejects],
         "rejects_by_reason": dict(reasons.most_common()),
         "fit_error_mm": percentiles(tally.errors_mm),

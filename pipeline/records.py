@@ -129,9 +129,11 @@ class FitQuality:
 
     fit_error_mm: mean over the joints with 3D of the distance to the fitted ones after mean-translation alignment; NaN without
     3D. reprojection_px: (views,) mean over seen joints, source pixels; NaN for a view without any. reprojection_crop: (views,)
-    the same as a fraction of the crop's side. start: name of the start that won; margin: cost of the second best start over the
-    best, minus 1 (inf with one start). unseen: names of degrees of freedom that the evidence does not constrain. joints_unseen: names
-    of the joints of `skeletons.FIELD_JOINTS` that it does not constrain: their place on the body is the prior's word alone.
+    the same as a fraction of the crop's side. start: name of the start that won. margin: how much more the best different body costs
+    (25 mm or more away; twice the logarithm of how many times likelier the chosen one is), infinite where only one was looked for.
+    ambiguous: the margin is so small that the other may as well be the true one. unseen: names of degrees of freedom that the
+    evidence does not constrain. joints_unseen: names of the joints of `skeletons.FIELD_JOINTS` that it does not constrain: their
+    place on the body is the prior's word alone.
     """
 
     fit_error_mm: float
@@ -144,6 +146,7 @@ class FitQuality:
     valid: bool
     unseen: tuple[str, ...] = ()
     joints_unseen: tuple[str, ...] = ()
+    ambiguous: bool = False
 
 
 @dataclass(frozen=True)

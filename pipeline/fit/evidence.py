@@ -92,10 +92,14 @@ def build_evidence(
     B, V = len(instants), len(instants[0].views)
     points, points_weight = np.zeros((B, N, 3)), np.zeros((B, N))
     pixels, weight = np.zeros((B, V, N, 2)), np.zeros((B, V, N))
-    R, t, scale = np.zeros((B, V, 3, 3)), np.zeros((B, V, 3)), np.zeros((B, V, 2, 2))
+    R, t, scale, up = np.zeros((B, V, 3, 3)), np.zeros((B, V, 3)), np.zeros((B, V, 2, 2)), np.zeros((B, 3))
     relative = np.ones(N)
     relative[:J] = joint_set.noise or 1.0
     for b, instant in enumerate(instants):
+        if (
+            not settings.as_in_0_1 and not instant.has_world
+        ):  # gravity is unknown; most people stand, most cameras are held level
+            up[b] = -instant.views[0].camera.R[1]
         if instant.joints_3d is not None:
             valid = np.ones(J, bool) if instant.joints_3d_valid is None else np.asarray(instant.joints_3d_valid, bool)
             points[b, :J][valid] = instant.joints_3d[valid]
@@ -111,7 +115,7 @@ def build_evidence(
             f = view.camera.K[:2, :2]
             pixels_a_metre = inverse_depth * np.sqrt(f[0, 0] * f[1, 1])
             scale[b, v] = f / max(settings.noise_2d * settings.body_height * pixels_a_metre, settings.least_noise_px)
-    tensors = (points, points_weight, pixels, weight, R, t, scale)
+    tensors = (points, points_weight, pixels, weight, R, t, scale, up)
     return Evidence(*(torch.as_tensor(a, dtype=torch.float64, device=settings.device) for a in tensors))
 
 

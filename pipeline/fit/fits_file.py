@@ -30,6 +30,8 @@ LONGEST_NAME = 120
 _NUMBERS = {"fit_error_mm": "f8", "iterations": "i4", "converged": "?", "margin": "f8", "valid": "?"}
 # Names, joined by commas. Files written before `joints_unseen` was kept have no such column: every joint then counts as seen.
 _NAMES = ("unseen", "joints_unseen")
+# Files written before it was kept have no such column: no fit of theirs counts as ambiguous.
+_FLAG = "ambiguous"
 _PER_VIEW = ("reprojection_px", "reprojection_crop")
 
 
@@ -58,7 +60,7 @@ class FitsWriter:
         self._make("joints", (55, 3), "f4")
         if vertices:
             self._make("vertices", (body.n_vertices, 3), "f4")
-        for name, kind in _NUMBERS.items():
+        for name, kind in (*_NUMBERS.items(), (_FLAG, "?")):
             self._make(f"quality/{name}", (), kind)
         for name in ("start", *_NAMES):
             self._make(f"quality/{name}", (), text)
@@ -93,7 +95,7 @@ class FitsWriter:
         self._append("joints", joints.numpy())
         if "vertices" in self.file:
             self._append("vertices", vertices.numpy())
-        for name in _NUMBERS:
+        for name in (*_NUMBERS, _FLAG):
             self._append(f"quality/{name}", np.array([getattr(fit.quality, name) for fit in fits]))
         self._append("quality/start", [fit.quality.start for fit in fits])
         for name in _NAMES:
@@ -160,6 +162,7 @@ def _read_rows(file: h5py.File) -> dict[str, BodyFit]:
     quality = {name: file[f"quality/{name}"][:] for name in (*_NUMBERS, *_PER_VIEW)}
     start = file["quality/start"].asstr()[:]
     names = {name: file[f"quality/{name}"].asstr()[:] for name in _NAMES if f"quality/{name}" in file}
+    ambiguous = file[f"quality/{_FLAG}"][:] if f"quality/{_FLAG}" in file else np.zeros(len(ids), bool)
     fits = {}
     for i, key in enumerate(ids):
         found: dict[str, Any] = {
@@ -177,7 +180,7 @@ def _read_rows(file: h5py.File) -> dict[str, BodyFit]:
         fits[key] = BodyFit(
             key,
             BodyParameters(**{f.name: parameters[f.name][i] for f in fields(BodyParameters)}),
-            FitQuality(**found, start=start[i]),
+            FitQuality(**found, start=start[i], ambiguous=bool(ambiguous[i])),
         )
     return fits
 

@@ -30,6 +30,9 @@ from pipeline.spread import spread_evenly
 ENOUGH_3D = 6
 # Turns of a wrist about the forearm (radians) from which hands start.
 WRIST_TURNS = (0.0, 1.5, -1.5)
+# Bodies whose joints lie further apart than this in the mean (metres, after their means are aligned) are not the same: as far as a
+# fit may be from the joints it was given and still count as valid.
+DIFFERENT = 0.025
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,8 @@ class Kind:
 
 @dataclass(frozen=True)
 class Found:
-    """solution: the best bodies; start: (B,) index of the start that won; margin: (B,) the next best cost over the best, minus 1."""
+    """solution: the best bodies; start: (B,) index of the start that won; margin: (B,) by how much the best other body
+    costs more, infinite where none was looked for."""
 
     solution: Solution
     start: np.ndarray
@@ -63,8 +67,10 @@ class Fitter:
         self.body, self.settings = body, settings
         self.dtype = torch.float64
         device = torch.device(settings.device)
-        self.likely = anatomical_prior(self.dtype).to(device)
         self.prior = make_prior(settings, self.dtype).to(device)
+        # what starts begin with and are raced under; priors without limits or likely pose leave that to anatomy
+        likely = self.prior if isinstance(self.prior, GaussianPrior) else anatomical_prior(self.dtype)
+        self.likely = likely.to(device)
         self._spheres: Spheres | None = None
         self._has_hands = parts.has_hands(body)
         self._chains: dict[tuple, tuple[Chain, np.ndarray, np.ndarray]] = {}
@@ -132,7 +138,10 @@ class Fitter:
         joints = joints or parts.fitted_joints(kind.extra_sets)
         key = (kind.joint_set, kind.extra_sets, joints)
         if key not in self._chains:
-            maps = [keypoint_map(self.body, name) for name in (kind.joint_set, *kind.extra_sets)]
+            maps = [
+                keypoint_map(self.body, name, as_in_0_1=self.settings.as_in_0_1)
+                for name in (kind.joint_set, *kind.extra_sets)
+            ]
             chain = Chain(
                 self.body, maps, joints, OPENPOSE_FACE.name in kind.extra_sets, self.settings.device, self.dtype
             )
@@ -236,9 +245,12 @@ class Fitter:
         near = far.with_weights(objective.weights)
         twins = starts.mirrored_limbs(near, limbs, best.states)
         best = _race(near, [*best.states, *twins], keep=2, iterations=6, starts=torch.cat([best.starts, best.starts]))
+        rivals = _rivals(near, limbs, best)
+        if not self.settings.as_in_0_1:
+            best = rivals
         winner = self._place_hands(objective, objective.chain.adopt(best.states[0], coarse))
         final = minimise(objective, winner, iterations=20, tolerance=1e-3)
-        margin = best.costs[1] / best.costs[0] - 1
+        margin = margin_of(coarse, best.states[0], rivals, len(joint_set))
         return Found(final, best.starts[0].cpu().numpy(), margin.cpu().numpy(), tuple(name for name, _ in named))
 
     def _place_hands(self, objective: Objective, state: State) -> State:
@@ -323,6 +335,32 @@ def _race(
         starts = torch.arange(K, device=device)[:, None].expand(K, B)
     states = [solution.state.take(order[k] * B + rows) for k in range(keep)]
     return Finalists(states, costs[:keep], starts.gather(0, order[:keep]))
+
+
+def _rivals(objective: Objective, limbs: list[starts.Limb], best: Finalists) -> Finalists:
+    """All finalists, the winner mirrored in depth, and the winner with each limb in another twin: solved, the cheapest first."""
+    winner = best.states[0]
+    mirrored = starts.reversed_torso(objective.chain, limbs, winner, objective.evidence)
+    candidates = [*best.states, mirrored, *starts.other_limbs(objective, limbs, winner)]
+    from_finalists, from_winner = best.starts, best.starts[:1].expand(1 + len(limbs), -1)
+    return _race(
+        objective,
+        candidates,
+        keep=len(candidates),
+        iterations=8,
+        starts=torch.cat([from_finalists, from_winner]),
+    )
+
+
+def margin_of(chain: Chain, winner: State, rivals: Finalists, n_joints: int) -> torch.Tensor:
+    """(B,) how much more than the cheapest the first costs whose first `n_joints` points lie DIFFERENT from the winner's; infinite
+    without such a one."""
+    ours = chain.points(winner)[:, :n_joints]
+    theirs = torch.stack([chain.points(state)[:, :n_joints] for state in rivals.states])
+    offset = theirs - ours
+    apart = (offset - offset.mean(2, keepdim=True)).norm(dim=-1).mean(2)
+    more = rivals.costs - rivals.costs[0]
+    return torch.where(apart >= DIFFERENT, more, torch.inf).amin(0)
 
 
 def export_parameters(chain: Chain, state: State) -> list[BodyParameters]:

@@ -11,12 +11,15 @@ from typing import Protocol
 
 import torch
 
+from pipeline.fit import rotations
 from pipeline.fit.kinematics import Chain, Posed, State
 from pipeline.fit.prior_terms import Prior, PriorTerms
 
 # A point nearer to the camera's plane than this (metres) is treated as if it were here: steps behind the camera are refused
 # because they cost too much, not because something divides by zero.
 NEAREST_Z = 0.1
+# Leaning (radians) of a pelvis that is called upright, and how many of these deviations count fully (Geman-McClure's c).
+LEAN_SIGMA, LEAN_ROBUST = 0.3, 3.0
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,8 @@ class Evidence:
 
     points: (B, N, 3) metres in the instant's frame; points_weight: (B, N) 1 / sigma^2, 0 where there is none. pixels:
     (B, V, N, 2) normalised image coordinates X/Z, Y/Z, undistorted. pixels_weight: (B, V, N) squared confidence. R: (B, V, 3, 3),
-    t: (B, V, 3): the instant's frame -> camera. scale: (B, V, 2, 2) normalised coordinates -> units of pixel noise.
+    t: (B, V, 3): the instant's frame -> camera. scale: (B, V, 2, 2) normalised coordinates -> units of pixel noise. up: (B, 3) unit,
+    where a body that stands would point in the instant's frame, zero where nothing is known of that.
     """
 
     points: torch.Tensor
@@ -35,6 +39,7 @@ class Evidence:
     R: torch.Tensor
     t: torch.Tensor
     scale: torch.Tensor
+    up: torch.Tensor
 
     def take(self, rows: torch.Tensor) -> "Evidence":
         return Evidence(*(getattr(self, f.name)[rows] for f in fields(self)))
@@ -143,7 +148,13 @@ class Objective:
         cost = self.weights.prior * self.prior.cost(body) + self.weights.shape * state.shape.square().sum(1)
         if self.extras is not None:
             cost = cost + self.weights.prior * self.extras.cost(state.R[:, n:])
-        return cost
+        return cost + _geman_mcclure(self._lean(state).square().sum(1), LEAN_ROBUST)
+
+    def _lean(self, state: State) -> torch.Tensor:
+        """(B, 3) how far the pelvis' own up is from where it is expected, in deviations; about the sine of the angle."""
+        up = self.evidence.up
+        known = (up != 0).any(1, keepdim=True)
+        return torch.where(known, state.R[:, 0, :, 1] - up, 0.0) / LEAN_SIGMA
 
     def linearise(self, state: State) -> Normal:
         """Gauss-Newton's equations at a state. Parameters in the order of `Chain.retract`: turns of the joints about the instant's
@@ -203,12 +214,24 @@ class Objective:
             terms = self.extras.linearise(state.R[:, n:], parents[:, n:])
             cost = cost + w.prior * terms.cost
             _add_terms(turns, square, terms, n, w.prior)
+        cost = cost + self._add_lean(state, turns, square)
         cost = cost + w.shape * state.shape.square().sum(1)
         if self.free_shape:
             S = self.chain.n_shape
             gradient[:, 3 * A : 3 * A + S] += w.shape * state.shape
             matrix[:, 3 * A : 3 * A + S, 3 * A : 3 * A + S].diagonal(dim1=1, dim2=2).add_(w.shape)
         return cost
+
+    def _add_lean(self, state: State, turns: torch.Tensor, square: torch.Tensor) -> torch.Tensor:
+        """Adds the pelvis' lean to gradient and matrix (of the turns of joint 0) in place; returns its cost (B,)."""
+        lean = self._lean(state)
+        s = lean.square().sum(1)
+        c2 = LEAN_ROBUST**2
+        # a turn w moves the pelvis' up a by w x a = -[a]x w
+        D = -rotations.skew(state.R[:, 0, :, 1]) / LEAN_SIGMA * (c2 / (c2 + s) * (s > 0))[:, None, None]
+        turns[:, :, 0] += (D.transpose(1, 2) @ (lean * (c2 / (c2 + s))[:, None])[..., None])[..., 0]
+        square[:, :, 0, :, 0] += D.transpose(1, 2) @ D
+        return _geman_mcclure(s, LEAN_ROBUST)
 
 
 def _geman_mcclure(s: torch.Tensor, c: float) -> torch.Tensor:

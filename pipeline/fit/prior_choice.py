@@ -7,11 +7,12 @@ import torch
 
 from pipeline.fit.learned_priors import BendingPrior, SumPrior, read_mixture, read_vposer
 from pipeline.fit.prior_terms import Prior
-from pipeline.fit.priors import anatomical_prior, l2_prior
+from pipeline.fit.priors import anatomical_prior, l2_prior, motion_prior
 from pipeline.fit.settings import FitSettings
 
 # How to make each of `settings.PRIORS`.
 _MAKERS: dict[str, Callable[[FitSettings, torch.dtype], Prior]] = {
+    "motion": lambda settings, dtype: motion_prior(dtype),
     "anatomical": lambda settings, dtype: anatomical_prior(dtype),
     "l2": lambda settings, dtype: l2_prior(dtype, 0.3),
     "angle": lambda settings, dtype: l2_prior(dtype, 1.0),
@@ -19,7 +20,7 @@ _MAKERS: dict[str, Callable[[FitSettings, torch.dtype], Prior]] = {
     "vposer": lambda settings, dtype: read_vposer(_file(settings), dtype),
 }
 # These have joint limits of their own; the others get SMPLify-X's bending term, as there.
-_WITH_LIMITS = ("anatomical",)
+_WITH_LIMITS = ("motion", "anatomical")
 
 
 def _file(settings: FitSettings) -> Path:

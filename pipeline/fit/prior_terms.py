@@ -13,6 +13,8 @@ import torch
 from pipeline.skeletons import SMPLX_22
 
 N_POSED = 21
+# Deviation (radians) of turns beyond a joint limit: how steep the wall is.
+LIMIT_SIGMA = 0.1
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,15 @@
-"""Gaussian priors on the body's pose: from anatomy, and SMPLify-X's plain ones."""
+"""Gaussian priors on the body's pose: from real people's motion, from anatomy, and SMPLify-X's plain ones."""
 
+from pathlib import Path
+
+import numpy as np
 import torch
 
 from pipeline.fit import rotations
-from pipeline.fit.prior_terms import N_POSED, PriorTerms, row_of
+from pipeline.fit.prior_terms import LIMIT_SIGMA, N_POSED, PriorTerms, row_of
 from pipeline.skeletons import mirror_name
+
+ASSETS, MOTION_FILE = Path(__file__).parent / "assets", "motion_prior.npz"
 
 # Mean turn and standard deviation (radians) of each joint about its parent's axes in the T-pose: x left, y up, z forward, for
 # the left side. A hip flexes about -x, a knee about +x, a left elbow about -y, a left arm hangs at -z. Guessed from
@@ -48,7 +53,6 @@ _LIMITS = [
     ("left_hip", 0, -2.2, 0.5),
     ("left_hip", 2, -0.5, 1.0),
 ]
-LIMIT_SIGMA = 0.1
 
 
 class GaussianPrior:
@@ -104,8 +108,16 @@ class GaussianPrior:
         return PriorTerms(cost, (Tt @ pull[..., None])[..., 0], Tt @ ((self.blocks + walls) @ T), coupled, self.pairs)
 
 
+def motion_prior(dtype: torch.dtype) -> GaussianPrior:
+    """The default: how real people moved (`build_prior` learns it), within anatomy's limits."""
+    with np.load(ASSETS / MOTION_FILE, allow_pickle=False) as content:
+        mean, covariance = (torch.as_tensor(content[name], dtype=torch.float64) for name in ("mean", "covariance"))
+    lowest, highest = _walls(mean)
+    return GaussianPrior(*(a.to(dtype) for a in (mean, torch.linalg.inv(covariance), lowest, highest)))
+
+
 def anatomical_prior(dtype: torch.dtype) -> GaussianPrior:
-    """The default: per-joint Gaussians and limits from anatomy, no download."""
+    """Per-joint Gaussians and limits from anatomy: the default of version 0.1.0."""
     mean = torch.zeros(N_POSED, 3, dtype=dtype)
     sigma = torch.zeros(N_POSED, 3, dtype=dtype)
     for name, (mu, deviation) in _ANATOMY.items():

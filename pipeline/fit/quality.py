@@ -23,6 +23,8 @@ _WHOLE = tuple(f"{side}_{joint}" for side in ("left", "right") for joint in ("wr
     "neck",
     "head",
 )
+# Another body that costs less than this more is at most e^2 = 7 times less likely.
+AMBIGUOUS = 4.0
 # Information (1 / radian^2) below which the evidence says less about an angle than a prior of half a radian.
 LEAST_INFORMATION = 4.0
 
@@ -77,5 +79,6 @@ def measure(instant: Instant, points: np.ndarray, settings: FitSettings, **found
         reprojection_px=np.array(pixels),
         reprojection_crop=np.array(crop),
         valid=bool(good),
+        ambiguous=found["margin"] < AMBIGUOUS,
         **found,
     )

@@ -8,14 +8,15 @@ import torch
 from pipeline.errors import InputError
 from pipeline.plausible import LEAST_CONFIDENCE, LEAST_JOINTS
 
-PRIORS = ("anatomical", "l2", "angle", "gmm", "vposer")
+PRIORS = ("motion", "anatomical", "l2", "angle", "gmm", "vposer")
 
 
 @dataclass(frozen=True)
 class FitSettings:
     """How bodies are fitted.
 
-    prior: anatomical (no file), l2, angle, gmm or vposer; prior_file: the user's gmm_08.pkl or VPoser checkpoint. noise_2d:
+    prior: motion or anatomical (no file), l2, angle, gmm or vposer, see `as_in_0_1`; prior_file: the user's gmm_08.pkl or VPoser
+    checkpoint. noise_2d:
     expected keypoint error as a fraction of the person's height in the image, at least least_noise_px; noise_3d: metres an axis.
     robust: Geman-McClure's c of the last stage, in units of the 2D noise. hands, face: also fit fingers, jaw and expression
     where keypoints of them are given. interpenetration: push limbs out of the body. body_height: metres, turns the person's
@@ -25,7 +26,7 @@ class FitSettings:
     instants fitted at once. shape_frames: instants of a subject from which its shape is solved. device: "cpu" or "cuda".
     """
 
-    prior: str = "anatomical"
+    prior: str = "motion"
     prior_file: Path | None = None
     noise_2d: float = 0.004
     least_noise_px: float = 1.0
@@ -42,6 +43,12 @@ class FitSettings:
     shape_frames: int = 48
     body_height: float = 1.7
     device: str = "cpu"
+
+    @property
+    def as_in_0_1(self) -> bool:
+        """With any prior but motion a fit is in everything as version 0.1.0 made it, so that its runs can be continued and compared:
+        nobody is taken to stand upright, and MSCOCO's and OpenPose's knees and wrists are the body's own joints."""
+        return self.prior != "motion"
 
     def __post_init__(self) -> None:
         if self.prior not in PRIORS:

@@ -236,6 +236,21 @@ def _unit(v: torch.Tensor) -> torch.Tensor:
     return v / v.norm(dim=-1, keepdim=True).clamp_min(1e-9)
 
 
+def other_limbs(objective: Objective, limbs: list[Limb], state: State) -> list[State]:
+    """For each limb the state with that limb alone in the cheapest of its depth twins that is not its own."""
+    chain, evidence = objective.chain, objective.evidence
+    posed = chain.pose(state)
+    eye = -(evidence.R[:, 0].transpose(1, 2) @ evidence.t[:, 0, :, None])[..., 0]
+    rows = torch.arange(len(state.transl), device=eye.device)
+    others = []
+    for limb in limbs:
+        twins = torch.stack(_twins(chain, limb, state, posed, eye)[1:])
+        flat = State.cat([State(R, state.shape, state.transl) for R in twins])
+        cheapest = objective.repeat(len(twins)).cost(flat).view(len(twins), -1).argmin(0)
+        others.append(State(twins[cheapest, rows], state.shape, state.transl))
+    return others
+
+
 def mirrored_limbs(objective: Objective, limbs: list[Limb], states: list[State]) -> list[State]:
     """The states with every limb replaced by whichever of its depth twins costs least, each limb on its own.
 

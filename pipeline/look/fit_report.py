@@ -32,6 +32,7 @@ class Tally:
     iterations: list[int] = field(default_factory=list)
     valid: int = 0
     converged: int = 0
+    ambiguous: int = 0
     unseen: Counter = field(default_factory=Counter)
     joints_unseen: Counter = field(default_factory=Counter)
     starts: Counter = field(default_factory=Counter)
@@ -47,6 +48,7 @@ class Tally:
         self.iterations.append(quality.iterations)
         self.valid += quality.valid
         self.converged += quality.converged
+        self.ambiguous += quality.ambiguous
         self.unseen.update(quality.unseen)
         self.joints_unseen.update(quality.joints_unseen)
         self.starts[quality.start] += 1
@@ -63,6 +65,7 @@ def write_page(path: Path, report: dict, tally: Tally, body: BodyModel, root: Pa
         ("fits", f"{n:,}", f"{report['fits_per_second']:.1f} a second"),
         ("valid", f"{100 * report['valid'] / n:.0f} %" if n else "-", f"{report['valid']:,} fits"),
         *((QUANTITIES[name], f"{report[name]['mean']:.1f}", "on average") for name in quantities),
+        ("ambiguous", f"{report['ambiguous']:,}", "fits that could as well be another body"),
         ("left out", f"{len(report['rejects']):,}", "instants"),
     ]
     head = ["", *(report[quantities[0]] if quantities else ())]
@@ -98,7 +101,7 @@ def _histograms(tally: Tally) -> str:
 def _worst_row(instant: Instant, fit: BodyFit, body: BodyModel, root: Path) -> str:
     quality, view = fit.quality, instant.views[0]
     pixels = ", ".join(f"{value:.1f}" for value in quality.reprojection_px)
-    verdict = "valid" if quality.valid else "not valid"
+    verdict = ("valid" if quality.valid else "not valid") + (", ambiguous" if quality.ambiguous else "")
     caption = f"{html.escape(instant.id)}<br>{quality.fit_error_mm:.0f} mm, {pixels} px, {quality.start}, {verdict}"
     try:
         shown = image(encode_picture(fit_picture(body, fit, view, root), ".jpg"), instant.id, "jpeg")

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from cli.preprocess import command
 from pipeline import run as running
 from pipeline.errors import InputError
+from pipeline.fit import FitSettings
 from pipeline.preprocess.settings import PreprocessSettings, Request
 from pipeline.records import Reject
 from pipeline.sampling import SamplingSettings
@@ -60,6 +61,8 @@ def test_options_reach_the_request(calls):
             "--append",
             "--jpeg-quality",
             "80",
+            "--prior",
+            "anatomical",
             "--joint-regressor",
             "r.npy",
         ],
@@ -74,6 +77,7 @@ def test_options_reach_the_request(calls):
     assert request.options == {"every_test": 5, "final": False, "focal": None}
     assert (settings.offsets, settings.crop_px, settings.size, settings.sampling.pool) == ("dense", 128, 160, 4096)
     assert (settings.shard_instants, settings.seed, settings.jpeg_quality) == (16, 2, 80)
+    assert settings.fit == FitSettings(prior="anatomical")
 
 
 def test_the_summary_says_what_was_made(calls):
@@ -121,7 +125,7 @@ def test_every_option_is_somebodys():
         "root",
         "out",
     }
-    known = {f.name for record in (Request, PreprocessSettings, SamplingSettings) for f in fields(record)}
+    known = {f.name for record in (Request, PreprocessSettings, SamplingSettings, FitSettings) for f in fields(record)}
     assert {option.name for option in command.params} <= written_out | known
 
 

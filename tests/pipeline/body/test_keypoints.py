@@ -49,7 +49,7 @@ def test_openpose_follows_smplx_joint_selector(body):
         "openpose_face_51": list(range(76, 127)),
     }.items():
         np.testing.assert_allclose(
-            keypoint_map(body, name)(theirs[:55], vertices), theirs[indices], atol=1e-6, err_msg=name
+            keypoint_map(body, name, as_in_0_1=True)(theirs[:55], vertices), theirs[indices], atol=1e-6, err_msg=name
         )
 
 
@@ -147,3 +147,20 @@ def test_face_set_is_openposes_inner_face():
     assert len(names) == 51
     ends = [names[k] for k in (0, 13, 31, 50)]
     assert ends == ["right_brow1", "nose_ridge4", "right_mouth_corner", "right_inner_lip_bottom"]
+
+
+@pytest.mark.parametrize("name", ["coco_17", "openpose_25"])
+def test_knees_and_wrists_of_annotators_are_where_bodies_have_them(body, name):
+    """Thigh and shank of one length, knees at 0.285 of stature (Drillis and Contini 1966); nothing else moves."""
+    joints, vertices = body.joint_template.numpy(), body.v_template.numpy()
+    now, before = (keypoint_map(body, name, as_in_0_1=old)(joints, vertices) for old in (False, True))
+    names = JOINT_SETS[name].names
+    at = {joint: now[k] for k, joint in enumerate(names)}
+    for side in ("left", "right"):
+        hip, knee, ankle, elbow, wrist = (at[f"{side}_{joint}"] for joint in ("hip", "knee", "ankle", "elbow", "wrist"))
+        thigh, shank, forearm = (np.linalg.norm(a - b) for a, b in ((hip, knee), (knee, ankle), (elbow, wrist)))
+        assert thigh == pytest.approx(shank, rel=0.01) and forearm == pytest.approx(0.3 * (thigh + shank), rel=0.01)
+        stature, floor = np.ptp(vertices[:, 1]), vertices[:, 1].min()
+        assert (knee[1] - floor) / stature == pytest.approx(0.285, abs=0.01)
+    moved = [joint for k, joint in enumerate(names) if np.abs(now[k] - before[k]).max() > 1e-6]
+    assert {joint.split("_")[1] for joint in moved} == {"knee", "wrist"}

@@ -201,7 +201,8 @@ def test_joints_unseen_come_back_and_older_files_have_none(tmp_path, free_body, 
     from dataclasses import replace
 
     told = replace(
-        monocular_fits[0], quality=replace(monocular_fits[0].quality, joints_unseen=("left_elbow", "left_wrist"))
+        monocular_fits[0],
+        quality=replace(monocular_fits[0].quality, joints_unseen=("left_elbow", "left_wrist"), ambiguous=True),
     )
     writer = FitsWriter(
         tmp_path / "fits.h5", free_body, {"source": "test", "joint_set": "openpose_25", "frame": "camera"}
@@ -210,5 +211,5 @@ def test_joints_unseen_come_back_and_older_files_have_none(tmp_path, free_body, 
     writer.close()
     assert [fit.quality.joints_unseen for fit in read_fits(tmp_path).values()] == [("left_elbow", "left_wrist"), ()]
     with h5py.File(tmp_path / "fits.h5", "r+") as file:
-        del file["quality/joints_unseen"]
+        del file["quality/joints_unseen"], file["quality/ambiguous"]
     assert [fit.quality.joints_unseen for fit in read_fits(tmp_path).values()] == [(), ()]

@@ -14,7 +14,9 @@ from pipeline.body.keypoints import keypoint_map
 from pipeline.errors import InputError
 from pipeline.fit import FitSettings, Fitter, rotations
 from pipeline.fit.collisions import CollisionPenalty, pack_spheres
-from pipeline.fit.objective import Objective, Weights
+from pipeline.fit.fitter import Finalists, margin_of
+from pipeline.fit.objective import LEAN_ROBUST, LEAN_SIGMA, Objective, Weights
+from pipeline.fit.quality import AMBIGUOUS
 from pipeline.fit.solver import minimise
 from pipeline.fit.untangle import buried
 from pipeline.records import BodyFit, Reject
@@ -87,6 +89,8 @@ def test_objective_is_the_sum_written_down(fitter, monocular):
         residual = e.scale[0, 0] @ (P[n, :2] / P[n, 2] - e.pixels[0, 0, n])
         s = residual @ residual
         cost = cost + e.pixels_weight[0, 0, n] * c**2 * s / (c**2 + s)
+    lean = ((state.R[0, 0, :, 1] - torch.tensor([0.0, -1.0, 0.0])) / LEAN_SIGMA).square().sum()
+    cost = cost + LEAN_ROBUST**2 * lean / (LEAN_ROBUST**2 + lean)
     assert objective.cost(state)[0].item() == pytest.approx(cost.item(), rel=1e-10)
 
 
@@ -269,3 +273,41 @@ def test_cuda_is_refused_where_there_is_none():
         pytest.skip("a CUDA device is at hand")
     with pytest.raises(InputError, match="cuda"):
         FitSettings(device="cuda")
+
+
+def test_people_are_taken_to_stand_where_the_frame_is_the_cameras_own(free_body, monocular):
+    """A person of whom only the trunk is known leans less; in a world, and with the priors of before, nothing is said of that."""
+    trunk = np.isin(
+        JOINT_SETS["openpose_25"].names, ("neck", "pelvis", "left_hip", "right_hip", "left_shoulder", "right_shoulder")
+    )
+    view = monocular.instants[0].views[0]
+    bare = replace(monocular.instants[0], views=(replace(view, confidence=trunk.astype(float)),))
+    tilted = replace(bare, views=(replace(bare.views[0], camera=replace(view.camera, R=np.diag([-1.0, -1, 1]))),))
+    for instant, prior, up in (
+        (bare, "motion", [0, -1, 0]),
+        (tilted, "motion", [0, 1, 0]),
+        (replace(bare, has_world=True), "motion", [0, 0, 0]),
+        (bare, "anatomical", [0, 0, 0]),
+    ):
+        fitter = Fitter(free_body, FitSettings(prior=prior))
+        objective, _ = fitter.search(fitter.kind_of(instant, {}), [instant], {})
+        assert objective.evidence.up[0].tolist() == up
+
+
+def test_a_margin_is_that_of_the_nearest_other_body(fitter, monocular):
+    """Bodies within 25 mm are the same one, however small the difference of their costs."""
+    chain = fitter.chain(fitter.kind_of(monocular.instants[0], {}))[0]
+    winner, bent, shifted = chain.rest(1), chain.rest(1), chain.rest(1)
+    shifted.transl[0] = torch.tensor([1.0, 2.0, 3.0])
+    for side in ("left", "right"):
+        bent.R[0, SMPLX_22.index(f"{side}_hip")] = rotations.exp(torch.tensor([-1.2, 0, 0], dtype=torch.float64))
+    costs = torch.tensor([[10.0], [10.5], [17.0]], dtype=torch.float64)
+    rivals = Finalists([winner, shifted, bent], costs, torch.zeros(3, 1, dtype=torch.long))
+    assert margin_of(chain, winner, rivals, 25).tolist() == [7.0]
+    assert margin_of(chain, winner, Finalists([winner, shifted], costs[:2], rivals.starts[:2]), 25).isinf().all()
+
+
+def test_what_could_as_well_be_another_is_marked(fitter, in_space, monocular_fits):
+    assert all(fit.quality.ambiguous == (fit.quality.margin < AMBIGUOUS) for fit in monocular_fits)
+    assert 0 < sum(fit.quality.ambiguous for fit in monocular_fits) < len(monocular_fits)
+    assert not any(fit.quality.ambiguous for fit in fitter.fit(in_space.instants[:2]))

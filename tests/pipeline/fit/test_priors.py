@@ -1,18 +1,24 @@
 """Each prior against a slow twin and autodiff; files of priors read without running them."""
 
+import hashlib
+import json
 import pickle
+from dataclasses import fields
 
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.transform import Rotation
 
 from pipeline.errors import InputError
 from pipeline.fit import rotations
+from pipeline.fit.build_prior import build, mirrored, read_clip, retarget
 from pipeline.fit.learned_priors import BendingPrior, VPoserPrior, read_mixture, read_vposer
 from pipeline.fit.prior_choice import make_prior
-from pipeline.fit.prior_terms import row_of
-from pipeline.fit.priors import LIMIT_SIGMA, anatomical_prior, l2_prior
+from pipeline.fit.prior_terms import LIMIT_SIGMA, row_of
+from pipeline.fit.priors import ASSETS, MOTION_FILE, anatomical_prior, l2_prior, motion_prior
 from pipeline.fit.settings import FitSettings
+from pipeline.skeletons import SMPLX_22
 
 
 def vposer_weights(hidden: int = 24) -> dict[str, torch.Tensor]:
@@ -58,7 +64,7 @@ def prior_files(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(params=["anatomical", "l2", "angle", "gmm", "vposer"])
+@pytest.fixture(params=["motion", "anatomical", "l2", "angle", "gmm", "vposer"])
 def prior(request, prior_files):
     file = {"gmm": "gmm_08.pkl", "vposer": "vposer.ckpt"}.get(request.param)
     return make_prior(FitSettings(prior=request.param, prior_file=file and prior_files / file), torch.float64)
@@ -101,8 +107,6 @@ def test_anatomical_prior_against_its_definition():
 
 
 def test_anatomical_prior_is_the_same_for_a_mirrored_body():
-    from pipeline.skeletons import SMPLX_22
-
     R, _ = random_poses(4)
     mirror = torch.diag(torch.tensor([-1.0, 1, 1], dtype=torch.float64))
     flipped = (mirror @ R @ mirror)[:, [int(j) - 1 for j in SMPLX_22.flip[1:]]]
@@ -217,3 +221,112 @@ def test_settings_refuse():
             continue
         with pytest.raises(InputError):
             FitSettings(**wrong)
+
+
+def standing(knee: float = 0.0, hip: float = 0.0) -> torch.Tensor:
+    """(1, 21, 3, 3) arms hanging, legs bent by so much on both sides."""
+    turn = torch.zeros(1, 21, 3, dtype=torch.float64)
+    for side, sign in (("left", 1.0), ("right", -1.0)):
+        turn[0, row_of(f"{side}_shoulder"), 2] = -1.3 * sign
+        turn[0, row_of(f"{side}_knee"), 0], turn[0, row_of(f"{side}_hip"), 0] = knee, -hip
+    return rotations.exp(turn)
+
+
+def test_the_default_prior_knows_that_bent_legs_go_together():
+    prior = motion_prior(torch.float64)
+    crouch, apart = prior.cost(standing(knee=1.2, hip=0.8)), prior.cost(standing(knee=0.0, hip=0.8))
+    assert prior.cost(standing()) < 30 and crouch < apart + 1
+    assert prior.cost(standing(knee=-0.3)) > prior.cost(standing(knee=0.3)) + 5  # anatomy's limits stay
+
+
+def test_the_motion_prior_is_the_same_for_a_mirrored_body():
+    R, _ = random_poses(4)
+    prior = motion_prior(torch.float64)
+    assert torch.allclose(prior.cost(R), prior.cost(torch.as_tensor(mirrored(R.numpy()))), rtol=1e-4)
+
+
+def test_the_shipped_prior_is_the_one_that_its_provenance_names():
+    record = json.loads((ASSETS / "provenance.json").read_text())
+    assert record["sha256"] == {MOTION_FILE: hashlib.sha256((ASSETS / MOTION_FILE).read_bytes()).hexdigest()}
+    assert "zlib" in record["licence"] and len(record["sha256_of_the_clips"]) == 15
+    assert (ASSETS / MOTION_FILE).stat().st_size < 20_000
+
+
+def clip_file(path, frames: int, **quaternions) -> None:
+    """A clip whose joints stand still at what is given (w, x, y, z; or one angle), the others at rest."""
+    row = np.zeros(44)
+    row[[4, 8, 12, 16, 21, 25, 30, 35, 39]] = 1
+    places = {
+        "root": slice(4, 8),
+        "left_shoulder": slice(39, 43),
+        "left_hip": slice(30, 34),
+        "left_knee": 34,
+        "left_elbow": 43,
+    }
+    for name, value in quaternions.items():
+        row[places[name]] = value
+    path.write_text(json.dumps({"Loop": "wrap", "Frames": np.tile(row, (frames, 1)).tolist()}))
+
+
+def test_retargeting_points_bones_where_the_clip_has_them(tmp_path, free_body):
+    """A left arm raised to the front with its elbow bent upwards, a left thigh and shank at right angles."""
+    half = np.sqrt(0.5)
+    clip_file(
+        tmp_path / "a.txt",
+        2,
+        left_shoulder=(half, 0, 0, half),  # about z, to the right: what hangs comes to the front
+        left_elbow=np.pi / 2,
+        left_hip=(half, 0, 0, half),
+        left_knee=-np.pi / 2,
+    )
+    rest = free_body.joint_template[:22].numpy().astype(float)
+    pelvis, joints = retarget(read_clip(tmp_path / "a.txt"), rest)
+    pose = torch.as_tensor(Rotation.from_matrix(joints.reshape(-1, 3, 3)).as_rotvec().reshape(2, 63)).float()
+    J = free_body.pose({"body_pose": pose})[1][0].numpy()
+
+    def bone(a, b):
+        direction = J[SMPLX_22.index(b)] - J[SMPLX_22.index(a)]
+        return direction / np.linalg.norm(direction)
+
+    forward, up, left = np.array([0, 0, 1.0]), np.array([0, 1.0, 0]), np.array([1.0, 0, 0])
+    for a, b, expected in (
+        ("left_shoulder", "left_elbow", forward),
+        ("left_elbow", "left_wrist", up),
+        ("left_hip", "left_knee", forward),
+        ("left_knee", "left_ankle", -up),
+        ("right_shoulder", "right_elbow", -up),
+        ("right_knee", "right_ankle", -up),
+    ):
+        assert np.abs(bone(a, b) - expected).max() < 1e-5, (a, b)
+    assert np.allclose(pelvis, np.eye(3)) and abs(bone("left_shoulder", "left_elbow") @ left) < 1e-5
+
+
+def test_a_prior_is_built_from_clips_and_other_files_are_refused(tmp_path):
+    means = []
+    for out, angles in (("one", (0.2, 0.9)), ("more", (0.4, 1.1))):
+        for k, angle in enumerate(angles):
+            clip_file(tmp_path / f"humanoid3d_{k}.txt", 5, left_knee=-angle)
+        build(tmp_path, tmp_path / out)
+        with np.load(tmp_path / out / MOTION_FILE) as content:
+            means.append(content["mean"])
+            assert np.linalg.eigvalsh(content["covariance"]).min() > 0
+    knee = row_of("left_knee")
+    assert means[1][knee, 0] - means[0][knee, 0] == pytest.approx(
+        0.1, abs=0.01
+    )  # half of 0.2: the mirrored frames bend the other
+    assert np.allclose(means[0][row_of("right_knee")] * [1, -1, -1], means[0][knee], atol=1e-6)
+    for text in ("{}", "[1]", '{"Frames": [[1, 2]]}', "not json"):
+        (tmp_path / "humanoid3d_0.txt").write_text(text)
+        with pytest.raises(InputError, match="humanoid3d_0.txt"):
+            build(tmp_path, tmp_path / "out")
+    with pytest.raises(InputError, match="humanoid3d_"):
+        build(tmp_path / "one", tmp_path / "out")
+
+
+def test_runs_of_version_0_1_can_be_continued_with_their_prior():
+    """Their run.json holds exactly these settings; another one would make every such run look changed."""
+    assert {field.name for field in fields(FitSettings)} == {
+        "prior", "prior_file", "noise_2d", "least_noise_px", "noise_3d", "robust", "hands", "face", "interpenetration",
+        "min_joints", "min_confidence", "valid_error_mm", "valid_reprojection", "batch", "shape_frames", "body_height", "device",
+    }  # fmt: skip
+    assert FitSettings(prior="anatomical").as_in_0_1 and not FitSettings().as_in_0_1
