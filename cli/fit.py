@@ -107,6 +107,8 @@ def summary(report: dict, out: Path) -> str:
         f"{report['n']} fits ({report['valid']} valid), {len(report['rejects'])} rejected, "
         f"{report['fits_per_second'] or 0:.0f} fits/s."
     ]
+    if report["ambiguous"]:
+        lines.append(f"{report['ambiguous']} could as well be another body (quality/ambiguous in fits.h5).")
     if not report["valid"]:
         reasons = "; ".join(f"{count} x {reason}" for reason, count in list(report["rejects_by_reason"].items())[:3])
         lines.append(f"No fit is valid{': ' + reasons if reasons else '; report.json has their errors'}.")

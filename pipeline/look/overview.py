@@ -78,6 +78,7 @@ DESCRIBED = (
     "fits/fit_valid",
     "fits/has_mesh",
     "fits/mesh_model",
+    "fits/ambiguous",
 )
 
 
@@ -108,6 +109,7 @@ def describe(target: Target) -> dict:
         "joints": {"valid": int(table["joints_valid"].sum()), "unseen": int(table["joints_unseen"].sum())},
         "fits": {
             "valid": int(table["fit_valid"].sum()),
+            "ambiguous": int(table["ambiguous"].sum()),
             "without_mesh": int((~table["has_mesh"]).sum()),
             "mesh_models": _counts(table["mesh_model"][table["has_mesh"]]),
             "error_mm": _distribution(table["fit_error_mm"]),

@@ -46,6 +46,7 @@ def fits_text(summary: dict) -> str:
     fits, n = summary["fits"], max(1, summary["views"])
     text = f"{fits['valid']} of {summary['views']} views valid ({100 * fits['valid'] / n:.0f} %)"
     text += f", {fits['without_mesh']} views without a mesh" if fits["without_mesh"] else ""
+    text += f", {fits['ambiguous']} could as well be another body" if fits["ambiguous"] else ""
     smpl = fits["mesh_models"].get("smpl", 0)
     return text + (f", {smpl} meshes are the dataset's own SMPL" if smpl else "")
 

@@ -191,6 +191,7 @@ def said_of(view: dict, predicted: np.ndarray | None) -> str:
     """A line about the view, in markdown."""
     error = f"{view['fit_error_mm']:.1f} mm" if np.isfinite(view["fit_error_mm"]) else "no 3D"
     lines = [f"**{view['id']}** ({view['split']})", f"fit {'valid' if view['fit_valid'] else 'NOT VALID'}, {error}"]
+    lines += ["ambiguous: another body explains the image about as well"] if view["ambiguous"] else []
     unseen = [name for name, flag in zip(FIELD_JOINTS.names, view["joints_unseen"], strict=True) if flag]
     lines += [f"no evidence for {', '.join(unseen)}"] if unseen else []
     valid = view["joints_valid"] & ~view["joints_unseen"]

@@ -119,7 +119,9 @@ def describe_plan(plan: Plan) -> str:
 
 def summary(folder: Path, run: RunRecord, seconds: float) -> str:
     """The closing lines of a run."""
-    valid, unseen = (sum(getattr(shard, name) for shard in run.shards) for name in ("fit_valid", "joints_unseen"))
+    valid, unseen, ambiguous = (
+        sum(getattr(shard, name) for shard in run.shards) for name in ("fit_valid", "joints_unseen", "ambiguous")
+    )
     rejects = RejectCounts(run.all_rejects)
     lines = [
         f"{folder}: {run.views} views in {len(run.shards)} shards, {sum(shard.bytes for shard in run.shards) / 1e9:.3f} GB, "
@@ -130,10 +132,12 @@ def summary(folder: Path, run: RunRecord, seconds: float) -> str:
         f"rejects: {rejects.total}" + (f" ({rejects})" if rejects.total else ""),
         f"content hash: {run.content_hash}",
     ]
+    marks = []
+    if ambiguous:
+        marks.append(f"ambiguous: {ambiguous} of {run.views} views have a fit that could as well be another body")
     if unseen:
-        lines.insert(
-            2, f"unseen: {unseen} of {run.views * J} joints have no evidence of their own and supervise nothing"
-        )
+        marks.append(f"unseen: {unseen} of {run.views * J} joints have no evidence of their own and supervise nothing")
+    lines[2:2] = marks
     return "\n".join(lines + [f"FAILED {shard.error}" for shard in run.failed] + useless(run))
 
 

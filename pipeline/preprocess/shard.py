@@ -310,6 +310,7 @@ def fit_columns(
         "fit_error_mm": quality.fit_error_mm,
         "reprojection_px": quality.reprojection_px[number],
         "mesh_model": "smpl" if moved is None else "smplx",
+        "ambiguous": quality.ambiguous,
     }
 
 

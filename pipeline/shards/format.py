@@ -52,6 +52,7 @@ COLUMNS: dict[str, tuple[str, tuple]] = {
     "fits/reprojection_px": ("<f4", ()),  # source pixels; NaN where no joint was seen
     "fits/has_mesh": ("|b1", ()),  # False: no body at all, samples are zeros
     "fits/fit_valid": ("|b1", ()),  # False: nothing that came from the mesh may be supervised
+    "fits/ambiguous": ("|b1", ()),  # another body explains the image about as well
     "fits/mesh_model": ("text", ()),  # whose mesh the samples are of: one of MESH_MODELS
     "samples/points": ("<i2", ("N", 3)),
     "samples/sdf": ("<i2", ("N",)),
@@ -61,7 +62,7 @@ COLUMNS: dict[str, tuple[str, tuple]] = {
 }
 # Optional columns -> what a row has where the shard lacks the column. A column that has this in every row is neither
 # stored nor hashed, so a shard that says no more than before stays what it was, to the byte.
-OPTIONAL: dict[str, bool | str] = {"views/joints_unseen": False, "fits/mesh_model": "smplx"}
+OPTIONAL: dict[str, bool | str] = {"views/joints_unseen": False, "fits/ambiguous": False, "fits/mesh_model": "smplx"}
 # Columns that came after the first release and that a reader must know: the attribute `required_columns` of a shard names
 # its own, and a reader that lacks one refuses the file.
 REQUIRED: tuple[str, ...] = ()
@@ -151,6 +152,7 @@ class ShardView:
     samples: FieldSamples | None
     joints_unseen: np.ndarray = field(default_factory=lambda: np.zeros(J, bool))
     mesh_model: str = "smplx"
+    ambiguous: bool = False
 
 
 # --- columns: a shard in memory --------------------------------------------------------------------------------------

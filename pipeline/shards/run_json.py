@@ -30,7 +30,8 @@ class ShardRecord:
 
     name: of its file. bytes, sha256: of the file; content_hash: of what it says. fit_valid: views whose fit may be
     supervised. fit_error_mm, reprojection_px: means over the views that have one, else None. rejects: what was left out of
-    it. joints_unseen: joints that no evidence constrained, over all views; 0 in runs that did not count them.
+    it. joints_unseen: joints that no evidence constrained, over all views; ambiguous: views whose fit could as well be another
+    body; both 0 in runs that did not count them.
     """
 
     name: str
@@ -44,6 +45,7 @@ class ShardRecord:
     reprojection_px: float | None
     rejects: tuple[Reject, ...]
     joints_unseen: int = 0
+    ambiguous: int = 0
 
 
 @dataclass(frozen=True)

@@ -105,6 +105,7 @@ def _record(name: str, columns: Mapping[str, np.ndarray], data: bytes, content: 
         reprojection_px=_finite_mean(whole["fits/reprojection_px"]),
         rejects=tuple(Reject(*row) for row in rejects),
         joints_unseen=int(whole["views/joints_unseen"].sum()),
+        ambiguous=int(whole["fits/ambiguous"].sum()),
     )
 
 

@@ -179,6 +179,9 @@ def check_values(columns: Mapping[str, np.ndarray]) -> Iterator[str]:
     unseen = columns["views/joints_unseen"] & (columns["views/joints_source"] != FIT_JOINT)
     if unseen.any():
         yield f"row {int(np.argwhere(unseen)[0][0])} has a joint that is unseen, though it is not the fit's"
+    ambiguous = columns["fits/ambiguous"] & ~columns["fits/has_mesh"]
+    if ambiguous.any():
+        yield f"row {int(np.argmax(ambiguous))} has an ambiguous fit, though it has no mesh"
     if columns["samples/voters"].max(initial=0) >= columns["samples/points"].shape[1]:
         yield "samples/voters names a point outside the pool"
     for name in NAN_ALLOWED:
@@ -251,6 +254,7 @@ def count(columns: Mapping[str, np.ndarray], attributes: Mapping) -> dict[str, i
         "joints_out_of_image": int((valid & ~seen).sum()),
         "views_without_mesh": int((~columns["fits/has_mesh"]).sum()),
         "joints_unseen": int(columns["views/joints_unseen"].sum()),
+        "ambiguous_fits": int(columns["fits/ambiguous"].sum()),
     }
 
 

@@ -16,6 +16,9 @@ from rich.console import Console
 from pipeline import run as running
 from pipeline.body.model import load_body
 from pipeline.errors import InputError
+from pipeline.fit import Fitter
+from pipeline.look.overview import describe, find_target
+from pipeline.look.summary import fits_text
 from pipeline.preprocess import plan as planning
 from pipeline.preprocess import shard as stages
 from pipeline.preprocess.folder import run_lock
@@ -236,7 +239,30 @@ def test_limbs_that_nobody_saw_are_marked_and_supervise_nothing(root, tmp_path, 
     assert (table["joints_unseen"].nonzero()[1].reshape(-1, 2) == limb).all() and len(table["id"]) == 4
     assert table["joints_valid"].all(), "what joints_valid says stays what it was"
     assert run.shards[0].joints_unseen == 8
-    assert "unseen: 8 of 68 joints have no evidence of their own" in summary(tmp_path / "out", run, 1.0)
+    text = summary(tmp_path / "out", run, 1.0)
+    assert "unseen: 8 of 68 joints have no evidence of their own" in text
+    assert run.shards[0].ambiguous == table["ambiguous"].sum() and "ambiguous:" not in text, "two views tell the body"
+
+
+def test_fits_that_could_be_another_body_are_marked_and_counted(root, tmp_path, monkeypatch, quiet):
+    """One view, and no 3D: the mark goes from the fit into the shard, run.json, what the run says, and inspect."""
+
+    def one_view(source, items=FakeSource.items):
+        for instant in items(source):
+            yield replace(instant, views=instant.views[:1], joints_3d=None, joints_3d_valid=None)
+
+    def doubtful(self, instants, betas=None, fit=Fitter.fit):
+        fits = fit(self, instants, betas)
+        return [replace(f, quality=replace(f.quality, ambiguous=k == 0)) for k, f in enumerate(fits)]
+
+    monkeypatch.setattr(FakeSource, "items", one_view)
+    monkeypatch.setattr(Fitter, "fit", doubtful)
+    run = preprocess(request(root, tmp_path / "out", subjects=("S1",), limit=2), Workers(0), quiet)
+    assert ShardFolder(tmp_path / "out").view_table()["ambiguous"].tolist() == [True, False]
+    assert run.shards[0].ambiguous == 1
+    assert "ambiguous: 1 of 2 views have a fit that could as well be another body" in summary(tmp_path, run, 1.0)
+    described = describe(find_target(tmp_path / "out"))
+    assert described["fits"]["ambiguous"] == 1 and "1 could as well be another body" in fits_text(described)
 
 
 def test_one_run_a_folder_and_a_killed_one_does_not_block(tmp_path):

@@ -43,28 +43,32 @@ def test_a_default_that_another_writer_stored_changes_no_hash():
 
 
 def test_what_a_shard_lacks_has_its_default_and_what_it_has_is_read(tmp_path):
-    marked = make_view("S1/walk/000009/1", 9, joints_source=SOURCE, joints_unseen=LIMB, mesh_model="smpl", fit=None)
+    marks = {"joints_unseen": LIMB, "ambiguous": True, "mesh_model": "smpl"}
+    marked = make_view("S1/walk/000009/1", 9, joints_source=SOURCE, fit=None, **marks)
     records = [
         write_shard(tmp_path / "shard-00000.h5", make_header(), make_views(2)),
         write_shard(tmp_path / "shard-00001.h5", make_header(), [marked, make_view("S1/walk/000010/1", 10)]),
     ]
     write_run(tmp_path, make_record(records))
-    assert [record.joints_unseen for record in records] == [0, 2]
+    assert [(record.joints_unseen, record.ambiguous) for record in records] == [(0, 0), (2, 1)]
     folder = ShardFolder(tmp_path)
     table = folder.view_table()
     assert table["joints_unseen"].tolist() == [[False] * J] * 2 + [LIMB.tolist(), [False] * J]
     assert table["mesh_model"].tolist() == ["smplx", "smplx", "smpl", "smplx"]
+    assert table["ambiguous"].tolist() == [False, False, True, False]
     views = [reader.read_view(row) for reader, row in folder.rows()]
     assert [view["mesh_model"] for view in views] == table["mesh_model"].tolist()
     assert [view["joints_unseen"].sum() for view in views] == [0, 0, 2, 0]
     assert [reader.has_parameters(row) for reader, row in folder.rows()] == [True, True, False, True]
     findings = verify_path(tmp_path)
-    assert findings.problems == [] and findings.counts["joints_unseen"] == 2
+    assert findings.problems == []
+    assert (findings.counts["joints_unseen"], findings.counts["ambiguous_fits"]) == (2, 1)
 
 
 def test_verify_asks_whether_the_marks_make_sense(tmp_path):
     for changes, message in (
         ({"mesh_model": "ghum"}, "fits/mesh_model has 'ghum', which is none of smplx, smpl"),
+        ({"ambiguous": True, "samples": None, "fit_valid": False}, "row 0 has an ambiguous fit, though it has no mesh"),
         ({"joints_unseen": LIMB}, "row 0 has a joint that is unseen, though it is not the fit's"),
     ):
         write_shard(tmp_path / "a.h5", make_header(), [make_view("a/1", **changes)])

@@ -88,8 +88,8 @@ def test_a_name_that_leaves_the_folder_is_refused(tmp_path):
 
 
 def test_a_record_of_the_first_release_is_read(tmp_path, stored):
-    """It had neither `recorded` nor a count of unseen joints."""
-    del stored["recorded"], stored["shards"][0]["joints_unseen"]
+    """It had neither `recorded` nor counts of unseen joints and of ambiguous fits."""
+    del stored["recorded"], stored["shards"][0]["joints_unseen"], stored["shards"][0]["ambiguous"]
     put(tmp_path, stored)
     assert read_run(tmp_path) == replace(RECORD, recorded=True, shards=(replace(SHARD, joints_unseen=0),))
     put(tmp_path, stored | {"inputs": {SYNTHETIC_MARK: {"size": 1, "sha256": "a"}}})
