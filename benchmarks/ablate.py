@@ -25,13 +25,13 @@ from model.data.augment import NO_AUGMENTATION
 from model.data.batch import Batch
 from model.data.loading import DrawConfig, ViewDataset, evaluation_batches
 from model.data.views import Views, need_views, read_views
-from model.evaluate import evenly_spaced, facing_flips
 from model.networks.field import votes as voting
 from model.networks.field.search import Near, SearchSettings
 from model.networks.frame import HALF, bone_scale, reference_depth, to_canonical
 from model.networks.heads.nvf import DirectVotes, NvfSettings
 from model.networks.network import PoseNetwork
 from model.networks.targets import Targets, make_targets
+from model.scoring.evaluation import facing_flips
 from model.scoring.metrics import mpjpe, pa_mpjpe
 from model.train import known_truth, scorable
 from model.training.config import load_config, with_steps
@@ -39,6 +39,7 @@ from model.training.runs import load_run
 from pipeline.body.model import BodyModel, load_body
 from pipeline.camera import project_pinhole
 from pipeline.shards.store import ShardReader
+from pipeline.spread import spread_evenly
 
 # Points of each view's pool that stand in for the true surface.
 POOL = 1024
@@ -221,7 +222,7 @@ def surface(trial: Trial) -> dict:
 def coarse_to_fine(trial: Trial, views: int) -> dict:
     """The 16 mm grid asked whole and asked coarse to fine, by the same gate: points asked and how far the joints differ."""
     singles = [batch.rows(slice(k, k + 1)) for batch in trial.batches for k in range(len(batch))]
-    some = Trial(trial.network, [singles[k] for k in evenly_spaced(len(singles), views)])
+    some = Trial(trial.network, [singles[k] for k in spread_evenly(len(singles), views)])
     own = trial.network.config.head
     whole, fine = (
         replace(own, search=SearchSettings(cells=cells, levels=levels, most=10_000))
@@ -311,7 +312,7 @@ def main() -> None:
     if body.sha256 != ShardReader(views.shard_path(0)).attributes["body_sha256"]:
         parser.error(f"{asked.shards} was made with another body than {body.name}; give it with --body")
     index = scorable(views)
-    index = index[evenly_spaced(len(index), asked.views)]
+    index = index[spread_evenly(len(index), asked.views)]
     trial = Trial(network, [dataset.__getitems__(keys).to("cpu") for keys in evaluation_batches(index, 16)])
     torch.set_grad_enabled(False)
     tables = {"oracles": oracles(trial), "decode": settings_table(trial), "controls": controls(trial, views, body)}

@@ -11,11 +11,12 @@ import torch
 from model.data.loading import refuse_small_pools
 from model.data.views import Views, need_views, read_views
 from model.device import as_the_first_has_it, choose_device, join_ranks, leave_ranks, wait_for_all
-from model.evaluate import evenly_spaced, ground_truth, predict_views, report_of
+from model.evaluate import predict_views
 from model.networks.build import build_network, kept_of, make_encoder
 from model.networks.encoders.encoder import Encoder
 from model.networks.network import PoseNetwork
 from model.scoring import figures
+from model.scoring.evaluation import ground_truth, report_of
 from model.scoring.shown import shown_views
 from model.training.calibrate import calibrate
 from model.training.checkpoint import Checkpoint
@@ -40,6 +41,7 @@ from model.training.runs import (
 from model.training.step import losses_module, take_step
 from model.training.transfer import Start, take_weights
 from pipeline.errors import InputError
+from pipeline.spread import spread_evenly
 from pipeline.version import code_commit
 
 # Validation views in the picture that TensorBoard keeps.
@@ -177,7 +179,7 @@ def evaluate_now(run: Run, job: Job, log: Logbook) -> None:
     validation, settings, network = job.validation, job.config.train, run.average.network
     assert validation is not None
     usable = scorable(validation)
-    index = usable[evenly_spaced(len(usable), settings.evaluate_views)]
+    index = usable[spread_evenly(len(usable), settings.evaluate_views)]
     predicted = predict_views(network, validation, index, job.device, bf16=settings.bf16)
     found = report_of(predicted, validation, network.mean_pose.cpu().numpy())
     errors = {name: row["mpjpe_mm"] for name, row in found["per_joint"].items()}
@@ -198,7 +200,7 @@ def evaluate_now(run: Run, job: Job, log: Logbook) -> None:
             run.record["best"]["certainty"] = calibrate(network, validation, index, job.device)
         save(run, job.folder / BEST, weights_only=True)
     log.validation(run.step, run.seconds, values, best, errors, found.get("effective_votes", {}))
-    rows = evenly_spaced(len(index), PICTURES)
+    rows = spread_evenly(len(index), PICTURES)
     shown = shown_views(predicted.joints[rows], predicted.root[rows], index[rows], validation, network.config.crop_px)
     picture = figures.prediction_grid(shown, validation.joint_set, side=160)
     log.picture("validation", picture, run.step)

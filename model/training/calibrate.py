@@ -20,6 +20,7 @@ from model.data.views import Views
 from model.networks.certainty import RIGHT_M, joint_features, presence_features
 from model.networks.frame import reference_depth, to_canonical
 from model.networks.network import PoseNetwork
+from pipeline.spread import spread_evenly
 
 # Views that are looked at, as they are and framed badly.
 VIEWS = 48
@@ -37,7 +38,7 @@ def calibrate(network: PoseNetwork, views: Views, index: Sequence[int], device: 
     Uses no random state of the run: the same weights and views give the same lines.
     """
     network.eval()
-    index = np.asarray(index)[np.linspace(0, len(index) - 1, min(VIEWS, len(index))).astype(int)]
+    index = np.asarray(index)[spread_evenly(len(index), VIEWS)]
     generator = torch.Generator().manual_seed(0)
     joints, right, present, absent = [], [], [], []
     for augment in (None, BADLY_FRAMED):

@@ -42,11 +42,11 @@ def untangle(
     if not len(rows):
         return solution
     here, start = objective.take(rows), solution.take(rows)
-    best, score = start, torch.full_like(start.cost, torch.inf)
+    best, lowest = start, torch.full_like(start.cost, torch.inf)
     for solved in (*(_follow(here, penalty, start.state, way) for way in WAYS), start):
         reached = here.cost(solved.state) + LITRE * buried(skin(solved.state), faces).to(start.cost)
-        better = reached < score - CLEARLY
-        best, score = _where(better, solved, best), torch.where(better, reached, score)
+        better = reached < lowest - CLEARLY
+        best, lowest = _where(better, solved, best), torch.where(better, reached, lowest)
     result = solution.take(torch.arange(len(tangled), device=rows.device))
     result.state.put(rows, best.state)
     result.cost[rows], result.iterations[rows], result.converged[rows] = best.cost, best.iterations, best.converged

@@ -6,18 +6,8 @@ import pytest
 import torch
 
 from model.data.views import read_views
-from model.evaluate import (
-    Predictions,
-    distal_ratio,
-    evaluate_run,
-    evenly_spaced,
-    facing_flips,
-    predict_views,
-    report_of,
-    save_predictions,
-    to_source_axes,
-    view_errors,
-)
+from model.evaluate import evaluate_run, predict_views, save_predictions, to_source_axes
+from model.scoring.evaluation import Predictions, distal_ratio, facing_flips, report_of, view_errors
 from model.scoring.protocols import PROTOCOLS
 from model.train import train
 from model.training.runs import load_run, trained_on
@@ -237,7 +227,3 @@ def test_what_cannot_be_scored_is_refused_before_anything_is_predicted(run, tmp_
     flat = write_folder(tmp_path / "flat", [make_view(n, "test", "S9", is_3d=False) for n in range(2)])
     with pytest.raises(InputError, match="No view can be scored"):
         evaluate_run(run, flat, device="cpu")
-
-
-def test_a_spread_of_indices_reaches_both_ends():
-    assert evenly_spaced(100, 4).tolist() == [0, 33, 66, 99] and evenly_spaced(3, 64).tolist() == [0, 1, 2]

@@ -85,27 +85,28 @@ def test_the_example_with_torch_alone_predicts_what_predict_does(run, tmp_path, 
     smooth = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 255, (301, 401, 3), np.uint8), (0, 0), 4)
     image = cv2.normalize(smooth, None, 0, 255, cv2.NORM_MINMAX)
     network, _, _ = load_run(run)
-    export_run(run, tmp_path / "one.pt2")
-    program = torch.export.load(tmp_path / "one.pt2").module()
+    program, photo = tmp_path / "one.pt2", tmp_path / "photo.png"
+    export_run(run, program)
+    cv2.imwrite(str(photo), image[..., ::-1])
     photograph = torch.from_numpy(image).permute(2, 0, 1).float() * (2 / 255) - 1
     for box, focal in (((220.0, 20.0, 150.0, 270.0), None), ((10.0, 150.0, 40.0, 60.0), 300.0)):
         camera = photograph_camera(401, 301, focal)
         found, crop, pixels = find_person(network, image, camera, np.array(box))
-        seen, K, R = example.crop_of(photograph, box, network.config.crop_px, focal)
+        seen, K, R = example.crop_of(photograph, box, network.config.crop_px, camera.K[0, 0])
         np.testing.assert_allclose(K[0].numpy(), crop.K, rtol=1e-5)
         np.testing.assert_allclose(R.numpy(), crop.R, atol=1e-6)
         difference = np.abs(
             (seen[0].permute(1, 2, 0).numpy() + 1) * 127.5 - pixels
         )  # OpenCV rounds positions to 1/32 px
         assert difference.max() < 6 and difference.mean() < 0.5
-        joints, root, _ = example.predict(program, photograph, box, network.config.crop_px, focal)
+        joints, root, _ = example.predict(program, photo, box, focal)
         assert (
             np.linalg.norm(joints.numpy() - found.joints, axis=1).max() < 0.02
         )  # an untrained field sees every grey level
         with monkeypatch.context() as patch:  # the same pixels: the same joints
             given = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() * (2 / 255) - 1
             patch.setattr(example, "crop_of", lambda *_, crop=(given, K, R): crop)
-            joints, root, _ = example.predict(program, photograph, box, network.config.crop_px, focal)
+            joints, root, _ = example.predict(program, photo, box, focal)
         np.testing.assert_allclose(joints.numpy(), found.joints, atol=1e-4)
         np.testing.assert_allclose(root.numpy(), found.root, atol=1e-3)
 
