@@ -11,6 +11,8 @@ SHARDS  ?= shards
 RUN     ?= runs/latest
 WORKERS ?= $(shell nproc)
 MINUTES ?= 10
+# Tests of one file share what they made, so a file stays in one process; more than eight gain nothing.
+PARALLEL := -n $(WORKERS) --maxprocesses 8 --dist loadfile
 SEEDS   ?= 3
 MODELS  ?=
 ARGS    ?=
@@ -37,11 +39,11 @@ $(VENV)/.ready: pyproject.toml requirements.lock tools/build_pysdf.sh
 demo: setup           ## free body -> capture -> shards -> trained, evaluated field, with a report (about 16 minutes on 2 cores)
 	$(CLI) demo runs/demo $(ARGS)
 
-test: setup           ## the whole test suite
-	$(BIN)/python -m pytest $(ARGS)
+test: setup           ## WORKERS=: the whole test suite, in as many processes as there are cores
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 test-fast: setup      ## what takes at most a few seconds a test
-	$(BIN)/python -m pytest -m fast $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m fast $(PARALLEL) $(ARGS)
 
 preprocess: setup     ## SOURCE= ROOT= OUT=: a dataset -> shards of field samples
 	@test -n "$(ROOT)" || { echo "ROOT is missing: make preprocess SOURCE=$(SOURCE) ROOT=/path/to/dataset OUT=$(OUT)"; exit 2; }

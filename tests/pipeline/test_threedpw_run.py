@@ -15,7 +15,7 @@ from model.data.augment import NO_AUGMENTATION
 from model.data.loading import DrawConfig, ViewDataset
 from model.data.views import read_views
 from pipeline.lattice import LATTICE_M
-from pipeline.look.viewer import draw_view
+from pipeline.look.viewer import Shown, draw_view
 from pipeline.records import SmplParameters
 from pipeline.shards.store import ShardFolder
 from pipeline.shards.verify import exact_distance
@@ -131,9 +131,8 @@ def test_the_viewer_hides_the_mesh_that_it_does_not_have(run, free_body):
     out, _, _ = run
     reader, row = next(ShardFolder(out).rows())
     scene = Mock()
-    text = draw_view(
-        scene, free_body, reader, row, dict.fromkeys(("mesh", "points", "joints", "fitted joints"), True), 0.05, "all"
-    )
+    shown = Shown(dict.fromkeys(("mesh", "points", "joints", "fitted joints"), True), 0.05, "all")
+    text = draw_view(scene, free_body, reader, row, shown, {})
     assert not scene.add_mesh_simple.call_args.kwargs["visible"] and "fit valid" in text
     assert len(scene.add_point_cloud.call_args.args[1]) > 0
 
