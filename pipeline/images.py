@@ -153,7 +153,11 @@ def image_size(path: Path) -> Header:
 
 
 class VideoReader:
-    """Frames of one video by number, (H, W, 3) uint8 BGR. Fast for frames in order."""
+    """Frames of one video by number, (H, W, 3) uint8 BGR. Fast for frames in order.
+
+    Frame N is the N-th of the file. A decoder may leave out a damaged frame in silence; the time of what it gives says so, since
+    the file itself knows when every frame is shown.
+    """
 
     def __init__(self, path: Path):
         self.path = Path(path)
@@ -161,37 +165,83 @@ class VideoReader:
             raise InputError(
                 f"The video {path} does not exist. Complete the download, or run `nvf-cli check-data` to list gaps."
             )
-        # One decoding thread: a pipeline has a worker on every core already.
-        self._capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
-        self._next = 0
+        self._open()
         self._shown: tuple[int, np.ndarray] | None = None
+        # When each frame is shown, ms; looked up where frames do not follow one another at the announced rate.
+        self._times: np.ndarray | None = None
+        self._rate = self._capture.get(cv2.CAP_PROP_FPS)
         self.frames = max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
         self.width = int(self._capture.get(cv2.CAP_PROP_FRAME_WIDTH))
         self.height = int(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
         if not self._capture.isOpened() or not self.frames:
             raise InputError(f"The video {path} cannot be opened as a video. Fetch it again.")
 
+    def _open(self) -> None:
+        # One decoding thread: a pipeline has a worker on every core already.
+        self._capture = cv2.VideoCapture(str(self.path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
+        self._next = 0
+
     def read(self, frame: int) -> np.ndarray:
         """Frame `frame`; InputError past the end of the video or where it is damaged."""
         if self._shown is not None and self._shown[0] == frame:
             return self._shown[1]
-        if not self._next <= frame <= self._next + LONGEST_STEP:
-            self._capture.set(cv2.CAP_PROP_POS_FRAMES, frame)
-            self._next = frame
-        grabbed = True
-        while grabbed and self._next <= frame:
-            grabbed = self._capture.grab()
-            self._next += 1
-        image = self._capture.retrieve()[1] if grabbed else None
-        if image is None:
+        regular = self._times is None
+        self._go_near(frame)
+        found = self._advance(frame)
+        if regular and self._times is not None and found != frame:
+            self._go_near(frame)  # the seek went by the announced rate, which the video does not keep
+            found = self._advance(frame)
+        image = self._capture.retrieve()[1] if found is not None else None
+        if found is not None and image is not None:
+            self._shown = (found, image)
+        if found != frame or image is None:
             raise InputError(
                 f"The video {self.path} has no readable frame {frame} (it announces {self.frames} frames)."
             )
-        self._shown = (frame, image)
         return image
+
+    def _go_near(self, frame: int) -> None:
+        """To where `frame` is one of the next. A video of irregular times is decoded from its start: seeks go by times."""
+        if self._times is not None:
+            if frame < self._next:
+                self._capture.release()
+                self._open()
+        elif not self._next <= frame <= self._next + LONGEST_STEP:
+            self._capture.set(cv2.CAP_PROP_POS_FRAMES, frame)
+            self._next = frame
+
+    def _advance(self, frame: int) -> int | None:
+        """Grabs up to `frame`: the number of what was grabbed last, a later one where `frame` is damaged; None for nothing."""
+        found = None
+        while self._next <= frame:
+            grabbed = self._capture.grab()
+            found = self._number() if grabbed else None
+            self._next = self._next + 1 if found is None else found + 1
+        return found
+
+    def _number(self) -> int:
+        """The number of the frame that was just grabbed."""
+        time = self._capture.get(cv2.CAP_PROP_POS_MSEC)
+        if self._times is None and not abs(time * self._rate / 1000 - self._next) < 0.5:
+            self._times = _frame_times(self.path)
+        if self._times is None:
+            return self._next
+        nearest = int(np.abs(self._times - time).argmin()) if len(self._times) else 0
+        known = len(self._times) > nearest and abs(self._times[nearest] - time) < 1
+        return nearest if known and nearest >= self._next else self._next
 
     def close(self) -> None:
         self._capture.release()
+
+
+def _frame_times(path: Path) -> np.ndarray:
+    """When the frames of a video are shown, ms, ascending, from the file without decoding it; empty where it does not say."""
+    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_FORMAT, -1])
+    times = []
+    while capture.isOpened() and capture.grab():
+        times.append(capture.get(cv2.CAP_PROP_POS_MSEC))
+    capture.release()
+    return np.sort(np.array(times, float))
 
 
 class OpenVideos:

@@ -1,6 +1,7 @@
 """Images and video frames by path."""
 
 import io
+import re
 import struct
 import zlib
 
@@ -220,3 +221,55 @@ def test_past_the_end_missing_and_damaged_videos(video, tmp_path):
 def test_frame_names():
     assert split_frame(frame_path("S1/Videos/Eating 2.5.mp4", 12)) == ("S1/Videos/Eating 2.5.mp4", 12)
     assert split_frame("a#b.jpg") == ("a#b.jpg", None)
+
+
+# --- damaged videos
+
+
+def shown(reader, frames):
+    """Which frame each picture shows, None where there is none."""
+    found = []
+    for k in frames:
+        try:
+            found.append(number_of(reader.read(k)))
+        except InputError as error:
+            assert f"no readable frame {k} " in str(error)
+            found.append(None)
+    return found
+
+
+def test_a_broken_frame_in_the_middle_costs_itself_alone(video, tmp_path):
+    data = bytearray(video.read_bytes())
+    starts = [
+        m.start() for m in re.finditer(b"\\x00\\x00\\x01\\xb6", bytes(data))
+    ]  # where the pictures of MPEG-4 begin
+    data[starts[17] : starts[18]] = bytes(starts[18] - starts[17])
+    (tmp_path / "v.mp4").write_bytes(data)
+    for frames in (range(40), range(0, 40, 5), range(2, 40, 5), [30, 17, 3, 18, 16], [20]):
+        reader = images.VideoReader(tmp_path / "v.mp4")
+        gone = [k for k, found in zip(frames, shown(reader, frames), strict=True) if found is None]
+        assert gone == [k for k in frames if k == 17]
+
+
+class Forgetful:
+    """A capture whose decoder leaves out a frame in silence."""
+
+    def __init__(self, capture, lost):
+        self.capture, self.lost, self.next = capture, lost, 0
+
+    def grab(self):
+        if self.next == self.lost:
+            self.capture.grab()
+            self.next += 1
+        self.next += 1
+        return self.capture.grab()
+
+    def __getattr__(self, name):
+        return getattr(self.capture, name)
+
+
+def test_frames_behind_one_that_the_decoder_leaves_out_keep_their_numbers(video):
+    for frames in (range(40), range(0, 40, 5)):
+        reader = images.VideoReader(video)
+        reader._capture = Forgetful(reader._capture, lost=20)
+        assert shown(reader, frames) == [None if k == 20 else k for k in frames]
