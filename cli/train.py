@@ -11,7 +11,9 @@ from pipeline.errors import InputError
 @click.command("train")
 @click.argument("shards", type=click.Path(path_type=Path))
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--config", default=None, help="small (default), scratch, base, or a TOML file (docs/training.md).")
+@click.option(
+    "--config", default=None, help="small (default), scratch, base, published, or a TOML file (docs/training.md)."
+)
 @click.option("--model", type=HEAD, help="The head; the configuration's own by default, nvf where it names none.")
 @click.option(
     "--also", multiple=True, metavar="SHARDS:WEIGHT", help="More shards; WEIGHT is how often relative to the first."

@@ -41,10 +41,11 @@ class Config:
         return asdict(self)
 
 
-# small: minutes on two cores, from an encoder that has seen people. scratch: the same without it, and smaller crops: everything is
-# learnt from the shards. base: the encoder and crop of the publication, for a GPU. What a head wants on top is in its file
-# (`Head.preset`).
+# Of every run that takes a GPU hours: how many processes load, and how often it is looked at, logged and saved.
+GPU_RUN = {"workers": 12, "evaluations": 20, "evaluate_views": 512, "log_every": 50, "save_every": 1000}
+# What each is for: docs/training.md. What a head wants on top is in its file (`Head.preset`).
 NAMED: dict[str, dict] = {
+    # Minutes on two cores, from an encoder that has seen people.
     "small": {
         "network": {
             "crop_px": 192,
@@ -57,6 +58,7 @@ NAMED: dict[str, dict] = {
         # Real cameras are tilted, and people stand behind things; the frozen encoder does not mind.
         "augment": {"roll_degrees": 30.0, "scale": 0.15, "shift": 0.08, "colour": 0.3, "occlusion": 0.3},
     },
+    # The same time with nothing but the shards.
     "scratch": {
         "network": {"losses": {"heatmap": 1.0}},
         "train": {"optimizer": "muon", "learning_rate": 6e-3},
@@ -64,25 +66,45 @@ NAMED: dict[str, dict] = {
         # A few thousand steps cannot afford the full augmentation (docs/log.md).
         "augment": {"roll_degrees": 5.0, "scale": 0.05, "shift": 0.03, "colour": 0.2, "occlusion": 0.0},
     },
+    # Hours on one GPU, from ViTPose-B. Whose recipe this is: docs/encoders.md.
     "base": {
         "network": {
             "crop_px": 256,
-            "encoder": {"kind": "hourglass", "channels": 256, "stacks": 4, "context": 256},
+            "anchors": "pose",
+            "encoder": {
+                "kind": "backbone",
+                "name": "usyd-community/vitpose-base-simple",
+                "freeze": "none",
+                "rate": 0.1,
+                "channels": 64,
+                "context": 256,
+            },
+            "losses": {"heatmap": 1.0},
         },
-        "train": {
+        "train": GPU_RUN
+        | {
             "steps": 60_000,
             "batch_size": 64,
+            "optimizer": "adamw",
             "learning_rate": 5e-4,
-            "weight_decay": 0.05,
-            "warmup": 1000,
+            "weight_decay": 0.1,
+            "schedule": "steps",
+            "milestones": (0.81, 0.95),
+            "warmup": 500,
             "average": 0.9995,
-            "workers": 12,
-            "evaluations": 20,
-            "evaluate_views": 512,
-            "log_every": 50,
-            "save_every": 1000,
         },
         "draw": {"points": 2048},
+        "augment": {"roll_degrees": 20.0, "scale": 0.25, "shift": 0.10, "colour": 0.3, "occlusion": 0.5},
+    },
+    # The hand original at the size of its publication, for comparison with it: docs/field.md.
+    "published": {
+        "network": {
+            "crop_px": 224,
+            "encoder": {"kind": "hourglass", "channels": 256, "stacks": 4, "depth": 2, "context": 256},
+            "head": {"kind": "nvf-published"},
+        },
+        "train": GPU_RUN | {"steps": 240_000, "batch_size": 16},
+        "draw": {"points": 5000},
     },
 }
 
@@ -97,9 +119,11 @@ def load_config(name: str, model: str | None = None) -> Config:
     base, tables, origin = (name, {}, f"configuration {name}") if name in NAMED else (*_read_toml(Path(name)), name)
     network = _require_table(tables.get("network", {}), "network", origin)
     head = _require_table(network.get("head", {}), "network.head", origin)
-    kind = model or head.get("kind", DEFAULT_KINDS["head"])
+    below = NAMED.get(base or "", {})
+    named = below.get("network", {}).get("head", {}).get("kind", DEFAULT_KINDS["head"])
+    kind = model or head.get("kind", named)
     _require_kind("head", kind, HEADS, f"--model {model}" if model else origin)
-    settings = merge(NAMED.get(base or "", {}), {"network": {"head": {"kind": kind}}})
+    settings = merge(below, {"network": {"head": {"kind": kind}}})
     settings = merge(merge(settings, HEADS[kind].preset(base or "")), tables)
     return config_from_dict(merge(settings, {"network": {"head": {"kind": kind}}}), origin)
 

@@ -94,9 +94,19 @@ def test_a_file_stands_on_a_named_configuration(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text('extends = "base"\n[network.head]\nkind = "nvf-published"\nradius = 0.3\n[train]\nsteps = 50\n')
     config = load_config(str(path))
-    assert config.network.encoder.stacks == 4 and config.network.head.radius == (0.3,)
+    assert config.network.encoder.kind == "backbone" and config.network.head.radius == (0.3,)
     assert config.network.head.mlp.hidden == (512, 256, 128) and config.network.head.mlp.skip == "all"
     assert config.train.optimizer == "rmsprop" and config.train.steps == 50
+
+
+def test_a_named_configuration_may_bring_its_head(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text('extends = "published"\n[train]\nsteps = 50\n')
+    for name in ("published", str(path)):
+        config = load_config(name)
+        assert config.network.head.kind == "nvf-published" and config.train.optimizer == "rmsprop"
+    other = load_config(str(path), "heatmap25d")
+    assert other.network.head.kind == "heatmap25d" and other.train.optimizer == "adamw"
 
 
 @pytest.mark.parametrize(
@@ -147,7 +157,7 @@ def test_a_bad_file_is_named_with_its_key(tmp_path, text, message):
 
 
 def test_unknown_names_are_refused():
-    with pytest.raises(InputError, match="neither one of small, scratch, base nor a file"):
+    with pytest.raises(InputError, match="neither one of small, scratch, base, published nor a file"):
         load_config("medium")
     with pytest.raises(InputError, match="there is no head 'resnet'; choose one of nvf"):
         load_config("small", "resnet")

@@ -126,6 +126,7 @@ class PublishedField(FieldHead):
             "small": quick,
             "scratch": quick,
             "base": {"mlp": {"hidden": [512, 256, 128]}},
+            "published": {"mlp": {"hidden": [1024, 512, 256, 128]}},
         }
         recipe = {
             "optimizer": "rmsprop",

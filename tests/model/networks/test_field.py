@@ -76,19 +76,20 @@ def test_settings_out_of_range_are_refused(wrong):
         MlpSettings(**wrong)
 
 
-def test_the_base_configuration_is_the_published_encoder_and_predicts():
-    """Four stacked hourglasses of 256 channels on 256 px, each with a field of its own that is trained."""
-    config = load_config("base").network
+def test_the_published_configuration_predicts():
+    """Four stacked hourglasses of 256 channels on 224 px, each with a field of its own that is trained."""
+    config = load_config("published").network
     assert (config.encoder.kind, config.encoder.channels, config.encoder.stacks, config.crop_px) == (
         "hourglass",
         256,
         4,
-        256,
+        224,
     )
+    assert (config.head.kind, config.head.mlp.hidden) == ("nvf-published", (1024, 512, 256, 128))
     head = replace(config.head, search=replace(config.head.search, cells=12, levels=1, most=512))
     config = replace(config, head=head)
-    network = build_network(config, statistics(make_batch(4, 10), 256)).eval()
+    network = build_network(config, statistics(make_batch(4, 10), 224)).eval()
     assert len(network.head.stacks) == 4
-    K = torch.tensor([[[500.0, 0, 127.5], [0, 500, 127.5], [0, 0, 1]]])
-    found = network.predict(torch.rand(1, 3, 256, 256) * 2 - 1, K)
+    K = torch.tensor([[[500.0, 0, 111.5], [0, 500, 111.5], [0, 0, 1]]])
+    found = network.predict(torch.rand(1, 3, 224, 224) * 2 - 1, K)
     assert found.joints.shape == (1, 17, 3) and found.joints.isfinite().all()

