@@ -21,6 +21,7 @@ from model.device import Ranks
 from model.evaluate import evaluate_run
 from model.networks.build import build_network
 from model.networks.encoders import hub
+from model.networks.encoders.backbone import BackboneSettings
 from model.networks.network import Network
 from model.train import train
 from model.training.config import Config, config_from_dict, load_config, merge, with_train
@@ -30,6 +31,7 @@ from model.training.step import losses_module, take_step
 from pipeline.body.model import load_body
 from pipeline.errors import InputError
 from pipeline.fit import FitSettings, Fitter
+from pipeline.records import BodyFit
 from pipeline.sources.synthetic import CaptureSettings, write_capture
 
 CONFIGS = ("small", "base", "published")
@@ -131,7 +133,9 @@ def data(asked: Asked) -> dict:
 
 def weights(asked: Asked) -> dict:
     """Whether the weights of `base` can be had; where not, the same backbone with random ones is saved for the other parts."""
-    name = load_config("base").network.encoder.name
+    encoder = load_config("base").network.encoder
+    assert isinstance(encoder, BackboneSettings)
+    name = encoder.name
     reason = "a tiny stand-in, for --quick"
     if not asked.quick:
         try:
@@ -293,7 +297,9 @@ def fits(asked: Asked, batch: int) -> dict:
     fitter.fit(instants[:4], betas)
     with stopwatch(asked.device) as taken:
         found = fitter.fit(instants, betas)
-    errors = [fit.quality.fit_error_mm for fit in found]
+    errors = [fit.quality.fit_error_mm for fit in found if isinstance(fit, BodyFit)]
+    if len(errors) < batch:
+        raise RuntimeError(f"{batch - len(errors)} of {batch} fits were refused")
     return {
         "fits": batch,
         "seconds": round(taken(), 2),
@@ -329,12 +335,8 @@ def parts() -> dict[str, Callable[[Asked], dict]]:
     """Every part by name, in the order in which they are run."""
     found: dict[str, Callable[[Asked], dict]] = {"machine": machine, "data": data, "weights": weights}
     for written in ("ours", "published"):
-        for name in CONFIGS:
-            found[f"step/{name}/{written}"] = lambda asked, n=name, w=written: step(asked, n, w)
-    for name in CONFIGS:
-        found[f"inference/{name}"] = lambda asked, n=name: inference(asked, n)
-    for batch in FIT_BATCHES:
-        found[f"fits/{batch}"] = lambda asked, b=batch: fits(asked, b)
-    for name in CONFIGS:
-        found[f"step/{name}/compiled"] = lambda asked, n=name: step(asked, n, "compiled")
+        found |= {f"step/{name}/{written}": partial(step, name=name, written=written) for name in CONFIGS}
+    found |= {f"inference/{name}": partial(inference, name=name) for name in CONFIGS}
+    found |= {f"fits/{batch}": partial(fits, batch=batch) for batch in FIT_BATCHES}
+    found |= {f"step/{name}/compiled": partial(step, name=name, written="compiled") for name in CONFIGS}
     return found | {"training": training}

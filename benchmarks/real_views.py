@@ -108,8 +108,8 @@ def compare(network: Network, instants: Sequence[Instant], root: Path, seen: See
                 f"{view.id}   {error:.0f} mm",
             )
             rows.append((*relative, off, found.presence, shown))
-    columns = list(zip(*rows, strict=True))
-    return Compared(*(np.array(column) for column in columns[:5]), list(columns[5]))
+    predicted, true, mean, off, presence, shown = zip(*rows, strict=True)
+    return Compared(*(np.array(column) for column in (predicted, true, mean, off, presence)), shown=list(shown))
 
 
 def numbers(predicted: np.ndarray, truth: np.ndarray) -> dict[str, float]:
@@ -177,8 +177,8 @@ def judge(network: Network, instants: Sequence[Instant], root: Path, weights: Pa
     found = triangulate([[view.camera for view in instant.views] for instant in instants], seen)
     compared = compare(network, instants, root, seen, found.points)
     said = report(compared, seen, found, [view.camera_id for instant in instants for view in instant.views])
-    known = [instant.joints_3d for instant in instants]
-    if all(joints is not None for joints in known):
+    known = [instant.joints_3d for instant in instants if instant.joints_3d is not None]
+    if len(known) == len(instants):
         true = limbs(np.stack(known), JOINT_SETS[instants[0].joint_set])
         apart = np.linalg.norm(limbs(found.points, COCO) - true, axis=-1)[:, SCORED]
         said["truth"]["error_mm"] = round(1000 * float(apart.mean()), 1)

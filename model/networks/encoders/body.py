@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.networks.encoders.movenet import HEADS, HIDDEN, STAGES, WIDTHS, Backbone, Head, Pyramid
 from model.networks.encoders.movenet_weights import asset_path, how_to_build, read_weights
-from model.networks.encoders.pretrained import PretrainedEncoder, PretrainedSettings, frozen_stages
+from model.networks.encoders.pretrained import STRIDES, PretrainedEncoder, PretrainedSettings, frozen_stages
 from pipeline.errors import InputError
 
 READS = ("stages", "keypoints")
@@ -20,12 +21,14 @@ READS = ("stages", "keypoints")
 @dataclass(frozen=True)
 class BodySettings(PretrainedSettings):
     """weights: "lightning", "thunder", or a file that `nvf-cli encoder build` wrote. reads: "stages", the maps inside the network,
-    or "keypoints", which takes what the keypoint head sees and says in place of the finest of them.
+    or "keypoints", which takes what the keypoint head sees and says in place of the finest of them. aligned: whether the maps inside
+    are brought where our cells are (`onto_our_cells`).
     """
 
     kind: str = "body"
     weights: str = "lightning"
     reads: str = "stages"
+    aligned: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -63,10 +66,22 @@ class PoseReader(nn.Module):
         return [torch.cat([hidden, said], 1), stages[2], stages[4], stages[5]]
 
 
+def onto_our_cells(x: Tensor, stride: int) -> Tensor:
+    """A map inside MoveNet, (B, C, h, w), read bilinearly where our cells are; its border goes on outwards.
+
+    TensorFlow pads to the right and below only, so each halving moves a cell by half a pixel of what it halves: a cell of stride s
+    describes the pixel (s - 1) / 2 right of and below the middle of the s x s pixels that it stands for.
+    """
+    part = (stride - 1) / (2 * stride)
+    x = torch.lerp(x, F.pad(x, (1, 0, 0, 0), mode="replicate")[..., :-1], part)
+    return torch.lerp(x, F.pad(x, (0, 0, 1, 0), mode="replicate")[..., :-1, :], part)
+
+
 class BodyEncoder(PretrainedEncoder):
     """MoveNet's maps under our neck."""
 
     Settings = BodySettings
+    settings: BodySettings
 
     def __init__(self, settings: BodySettings, weights: str):
         """weights: one of WIDTHS, or the path of a file whose `kind` is among them."""
@@ -92,7 +107,12 @@ class BodyEncoder(PretrainedEncoder):
         return image
 
     def read(self, image: Tensor) -> list[Tensor]:
-        return self.pretrained(image)
+        maps = self.pretrained(image)
+        if not self.settings.aligned:
+            return maps
+        # what the keypoint head gives lies where our cells are: that is how its keypoints are read
+        inside = 1 if self.settings.reads == "keypoints" else 0
+        return maps[:inside] + [onto_our_cells(m, s) for m, s in zip(maps[inside:], STRIDES[inside:], strict=True)]
 
 
 def weights_file(weights: str) -> Path:

@@ -52,6 +52,32 @@ def test_it_reads_what_the_published_network_sees():
     torch.testing.assert_close(finest[:, -17:] * 4, heatmap.clamp(-12, 12), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("aligned", [False, True])
+def test_a_cell_describes_the_pixels_that_it_stands_for_when_aligned(aligned):
+    """With even kernels the middle of what a cell depends on is its place, else (stride - 1) / 2 px right of and below it."""
+    side = 512
+    encoder = BodyEncoder(BodySettings(aligned=aligned), "lightning").eval()
+    with torch.no_grad():
+        for name, parameter in encoder.pretrained.named_parameters():
+            parameter.fill_(1 / parameter[0].numel() if name.endswith("weight") else 0)
+    pixels = torch.arange(side, dtype=torch.float32)
+    image = torch.full((1, 3, side, side), 1e-4, requires_grad=True)  # far below where ReLU6 ends
+    for stride, found in zip((4, 8, 16, 32), encoder.read(image), strict=True):
+        cell = side // stride // 2
+        (pull,) = torch.autograd.grad(found[0, :, cell, cell].sum(), image, retain_graph=True)
+        pull = pull[0].sum(0)
+        middle = (cell + 0.5) * stride - 0.5 + (0 if aligned else (stride - 1) / 2)
+        for axis in (0, 1):
+            assert ((pull.sum(axis) * pixels).sum() / pull.sum()).item() == pytest.approx(middle, abs=0.05)
+
+
+def test_what_the_keypoint_head_says_is_where_our_cells_are_already():
+    image = torch.rand(1, 3, 64, 64) * 2 - 1
+    plain, aligned = (BodyEncoder.fresh(BodySettings(reads="keypoints", aligned=a), 64).eval() for a in (False, True))
+    for k, (one, other) in enumerate(zip(plain.read(image), aligned.read(image), strict=True)):
+        assert torch.equal(one, other) is (k == 0)
+
+
 @pytest.mark.parametrize(
     ("freeze", "frozen"),
     [("all", 7), ("until:stem", 1), ("until:stage3", 4), ("until:keypoints", 7), ("none", 0)],
