@@ -268,8 +268,13 @@ class Forgetful:
         return getattr(self.capture, name)
 
 
+class ForgetfulReader(images.VideoReader):
+    def _open(self):
+        super()._open()
+        self._capture = Forgetful(self._capture, lost=20)
+
+
 def test_frames_behind_one_that_the_decoder_leaves_out_keep_their_numbers(video):
     for frames in (range(40), range(0, 40, 5)):
-        reader = images.VideoReader(video)
-        reader._capture = Forgetful(reader._capture, lost=20)
+        reader = ForgetfulReader(video)
         assert shown(reader, frames) == [None if k == 20 else k for k in frames]
