@@ -42,7 +42,7 @@ INSTANTS = 400
 # Persons that fits are timed on; larger batches repeat them.
 PERSONS = 1024
 # Steps that are not timed, and how long the others are timed, seconds and steps at least.
-WARM_STEPS, TIMED_SECONDS, TIMED_STEPS = 5, 10.0, 5
+WARM_STEPS, TIMED_SECONDS, TIMED_STEPS = 5, 4.0, 5
 STEADY = {"evaluations": 1, "log_every": 1_000_000, "save_every": 1_000_000}
 # What --quick makes of a configuration: the same parts, each as small as it can be.
 TINY = {

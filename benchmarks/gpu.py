@@ -31,7 +31,7 @@ from pipeline.version import code_commit
 LIMITS = {"data": 240.0, "machine": 60.0, "weights": 90.0}
 DEFAULT_LIMIT = 75.0
 # Part of the time that is kept for the training run, and what that needs at least, seconds.
-FOR_TRAINING, LEAST_TRAINING = 0.25, 60.0
+FOR_TRAINING, LEAST_TRAINING = 0.2, 60.0
 GRACE = 60.0
 # How parts start: from a process that never touches the device.
 START = "forkserver"

@@ -36,6 +36,7 @@ from model.scoring.shown import ShownView
 from model.training.config import load_config
 from model.training.runs import load_run
 from pipeline.camera import BOX_SCALE, project, world_to_camera
+from pipeline.errors import InputError
 from pipeline.images import read_image
 from pipeline.outputs import encode_picture, make_folder, write_file, write_json
 from pipeline.records import Instant
@@ -190,6 +191,25 @@ def judge(network: Network, instants: Sequence[Instant], root: Path, weights: Pa
     return said
 
 
+def quick(out: Path) -> dict:
+    """The report on rendered people, of a network that has learnt nothing."""
+    with tempfile.TemporaryDirectory() as folder:
+        root, instants = rendered_people(Path(folder))
+        return judge(unlearnt(), instants, root, weights_file("lightning"), out)
+
+
+def of_the_film(run: Path, wheel: Path, weights: Path, out: Path) -> dict:
+    """The report on the real person. Raises InputError where the run, the wheel or the weights are not there."""
+    network, _, record = load_run(run)
+    weights = weights_file(str(weights))
+    with tempfile.TemporaryDirectory() as folder:
+        pose2sim.unpack(wheel, Path(folder))
+        found = judge(network, pose2sim.instants(Path(folder)), Path(folder), weights, out)
+    said = {"run": str(run), "step": record["step"], "commit": record["commit"]} | found
+    write_json(out / "real_views.json", said)
+    return said
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, nargs="?", help="the run's folder; not asked for with --quick")
@@ -204,19 +224,10 @@ def main() -> None:
     asked = parser.parse_args()
     if not asked.quick and asked.run is None:
         parser.error("name a run's folder, or give --quick")
-    with tempfile.TemporaryDirectory() as folder:
-        if asked.quick:
-            root, instants = rendered_people(Path(folder))
-            said = judge(unlearnt(), instants, root, weights_file("lightning"), asked.out)
-        else:
-            network, _, record = load_run(asked.run)
-            pose2sim.unpack(asked.wheel, Path(folder))
-            said = judge(
-                network, pose2sim.instants(Path(folder)), Path(folder), weights_file(str(asked.weights)), asked.out
-            )
-            said = {"run": str(asked.run), "step": record["step"], "commit": record["commit"]} | said
-            write_json(asked.out / "real_views.json", said)
-    print_report(said)
+    try:
+        print_report(quick(asked.out) if asked.quick else of_the_film(asked.run, asked.wheel, asked.weights, asked.out))
+    except InputError as error:
+        parser.exit(2, f"{parser.prog}: {error}\n")
 
 
 if __name__ == "__main__":

@@ -30,8 +30,17 @@ class Start:
         return recorded_config(self.checkpoint, self.path)
 
     def kept(self, config: Config) -> dict | None:
-        """What an encoder like this one kept, so that it is not read from elsewhere; None where the new run has another."""
-        return self.checkpoint.record["encoder"] if self.config().network.encoder == config.network.encoder else None
+        """What an encoder like this one kept, so that it is not read from elsewhere; None where the new run has another.
+
+        Raises InputError where that is of another kind and nothing but the encoder was to be taken.
+        """
+        theirs, own = self.config().network.encoder, config.network.encoder
+        if self.part == "encoder" and theirs.kind != own.kind:
+            raise InputError(
+                f"{self.path} has the encoder {theirs.kind!r}, and the new run has {own.kind!r}: there is nothing to take. Set kind = "
+                f"{theirs.kind!r} in [network.encoder], or take another part with --from-part."
+            )
+        return self.checkpoint.record["encoder"] if theirs == own else None
 
     def takes(self, name: str) -> bool:
         """Whether a tensor of the network belongs to the part."""

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from model.networks.encoders.body import BodySettings
 from model.train import train
 from model.training.checkpoint import load_checkpoint
 from model.training.runs import BEST, LAST
@@ -73,6 +74,13 @@ def test_what_cannot_be_taken_is_refused(tmp_path, shards, source):
     train(shards, mean, tiny_config("mean_pose"), device="cpu")
     with pytest.raises(InputError, match="none of its weights fits"):
         train(shards, tmp_path / "run", tiny_config(), device="cpu", start=find_start(mean, "encoder"))
+
+
+def test_an_encoder_of_another_kind_is_refused_before_data_is_read(tmp_path, source):
+    config = tiny_config()
+    other = replace(config, network=replace(config.network, encoder=BodySettings(channels=8, context=16)))
+    with pytest.raises(InputError, match="has the encoder 'unet', and the new run has 'body'.*Set kind = 'unet'"):
+        train(tmp_path / "no shards", tmp_path / "run", other, device="cpu", start=find_start(source, "encoder"))
 
 
 def test_a_run_that_goes_on_still_says_where_it_came_from(tmp_path, shards, source):
