@@ -111,9 +111,13 @@ def holds_shards(path: Path) -> bool:
 
 
 def training_text(path: Path, trained: dict) -> str:
-    from model.training.overview import run_facts
+    from model.training.overview import RECORD, run_facts
+    from pipeline.errors import naming_damage
 
-    return lines_text(f"{path}: a training run", run_facts(trained))
+    with naming_damage(
+        path / RECORD, "It is no run of this version of `nvf-cli train`, or a file beside it is damaged."
+    ):
+        return lines_text(f"{path}: a training run", run_facts(trained))
 
 
 def summary_text(summary: dict) -> str:

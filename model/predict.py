@@ -218,6 +218,11 @@ def answer(
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     found, _, _ = find_person(network, image, camera, box)
+    if not all(np.isfinite(values).all() for values in (found.joints_2d, found.confidence, found.presence)):
+        raise InputError(
+            f"{path}: the prediction is not finite: the weights of {said['run']} are damaged, or were trained until they had no "
+            "finite values."
+        )
     if found.presence < SOMEBODY:
         raise InputError(
             f"{path}: nobody is found in the box {box.round(1).tolist()} (presence {found.presence:.2f}, {SOMEBODY} is needed). A box "

@@ -1,5 +1,9 @@
 """What goes wrong because of what the user gave us, told so that the user can mend it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 
 class InputError(ValueError):
     """A mistake in a file, a value or a command that the user can mend.
@@ -7,3 +11,25 @@ class InputError(ValueError):
     The message is one paragraph that names the file, the value and the remedy. The command line prints it and exits with 2.
     Our own mistakes are `assert`s, never this.
     """
+
+
+@contextmanager
+def naming_damage(path: Path, remedy: str) -> Iterator[None]:
+    """Around what uses a file's content: whatever is raised because that is damaged, or laid out otherwise, becomes an InputError
+    that names the file."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        ArithmeticError,
+        RuntimeError,
+        MemoryError,
+    ) as error:
+        said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        raise InputError(f"{path} is damaged: {said[:300]}. {remedy}") from error

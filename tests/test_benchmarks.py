@@ -22,6 +22,7 @@ ROOT = Path(__file__).parent.parent
         ("metrics", ["mpjpe", "pa_mpjpe"]),
         ("video", ["rows", "kib_a_frame"]),
         ("annotations", ["rows", "targets"]),
+        ("fuzz", ["rows", "causes", "faults"]),
     ],
 )
 def test_the_quick_form_runs(tmp_path, name, keys):

@@ -18,6 +18,7 @@ ROOMS = ("pipeline", "model", "cli")
 LAYERS = (
     (
         "pipeline.errors",
+        "pipeline.hdf5",
         "pipeline.image_header",
         "pipeline.memory",
         "pipeline.skeletons",

@@ -5,7 +5,7 @@ from html import escape
 from pathlib import Path
 
 from model.scoring.reliability import BINS
-from pipeline.errors import InputError
+from pipeline.errors import InputError, naming_damage
 from pipeline.outputs import check_output, write_marked
 from pipeline.page import big_numbers, facts_table, image, table
 from pipeline.page import page as whole_page
@@ -47,17 +47,19 @@ def write_report(run: Path) -> Path:
     source = run / "evaluation.json"
     try:
         report = json.loads(source.read_text())
-    except (OSError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(
             f"{source}: cannot be read ({error}). Evaluate first: `nvf-cli evaluate {run} SHARDS`."
         ) from error
-    if "trained_on" not in report:
+    if not isinstance(report, dict) or "trained_on" not in report:
         raise InputError(
             f"{source}: it has no 'trained_on', so another version wrote it. Evaluate again: `nvf-cli evaluate {run} SHARDS`."
         )
     path = run / "report.html"
     check_output(path, (".html",))
-    write_marked(path, page(report, run / "figures").encode())
+    with naming_damage(source, f"Evaluate again: `nvf-cli evaluate {run} SHARDS`."):
+        whole = page(report, run / "figures").encode()
+    write_marked(path, whole)
     return path
 
 

@@ -14,7 +14,7 @@ import safetensors.torch
 import torch
 
 from model.training.older import from_version_3
-from pipeline.errors import InputError
+from pipeline.errors import InputError, naming_damage
 from pipeline.outputs import write_file
 
 FORMAT = "nvf-checkpoint"
@@ -56,13 +56,16 @@ def load_checkpoint(path: Path) -> Checkpoint:
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             record = json.loads((file.metadata() or {}).get("record", "{}"))
+            if not isinstance(record, dict):
+                raise ValueError(f"its record is {str(record)[:40]!r}")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is not a dict)
-    except (safetensors.SafetensorError, json.JSONDecodeError) as error:
+    except (safetensors.SafetensorError, OSError, ValueError, RecursionError) as error:
         raise InputError(
             f"{path}: not a readable safetensors file ({error}). Copy it again, or train again."
         ) from error
     if (record.get("format"), record.get("version")) == (FORMAT, 3):
-        return Checkpoint(*from_version_3(tensors, record))
+        with naming_damage(path, "Copy it again, or train again."):
+            return Checkpoint(*from_version_3(tensors, record))
     if (record.get("format"), record.get("version")) != (FORMAT, VERSION):
         raise InputError(
             f"{path}: its record says {record.get('format')} version {record.get('version')}; this program reads {FORMAT} "
@@ -89,6 +92,9 @@ def load_weights(network: torch.nn.Module, weights: dict[str, torch.Tensor], pat
             f"{path}: its tensors do not fit the network of this configuration: {', '.join(wrong[:3])}{more}. "
             "Use the configuration it was trained with, or another run folder."
         )
+    odd = [name for name, tensor in weights.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
+    if odd:
+        raise InputError(f"{path}: {odd[0]} holds values that are not finite. Copy the file again, or train again.")
     network.load_state_dict(weights)
 
 

@@ -150,7 +150,7 @@ def _read_toml(path: Path) -> tuple[str | None, dict]:
         raise InputError(
             f"--config {path}: neither one of {', '.join(NAMED)} nor a file. Give one of those."
         ) from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not a readable TOML file ({error}). See docs/training.md for an example.") from error
     base = tables.pop("extends", None)
     if base is not None and (not isinstance(base, str) or base not in NAMED):

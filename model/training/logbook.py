@@ -122,9 +122,11 @@ def read_history(run: Path) -> list[dict]:
     rows = []
     for line in path.read_text().splitlines() if path.is_file() else []:
         try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
+            row = json.loads(line)
+        except ValueError:
             break
+        if isinstance(row, dict) and "kind" in row:
+            rows.append(row)
     return rows
 
 

@@ -19,8 +19,10 @@ def describe_run(folder: Path) -> dict[str, Any]:
     path = folder / RECORD
     try:
         record = json.loads(path.read_text())
+        if not isinstance(record, dict):
+            raise ValueError("it holds no object")
         missing = [key for key in ("config", "step", "seconds", "best", "data", "parameters") if key not in record]
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(
             f"{path} cannot be read ({error}); it is no run of `nvf-cli train`, or it is damaged."
         ) from error

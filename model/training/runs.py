@@ -26,7 +26,7 @@ from model.training.checkpoint import (
 )
 from model.training.config import Config, config_from_dict, with_length
 from model.training.optimise import MovingAverage, make_optimizers
-from pipeline.errors import InputError
+from pipeline.errors import InputError, naming_damage
 from pipeline.shards.run_json import joined_hash
 
 LAST, BEST = "last.safetensors", "best.safetensors"
@@ -98,15 +98,16 @@ def load_run(folder: Path, device: torch.device | str = "cpu") -> tuple[Network,
     """The network of a run, ready to predict, with its configuration and record. Raises InputError for a run without a step."""
     path = find_weights(Path(folder))
     checkpoint = load_checkpoint(path)
-    if path.name == LAST and checkpoint.record["step"] == 0:
-        raise InputError(
-            f"{folder}: the run has not taken a step yet. Train it: `nvf-cli train SHARDS {folder} --resume`."
-        )
-    config = recorded_config(checkpoint, path)
-    joints = len(checkpoint.tensors["network.mean_pose"])
-    unknown = Statistics(torch.zeros(joints, 3), torch.zeros(joints - 1), 0.0, 1.0)
-    network = rebuild_network(config.network, unknown, checkpoint.record["encoder"])
-    load_weights(network, evaluated_weights(checkpoint), path)
+    with naming_damage(path, "Copy it again, or train again."):
+        if path.name == LAST and checkpoint.record["step"] == 0:
+            raise InputError(
+                f"{folder}: the run has not taken a step yet. Train it: `nvf-cli train SHARDS {folder} --resume`."
+            )
+        config = recorded_config(checkpoint, path)
+        joints = len(checkpoint.tensors["network.mean_pose"])
+        unknown = Statistics(torch.zeros(joints, 3), torch.zeros(joints - 1), 0.0, 1.0)
+        network = rebuild_network(config.network, unknown, checkpoint.record["encoder"])
+        load_weights(network, evaluated_weights(checkpoint), path)
     return network.to(device).eval(), config, checkpoint.record
 
 

@@ -5,7 +5,6 @@ on where a hip is, so a joint set's joints are not simply those of the model wit
 """
 
 import hashlib
-import zipfile
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -228,7 +227,7 @@ def read_regressor(path: Path) -> np.ndarray:
                 regressor = archive["J_regressor"]
     except FileNotFoundError:
         raise InputError(f"There is no joint regressor at {path}; name the file, or leave the option out.") from None
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+    except Exception as error:  # as for a body's file
         raise InputError(
             f"The joint regressor {path} cannot be read as a plain .npy array, or an .npz with J_regressor ({error})."
         ) from error

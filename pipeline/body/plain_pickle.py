@@ -5,6 +5,7 @@ else; any other name is refused before it is looked up. Built-in containers, num
 """
 
 import pickle
+import pickletools
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -37,15 +38,27 @@ def _encode_latin1(text: str, encoding: str = "latin1") -> bytes:
     return text.encode("latin1")
 
 
+class _Array:
+    """Stands for numpy's type of arrays, which a pickle may name but not call: that could ask for any amount of memory."""
+
+
+def _reconstruct(kind: type, shape: tuple, code: bytes) -> np.ndarray:
+    """The empty array that a pickle fills next."""
+    if kind is not _Array or tuple(shape) != (0,):
+        raise pickle.UnpicklingError(f"an array that begins as {shape}")
+    return np.ndarray(0, np.int8)
+
+
 _ARRAYS = {
-    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "ndarray"): _Array,
     ("numpy", "dtype"): np.dtype,
     ("_codecs", "encode"): _encode_latin1,
 } | {
     (f"{package}.{part.__name__.rpartition('.')[2]}", name): getattr(part, name)
     for package in ("numpy.core", "numpy._core")
-    for part, name in ((multiarray, "_reconstruct"), (multiarray, "scalar"), (numeric, "_frombuffer"))
+    for part, name in ((multiarray, "scalar"), (numeric, "_frombuffer"))
 }
+_ARRAYS |= {(f"{package}.multiarray", "_reconstruct"): _reconstruct for package in ("numpy.core", "numpy._core")}
 _SPARSE = {(module, "csc_matrix"): SparseMatrix for module in ("scipy.sparse.csc", "scipy.sparse._csc")}
 
 
@@ -60,6 +73,16 @@ class _PlainUnpickler(pickle.Unpickler):
         return self._names[module, name]
 
 
+def _refuse_large_memo(file: BinaryIO) -> None:
+    """A pickle numbers what it uses again; a number far beyond what it holds makes Python reserve gigabytes for the others."""
+    size = file.seek(0, 2)
+    file.seek(0)
+    for operation, number, _ in pickletools.genops(file):
+        if operation.name in ("PUT", "BINPUT", "LONG_BINPUT") and (number or 0) > size:
+            raise pickle.UnpicklingError(f"it numbers an object {number}")
+    file.seek(0)
+
+
 def load_plain_pickle(path: Path, sparse: bool = False) -> Any:
     """The content of a pickle of arrays, containers, numbers and strings, also one written by Python 2.
 
@@ -68,6 +91,7 @@ def load_plain_pickle(path: Path, sparse: bool = False) -> Any:
     """
     try:
         with open(path, "rb") as file:
+            _refuse_large_memo(file)
             return _PlainUnpickler(file, _ARRAYS | (_SPARSE if sparse else {})).load()
     except FileNotFoundError:
         raise InputError(f"{path} does not exist. Fetch it again.") from None

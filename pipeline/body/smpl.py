@@ -16,7 +16,7 @@ from smplx.vertex_ids import vertex_ids
 
 from pipeline.body.keypoints import LANDMARK_VERTICES
 from pipeline.body.plain_pickle import SparseMatrix, load_plain_pickle
-from pipeline.errors import InputError
+from pipeline.errors import InputError, naming_damage
 from pipeline.records import BodyMesh, SmplParameters
 from pipeline.skeletons import FIELD_JOINTS, HUMAN36M, SMPL_24, JointSet
 from pipeline.triangles import opening_caps, triangle_areas
@@ -44,12 +44,14 @@ class SmplBodies:
                 raise InputError(
                     f"{path} is not an SMPL model of plain arrays (run smplx's tools/clean_ch.py on the original)."
                 )
-            if len(content["v_template"]) != self.regressor.shape[1]:
-                raise InputError(
-                    f"{path} has {len(content['v_template'])} vertices, the regressor is for {self.regressor.shape[1]}."
-                )
-            arrays = {key: _dense(value) for key, value in content.items()}
-            self._layers[gender] = SMPL(str(path), data_struct=Struct(**arrays), gender=gender, num_betas=10)
+            with naming_damage(path, "Fetch it again."):
+                vertices = len(content["v_template"])
+                if vertices != self.regressor.shape[1]:
+                    raise InputError(f"{path} has {vertices} vertices, the regressor is for {self.regressor.shape[1]}.")
+                arrays = {key: _dense(value) for key, value in content.items()}
+                layer = SMPL(str(path), data_struct=Struct(**arrays), gender=gender, num_betas=10)
+                layer()  # arrays of another shape are found now
+            self._layers[gender] = layer
         return self._layers[gender]
 
     def _surface(self, gender: str) -> tuple[np.ndarray, np.ndarray]:
@@ -119,8 +121,10 @@ def _dense(value: Any) -> Any:
 def _read_regressor(path: Path) -> np.ndarray:
     try:
         regressor = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # a damaged file fails in any of numpy's ways
         raise InputError(f"The joint regressor {path} cannot be read as a plain .npy array ({error}).") from None
+    if not isinstance(regressor, np.ndarray) or regressor.dtype.kind not in "fiu":
+        raise InputError(f"The joint regressor {path} is no array of numbers.")
     if regressor.ndim != 2 or len(regressor) != len(HUMAN36M):
         raise InputError(
             f"The joint regressor {path} has the shape {regressor.shape}, expected ({len(HUMAN36M)}, vertices of SMPL)."

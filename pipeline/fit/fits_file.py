@@ -18,7 +18,8 @@ import h5py
 import numpy as np
 
 from pipeline.body.model import BodyModel, as_tensors
-from pipeline.errors import InputError
+from pipeline.errors import InputError, naming_damage
+from pipeline.hdf5 import stored_columns
 from pipeline.records import PARAMETER_SIZES, BodyFit, BodyParameters, FitQuality, Reject
 from pipeline.skeletons import HUMAN36M
 
@@ -122,11 +123,15 @@ def read_fits(path: Path, body: BodyModel | None = None) -> dict[str, BodyFit]:
     if not path.is_file():
         raise InputError(f"There are no fits at {path}; give the folder that `nvf-cli fit` wrote, or its {NAME}.")
     try:
-        with h5py.File(path) as file:
-            _check(path, file, body)
-            return _read_rows(file)
-    except (OSError, KeyError) as error:
+        file = h5py.File(path)
+    except OSError as error:
         raise InputError(f"{path} is not a complete {NAME} ({error}); run `nvf-cli fit` again.") from error
+    with file, naming_damage(path, "Run `nvf-cli fit` again."):
+        _check(path, file, body)
+        problems = stored_columns(file)[1]
+        if problems:
+            raise ValueError(problems[0])
+        return _read_rows(file)
 
 
 def _check(path: Path, file: h5py.File, body: BodyModel | None) -> None:
@@ -159,6 +164,11 @@ def _regressor_name(sha256: str | None) -> str:
 def _read_rows(file: h5py.File) -> dict[str, BodyFit]:
     ids = file["id"].asstr()[:]
     parameters = {name: file[name][:] for name in PARAMETER_SIZES}
+    for name, values in parameters.items():
+        if values.shape != (len(ids), PARAMETER_SIZES[name]) or not np.isfinite(values).all():
+            raise ValueError(
+                f"{name} is {values.dtype} {values.shape}, expected {PARAMETER_SIZES[name]} finite numbers a fit"
+            )
     quality = {name: file[f"quality/{name}"][:] for name in (*_NUMBERS, *_PER_VIEW)}
     start = file["quality/start"].asstr()[:]
     names = {name: file[f"quality/{name}"].asstr()[:] for name in _NAMES if f"quality/{name}" in file}

@@ -1,15 +1,17 @@
 """Opens a shard: an HDF5 file that this program can read, or a message that says why it cannot and what to do."""
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import h5py
 import numpy as np
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, naming_damage
+from pipeline.hdf5 import stored_columns
 from pipeline.shards.format import COLUMNS, FORMAT, REQUIRED, VERSION
+from pipeline.shards.schema import wrong_attributes, wrong_columns
 
 # What a file's first bytes say about a file that is no shard, and what to do with it instead.
 _PICTURE = "for a picture use `nvf-cli predict`"
@@ -24,10 +26,11 @@ _KNOWN_STARTS = {
 }
 
 
-def open_shard(path: Path, keep_chunks: bool = True) -> h5py.File:
+def open_shard(path: Path, keep_chunks: bool = True, check: bool = True) -> h5py.File:
     """An HDF5 file that says it is a shard of this version. InputError otherwise, naming both versions, and for a shard that
     is locked by another program, or that needs a column which this program does not know.
 
+    check: also for one whose attributes or datasets are not those of a shard (`pipeline.shards.schema`).
     keep_chunks: HDF5 keeps up to 8 MiB of unpacked chunks for each column that is read; without, a chunk is unpacked at every read.
     """
     try:
@@ -35,11 +38,22 @@ def open_shard(path: Path, keep_chunks: bool = True) -> h5py.File:
     except OSError as error:
         raise InputError(_why_not(Path(path), error)) from error
     try:
-        _refuse_unknown(path, file.attrs)
+        with naming(path):
+            _refuse_unknown(path, file.attrs)
+            if check:
+                _refuse_other_schema(path, file)
     except InputError:
         file.close()
         raise
     return file
+
+
+def _refuse_other_schema(path: Path, file: h5py.File) -> None:
+    columns, problems = stored_columns(file)
+    problems += wrong_attributes(file.attrs)
+    problems = problems or list(wrong_columns(columns, file.attrs))
+    if problems:
+        raise InputError(f"{path} is damaged: {problems[0]}. Remove it and run preprocess again, which makes it anew")
 
 
 def _why_not(path: Path, error: OSError) -> str:
@@ -104,18 +118,10 @@ def _required_columns(path: Path, attrs: Mapping) -> list[str]:
     return names
 
 
-@contextmanager
-def naming(path: Path) -> Iterator[None]:
+def naming(path: Path) -> AbstractContextManager[None]:
     """Whatever HDF5 makes of damaged bytes becomes an InputError that names the shard."""
-    try:
-        yield
-    except (OSError, RuntimeError, KeyError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(
-            f"{path} is damaged: {error}. `nvf-cli inspect --verify {path}` says more; remove it and run preprocess again, which "
-            "makes it anew"
-        ) from error
+    remedy = f"`nvf-cli inspect --verify {path}` says more; remove it and run preprocess again, which makes it anew"
+    return naming_damage(path, remedy)
 
 
 def read_columns(file: h5py.File) -> dict[str, np.ndarray]:

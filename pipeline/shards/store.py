@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 
 from pipeline.errors import InputError
+from pipeline.image_header import read_header
 from pipeline.lattice import LATTICE_M
 from pipeline.records import PARAMETER_SIZES, SPLITS, BodyParameters, FieldSamples, Reject
 from pipeline.shards.format import (
@@ -230,7 +231,8 @@ class ShardReader:
 
     def ids(self) -> list[str]:
         """Of all views, in order."""
-        return decode_text(self._whole("views/id")).tolist()
+        with naming(self.path):
+            return decode_text(self._whole("views/id")).tolist()
 
     @property
     def attributes(self) -> dict[str, Any]:
@@ -262,16 +264,32 @@ class ShardReader:
 
     def read_image(self, row: int) -> np.ndarray:
         """(size, size, 3) uint8 RGB: the crop with its margin."""
-        image = cv2.imdecode(self.read_jpeg(row), cv2.IMREAD_COLOR_RGB)
+        size = int(self.file.attrs["size"])
+        image = decode_crop(self.read_jpeg(row), size)
         if image is None:
-            raise InputError(f"{self.path}: the image of row {row} is no JPEG; try `nvf-cli inspect --verify` on it")
+            raise InputError(
+                f"{self.path}: the image of row {row} is no JPEG of {size} x {size} pixels; try `nvf-cli inspect --verify` on it"
+            )
         return image
 
     def read_samples(self, row: int) -> FieldSamples:
         """The field samples of a view. An offset is `pipeline.lattice.offsets_to` of a point and a stored joint, the same
         numbers whether the shard keeps offsets or not."""
         points, sdf, voters = (self._read(f"samples/{name}", row) for name in ("points", "sdf", "voters"))
+        if voters.max(initial=0) >= len(points):
+            raise InputError(f"{self.path}: samples/voters of row {row} names a point outside the pool; it is damaged")
         return FieldSamples(self._whole("views/id")[row].decode(), points, sdf, voters)
+
+
+def decode_crop(data: np.ndarray, size: int) -> np.ndarray | None:
+    """(size, size, 3) uint8 RGB of the bytes of a stored crop; None where they are another image's, or none's."""
+    header = read_header(BytesIO(data.tobytes()))
+    if header is None or (header.width, header.height) != (size, size):
+        return None
+    try:
+        return cv2.imdecode(data, cv2.IMREAD_COLOR_RGB)
+    except cv2.error:
+        return None
 
 
 class ShardFolder:

@@ -5,19 +5,18 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import cv2
 import igl
 import numpy as np
 
 from pipeline.body.model import BodyModel
 from pipeline.camera import in_image, project_pinhole
 from pipeline.errors import InputError
+from pipeline.hdf5 import stored_columns
 from pipeline.lattice import LATTICE_M, offsets_to, to_lattice
 from pipeline.mesh import body_surface
 from pipeline.records import FIT_JOINT, SPLITS
 from pipeline.shards.format import (
     COLUMNS,
-    GROWING,
     IMAGE_BYTES,
     IMAGE_OFFSET,
     MESH_MODELS,
@@ -25,14 +24,14 @@ from pipeline.shards.format import (
     REJECT_COLUMNS,
     J,
     content_hash,
-    dataset_names,
     decode_text,
     not_finite,
     with_defaults,
 )
 from pipeline.shards.open import open_shard, read_columns
 from pipeline.shards.run_json import RunRecord, ShardRecord, joined_hash, read_run
-from pipeline.shards.store import ShardReader
+from pipeline.shards.schema import wrong_attributes, wrong_columns
+from pipeline.shards.store import ShardReader, decode_crop
 
 # A stored distance is rounded to the lattice, its parameters to single precision, and the fast backend is exact to
 # single precision below NEAR, to a hundredth beyond.
@@ -101,13 +100,16 @@ def verify_shard(
     """Checks one shard. record: what run.json says about it, if there is one."""
     findings = Findings(counts={"shards": 1})
     try:
-        with open_shard(path) as file:
-            stored, attributes = read_columns(file), dict(file.attrs)
+        with open_shard(path, check=False) as file:
+            attributes = dict(file.attrs)
+            problems = stored_columns(file)[1] + list(wrong_attributes(attributes))
+            stored = {} if problems else read_columns(file)
         unknown = sorted(stored.keys() - {*COLUMNS, IMAGE_BYTES, IMAGE_OFFSET, *REJECT_COLUMNS})
         findings.notes += [f"{path.name}: {name} is unknown to this program, which leaves it alone" for name in unknown]
-        columns = with_defaults(stored) if "views/id" in stored else stored
-        problems = [*_check_file(path, record, run_id, attributes, stored), *check_schema(columns, attributes)]
         # each check relies on what the one before found right
+        problems = problems or list(wrong_columns(stored, attributes))
+        problems = problems or list(_check_file(path, record, run_id, attributes, stored))
+        columns = stored if problems else with_defaults(stored)
         problems = problems or list(check_values(columns))
         if not problems:
             findings.counts |= count(columns, attributes)
@@ -140,25 +142,6 @@ def _check_file(
         yield f"the file's sha256 is {found[:12]}, run.json says {record.sha256[:12]}: the file changed"
     if content != record.content_hash:
         yield f"its content hash is {content[:12]}, run.json says {record.content_hash[:12]}"
-
-
-def check_schema(columns: Mapping[str, np.ndarray], attributes: Mapping) -> Iterator[str]:
-    """Every dataset there, of its type and shape, and none that belongs to another way of keeping offsets."""
-    expected = {*dataset_names(attributes["offsets"]), IMAGE_BYTES, IMAGE_OFFSET, *REJECT_COLUMNS}
-    for name in sorted(expected - columns.keys()):
-        yield f"{name} is missing"
-    for name in sorted((columns.keys() & COLUMNS.keys()) - expected):
-        yield f"{name} is there, but the shard says that it keeps offsets as {attributes['offsets']!r}"
-    if expected - columns.keys():
-        return
-    n = len(columns["views/id"])
-    sizes = {"N": int(attributes["pool"]), "K": int(attributes["voters"])}
-    for name in dataset_names(attributes["offsets"]):
-        kind, shape = COLUMNS[name]
-        values, shape = columns[name], (n, *(sizes.get(k, k) for k in shape))
-        found = "text" if values.dtype.kind == "S" else values.dtype.str
-        if found not in (kind, GROWING.get(name)) or values.shape != shape:
-            yield f"{name} is {found} {values.shape}, expected {kind} {shape}"
 
 
 def check_values(columns: Mapping[str, np.ndarray]) -> Iterator[str]:
@@ -231,8 +214,7 @@ def check_images(columns: Mapping[str, np.ndarray], attributes: Mapping) -> Iter
         yield "views/image_offset does not cut views/image_bytes into one image a view"
         return
     for row in range(n):
-        image = cv2.imdecode(columns[IMAGE_BYTES][offset[row] : offset[row + 1]], cv2.IMREAD_COLOR)
-        if image is None or image.shape != (size, size, 3):
+        if decode_crop(columns[IMAGE_BYTES][offset[row] : offset[row + 1]], size) is None:
             yield f"row {row} has an image that does not decode to {size} x {size} pixels"
 
 

@@ -34,7 +34,7 @@ def load_json(path: Path) -> dict:
         raise InputError(f"{path} does not exist; it belongs to the dataset's annotations. Fetch it again.") from None
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}).") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # no JSON, no Unicode, or a number of thousands of digits
         raise InputError(
             f"{path} is not complete JSON ({error}). The download may have been cut; fetch it again."
         ) from None
@@ -77,7 +77,7 @@ def array(value: Any, shape: tuple[int, ...], path: Path, where: str) -> np.ndar
     """float64 array of the shape; InputError naming the file, the place and both shapes. NaN may be inside."""
     try:
         result = np.array(value, np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise InputError(f"{path}: {where} is not an array of {' x '.join(map(str, shape))} numbers.") from None
     if result.shape != shape:
         found = " x ".join(map(str, result.shape)) or "no list of"

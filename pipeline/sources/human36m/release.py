@@ -86,7 +86,12 @@ def read_metadata(path: Path) -> Metadata:
             f"{path} does not exist. It comes with the dataset's official MATLAB code, not with the videos; put it "
             "there or name it with the option metadata."
         ) from None
-    except (OSError, ElementTree.ParseError) as error:
+    except (
+        OSError,
+        ElementTree.ParseError,
+        ValueError,
+        LookupError,
+    ) as error:  # the last two: an encoding it cannot read
         raise InputError(f"{path} is not readable XML ({error}). Fetch it again.") from None
     found = {name: tree.find(name) for name in ("mapping", "w0", "dbcameras/index2id")}
     parts = {name: part for name, part in found.items() if part is not None}
@@ -248,8 +253,10 @@ def read_poses(path: Path) -> np.ndarray:
         file = cdflib.CDF(path)
         names = file.cdf_info().zVariables + file.cdf_info().rVariables
         poses = np.asarray(file.varget("Pose")) if "Pose" in names else None
-    except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-        raise InputError(f"{path} cannot be read as a CDF file ({error}). Fetch it again.") from None
+    except Exception as error:  # cdflib believes what a damaged file says, and fails in any way
+        raise InputError(
+            f"{path} cannot be read as a CDF file ({type(error).__name__}: {error}). Fetch it again."
+        ) from None
     if poses is None:
         raise InputError(
             f"{path} has no variable Pose (it has {', '.join(names) or 'none'}). Use the release's D3_Positions files."

@@ -2,6 +2,7 @@ import json
 import os
 
 import pytest
+import safetensors.torch
 import torch
 
 from model.training.checkpoint import (
@@ -91,3 +92,17 @@ def test_weights_of_other_sizes_are_refused_by_name():
     weights["0.weight"] = torch.zeros(8, 3)
     with pytest.raises(InputError, match=r"0\.weight \(8, 3\) instead of \(4, 3\)"):
         load_weights(network(), weights, "last.safetensors")
+
+
+@pytest.mark.parametrize("record", ["[]", "null", "3", "9" * 5000, "[" * 100_000, "{"])
+def test_a_record_that_is_none_is_named(tmp_path, record):
+    safetensors.torch.save_file({"a": torch.zeros(1)}, tmp_path / "a.safetensors", {"record": record})
+    with pytest.raises(InputError, match="a.safetensors: not a readable safetensors file"):
+        load_checkpoint(tmp_path / "a.safetensors")
+
+
+def test_weights_that_are_not_finite_are_named(tmp_path):
+    network = torch.nn.Linear(2, 2)
+    weights = network.state_dict() | {"bias": torch.tensor([0.0, float("nan")])}
+    with pytest.raises(InputError, match="a.safetensors: bias holds values that are not finite"):
+        load_weights(network, weights, tmp_path / "a.safetensors")

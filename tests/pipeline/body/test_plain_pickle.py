@@ -91,3 +91,22 @@ def test_sparse_matrices_only_where_asked(tmp_path):
     assert np.array_equal(load_plain_pickle(path, sparse=True)["J_regressor"].toarray(), dense)
     with pytest.raises(InputError, match="scipy"):
         load_plain_pickle(path)
+
+
+HUGE = b"\x8a\x06" + (1 << 40).to_bytes(6, "little")  # a number of a pickle
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        b"\x80\x02Nr\xff\xff\xff\x7f.",  # an object of the number 2^31: gigabytes for the numbers before it
+        b"\x80\x02Nq\xff.",
+        b"p1000000000\n.",
+        b"\x80\x02cnumpy\nndarray\n" + HUGE + b"\x85R.",
+        b"\x80\x02cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\n" + HUGE + b"\x85U\x01b\x87R.",
+    ],
+)
+def test_a_pickle_that_asks_for_much_memory_is_refused(tmp_path, program):
+    (tmp_path / "a.pkl").write_bytes(program)
+    with pytest.raises(InputError, match="a.pkl"):
+        load_plain_pickle(tmp_path / "a.pkl")

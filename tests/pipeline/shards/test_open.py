@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.errors import InputError
 from pipeline.shards.open import open_shard
-from pipeline.shards.store import ShardReader, write_shard
+from pipeline.shards.store import ShardReader, decode_crop, write_shard
 from pipeline.shards.verify import verify_path
 from tests.pipeline.shard_fakes import make_header, make_views
 
@@ -81,3 +81,69 @@ def test_bytes_that_are_damaged_name_the_shard_whatever_is_read(shard):
         with pytest.raises(InputError, match="shard-00000.h5 is damaged: .*--verify"):
             read(0)
     assert np.isfinite(reader.read_body(0).betas).all(), "what is whole is still read"
+
+
+def add_link(file):
+    del file["views/K"]
+    file["views/K"] = h5py.ExternalLink("/etc/hostname", "/x")
+
+
+def add_raw(file):
+    shape, kind = file["views/K"].shape, file["views/K"].dtype
+    del file["views/K"]
+    file.create_dataset("views/K", shape, kind, external=[("/etc/hostname", 0, 1 << 20)])
+
+
+def announce(file):
+    shape, kind = file["views/K"].shape, file["views/K"].dtype
+    del file["views/K"]
+    file.create_dataset("views/K", (10**12, *shape[1:]), kind, chunks=(1, *shape[1:]))
+
+
+def retype(file):
+    values = file["fits/has_mesh"][()]
+    del file["fits/has_mesh"]
+    file["fits/has_mesh"] = values.astype(float)
+
+
+def shorten(file):
+    values = file["views/split"][()]
+    del file["views/split"]
+    file["views/split"] = values[1:]
+
+
+def say(name, value):
+    def change(file):
+        file.attrs[name] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (add_link, "views/K is a link to another place"),
+        (add_raw, "views/K lies in another file"),
+        (announce, "views/K announces .* bytes, which the file does not hold"),
+        (retype, "fits/has_mesh is <f8"),
+        (shorten, "views/split is text"),
+        (say("crop_px", "wide"), "attribute crop_px is 'wide'"),
+        (say("pool", 1 << 40), "attribute pool is"),
+        (say("config", "[" * 100_000), "attribute config is .*not JSON of a dict"),
+        (say("run_id", np.zeros(3)), "attribute run_id is"),
+    ],
+)
+def test_what_is_not_laid_out_as_a_shard_is_refused_before_a_row_is_read(shard, change, message):
+    with h5py.File(shard, "r+") as file:
+        change(file)
+    with pytest.raises(InputError, match=f"shard-00000.h5 is damaged: .*{message}"):
+        open_shard(shard)
+    assert any(message.split(".*")[0] in problem for problem in verify_path(shard).problems)
+
+
+def test_a_stored_crop_that_is_another_image_is_named(shard):
+    reader = ShardReader(shard)
+    size = int(reader.attributes["size"])
+    assert decode_crop(reader.read_jpeg(0), size).shape == (size, size, 3)
+    assert decode_crop(reader.read_jpeg(0), size + 1) is None
+    assert decode_crop(np.zeros(0, np.uint8), size) is None and decode_crop(np.zeros(50, np.uint8), size) is None

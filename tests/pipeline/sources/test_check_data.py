@@ -15,6 +15,7 @@ from pipeline.skeletons import SMPL_24
 from pipeline.sources import open_source, parse_options
 from pipeline.sources.check import check_source
 from pipeline.sources.human36m.counts import TEST, TEST_CAMERA_4, TRAIN
+from pipeline.sources.parsing import array, load_json
 from tests.pipeline.people import TO_CAMERA, standing
 
 
@@ -219,3 +220,12 @@ def test_options_are_written_as_key_value(tmp_path, captured):
     ):
         with pytest.raises(InputError, match=pattern):
             parse_options("human36m", [pair])
+
+
+@pytest.mark.parametrize("text", ['{"a": ' + "9" * 5000 + "}", '{"a": ' * 100_000, "\udcff", '{"a": 1,}'])
+def test_json_of_every_damage_is_named(tmp_path, text):
+    (tmp_path / "a.json").write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(InputError, match="a.json is"):
+        load_json(tmp_path / "a.json")
+    with pytest.raises(InputError, match="a.json: x is not an array of 1 numbers"):
+        array([10**400], (1,), tmp_path / "a.json", "x")

@@ -1,0 +1,392 @@
+"""Ten thousand wrong inputs: one file of a good input is made wrong in one place, and a command runs on it.
+
+    python -m benchmarks.fuzz [--inputs 10000] [--seed 0] [--only WORD] [--failures DIR] [--quick] [--json FILE]
+    python -m benchmarks.fuzz --replay DIR/NUMBER
+
+Every command must end as it promises: done, problems told (exit code 1), or refused by name (exit code 2). A fault is any other
+exception, a shard or a page that failed by one, a crash, anything that was executed or written elsewhere, more than 2 GiB of
+memory, or more than a minute. Inputs with faults are kept in DIR, each with what was done to it, and can be run again. Commands
+run in children of a warm process.
+"""
+
+import argparse
+import importlib
+import json
+import os
+import random
+import re
+import resource
+import select
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+for _name in (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+):  # a fork must not wait for its parent's threads
+    os.environ.setdefault(_name, "1")
+
+from benchmarks._mutations import CANARY, mutate  # noqa: E402
+
+MOST_BYTES, MOST_SECONDS = 2 << 30, 60.0
+# Address space beyond the parent's, so that a command that asks for everything fails before the machine does.
+SPACE = 8 << 30
+PREPROCESS = ("--workers", "0", "--crop-px", "32", "--pool", "256", "--overwrite")
+# Programs that a command may start: the commit that wrote a file is asked of git.
+ALLOWED = {"git"}
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+
+
+@dataclass(frozen=True)
+class Case:
+    """A command, and which files of which good input are made wrong. In arguments, IN is the input's copy, GOOD the folder of
+    all good inputs, OUT an empty folder. share: how often, relative to the others."""
+
+    command: str
+    good: str
+    files: tuple[str, ...]
+    arguments: tuple[str, ...]
+    share: int = 1
+    quick: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"{self.command} {self.good}"
+
+
+def source_case(command: str, source: str, files: Sequence[str], share: int, *more: str, good: str = "") -> Case:
+    out = () if command == "check-data" else ("OUT",)
+    quick = command == "check-data"
+    return Case(command, good or source, tuple(files), (command, source, "IN", *out, *more), share, quick)
+
+
+PICTURES = ("*.jpg", "*.png", "*.webp", "*.tif", "*.bmp", "*.gif")
+OPENPOSE, COCO = ("*_keypoints.json", "camera.json", *PICTURES), ("*_val2017.json", *PICTURES)
+HUMAN36M = ("*_data.json", "*_camera.json", "*_joint_3d.json", "*_SMPLX_NeuralAnnot.json", "*.jpg")
+RELEASE = ("*.cdf", "*.cdf", "metadata.xml", "metadata.xml", "*.mp4")
+CASES = [
+    source_case("check-data", "openpose", OPENPOSE, 10, "--picture", "OUT/sheet.png"),
+    source_case("check-data", "coco", COCO, 10),
+    source_case("check-data", "human36m", HUMAN36M, 8),
+    source_case("check-data", "threedpw", ("*.pkl", "*.pkl", "*.jpg"), 10),
+    source_case("check-data", "human36m", RELEASE, 8, good="release"),
+    source_case("preprocess", "openpose", OPENPOSE, 2, *PREPROCESS),
+    source_case("preprocess", "coco", COCO, 2, *PREPROCESS),
+    source_case("preprocess", "human36m", HUMAN36M, 1, *PREPROCESS, "--limit", "2"),
+    source_case("preprocess", "threedpw", ("*.pkl", "*.jpg"), 1, *PREPROCESS),
+    source_case("preprocess", "human36m", RELEASE, 1, *PREPROCESS, good="release"),
+    source_case("fit", "openpose", ("*_keypoints.json", "camera.json"), 1, "--threads", "1"),
+    Case("inspect", "shards", ("*.h5", "*.h5", "run.json"), ("inspect", "IN", "--json"), 8, True),
+    Case("inspect --verify", "shards", ("*.h5", "*.h5", "run.json"), ("inspect", "IN", "--verify"), 8, True),
+    Case("inspect --picture", "shards", ("*.h5",), ("inspect", "IN", "--picture", "OUT/a.png", "--html", "OUT/a.html"), 2),
+    Case("inspect", "run", ("*.json", "*.jsonl"), ("inspect", "IN"), 4),
+    Case("predict", "run", ("best.safetensors",), ("predict", "IN", "GOOD/openpose/images/0.jpg", "--out", "OUT"), 6),
+    Case("predict", "openpose", PICTURES, ("predict", "GOOD/run", "IN/images/MUTATED", "--out", "OUT"), 8),
+    Case("evaluate", "shards", ("*.h5", "run.json"), ("evaluate", "OUT/../run", "IN", "--split", "train"), 2),
+    Case("report", "run", ("*.json", "*.jsonl"), ("report", "IN"), 2),
+    Case("train", "config.toml", ("config.toml",), ("train", "GOOD/shards", "OUT", "--config", "IN", "--steps", "1"), 3),
+    Case("train", "shards", ("*.h5", "run.json"), ("train", "IN", "OUT", "--config", "GOOD/config.toml"), 2),
+    Case("body info", "SMPLX_NEUTRAL.npz", ("*.npz",), ("body", "info", "IN"), 3),
+    Case("fit", "regressor.npy", ("*.npy",), ("fit", "coco", "GOOD/coco", "OUT", "--joint-regressor", "IN", "--limit", "1"), 2),
+    Case("preprocess", "fits", ("fits.h5",), ("preprocess", "coco", "GOOD/coco", "OUT", "--fits-from", "IN", *PREPROCESS), 3),
+]  # fmt: skip
+
+
+# --- one input -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a command ended. exit: its code; None where it did not end by itself. said: the message, or the last line of the
+    fault. fault: what must not be, None where all is well. bytes: its most memory."""
+
+    exit: int | None
+    said: str
+    fault: str | None
+    seconds: float
+    bytes: int
+
+
+def run_input(arguments: Sequence[str], out: Path) -> Ending:
+    """Runs `nvf-cli ARGUMENTS` in a child."""
+    read, write = os.pipe()
+    began = time.perf_counter()
+    pid = os.fork()
+    if pid == 0:
+        os.close(read)
+        try:
+            os.write(write, json.dumps(command_result(arguments, out)).encode()[:60_000])
+        finally:
+            os._exit(0)
+    os.close(write)
+    answer = b""
+    while select.select([read], [], [], max(0.0, began + MOST_SECONDS - time.perf_counter()))[0]:
+        part = os.read(read, 65536)
+        answer += part
+        if not part:
+            break
+    else:
+        os.kill(pid, signal.SIGKILL)
+    os.close(read)
+    _, status, usage = os.wait4(pid, 0)
+    seconds, peak = time.perf_counter() - began, usage.ru_maxrss * 1024
+    if seconds >= MOST_SECONDS:
+        return Ending(None, "", f"did not end within {MOST_SECONDS:.0f} s", seconds, peak)
+    if not answer:
+        return Ending(None, "", f"died (status {status})", seconds, peak)
+    exit_code, said, fault = json.loads(answer)
+    if fault is None and peak > MOST_BYTES:
+        fault = f"took {peak / 2**30:.1f} GiB"
+    return Ending(exit_code, said, fault, seconds, peak)
+
+
+def command_result(arguments: Sequence[str], out: Path) -> tuple[int | None, str, str | None]:
+    """(exit code, message, fault) of a command, in a process that is thrown away."""
+    log = os.open(out.parent / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    with open("/proc/self/statm") as file:
+        space = int(file.read().split()[0]) * resource.getpagesize() + SPACE
+    resource.setrlimit(resource.RLIMIT_AS, (space, space))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    seen: list[str] = []
+    sys.addaudithook(watcher(out.parent, seen))
+    exit_code, said, fault = call(arguments)
+    found = [*seen, *hidden_faults(out)]
+    if os.path.exists(os.environ[CANARY]):
+        found.append("a pickle was run")
+    return exit_code, said, fault or ("; ".join(found)[:2000] or None)
+
+
+def call(arguments: Sequence[str]) -> tuple[int | None, str, str | None]:
+    """As `cli.main.main` does it, but that an OSError which no command expected is a fault too."""
+    import click
+
+    from cli.main import nvf
+    from pipeline.errors import InputError
+
+    try:
+        return int(nvf(list(arguments), standalone_mode=False) or 0), "", None
+    except SystemExit as stop:
+        return int(stop.code or 0), "", None
+    except InputError as error:
+        return 2, str(error), None
+    except click.ClickException as error:
+        return 2, error.format_message(), None
+    except BaseException as error:
+        return None, f"{type(error).__name__}: {error}"[:300], traceback.format_exc()[-6000:]
+
+
+def watcher(scratch: Path, seen: list[str]) -> Callable[[str, tuple], None]:
+    """An audit hook that notes programs that are started, and files that are written outside of `scratch`."""
+    allowed = (str(scratch), "/dev/", "/proc/")
+
+    def hook(event: str, values: tuple) -> None:
+        if (
+            event in ("os.system", "os.exec", "os.posix_spawn", "os.spawn")
+            or event == "subprocess.Popen"
+            and os.path.basename(os.fsdecode(values[0])) not in ALLOWED
+        ):
+            seen.append(f"{event} {str(values)[:200]}")
+        elif event == "open" and isinstance(values[0], str) and isinstance(values[2], int) and values[2] & WRITING:
+            path = os.path.abspath(values[0])
+            if not path.startswith(allowed) and "__pycache__" not in path:
+                seen.append(f"wrote {path}")
+
+    return hook
+
+
+def hidden_faults(out: Path) -> list[str]:
+    """What a command survived though it should have named it: shards and pages that failed by an exception."""
+    found = []
+    with suppress(OSError, ValueError):
+        found += [shard["error"] for shard in json.loads((out / "run.json").read_text())["failed"]]
+    with suppress(OSError, ValueError):
+        found += [error for error in [json.loads((out / "report.json").read_text()).get("page_error")] if error]
+    return [str(error) for error in found]
+
+
+# --- many inputs -----------------------------------------------------------------------------------------------------
+
+
+def prepare(folder: Path, quick: bool) -> None:
+    """The good inputs, and what commands make of them: shards and, unless quick, fits and a run."""
+    from benchmarks._good_inputs import write_good_inputs
+
+    write_good_inputs(folder)
+    steps = [["preprocess", "human36m", f"{folder}/human36m", f"{folder}/shards", *PREPROCESS[:-1], "--limit", "4"]]
+    if not quick:
+        steps += [
+            ["fit", "coco", f"{folder}/coco", f"{folder}/fits", "--threads", "1"],
+            ["train", f"{folder}/shards", f"{folder}/run", "--config", f"{folder}/config.toml"],
+            ["evaluate", f"{folder}/run", f"{folder}/shards", "--split", "train"],
+        ]
+    for arguments in steps:
+        exit_code, said, fault = call(arguments)
+        assert fault is None and exit_code in (0, 1), (arguments, said, fault)
+
+
+def in_child(work: Callable[[], None]) -> None:
+    """Keeps threads and memory of the work out of this process."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            work()
+            os._exit(0)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+    assert os.waitpid(pid, 0)[1] == 0
+
+
+def warm(quick: bool) -> None:
+    """Imports what commands import, so that children have it."""
+    import torch
+
+    names = [
+        "cli.check_data",
+        "cli.inspect",
+        "pipeline.sources.check",
+        "pipeline.sources.human36m.open",
+        "pipeline.shards.verify",
+    ]
+    names += ["pipeline.look.summary", "pipeline.look.overview", "pipeline.body.model"]
+    if not quick:
+        names += ["cli.evaluate", "cli.fit", "cli.predict", "cli.preprocess", "cli.train", "cli.report", "cli.body"]
+        names += ["model.evaluate", "model.predict", "model.train", "pipeline.fit_source", "pipeline.run"]
+        names += ["pipeline.look.pictures", "pipeline.look.shard_page", "matplotlib.pyplot"]
+    for name in names:
+        importlib.import_module(name)
+    torch.set_num_threads(1)
+
+
+def one_input(case: Case, good: Path, scratch: Path, rng: random.Random) -> tuple[Ending, list[str], str]:
+    """A copy of the case's input is made wrong, and its command run. (how it ended, the arguments, what was done)."""
+    shutil.rmtree(scratch, ignore_errors=True)
+    out, copy = scratch / "out", scratch / case.good
+    out.mkdir(parents=True)
+    (scratch / "tmp").mkdir()
+    whole = (good / case.good).is_dir()
+    (shutil.copytree if whole else shutil.copy)(good / case.good, copy)
+    if case.command == "evaluate":  # which writes into the run
+        shutil.copytree(good / "run", scratch / "run")
+    candidates = [path for path in sorted(copy.rglob(rng.choice(case.files))) if path.is_file()] if whole else [copy]
+    path = rng.choice(candidates or [path for path in sorted(copy.rglob("*")) if path.is_file()])
+    said = f"{path.relative_to(scratch)}: {mutate(path, rng)}"
+    places = {"IN": str(copy), "GOOD": str(good), "OUT": str(out), "MUTATED": path.name}
+    arguments = [
+        re.sub("IN|GOOD|OUT|MUTATED", lambda m: places[m[0]], word) if word.isupper() or "/" in word else word
+        for word in case.arguments
+    ]
+    return run_input(arguments, out), arguments, said
+
+
+def run_all(good: Path, folder: Path, failures: Path, cases: list[Case], inputs: int, seed: int) -> dict[str, Any]:
+    """Counts by case and by cause, and the faults."""
+    scratch, total = folder / "scratch", sum(case.share for case in cases)
+    os.environ[CANARY], tempfile.tempdir = str(folder / "canary"), str(scratch / "tmp")
+    rows: dict[str, Counter] = defaultdict(Counter)
+    causes: dict[str, Counter] = defaultdict(Counter)
+    faults = []
+    for case in cases:
+        for k in range(max(1, round(inputs * case.share / total))):
+            ending, arguments, said = one_input(case, good, scratch, random.Random(f"{seed} {case.name} {k}"))
+            row = rows[case.name]
+            row["inputs"] += 1
+            row[{0: "done", 1: "problems", 2: "refused"}.get(-1 if ending.exit is None else ending.exit, "faults")] += 1
+            row["seconds"] = max(row["seconds"], ending.seconds)
+            row["MiB"] = max(row["MiB"], ending.bytes >> 20)
+            causes[case.command][cause(ending)] += 1
+            if ending.fault is not None:
+                row["faults"] += ending.exit is not None
+                faults.append({"case": case.name, "number": k, "done": said, "fault": ending.fault})
+                keep(failures / str(len(faults)), scratch, {**faults[-1], "arguments": arguments})
+    return {
+        "rows": rows,
+        "causes": {name: dict(found.most_common()) for name, found in causes.items()},
+        "faults": faults,
+    }
+
+
+def cause(ending: Ending) -> str:
+    """The message without what is the input's own: paths, numbers and quoted values."""
+    if ending.fault is not None:
+        return f"FAULT {ending.said or ending.fault}"[:90]
+    text = re.sub(r"'[^']*'|\S*/\S*|\[.*?\]|[-+]?\d[\d.,e]*", "_", ending.said)
+    return " ".join(text.split())[:90] or f"exit {ending.exit}"
+
+
+def keep(place: Path, scratch: Path, about: dict[str, Any]) -> None:
+    shutil.rmtree(place, ignore_errors=True)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(scratch, place, symlinks=True)
+    (place / "about.json").write_text(json.dumps({**about, "scratch": str(scratch)}, indent=1))
+
+
+def replay(place: Path) -> None:
+    """Runs a kept input again, in this process. What lay in the folder of good inputs must still be there."""
+    about = json.loads((place / "about.json").read_text())
+    arguments = [word.replace(about["scratch"], str(place)) for word in about["arguments"]]
+    print(about["done"], "\nnvf-cli", *arguments)
+    print(*call(arguments), sep="\n")
+
+
+def show(found: dict[str, Any], seconds: float) -> None:
+    columns = ("inputs", "done", "problems", "refused", "faults", "MiB")
+    print(f"{'':32}" + "".join(f"{name:>10}" for name in (*columns, "slowest s")))
+    for name, row in found["rows"].items():
+        print(f"{name:32}" + "".join(f"{row[column]:10}" for column in columns) + f"{row['seconds']:10.1f}")
+    print(f"{sum(row['inputs'] for row in found['rows'].values())} inputs in {seconds:.0f} s")
+    for name, causes in found["causes"].items():
+        print(f"\n{name}: {len(causes)} causes")
+        print("\n".join(f"{count:8} {text}" for text, count in list(causes.items())[:12]))
+    for fault in found["faults"]:
+        print(f"\nFAULT {fault['case']} #{fault['number']}, {fault['done']}\n{fault['fault'][-600:]}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--inputs", type=int, default=10_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", default="", metavar="WORD", help="cases whose name has this word")
+    parser.add_argument("--good", type=Path, help="folder for the good inputs, kept for further runs")
+    parser.add_argument(
+        "--failures", type=Path, default=Path("/tmp/fuzz-failures"), help="where inputs with faults are kept"
+    )
+    parser.add_argument("--quick", action="store_true", help="some hundred inputs, none that need a trained run")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--replay", type=Path, metavar="DIR")
+    options = parser.parse_args()
+    if options.replay:
+        return replay(options.replay)
+    cases = [case for case in CASES if options.only in case.name and (case.quick or not options.quick)]
+    warm(options.quick)
+    with tempfile.TemporaryDirectory() as name:
+        good = options.good or Path(name) / "good"
+        if not good.exists():
+            good.mkdir(parents=True)
+            in_child(lambda: prepare(good, options.quick))
+        began = time.perf_counter()
+        found = run_all(
+            good, Path(name), options.failures, cases, 100 if options.quick else options.inputs, options.seed
+        )
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    show(found, time.perf_counter() - began)
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=1))
+    sys.exit(1 if found["faults"] else 0)
+
+
+if __name__ == "__main__":
+    main()
