@@ -141,21 +141,34 @@ def likely_layout(people: np.ndarray, layout: str) -> str:
     people: (P, N, 3) x, y, confidence as they lie in the files, zeros where a joint is not seen.
     """
     shares = {name: bone_share(people, names) for name, names in LAYOUTS.items()}
-    if not np.isfinite(shares[layout]):
+    upside_down = _head_below(people, LAYOUTS[layout])
+    if not np.isfinite(shares[layout]) and not (upside_down and np.isfinite(min(shares.values()))):
         return layout  # too little is seen of them to tell
+    seen = people[..., 2] > 0
     alike = [name for name in LAYOUTS if shares[name] <= 1.02 * min(shares.values())]
-    best = min(
-        alike, key=lambda name: len(LAYOUTS[name])
-    )  # padded with zeros, a short order is the start of a longer one
+    whole = [name for name in alike if seen[:, len(LAYOUTS[name]) :].any(1).mean() <= 0.1]  # no joint behind its last
+    # padded with zeros, a short order is the start of a longer one
+    best = min(whole or alike, key=lambda name: len(LAYOUTS[name]))
     return best if shares[best] < CLEARLY_SHORTER * shares[layout] else layout
+
+
+def _head_below(people: np.ndarray, names: Sequence[str]) -> bool:
+    """Whether the joint that would be the top of the head lies as far from the nose as the hips do, in most people."""
+    if "head_top" not in names or len(names) > people.shape[1]:
+        return False
+    index = [names.index(name) for name in ("nose", "head_top", "left_hip", "right_hip")]
+    nose, top, left, right = people[:, index].swapaxes(0, 1)
+    known = (people[:, index, 2] > 0).all(1)
+    away = np.linalg.norm(top[:, :2] - nose[:, :2], axis=-1)
+    hips = np.linalg.norm((left + right)[:, :2] / 2 - nose[:, :2], axis=-1)
+    return bool(known.any() and (away > 0.7 * hips)[known].mean() > 0.5)
 
 
 def bone_share(people: np.ndarray, names: Sequence[str]) -> float:
     """Mean length of the bones over the extent of each person, the median over people; infinite where nobody can have this
-    order: too few bones, or joints behind the last of its names."""
-    P, N, _ = people.shape
+    order: too few bones, or a head below the hips."""
     seen = people[..., 2] > 0
-    if len(names) > N or (seen[:, len(names) :].any(1)).mean() > 0.1:
+    if len(names) > people.shape[1] or _head_below(people, names):
         return np.inf
     index = [(names.index(a), names.index(b)) for a, b in _BONES if a in names and b in names]
     i, j = np.array(index).T

@@ -60,13 +60,13 @@ def _person(entry: dict, path: Path, k: int, layout: str, confidence: float) -> 
 
 
 def _body(values: object, path: Path, where: str, layout: str) -> np.ndarray:
-    """(N, 3) of the layout's joints. A shorter layout may be padded to OpenPose's 25 joints with zeros."""
+    """(N, 3) of the layout's joints. A file with OpenPose's 25 joints may begin with a shorter layout: what follows is zeros, or
+    joints that nobody asks for, which are kept here because they tell orders apart."""
     count = len(LAYOUTS[layout])
     given = len(values) // 3 if isinstance(values, list) else 0
     if given == PADDED > count:
         everything = array(values, (3 * PADDED,), path, where).reshape(PADDED, 3)
-        if not everything[count:].any():
-            return everything[:count]
+        return everything if everything[count:].any() else everything[:count]
     fitting = [name for name, names in LAYOUTS.items() if len(names) == given and name != layout]
     try:
         return array(values, (3 * count,), path, where).reshape(count, 3)

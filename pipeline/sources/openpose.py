@@ -234,8 +234,11 @@ def _placed(person: FoundPerson, picture: Picture) -> FoundPerson:
 
 
 def _stacked(people: list[FoundPerson]) -> np.ndarray:
-    """(P, N, 3)."""
-    return np.array([person.body for person in people]) if people else np.zeros((0, 1, 3))
+    """(P, N, 3), zeros where a file has fewer joints than others."""
+    stacked = np.zeros((len(people), max((len(person.body) for person in people), default=1), 3))
+    for row, person in zip(stacked, people, strict=True):
+        row[: len(person.body)] = person.body
+    return stacked
 
 
 def find_images(folder: Path) -> dict[str, str]:
