@@ -44,7 +44,7 @@ _AXES = np.array([[0, 0, -1.0], [0, 1, 0], [1, 0, 0]])
 # Joints of which the clips know nothing.
 _UNTOLD = tuple(f"{side}_{joint}" for side in ("left", "right") for joint in ("foot", "collar", "wrist"))
 # How much of the anatomical prior's deviations is added where the clips do tell: their people do not do everything.
-ADDED = 0.7
+ADDED = 1.0
 # Frames whose pelvis leans by more than 30 degrees (rolls, falls, handstands) count this much; each clip counts as much as any other.
 LEANING, LEANING_WEIGHT = 30.0, 0.2
 

@@ -114,7 +114,9 @@ def build_evidence(
             inverse_depth = apparent_inverse_depth(xy, confidence > 0, template, joint_set.bones)
             f = view.camera.K[:2, :2]
             pixels_a_metre = inverse_depth * np.sqrt(f[0, 0] * f[1, 1])
-            scale[b, v] = f / max(settings.noise_2d * settings.body_height * pixels_a_metre, settings.least_noise_px)
+            scale[b, v] = f / max(
+                settings.trusted_noise_2d * settings.body_height * pixels_a_metre, settings.least_noise_px
+            )
     tensors = (points, points_weight, pixels, weight, R, t, scale, up)
     return Evidence(*(torch.as_tensor(a, dtype=torch.float64, device=settings.device) for a in tensors))
 

@@ -18,6 +18,7 @@ from pipeline.fit.objective import Objective, Weights
 from pipeline.fit.prior_choice import make_prior
 from pipeline.fit.priors import GaussianPrior, anatomical_prior
 from pipeline.fit.quality import measure, unseen_names
+from pipeline.fit.race import Finalists, different, margin_of, race, rivals_of
 from pipeline.fit.settings import FitSettings
 from pipeline.fit.shapes import shared_shape
 from pipeline.fit.solver import Solution, minimise
@@ -30,9 +31,8 @@ from pipeline.spread import spread_evenly
 ENOUGH_3D = 6
 # Turns of a wrist about the forearm (radians) from which hands start.
 WRIST_TURNS = (0.0, 1.5, -1.5)
-# Bodies whose joints lie further apart than this in the mean (metres, after their means are aligned) are not the same: as far as a
-# fit may be from the joints it was given and still count as valid.
-DIFFERENT = 0.025
+# Different bodies of a row that are solved with all joints and the shape.
+FINISHED = 3
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ class Fitter:
             solved = np.stack([betas[instant.subject] for instant in instants if instant.subject is not None])
             shape[:, :N_BETAS] = torch.as_tensor(solved, dtype=self.dtype)
         objective = Objective(
-            chain, self.prior, evidence, Weights(self.settings.robust), not kind.shape_known, self._extras(chain)
+            chain, self.prior, evidence, Weights(self.settings.last_robust), not kind.shape_known, self._extras(chain)
         )
         joint_set = JOINT_SETS[kind.joint_set]
         points, known = evidence.points, evidence.points_weight > 0
@@ -236,22 +236,36 @@ class Fitter:
         far = Objective(coarse, prior, evidence, Weights(100.0), free_shape=False)
         named = starts.orientation_starts(coarse, likely, evidence, joint_set)
         states = [State(s.R, shape, s.transl) for _, s in named]
-        best = _race(far, states, keep=5, iterations=2)
-        best = _race(far, best.states, keep=2, iterations=5, starts=best.starts)
+        best = race(far, states, keep=5, iterations=2)
+        best = race(far, best.states, keep=2, iterations=5, starts=best.starts)
         near = far.with_weights(Weights(30.0))
         twins = [starts.reversed_torso(coarse, limbs, s, far.evidence) for s in best.states]
         twins = starts.mirrored_limbs(near, limbs, [*best.states, *twins])
-        best = _race(near, twins, keep=2, iterations=8, starts=torch.cat([best.starts, best.starts]))
+        best = race(near, twins, keep=2, iterations=8, starts=torch.cat([best.starts, best.starts]))
         near = far.with_weights(objective.weights)
         twins = starts.mirrored_limbs(near, limbs, best.states)
-        best = _race(near, [*best.states, *twins], keep=2, iterations=6, starts=torch.cat([best.starts, best.starts]))
-        rivals = _rivals(near, limbs, best)
-        if not self.settings.as_in_0_1:
-            best = rivals
-        winner = self._place_hands(objective, objective.chain.adopt(best.states[0], coarse))
-        final = minimise(objective, winner, iterations=20, tolerance=1e-3)
-        margin = margin_of(coarse, best.states[0], rivals, len(joint_set))
-        return Found(final, best.starts[0].cpu().numpy(), margin.cpu().numpy(), tuple(name for name, _ in named))
+        best = race(near, [*best.states, *twins], keep=2, iterations=6, starts=torch.cat([best.starts, best.starts]))
+        finalists = rivals_of(near, limbs, best)
+        finished = self._finish(objective, coarse, best if self.settings.as_in_0_1 else finalists, len(joint_set))
+        final = minimise(objective, self._place_hands(objective, finished.states[0]), iterations=20, tolerance=1e-3)
+        if self.settings.as_in_0_1:
+            margin = margin_of(coarse, best.states[0], finalists, len(joint_set))
+        else:
+            margin = margin_of(objective.chain, finished.states[0], finished, len(joint_set))
+        return Found(final, finished.starts[0].cpu().numpy(), margin.cpu().numpy(), tuple(name for name, _ in named))
+
+    def _finish(self, objective: Objective, coarse: Chain, best: Finalists, n_joints: int) -> Finalists:
+        """The finalists that are different bodies, solved with all joints and the shape: which of them costs least is
+        often seen only then. As in version 0.1.0 the best alone, as it is."""
+        if self.settings.as_in_0_1:
+            winner = objective.chain.adopt(best.states[0], coarse)
+            return Finalists([winner], best.costs[:1], best.starts[:1])
+        few = different(coarse, best, FINISHED, n_joints)
+        states = [objective.chain.adopt(state, coarse) for state in few.states]
+        bodies = objective.over(
+            objective.evidence.first_points(n_joints)
+        )  # fingers begin in the hand that is then placed
+        return race(bodies, states, keep=len(states), iterations=8, starts=few.starts)
 
     def _place_hands(self, objective: Objective, state: State) -> State:
         """Of each fitted hand the best of several turns about the forearm: a hand has depth twins as limbs have."""
@@ -268,7 +282,7 @@ class Fitter:
                 R[:, row] = rotations.exp(about)
                 candidates.append(State(R, state.shape, state.transl))
             fixed = Objective(chain, self.prior, objective.evidence, objective.weights, False, objective.extras)
-            state = _race(fixed, candidates, keep=1, iterations=10).states[0]
+            state = race(fixed, candidates, keep=1, iterations=10).states[0]
         return state
 
     def _results(self, instants: list[Instant], objective: Objective, found: Found) -> list[BodyFit | Reject]:
@@ -311,56 +325,6 @@ def _merge(pieces: list[tuple[torch.Tensor, Found]]) -> Found:
     start = np.concatenate([found.start + shift for (_, found), shift in zip(pieces, shifts[:-1], strict=True)])[there]
     margin = np.concatenate([found.margin for _, found in pieces])[there]
     return Found(Solution(State.cat([s.state for s in solutions]).take(order), **cat), start, margin, names)
-
-
-@dataclass(frozen=True)
-class Finalists:
-    """The best candidates of every row after a race, best first: states, costs (K, B), and the starts (K, B) that they came from."""
-
-    states: list[State]
-    costs: torch.Tensor
-    starts: torch.Tensor
-
-
-def _race(
-    objective: Objective, candidates: list[State], keep: int, iterations: int, starts: torch.Tensor | None = None
-) -> Finalists:
-    """Runs every candidate of every row for a few steps, as rows of one batch, and keeps the cheapest of each row."""
-    K, B = len(candidates), len(candidates[0].transl)
-    device = candidates[0].transl.device
-    rows = torch.arange(B, device=device)
-    solution = minimise(objective.repeat(K), State.cat(candidates), iterations, tolerance=1e-3)
-    costs, order = solution.cost.view(K, B).sort(dim=0, stable=True)
-    if starts is None:
-        starts = torch.arange(K, device=device)[:, None].expand(K, B)
-    states = [solution.state.take(order[k] * B + rows) for k in range(keep)]
-    return Finalists(states, costs[:keep], starts.gather(0, order[:keep]))
-
-
-def _rivals(objective: Objective, limbs: list[starts.Limb], best: Finalists) -> Finalists:
-    """All finalists, the winner mirrored in depth, and the winner with each limb in another twin: solved, the cheapest first."""
-    winner = best.states[0]
-    mirrored = starts.reversed_torso(objective.chain, limbs, winner, objective.evidence)
-    candidates = [*best.states, mirrored, *starts.other_limbs(objective, limbs, winner)]
-    from_finalists, from_winner = best.starts, best.starts[:1].expand(1 + len(limbs), -1)
-    return _race(
-        objective,
-        candidates,
-        keep=len(candidates),
-        iterations=8,
-        starts=torch.cat([from_finalists, from_winner]),
-    )
-
-
-def margin_of(chain: Chain, winner: State, rivals: Finalists, n_joints: int) -> torch.Tensor:
-    """(B,) how much more than the cheapest the first costs whose first `n_joints` points lie DIFFERENT from the winner's; infinite
-    without such a one."""
-    ours = chain.points(winner)[:, :n_joints]
-    theirs = torch.stack([chain.points(state)[:, :n_joints] for state in rivals.states])
-    offset = theirs - ours
-    apart = (offset - offset.mean(2, keepdim=True)).norm(dim=-1).mean(2)
-    more = rivals.costs - rivals.costs[0]
-    return torch.where(apart >= DIFFERENT, more, torch.inf).amin(0)
 
 
 def export_parameters(chain: Chain, state: State) -> list[BodyParameters]:

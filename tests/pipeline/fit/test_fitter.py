@@ -14,9 +14,9 @@ from pipeline.body.keypoints import keypoint_map
 from pipeline.errors import InputError
 from pipeline.fit import FitSettings, Fitter, rotations
 from pipeline.fit.collisions import CollisionPenalty, pack_spheres
-from pipeline.fit.fitter import Finalists, margin_of
 from pipeline.fit.objective import LEAN_ROBUST, LEAN_SIGMA, Objective, Weights
 from pipeline.fit.quality import AMBIGUOUS
+from pipeline.fit.race import Finalists, different, margin_of
 from pipeline.fit.solver import minimise
 from pipeline.fit.untangle import buried
 from pipeline.records import BodyFit, Reject
@@ -84,7 +84,7 @@ def test_objective_is_the_sum_written_down(fitter, monocular):
     state, e = found.solution.state, objective.evidence
     P = objective.chain.points(state)[0]
     cost = fitter.prior.cost(state.R[:, 1:])[0] + state.shape.square().sum()
-    c = fitter.settings.robust
+    c = fitter.settings.last_robust
     for n in range(len(P)):
         residual = e.scale[0, 0] @ (P[n, :2] / P[n, 2] - e.pixels[0, 0, n])
         s = residual @ residual
@@ -305,9 +305,21 @@ def test_a_margin_is_that_of_the_nearest_other_body(fitter, monocular):
     rivals = Finalists([winner, shifted, bent], costs, torch.zeros(3, 1, dtype=torch.long))
     assert margin_of(chain, winner, rivals, 25).tolist() == [7.0]
     assert margin_of(chain, winner, Finalists([winner, shifted], costs[:2], rivals.starts[:2]), 25).isinf().all()
+    few = different(chain, rivals, 2, 25)
+    assert few.costs[:, 0].tolist() == [10.0, 17.0], "the shifted one is the winner once more"
+    assert torch.equal(few.states[1].R, bent.R)
+    assert different(chain, Finalists([winner, shifted], costs[:2], rivals.starts[:2]), 2, 25).costs[0, 0] == 10.0
 
 
 def test_what_could_as_well_be_another_is_marked(fitter, in_space, monocular_fits):
     assert all(fit.quality.ambiguous == (fit.quality.margin < AMBIGUOUS) for fit in monocular_fits)
     assert 0 < sum(fit.quality.ambiguous for fit in monocular_fits) < len(monocular_fits)
     assert not any(fit.quality.ambiguous for fit in fitter.fit(in_space.instants[:2]))
+
+
+def test_how_far_keypoints_are_trusted_depends_on_the_prior():
+    """The stored numbers are those of version 0.1.0 either way, so that its runs go on."""
+    now, before = FitSettings(), FitSettings(prior="anatomical")
+    assert (now.noise_2d, now.robust) == (before.noise_2d, before.robust) == (0.004, 10.0)
+    assert (before.trusted_noise_2d, before.last_robust) == (0.004, 10.0)
+    assert now.trusted_noise_2d == pytest.approx(0.006) and now.last_robust == 20.0
