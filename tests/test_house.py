@@ -38,6 +38,7 @@ LAYERS = (
     ),
     ("pipeline.body", "pipeline.camera"),
     ("pipeline.mesh", "pipeline.plausible", "pipeline.sampling"),
+    ("pipeline.agreement",),
     ("pipeline.fit", "pipeline.shards", "pipeline.sources"),
     ("pipeline.preprocess",),
     ("pipeline.look", "pipeline.run"),

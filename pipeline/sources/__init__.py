@@ -20,6 +20,7 @@ SOURCES = {
     "threedpw": "pipeline.sources.threedpw",
     "coco": "pipeline.sources.coco",
     "openpose": "pipeline.sources.openpose",
+    "multiview": "pipeline.sources.multiview",
 }
 
 __all__ = ["SOURCES", "Source", "open_source", "parse_options"]

@@ -18,7 +18,7 @@ from pipeline.records import SPLITS, Instant, Reject
 from pipeline.skeletons import JOINT_SETS
 from pipeline.sources import SOURCES, open_source, parse_options
 from pipeline.sources import base as sources_base
-from tests.pipeline.sources import test_coco, test_openpose, test_threedpw
+from tests.pipeline.sources import test_coco, test_multiview, test_openpose, test_threedpw
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,11 @@ def write_openpose(root, _):
         test_openpose.picture(root, name, [test_openpose.person(k) for k in range(12)])
 
 
+def write_multiview(root, _):
+    test_multiview.write_keypoints(root)
+    test_multiview.write_json(root)
+
+
 SAMPLES = {
     "human36m": Sample(
         write_human36m,
@@ -57,6 +62,11 @@ SAMPLES = {
     "threedpw": Sample(write_threedpw, "imageFiles/arm/image_00000.jpg", "sequenceFiles/test/walk.pkl"),
     "coco": Sample(write_coco, "val2017/000000000099.jpg", "annotations/person_keypoints_val2017.json"),
     "openpose": Sample(write_openpose, "images/a.jpg", "keypoints/a_keypoints.json"),
+    "multiview": Sample(
+        write_multiview,
+        "images/cam1/cam1_000000000000.jpg",
+        "keypoints/cam1/cam1_000000000000_keypoints.json",
+    ),
 }
 
 

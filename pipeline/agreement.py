@@ -1,0 +1,162 @@
+"""Whether calibrated cameras that see one person at one moment agree: their rays to each joint must meet.
+
+Part of what `pipeline.plausible` judges, for instants without 3D joints.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from pipeline.camera import pixel_rays
+from pipeline.plausible import LEAST_JOINTS, odd_bones
+from pipeline.records import Camera, Instant, View
+
+# Median distance between a joint and where another camera says it is, over the longer side of the person in that image. Right
+# cameras and detectors reach 0.01.
+MOST_APART = 0.06
+# Another reading of the calibration is told when it is this good and this much better.
+CLEARLY_BETTER = 0.5
+# Below that nothing is to be mended; right cameras with a usual detector are above it.
+EXACT = 0.003
+# Rays that are nearly parallel do not say where they meet.
+LEAST_ANGLE = 0.05
+
+
+@dataclass(frozen=True)
+class Sight:
+    """A person in one camera. rays: (J, 2) X/Z, Y/Z without distortion. seen: (J,) bool. size: the longer side of what is seen of
+    the person, in units of rays. f, c: (2,) of the camera, pixels. R, t: of the camera."""
+
+    rays: np.ndarray
+    seen: np.ndarray
+    size: float
+    f: np.ndarray
+    c: np.ndarray
+    R: np.ndarray
+    t: np.ndarray
+
+
+def sight_of(view: View) -> Sight:
+    camera, seen = view.camera, view.confidence > 0
+    rays = np.where(seen[:, None], pixel_rays(camera, view.joints_2d), 0.0)
+    extent = float(np.ptp(rays[seen], 0).max()) if seen.any() else 0.0
+    return Sight(rays, seen, max(extent, 1e-6), camera.K[[0, 1], [0, 1]], camera.K[:2, 2], camera.R, camera.t)
+
+
+def meet(a: Sight, b: Sight) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Joints (J, 3) half way between two cameras' rays, metres, world; which can be told (J,); and how far (J,) they lie from
+    where the cameras see them, over the person's size, at most 1."""
+    da, db = (np.c_[s.rays, np.ones(len(s.rays))] @ s.R for s in (a, b))
+    da, db = (d / np.linalg.norm(d, axis=1, keepdims=True) for d in (da, db))
+    ea, eb = -a.R.T @ a.t, -b.R.T @ b.t
+    o, cosine = eb - ea, (da * db).sum(1)
+    told = a.seen & b.seen & (1 - cosine**2 > LEAST_ANGLE**2)
+    sine = np.where(told, 1 - cosine**2, 1.0)
+    along_a = (da @ o - cosine * (db @ o)) / sine
+    along_b = (cosine * (da @ o) - db @ o) / sine
+    points = (ea + along_a[:, None] * da + eb + along_b[:, None] * db) / 2
+    apart = np.zeros(len(points))
+    for s in (a, b):
+        local = points @ s.R.T + s.t
+        depth = np.where(local[:, 2] > 0.01, local[:, 2], 1.0)
+        off = np.linalg.norm(local[:, :2] / depth[:, None] - s.rays, axis=1) / s.size
+        apart += np.where(local[:, 2] > 0.01, np.minimum(off, 1.0), 1.0) / 2
+    return points, told, apart
+
+
+def apart(a: Sight, b: Sight) -> float:
+    """Median over the joints that both see; NaN where those are too few to tell."""
+    _, told, off = meet(a, b)
+    return float(np.median(off[told])) if told.sum() >= LEAST_JOINTS else float("nan")
+
+
+def apart_of_views(sights: Sequence[Sight]) -> np.ndarray:
+    """(V,) how far each view is from the others: the median over its pairs. NaN where it shares too little with them."""
+    found = np.full((len(sights), len(sights)), np.nan)
+    for i, j in combinations(range(len(sights)), 2):
+        found[i, j] = found[j, i] = apart(sights[i], sights[j])
+    return np.array([np.median(row[np.isfinite(row)]) if np.isfinite(row).any() else np.nan for row in found])
+
+
+def odd_rig(instants: Sequence[Instant]) -> str | None:
+    """Whether the calibration as a whole cannot be that of these instants, each seen by several cameras, and the likely mistake."""
+    seen = [[sight_of(view) for view in instant.views] for instant in instants]
+    given = _score(seen)
+    if not np.isfinite(given):
+        return None
+    mistake = _likely(instants, seen, given) if given > EXACT else None
+    reason = f"the cameras do not agree where the person is (joints are {100 * given:.1f} % of the person's size apart)"
+    if mistake is not None:
+        return f"{reason}, as if {mistake}"
+    if given > MOST_APART:
+        return f"{reason}: the calibration is not of these pictures, or the cameras are not in step"
+    bones = [_odd_size(instant.joint_set, sights) for instant, sights in zip(instants, seen, strict=True)]
+    odd = [reason for reason in bones if reason is not None]
+    if 2 * len(odd) > len(bones):
+        return f"{max(set(odd), key=odd.count)}; -o unit= says in what the calibration's lengths are"
+    return None
+
+
+def _score(seen: Sequence[Sequence[Sight]]) -> float:
+    pairs = [apart(a, b) for sights in seen for a, b in combinations(sights, 2)]
+    finite = [value for value in pairs if np.isfinite(value)]
+    return float(np.median(finite)) if finite else float("nan")
+
+
+def _odd_size(joint_set: str, sights: Sequence[Sight]) -> str | None:
+    """What is odd about the bones of the joints that the best pair of views gives."""
+    points, told, _ = min((meet(a, b) for a, b in combinations(sights, 2)), key=lambda found: -int(found[1].sum()))
+    return odd_bones(joint_set, points, told)
+
+
+def _likely(instants: Sequence[Instant], seen: Sequence[Sequence[Sight]], given: float) -> str | None:
+    """The other reading of the calibration by which the cameras agree clearly better."""
+    flip = np.diag([1.0, -1.0, -1.0])
+
+    def read(change: Callable[[Sight], Sight]) -> float:
+        return _score([[change(sight) for sight in sights] for sights in seen])
+
+    def moved(R: Callable, t: Callable) -> Callable[[Sight], Sight]:
+        return lambda s: Sight(s.rays, s.seen, s.size, s.f, s.c, R(s), t(s))
+
+    def scaled(k: float) -> Callable[[Sight], Sight]:
+        def change(s: Sight) -> Sight:
+            return Sight((s.rays + s.c * (1 - k) / s.f) / k, s.seen, s.size / k, s.f, s.c, s.R, s.t)
+
+        return change
+
+    candidates = {
+        "R were transposed": moved(lambda s: s.R.T, lambda s: s.t),
+        "the cameras were inverted (camera to world)": moved(lambda s: s.R.T, lambda s: -s.R.T @ s.t),
+        "t were the camera's centre": moved(lambda s: s.R, lambda s: -s.R @ s.t),
+        "the cameras' axes were y up and z backward": moved(lambda s: flip @ s.R, lambda s: flip @ s.t),
+    }
+    candidates |= {
+        f"the keypoints were of images {k:g} times as large as those of the calibration": scaled(k)
+        for k in (0.25, 1 / 3, 0.5, 2 / 3, 0.75, 4 / 3, 1.5, 2.0, 3.0, 4.0)
+    }
+    scores = {name: read(change) for name, change in candidates.items()} | _exchanged(instants)
+    best = min(scores, key=lambda name: scores[name] if np.isfinite(scores[name]) else np.inf)
+    return best if scores[best] < CLEARLY_BETTER * given and scores[best] < MOST_APART else None
+
+
+def _exchanged(instants: Sequence[Instant]) -> dict[str, float]:
+    """How well the cameras agree with two of them exchanged."""
+    cameras = {view.camera_id: view.camera for instant in instants for view in instant.views}
+    scores = {}
+    for one, other in combinations(sorted(cameras), 2):
+        swap = {one: cameras[other], other: cameras[one]}
+        seen = []
+        for instant in instants:
+            sights = [(view, sight_of(view)) for view in instant.views]
+            seen.append([_as_of(s, swap[v.camera_id]) if v.camera_id in swap else s for v, s in sights])
+        scores[f"the calibrations of {one} and {other} were exchanged"] = _score(seen)
+    return scores
+
+
+def _as_of(s: Sight, camera: Camera) -> Sight:
+    """What the pixels of a sight mean to another camera; the lens hardly differs."""
+    f, c = camera.K[[0, 1], [0, 1]], camera.K[:2, 2]
+    return Sight((s.rays * s.f + s.c - c) / f, s.seen, s.size * float((s.f / f).mean()), f, c, camera.R, camera.t)

@@ -1,0 +1,325 @@
+"""Several calibrated cameras of one's own: one person, filmed by all of them in step.
+
+    videos/CAM.mp4  or  images/CAM/NAME.jpg            one video, or one folder of pictures, for each camera
+    keypoints/CAM/NAME_keypoints.json                  OpenPose's files; the last number of NAME is the frame
+    NAME.toml, NAME.qca.txt, intri.yml + extri.yml or NAME.json, here or in calibration/
+
+One `Instant` is one frame, seen by two cameras at least; id: its number. Where a picture shows several people, the one is taken
+who agrees best with the other cameras.
+"""
+
+import itertools
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from pipeline.agreement import MOST_APART, apart, apart_of_views, odd_rig, sight_of
+from pipeline.camera import from_opencv, tight_box
+from pipeline.errors import InputError
+from pipeline.images import VideoReader, frame_path, image_size
+from pipeline.plausible import LEAST_JOINTS, odd_people
+from pipeline.records import Camera, Instant, Reject, View
+from pipeline.sources.base import MISSING_IMAGE, Annotated, Implausible, Item, Skipped, Source
+from pipeline.sources.calibrations import Calibrated, find_calibration, read_calibration
+from pipeline.sources.joint_names import LAYOUTS, likely_layout, place
+from pipeline.sources.keypoint_files import FoundPerson, read_people
+from pipeline.sources.openpose import IMAGE_SUFFIXES, MOST_APART_PX, find_images
+from pipeline.spread import spread_evenly
+
+VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v")
+_NUMBER = re.compile(r"(\d+)\D*$")
+# Codecs fill pictures up to whole blocks of so many pixels, right and below.
+BLOCK = 16
+# Of so many instants the calibration is judged; of so many choices of people in one instant, the best is taken.
+JUDGED, CHOICES = 40, 256
+
+
+@dataclass(frozen=True)
+class Options:
+    """confidence, layout, split: as of the source openpose. calibration: its file, where there are several. unit: of the
+    calibration's lengths. cameras: those to use. offsets: CAM:N each, where frame n of CAM shows what frame n - N of the others
+    shows. every: keep frames whose number is a multiple."""
+
+    confidence: float = 0.1
+    layout: Literal["body25", "body25b", "coco18", "coco17"] = "body25"
+    split: Literal["train", "validation", "test"] = "test"
+    calibration: str | None = None
+    unit: Literal["m", "cm", "mm"] | None = None
+    cameras: tuple[str, ...] | None = None
+    offsets: tuple[str, ...] | None = None
+    every: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.confidence < 1 or self.every < 1:
+            raise InputError("confidence is from 0 up to, not including, 1, and every is 1 or more.")
+        self.shifts()
+
+    def shifts(self) -> dict[str, int]:
+        parts = [text.rpartition(":") for text in self.offsets or ()]
+        if bad := [text for text, part in zip(self.offsets or (), parts, strict=True) if not _whole(part[2])]:
+            raise InputError(f"offsets has {bad[0]!r}; write CAM:FRAMES, for example cam03:5.")
+        return {name: int(count) for name, _, count in parts}
+
+
+def _whole(text: str) -> bool:
+    return re.fullmatch(r"[+-]?\d{1,9}", text) is not None
+
+
+@dataclass(frozen=True)
+class Rig:
+    """One camera as it was used. pictures: NAME -> file under images/CAM, or None for a video. camera: with the pictures' size.
+    files: frame -> keypoint file, frames of the common clock."""
+
+    name: str
+    camera: Camera
+    shift: int
+    pictures: dict[str, str] | None
+    video: str
+    frames: int
+    files: dict[int, Path]
+
+    def image_path(self, frame: int) -> str:
+        """Of a frame of the common clock. InputError when there is none."""
+        own = frame + self.shift
+        if self.pictures is None:
+            if own >= self.frames:
+                raise InputError(f"{self.video}: the video has {self.frames} frames, the keypoints go to {own}")
+            return frame_path(self.video, own)
+        name = self.files[frame].stem.removesuffix("_keypoints")
+        if name not in self.pictures:
+            raise InputError(f"images/{self.name}/{name}.*: {MISSING_IMAGE}")
+        return f"images/{self.name}/{self.pictures[name]}"
+
+
+class Multiview(Source):
+    """See the module."""
+
+    name = "multiview"
+
+    def __init__(self, root: Path, options: Options):
+        super().__init__(root)
+        self.options = options
+        folder = self.root / "keypoints"
+        if not folder.is_dir():
+            raise InputError(
+                f"{self.root} has no folder keypoints/. Give a folder with keypoints/CAM/NAME_keypoints.json, "
+                "videos/CAM.mp4 or images/CAM/, and a calibration (docs/datasets.md)."
+            )
+        self.calibration = find_calibration(self.root, options.calibration)
+        known = read_calibration(self.calibration, options.unit)
+        recorded = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
+        names = sorted(options.cameras or recorded)
+        if missing := [name for name in names if name not in known or name not in recorded]:
+            raise InputError(
+                f"{self.calibration[0]} has the cameras {', '.join(known)}, and keypoints/ has {', '.join(recorded)}: "
+                f"{', '.join(missing)} is not in both. Rename it, or leave it out with -o cameras=A,B."
+            )
+        if len(names) < 2:
+            raise InputError(
+                f"{folder} has {len(names)} cameras; two at least are needed (the source openpose reads one)."
+            )
+        shifts = options.shifts()
+        if strangers := [name for name in shifts if name not in names]:
+            raise InputError(f"offsets names {strangers[0]}; the cameras are {', '.join(names)}.")
+        self.unused = sorted(set(known) - set(names))
+        self.rigs = [self._rig(known[name], shifts.get(name, 0)) for name in names]
+        self.placing = place(LAYOUTS[options.layout], options.layout)
+
+    def _rig(self, calibrated: Calibrated, shift: int) -> Rig:
+        name = calibrated.name
+        files: dict[int, Path] = {}
+        for path in sorted((self.root / "keypoints" / calibrated.name).glob("*.json")):
+            number = _NUMBER.search(path.stem.removesuffix("_keypoints"))
+            if number is None or len(number[1]) > 12:
+                raise InputError(f"{path} has no number of its frame in its name.")
+            if int(number[1]) - shift in files:
+                raise InputError(f"{path} has the frame of {files[int(number[1]) - shift].name}; number each once.")
+            files[int(number[1]) - shift] = path
+        if not files:
+            raise InputError(f"keypoints/{name} in {self.root} has no keypoint files.")
+        folder = self.root / "images" / name
+        if folder.is_dir():
+            pictures = find_images(folder)
+            readable = [file for file in pictures.values() if os.path.splitext(file)[1].lower() in IMAGE_SUFFIXES]
+            if not readable:
+                raise InputError(f"{folder} has no picture.")
+            header = image_size(folder / readable[0])
+            camera = _camera(calibrated, header.width, header.height, self.calibration[0])
+            return Rig(name, camera, shift, pictures, "", 0, files)
+        videos = [
+            f"videos/{name}{suffix}" for suffix in VIDEO_SUFFIXES if (self.root / f"videos/{name}{suffix}").exists()
+        ]
+        if len(videos) != 1:
+            raise InputError(f"{self.root} needs one of images/{name}/ and videos/{name}.mp4, and has {len(videos)}.")
+        reader = VideoReader(self.root / videos[0])
+        reader.close()
+        camera = _camera(calibrated, reader.width, reader.height, self.calibration[0])
+        return Rig(name, camera, shift, None, videos[0], reader.frames, files)
+
+    def annotation_files(self) -> list[Path]:
+        return sorted([*self.calibration, *(path for rig in self.rigs for path in rig.files.values())])
+
+    def notices(self) -> list[str]:
+        counts = {rig.name: len(rig.files) for rig in self.rigs}
+        told = [f"calibrated, but not used: {', '.join(self.unused)}"] if self.unused else []
+        if len(set(counts.values())) > 1:
+            told.append("frames with keypoints: " + ", ".join(f"{name} {count}" for name, count in counts.items()))
+        return told
+
+    def parts(self) -> dict[str, Iterator[Item]]:
+        return {self.name: self._items()}
+
+    def _items(self) -> Iterator[Item]:
+        """Everything is read before the first instant: only all together tell of a wrong calibration or resolution."""
+        frames = sorted({frame for rig in self.rigs for frame in rig.files})
+        yield Annotated("person", len(frames), sum(len(rig.files) for rig in self.rigs))
+        kept = [frame for frame in frames if frame >= 0 and frame % self.options.every == 0]
+        if early := sum(frame < 0 for frame in frames):
+            yield Skipped("before frame 0 of the common clock", early)
+        lacking = Counter(rig.name for frame in kept for rig in self.rigs if frame not in rig.files)
+        yield from (Skipped(f"{name} has no keypoints of the frame", count) for name, count in sorted(lacking.items()))
+        found, instants = self._people(kept), []
+        odd = self._odd_people(found)
+        for frame in kept:
+            views = []
+            for rig in (rig for rig in self.rigs if frame in rig.files):
+                item = self._views(frame, rig, found[rig.name, frame], odd)
+                views.append(item) if isinstance(item, list) else (yield item)
+            people = sum(max(0, len(candidates) - 1) for candidates in views)
+            views = [candidates for candidates in views if candidates]
+            if len(views) < 2:
+                yield Skipped("seen by fewer than two cameras")
+                continue
+            if people:
+                yield Skipped("further people of a picture", people)
+            instants.append(self._instant(frame, _choose(views)))
+        rig_reason = odd_rig([instants[k] for k in spread_evenly(len(instants), JUDGED)])
+        for instant in instants:
+            if rig_reason is not None:
+                yield Implausible(Reject(instant.id, "read", rig_reason), instant)
+            else:
+                yield from _agreeing(instant)
+
+    def _people(self, frames: list[int]) -> dict[tuple[str, int], list[FoundPerson]]:
+        layout, confidence = self.options.layout, self.options.confidence
+        return {
+            (rig.name, frame): read_people(rig.files[frame], layout, confidence)
+            for rig in self.rigs
+            for frame in frames
+            if frame in rig.files
+        }
+
+    def _odd_people(self, found: dict[tuple[str, int], list[FoundPerson]]) -> dict[int, str]:
+        """By identity of a person: what is wrong with it, seen among all."""
+        everyone = [(name, person) for (name, _), people in found.items() for person in people]
+        if not everyone:
+            return {}
+        points = np.array([person.body for _, person in everyone])
+        layout = likely_layout(points, self.options.layout)
+        if layout != self.options.layout:
+            text = f"the joints look like {layout} and not {self.options.layout}; -o layout={layout} reads those"
+            return {id(person): text for _, person in everyone}
+        index = {rig.name: k for k, rig in enumerate(self.rigs)}
+        sizes = np.array([(rig.camera.width, rig.camera.height) for rig in self.rigs])
+        picture = np.array([index[name] for name, _ in everyone])
+        reasons = odd_people(points[..., :2], points[..., 2] > 0, picture, sizes)
+        return {id(p): reason for (_, p), reason in zip(everyone, reasons, strict=True) if reason is not None}
+
+    def _views(self, frame: int, rig: Rig, people: list[FoundPerson], odd: dict[int, str]) -> list[View] | Reject:
+        """The people of one camera's frame who can be used, or why none of them can."""
+        key = f"{frame:09d}/{rig.name}"
+        try:
+            path = rig.image_path(frame)
+            if rig.pictures is not None:
+                header = image_size(self.root / path)
+                if (header.width, header.height, header.orientation) != (rig.camera.width, rig.camera.height, 1):
+                    size = f"{header.width} x {header.height} pixels, orientation {header.orientation}"
+                    return Reject(
+                        key, "read", f"{path}: {size}; the camera has {rig.camera.width} x {rig.camera.height}"
+                    )
+        except InputError as error:
+            return Reject(key, "read", str(error))
+        views, problems = [], []
+        for person in people:
+            joints = self.placing(person.body)
+            seen = joints[:, 2] > 0
+            problem = person.problem or odd.get(id(person))
+            if problem is None and seen.sum() < LEAST_JOINTS:
+                problem = f"{seen.sum()} joints above confidence {self.options.confidence}, at least {LEAST_JOINTS} are needed"
+            if problem is not None:
+                problems.append(problem)
+                continue
+            box = tight_box(joints[seen, :2], subtract=0)
+            confidence = joints[:, 2].clip(0, 1)
+            views.append(View(key, rig.name, rig.camera, path, box, joints[:, :2], confidence, person.extras))
+        return Reject(key, "read", problems[0]) if problems and not views else views
+
+    def _instant(self, frame: int, views: list[View]) -> Instant:
+        joint_set = self.placing.joint_set.name
+        return Instant(
+            f"{frame:09d}", "person", "", frame, joint_set, tuple(views), has_world=True, split=self.options.split
+        )
+
+
+def _choose(views: list[list[View]]) -> list[View]:
+    """Of each camera's people the one who agrees best with the others."""
+    if all(len(candidates) == 1 for candidates in views):
+        return [candidates[0] for candidates in views]
+    sights = [[sight_of(view) for view in candidates] for candidates in views]
+    best, least = [0] * len(views), np.inf
+    for choice in itertools.islice(itertools.product(*(range(len(c)) for c in views)), CHOICES):
+        pairs = [
+            apart(sights[i][choice[i]], sights[j][choice[j]]) for i, j in itertools.combinations(range(len(views)), 2)
+        ]
+        cost = float(np.nanmean(pairs)) if np.isfinite(pairs).any() else np.inf
+        if cost < least:
+            best, least = list(choice), cost
+    return [candidates[k] for candidates, k in zip(views, best, strict=True)]
+
+
+def _agreeing(instant: Instant) -> Iterator[Item]:
+    """The instant with the views that agree; the others are left out."""
+    off = apart_of_views([sight_of(view) for view in instant.views])
+    reason = "does not agree with the other cameras where the person is: another moment, person or calibration"
+    good = [view for view, value in zip(instant.views, off, strict=True) if not value > MOST_APART]
+    if len(good) < 2:
+        yield Implausible(Reject(instant.id, "read", "the cameras do not agree where the person is"), instant)
+        return
+    for view in instant.views:
+        if not any(view is other for other in good):
+            yield Implausible(Reject(view.id, "read", f"{view.image_path}: {reason}"), replace(instant, views=(view,)))
+    yield instant if len(good) == len(instant.views) else replace(instant, views=tuple(good))
+
+
+def _camera(calibrated: Calibrated, width: int, height: int, path: Path) -> Camera:
+    """The camera of pictures of this size; InputError naming the likely mistake when the calibration is of others."""
+    name, K, size = calibrated.name, calibrated.K, calibrated.size
+    if size is not None and not (0 <= size[0] - width < BLOCK and 0 <= size[1] - height < BLOCK):
+        ratio = f"as if they were {width / size[0]:.2f} times as large"
+        guess = "as if they were turned by 90 degrees" if size == (height, width) else ratio
+        raise InputError(
+            f"{path}: camera {name} was calibrated with {size[0]} x {size[1]} pixels, its pictures have {width} x {height}, "
+            f"{guess}. Use pictures of the calibration's size, or calibrate again."
+        )
+    if not (0 < K[0, 2] < width and 0 < K[1, 2] < height):
+        raise InputError(
+            f"{path}: camera {name} has its centre at {K[0, 2]:.0f}, {K[1, 2]:.0f}, its pictures have {width} x {height} pixels: "
+            "another image size, or K is in other units."
+        )
+    distortion, off = from_opencv(calibrated.lens, K, width, height)
+    if off > MOST_APART_PX:
+        raise InputError(
+            f"{path}: the distortion of camera {name} is off by {off:.1f} pixels in the model used here; undistort the "
+            "pictures and keypoints first."
+        )
+    return Camera(K, calibrated.R, calibrated.t, width, height, distortion)
+
+
+def open_root(root: Path, options: Options) -> Multiview:
+    return Multiview(root, options)

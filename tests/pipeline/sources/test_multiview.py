@@ -1,0 +1,225 @@
+"""Several calibrated cameras of one's own: a standing person, seen by four known cameras, comes back."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from pipeline.body.model import load_body
+from pipeline.camera import project, world_to_camera
+from pipeline.errors import InputError
+from pipeline.fit import FitSettings, Fitter
+from pipeline.records import BodyFit, Camera
+from pipeline.skeletons import OPENPOSE_25
+from pipeline.sources import open_source
+from tests.pipeline.people import standing
+
+WIDTH, HEIGHT = 320, 400
+NAMES = [f"cam{k}" for k in range(1, 5)]
+
+
+def camera(k: int) -> Camera:
+    centre = np.array([3.5 * np.cos(1.3 * k), 0.4 * k - 0.6, 3.5 * np.sin(1.3 * k)])
+    z = -centre / np.linalg.norm(centre)
+    x = np.cross([0.0, -1.0, 0.0], z)
+    x /= np.linalg.norm(x)
+    R = np.stack([x, np.cross(z, x), z])
+    K = np.array([[500.0 + k, 0, 158.0], [0, 502.0, 203.0 + k]]) @ np.eye(3)
+    return Camera(np.vstack([K, [0, 0, 1]]), R, -R @ centre, WIDTH, HEIGHT)
+
+
+CAMERAS = {name: camera(k) for k, name in enumerate(NAMES)}
+
+
+def joints_at(frame: int) -> np.ndarray:
+    return standing(OPENPOSE_25.names) + [0.02 * frame, 0, 0.01 * frame]
+
+
+def write_keypoints(root, frames=6, scale=1.0, late=None):
+    for name, seen in CAMERAS.items():
+        for folder in ("keypoints", "images"):
+            (root / folder / name).mkdir(parents=True, exist_ok=True)
+        for frame in range(frames):
+            moment = frame - 6 if name == late else frame
+            pixels = scale * project(seen, world_to_camera(seen, joints_at(moment)))
+            person = {"pose_keypoints_2d": np.c_[pixels, np.full(25, 0.9)].ravel().tolist()}
+            file = root / "keypoints" / name / f"{name}_{frame:012d}_keypoints.json"
+            file.write_text(json.dumps({"people": [person]}))
+            cv2.imwrite(
+                str(root / "images" / name / f"{name}_{frame:012d}.jpg"), np.full((HEIGHT, WIDTH, 3), 90, np.uint8)
+            )
+
+
+def tables(cameras=CAMERAS, scale=1.0):
+    return {
+        name: {
+            "K": c.K.tolist(),
+            "dist": [0.0] * 5,
+            "R": c.R.tolist(),
+            "t": (scale * c.t).tolist(),
+            "size": [c.width, c.height],
+        }
+        for name, c in cameras.items()
+    }
+
+
+def write_json(root, cameras=CAMERAS, scale=1.0):
+    (root / "rig.json").write_text(json.dumps({"cameras": tables(cameras, scale)}))
+
+
+def write_toml(root):
+    lines = []
+    for name, c in CAMERAS.items():
+        turn = cv2.Rodrigues(c.R)[0].ravel().tolist()
+        lines += [f'[{name}]\nname = "{name}"\nsize = [ {WIDTH}.0, {HEIGHT}.0]\nmatrix = {c.K.tolist()}']
+        lines += [
+            f"distortions = [ 0.0, 0.0, 0.0, 0.0]\nrotation = {turn}\ntranslation = {c.t.tolist()}\nfisheye = false\n"
+        ]
+    (root / "calibration").mkdir()
+    (root / "calibration" / "Config.toml").write_text("[project]\n")
+    (root / "calibration" / "Calib.toml").write_text("\n".join(lines) + "\n[metadata]\nadjusted = false\n")
+
+
+def matrix(name, values):
+    rows, cols = np.shape(values)
+    data = ", ".join(f"{v:.17g}" for v in np.ravel(values))
+    return f"{name}: !!opencv-matrix\n  rows: {rows}\n  cols: {cols}\n  dt: d\n  data: [{data}]\n"
+
+
+def write_yaml(root):
+    head = "%YAML:1.0\n---\nnames:\n" + "".join(f'  - "{name}"\n' for name in NAMES)
+    intri, extri = head, head
+    for name, c in CAMERAS.items():
+        intri += matrix(f"K_{name}", c.K) + matrix(f"dist_{name}", np.zeros((1, 5)))
+        extri += (
+            matrix(f"R_{name}", cv2.Rodrigues(c.R)[0]) + matrix(f"Rot_{name}", c.R) + matrix(f"T_{name}", c.t[:, None])
+        )
+    (root / "intri.yml").write_text(intri)
+    (root / "extri.yml").write_text(extri)
+
+
+def write_qualisys(root):
+    entries = []
+    for name, c in CAMERAS.items():
+        R, centre = np.diag([1.0, -1.0, -1.0]) @ c.R, -1000 * c.R.T @ c.t
+        turn = " ".join(f'r{i + 1}{j + 1}="{R[i, j]:.17g}"' for i in range(3) for j in range(3))
+        fx, fy, cx, cy = (64 * v for v in (c.K[0, 0], c.K[1, 1], c.K[0, 2], c.K[1, 2]))
+        entries.append(
+            f'<camera serial="{name}"><fov_video left="0" top="0" right="{WIDTH - 1}" bottom="{HEIGHT - 1}"/>'
+            f'<transform {turn} x="{centre[0]:.17g}" y="{centre[1]:.17g}" z="{centre[2]:.17g}"/>'
+            f'<intrinsic focalLengthU="{fx}" focalLengthV="{fy}" centerPointU="{cx}" centerPointV="{cy}" '
+            'radialDistortion1="0" radialDistortion2="0" tangentalDistortion1="0" tangentalDistortion2="0"/></camera>'
+        )
+    (root / "Calib.qca.txt").write_text(f"<calibration><cameras>{''.join(entries)}</cameras></calibration>")
+
+
+@pytest.mark.parametrize("write", [write_json, write_toml, write_yaml, write_qualisys])
+def test_every_layout_gives_the_same_cameras_and_one_instant_has_all_views(tmp_path, write):
+    write_keypoints(tmp_path)
+    write(tmp_path)
+    instants, report = open_source("multiview", tmp_path).read()
+    assert not report.rejects and [i.frame for i in instants] == list(range(6)) and instants[0].has_world
+    for view in instants[3].views:
+        true = CAMERAS[view.camera_id]
+        for name in ("K", "R", "t"):
+            assert np.allclose(getattr(view.camera, name), getattr(true, name), atol=1e-9)
+        assert not view.camera.distortion.any() and (view.camera.width, view.camera.height) == (WIDTH, HEIGHT)
+    assert [view.camera_id for view in instants[3].views] == NAMES
+
+
+def test_a_fit_of_four_views_finds_the_joints_in_space(tmp_path):
+    write_keypoints(tmp_path, 1)
+    write_json(tmp_path)
+    (instant,) = open_source("multiview", tmp_path).instants()
+    body = load_body()
+    (fit,) = Fitter(body, FitSettings()).fit([instant])
+    assert isinstance(fit, BodyFit) and fit.quality.valid and fit.quality.reprojection_px.max() < 8
+    root = np.linalg.norm(fit.parameters.transl - joints_at(0)[OPENPOSE_25.root_index])
+    assert root < 2.0  # the body's own origin lies within it
+
+
+MISTAKES = {
+    "R were transposed": lambda c: (c.R.T, c.t),
+    "inverted": lambda c: (c.R.T, -c.R.T @ c.t),
+    "t were the camera's centre": lambda c: (c.R, -c.R.T @ c.t),
+    "y up and z backward": lambda c: (np.diag([1.0, -1, -1]) @ c.R, np.diag([1.0, -1, -1]) @ c.t),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_wrong_calibration_leaves_everything_out_and_names_the_mistake(tmp_path, mistake):
+    write_keypoints(tmp_path)
+    wrong = {n: Camera(c.K, *MISTAKES[mistake](c), c.width, c.height) for n, c in CAMERAS.items()}
+    write_json(tmp_path, wrong)
+    instants, report = open_source("multiview", tmp_path).read()
+    assert not instants and len(report.rejects) == 6 and mistake in report.rejects[0].reason
+
+
+def test_units_resolution_and_exchanged_cameras_are_told(tmp_path):
+    def reasons(**options):
+        instants, report = open_source("multiview", tmp_path, **options).read()
+        return len(instants), " ".join(r.reason for r in report.rejects)
+
+    write_keypoints(tmp_path)
+    write_json(tmp_path, scale=1000.0)
+    count, text = reasons()
+    assert count == 0 and "millimetres where metres are expected; -o unit=" in text
+    assert reasons(unit="mm")[0] == 6
+    write_json(tmp_path, CAMERAS | {"cam1": CAMERAS["cam2"], "cam2": CAMERAS["cam1"]})
+    count, text = reasons()
+    assert count == 0 and "the calibrations of cam1 and cam2 were exchanged" in text
+    write_json(tmp_path)
+    write_keypoints(tmp_path, scale=0.5)
+    count, text = reasons()
+    assert count == 0 and "images 0.5 times as large" in text
+
+
+def test_frames_and_cameras_that_lack_are_counted_or_named(tmp_path):
+    write_keypoints(tmp_path)
+    write_json(tmp_path)
+    (tmp_path / "keypoints" / "cam2" / "cam2_000000000005_keypoints.json").unlink()
+    (tmp_path / "images" / "cam3" / "cam3_000000000002.jpg").unlink()
+    source = open_source("multiview", tmp_path)
+    instants, report = source.read()
+    assert [len(i.views) for i in instants] == [4, 4, 3, 4, 4, 3]
+    assert report.skipped == {"cam2 has no keypoints of the frame": 1} and "cam2 5" in source.notices()[0]
+    assert [r.key for r in report.rejects] == ["000000002/cam3"] and "does not exist" in report.rejects[0].reason
+    write_json(tmp_path, {n: c for n, c in CAMERAS.items() if n != "cam4"})
+    with pytest.raises(InputError, match="cam4 is not in both"):
+        open_source("multiview", tmp_path)
+    assert len(open_source("multiview", tmp_path, cameras=("cam1", "cam3")).read()[0]) == 5
+    write_json(tmp_path, {n: Camera(c.K, c.R, c.t, 2 * c.width, 2 * c.height) for n, c in CAMERAS.items()})
+    with pytest.raises(InputError, match="as if they were 0.50 times as large"):
+        open_source("multiview", tmp_path)
+
+
+def test_a_camera_out_of_step_is_left_out_and_offsets_bring_it_back(tmp_path):
+    write_keypoints(tmp_path, 30, late="cam4")
+    write_json(tmp_path)
+    instants, _ = open_source("multiview", tmp_path, offsets=("cam4:6",)).read()
+    assert [len(i.views) for i in instants] == [4] * 24 + [3] * 6
+    with pytest.raises(InputError, match="write CAM:FRAMES"):
+        open_source("multiview", tmp_path, offsets=("cam4",))
+
+
+def test_videos_stand_for_pictures_and_a_stranger_is_passed_over(tmp_path):
+    write_keypoints(tmp_path)
+    write_json(tmp_path)
+    for file in (tmp_path / "images" / "cam1").iterdir():
+        file.unlink()
+    (tmp_path / "images" / "cam1").rmdir()
+    (tmp_path / "videos").mkdir()
+    writer = cv2.VideoWriter(str(tmp_path / "videos/cam1.mp4"), cv2.VideoWriter_fourcc(*"mp4v"), 30, (WIDTH, HEIGHT))
+    for _ in range(5):
+        writer.write(np.full((HEIGHT, WIDTH, 3), 80, np.uint8))
+    writer.release()
+    path = tmp_path / "keypoints/cam2/cam2_000000000001_keypoints.json"
+    person = json.loads(path.read_text())["people"][0]
+    moved = np.array(person["pose_keypoints_2d"]).reshape(25, 3) * [0.5, 0.6, 1] + [30, 20, 0]
+    path.write_text(json.dumps({"people": [{"pose_keypoints_2d": moved.ravel().tolist()}, person]}))
+    instants, report = open_source("multiview", tmp_path).read()
+    assert instants[1].views[0].image_path == "videos/cam1.mp4#frame=1"
+    assert [len(i.views) for i in instants] == [4, 4, 4, 4, 4, 3] and "5 frames" in report.rejects[0].reason
+    assert np.allclose(instants[1].views[1].joints_2d.ravel()[:2], person["pose_keypoints_2d"][:2])
+    assert report.skipped["further people of a picture"] == 1
