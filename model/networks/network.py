@@ -17,6 +17,9 @@ from model.networks.records import Encoded, PredictedDistance, Prediction, Stati
 from model.networks.targets import make_targets
 from pipeline.skeletons import FIELD_JOINTS, JOINT_SETS, JointSet
 
+# Larger crops would fill the memory before anything says why, pixels a side.
+LARGEST_CROP = 1024
+
 
 @dataclass(frozen=True)
 class SharedLosses:
@@ -48,6 +51,10 @@ class NetworkConfig:
             raise ValueError(f"joint set {self.joint_set!r}: choose one of {', '.join(JOINT_SETS)}")
         if self.crop_px < 32 or self.crop_px % 32:
             raise ValueError(f"crop_px {self.crop_px}: the encoder halves the image five times; take a multiple of 32")
+        if self.crop_px > LARGEST_CROP:
+            raise ValueError(
+                f"crop_px {self.crop_px}: images of a person have at most {LARGEST_CROP} px a side; usual are 128 to 384"
+            )
         if self.anchors not in ANCHORS:
             raise ValueError(f"anchors {self.anchors!r}: choose one of {', '.join(ANCHORS)}")
         self.head.require_joints(len(JOINT_SETS[self.joint_set]))
