@@ -60,7 +60,7 @@ def read_photograph(path: Path) -> np.ndarray:
         image = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB) if data.size else None
     except cv2.error:  # larger than OpenCV takes
         image = None
-    if image is None:
+    if image is None or image.ndim != 3 or image.dtype != np.uint8:
         raise InputError(f"{path}: not an image that can be decoded. Give a JPEG or PNG file.")
     return image
 

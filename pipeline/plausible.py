@@ -73,7 +73,7 @@ def odd_bones(joint_set: str, joints: np.ndarray | None, valid: np.ndarray | Non
     if not SHORTEST <= usual <= LONGEST:
         scale = next((scale for scale in _UNITS if 0.55 < usual / scale < 1.8), None)
         if scale is None:
-            return f"the bones are {usual:.1f} times as long as a person's: another unit of length?"
+            return f"the bones are {usual:.2g} times as long as a person's, as if the joints were in another unit of length"
         return f"the bones are {scale:g} times as long as a person's, as if the joints were in {_UNITS[scale]}"
     worst = int(np.abs(np.log(np.maximum(ratio, 1e-9))).argmax())
     if not SHORTEST_BONE <= ratio[worst] <= LONGEST_BONE:
@@ -116,7 +116,10 @@ def odd_view(instant: Instant, view: View) -> str | None:
     if reason is None:
         return None
     size = (camera.width, camera.height)
-    mistake = _image_guess([points], [size]) if joints is None else likely_mistake(camera, joints, view.box)
+    if joints is None:
+        mistake = None if _inside(points, *size).all() else _image_guess([points], [size])
+    else:
+        mistake = likely_mistake(camera, joints, view.box)
     return f"{reason}, as if {mistake}" if mistake else reason
 
 
@@ -261,6 +264,8 @@ def _image_guess(points: Sequence[np.ndarray], sizes: Sequence[tuple[int, int]])
 def _factor(reach: float) -> str:
     """The usual ratio of two resolutions that makes room for `reach` times an image."""
     factor = next((usual for usual in _FACTORS if usual >= 0.99 * reach), reach) if reach < 3 else reach
+    if factor >= 1000:
+        return f"{factor:.0e}"
     return f"{factor:.1f}" if factor * 10 % 1 < 0.01 or factor >= 3 else f"{factor:.2f}"
 
 

@@ -123,6 +123,24 @@ def canonical(name: str) -> str:
     return text
 
 
+def doubt_upright(people: np.ndarray, names: Sequence[str]) -> Iterator[Doubt]:
+    """Told where most people stand on their heads or lie. people: (P, J, 3) x, y, confidence."""
+    parts = [f"{side}_{part}" for side in ("left", "right") for part in ("shoulder", "hip")]
+    if not len(people) or not set(parts) <= set(names):
+        return
+    corners = people[:, [names.index(part) for part in parts]]
+    known = (corners[..., 2] > 0).all(1)
+    up = (corners[:, [0, 2], :2] - corners[:, [1, 3], :2]).mean(1)[known]  # from the hips to the shoulders
+    if len(up) < SURE_PEOPLE:
+        return
+    for odd, said in (
+        ((up[:, 1] > np.abs(up[:, 0])).mean(), "stand on their heads: y counted from below, or pictures stored turned"),
+        ((np.abs(up[:, 0]) > np.abs(up[:, 1])).mean(), "lie: x and y exchanged, or pictures stored turned"),
+    ):
+        if odd > 0.8:
+            yield Doubt(f"{odd:.0%} of {len(up)} people {said}?")
+
+
 def doubt_sides(people: np.ndarray, names: Sequence[str]) -> Iterator[Doubt]:
     """Told where left and right are exchanged in most people whose face is seen. people: (P, J, 3) x, y, confidence."""
     if not len(people):

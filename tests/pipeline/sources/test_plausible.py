@@ -306,6 +306,19 @@ def test_left_and_right_exchanged_in_everybody_is_a_doubt(tmp_path):
     assert swapped_sides(away[..., :2], away[..., 2] > 0, OPENPOSE_25.names) == (0, 0)
 
 
+@pytest.mark.parametrize("how, said", [("y", "stand on their heads"), ("xy", "lie: x and y exchanged")])
+def test_people_upside_down_or_on_their_sides_are_a_doubt(tmp_path, how, said):
+    def wrong(person):
+        x, y, seen = person.T
+        turned = (x, SIZE[1] - 1 - y) if how == "y" else (y, x)
+        return np.where(seen[:, None] > 0, np.c_[(*turned, seen)], 0)
+
+    people = {f"{k}": [detected(at=(k / 40, 0, 4.5))] for k in range(8)}
+    assert check("openpose", write_openpose(tmp_path / "r", people))["problems"] == []
+    turned = {name: [wrong(person) for person in found] for name, found in people.items()}
+    assert any(said in problem for problem in check("openpose", write_openpose(tmp_path / "w", turned))["problems"])
+
+
 # --- MSCOCO's other traps
 
 
@@ -437,8 +450,8 @@ def test_bones_that_nobody_has(joint_set):
         (0.1, "centimetres where millimetres are expected"),
         (1000, "millimetres where metres are expected"),
         (100, "centimetres where metres are expected"),
-        (2.0, "2.0 times as long as a person's: another unit"),
-        (3.28, "3.3 times as long as a person's: another unit"),
+        (2.0, "2 times as long as a person's, as if the joints were in another unit"),
+        (3.28, "3.3 times as long as a person's, as if the joints were in another unit"),
         (1e-7, "another unit"),
     ):
         assert unit in odd_bones(joint_set.name, scale * joints)
