@@ -29,11 +29,9 @@ from pipeline.sources.base import MISSING_IMAGE, Annotated, Implausible, Item, S
 from pipeline.sources.calibrations import Calibrated, find_calibration, read_calibration
 from pipeline.sources.joint_names import LAYOUTS, likely_layout, place
 from pipeline.sources.keypoint_files import FoundPerson, read_people
-from pipeline.sources.openpose import IMAGE_SUFFIXES, MOST_APART_PX, find_images
+from pipeline.sources.openpose import IMAGE_SUFFIXES, MOST_APART_PX, VIDEO_SUFFIXES, find_images, frame_number
 from pipeline.spread import spread_evenly
 
-VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v")
-_NUMBER = re.compile(r"(\d+)\D*$")
 # Codecs fill pictures up to whole blocks of so many pixels, right and below.
 BLOCK = 16
 # Of so many instants the calibration is judged; of so many choices of people in one instant, the best is taken.
@@ -135,12 +133,12 @@ class Multiview(Source):
         name = calibrated.name
         files: dict[int, Path] = {}
         for path in sorted((self.root / "keypoints" / calibrated.name).glob("*.json")):
-            number = _NUMBER.search(path.stem.removesuffix("_keypoints"))
-            if number is None or len(number[1]) > 12:
+            number = frame_number(path.stem.removesuffix("_keypoints"))
+            if number is None:
                 raise InputError(f"{path} has no number of its frame in its name.")
-            if int(number[1]) - shift in files:
-                raise InputError(f"{path} has the frame of {files[int(number[1]) - shift].name}; number each once.")
-            files[int(number[1]) - shift] = path
+            if number - shift in files:
+                raise InputError(f"{path} has the frame of {files[number - shift].name}; number each once.")
+            files[number - shift] = path
         if not files:
             raise InputError(f"keypoints/{name} in {self.root} has no keypoint files.")
         folder = self.root / "images" / name

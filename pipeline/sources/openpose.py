@@ -1,6 +1,7 @@
 """OpenPose's output, or any 2D keypoints written like it: the way in for a user's own pictures.
 
-    images/NAME.jpg                   or .jpeg, .png, .webp, .bmp, .tif, .tiff, .gif
+    images/NAME.jpg                   or .jpeg, .png, .webp, .bmp, .tif, .tiff, .gif; or one video beside keypoints/, whose
+                                      frame is the last number of NAME
     keypoints/NAME_keypoints.json     BODY_25, or another layout; hands and face where they are there
     camera.json                       optional: {"fx": , "fy": , "cx": , "cy": } in pixels, one camera for all pictures
 
@@ -20,7 +21,7 @@ import numpy as np
 
 from pipeline.camera import assumed_camera, from_opencv, tight_box
 from pipeline.errors import InputError
-from pipeline.images import MIRRORED, SIDEWAYS, image_size, turn_points, upright_path
+from pipeline.images import MIRRORED, SIDEWAYS, VideoReader, frame_path, image_size, turn_points, upright_path
 from pipeline.plausible import LEAST_JOINTS, odd_people
 from pipeline.records import Camera, Instant, Reject, View
 from pipeline.sources.base import MISSING_IMAGE, Annotated, Implausible, Item, Source
@@ -31,6 +32,8 @@ from pipeline.sources.parsing import array, load_json, member
 
 _KEYPOINTS = re.compile(r"^(.+)_keypoints\.json$")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v")
+_NUMBER = re.compile(r"(\d+)\D*$")
 CAMERA_KEYS, LENS_KEYS = ("fx", "fy", "cx", "cy"), ("k1", "k2", "p1", "p2", "k3")
 # A lens whose distortion cannot be told this well is refused.
 MOST_APART_PX = 0.5
@@ -55,6 +58,30 @@ class Options:
             raise InputError(
                 f"confidence is {self.confidence}; the least confidence of a joint is from 0 up to, not including, 1."
             )
+
+
+class Film:
+    """A video whose frames keypoint files number. Raises InputError when it cannot be opened."""
+
+    def __init__(self, path: Path):
+        self.path, reader = path, VideoReader(path)
+        self.width, self.height, self.frames = reader.width, reader.height, reader.frames
+        reader.close()
+
+    def picture(self, name: str) -> tuple[str, int, int]:
+        """Path, width and height of the frame that a NAME means. InputError where there is none."""
+        number = frame_number(name)
+        if number is None:
+            raise InputError(f"{name} has no number of a frame of {self.path}")
+        if number >= self.frames:
+            raise InputError(f"{self.path}: the video has {self.frames} frames, the keypoints go to {number}")
+        return frame_path(self.path.name, number), self.width, self.height
+
+
+def frame_number(name: str) -> int | None:
+    """The last number in a name."""
+    found = _NUMBER.search(name)
+    return int(found[1]) if found and len(found[1]) <= 12 else None
 
 
 @dataclass(frozen=True)
@@ -83,11 +110,13 @@ class OpenPose(Source):
     def __init__(self, root: Path, options: Options):
         super().__init__(root)
         self.options = options
-        for folder in ("images", "keypoints"):
+        videos = sorted(path.name for path in self.root.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES)
+        self.video = videos[0] if len(videos) == 1 and not (self.root / "images").is_dir() else None
+        for folder in ("keypoints",) if self.video else ("images", "keypoints"):
             if not (self.root / folder).is_dir():
                 raise InputError(
-                    f"{self.root} has no folder {folder}/. Give a folder with images/NAME.jpg and "
-                    "keypoints/NAME_keypoints.json (docs/own-data.md makes one step by step)."
+                    f"{self.root} has no folder {folder}/. Give a folder with images/NAME.jpg (or one video in place of images/) "
+                    "and keypoints/NAME_keypoints.json (docs/own-data.md makes one step by step)."
                 )
         self.lens = read_lens(self.root / "camera.json")
         self.names = sorted(
@@ -97,7 +126,8 @@ class OpenPose(Source):
             raise InputError(
                 f"{self.root / 'keypoints'} has no file NAME_keypoints.json. Run OpenPose with --write_json."
             )
-        self.images = find_images(self.root / "images")
+        self.images = {} if self.video else find_images(self.root / "images")
+        self.frames = Film(self.root / self.video) if self.video else None
         self.placing = place(LAYOUTS[options.layout], options.layout)
 
     def annotation_files(self) -> list[Path]:
@@ -159,6 +189,9 @@ class OpenPose(Source):
 
     def _picture(self, name: str) -> Picture:
         """InputError when the picture cannot be used."""
+        if self.frames is not None:
+            shown, width, height = self.frames.picture(name)
+            return Picture(shown, self._camera(self.frames.path, width, height))
         if name not in self.images:
             raise InputError(f"images/{name}.*: {MISSING_IMAGE}")
         path = self.root / "images" / self.images[name]
@@ -221,7 +254,7 @@ class OpenPose(Source):
             id=key,
             subject=None,
             action="",
-            frame=0,
+            frame=0 if self.frames is None else frame_number(key.rpartition("/")[0]) or 0,
             joint_set=self.placing.joint_set.name,
             views=(view,),
             split=self.options.split,

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import InputError
+from pipeline.images import read_image
 from pipeline.skeletons import COCO, OPENPOSE_25, match_joints
 from pipeline.sources import open_source
 
@@ -176,3 +177,18 @@ def test_the_script_of_the_own_data_page_writes_what_the_reader_reads(tmp_path, 
     hips = coco[[COCO.index("left_hip"), COCO.index("right_hip")], :2]
     assert np.allclose(view.joints_2d[OPENPOSE_25.index("pelvis")], hips.mean(0))
     assert view.confidence[OPENPOSE_25.index("left_wrist")] == 0 and (view.confidence > 0).sum() == 18
+
+
+def test_a_video_stands_for_the_pictures(tmp_path):
+    for frame in (0, 2, 9):
+        picture(tmp_path, f"v_{frame:012d}", [person(frame)], suffix="")
+    (tmp_path / "images").rmdir()
+    writer = cv2.VideoWriter(str(tmp_path / "v.mp4"), cv2.VideoWriter_fourcc(*"mp4v"), 30, (120, 90))
+    for k in range(5):
+        writer.write(np.full((90, 120, 3), 40 * k, np.uint8))
+    writer.release()
+    instants, report = read(tmp_path)
+    assert [(i.frame, i.views[0].image_path) for i in instants] == [(0, "v.mp4#frame=0"), (2, "v.mp4#frame=2")]
+    assert "the video has 5 frames" in report.rejects[0].reason
+    shown = read_image(tmp_path, instants[1].views[0].image_path, (120, 90))
+    assert abs(shown.mean() - 80) < 8
