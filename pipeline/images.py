@@ -118,7 +118,7 @@ def _read_file(path: Path) -> tuple[Header, np.ndarray]:
         raise InputError(f"The image {path} cannot be decoded ({what}). Fetch it again.") from None
     if image is None:
         raise InputError(f"The image {path} cannot be decoded ({data.size} bytes). Fetch it again.")
-    if image.ndim != 3 or image.dtype != np.uint8:  # OpenCV gives the floats of some kinds of file as they are
+    if image.ndim != 3 or image.dtype != np.uint8:  # OpenCV gives grey PFM files as they are
         raise InputError(f"The image {path} has pixels of {image.dtype} {image.shape}. Save it as JPEG or PNG.")
     if header is not None and data[:4].tobytes() in TIFF_MARKS:  # OpenCV turns those whatever it is told: turn it back
         image = turn_image(image, {6: 8, 8: 6}.get(header.orientation, header.orientation))
