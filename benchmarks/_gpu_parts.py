@@ -230,7 +230,7 @@ def training_views(asked: Asked) -> Views:
 
 def timed(asked: Asked, once: Callable[[], float]) -> tuple[float, float]:
     """Mean seconds of calls, and the mean of what they give."""
-    least, limit = (2, 0.1) if asked.quick else (TIMED_STEPS, TIMED_SECONDS)
+    least, limit = (1, 0.0) if asked.quick else (TIMED_STEPS, TIMED_SECONDS)
     given: list[float] = []
     with stopwatch(asked.device) as taken:
         started = time.perf_counter()
