@@ -25,6 +25,7 @@ from pathlib import Path
 from benchmarks._gpu_parts import CONFIGS, FIT_BATCHES, INFERENCE_BATCHES, Asked, parts
 from model.device import choose_device
 from pipeline.outputs import make_folder, write_file, write_json
+from pipeline.threads import wait_passively
 from pipeline.version import code_commit
 
 # Seconds that a part may take; others DEFAULT_LIMIT.
@@ -213,6 +214,7 @@ def main() -> None:
         print(tables(json.loads((given.out / "gpu.json").read_text())))
         return
     make_folder(given.out)
+    wait_passively()  # the processes of the parts inherit it
     multiprocessing.get_context(START).set_forkserver_preload(PRELOADED)
     report = measure(Asked(given.out, given.minutes, choose_device(given.device).type, given.quick))
     write_file(given.out / "gpu.md", tables(report).encode())

@@ -224,6 +224,7 @@ def main() -> None:
     asked = parser.parse_args()
     if not asked.quick and asked.run is None:
         parser.error("name a run's folder, or give --quick")
+    torch.set_num_threads(1)  # one image at a time: more threads would only wait for one another
     try:
         print_report(quick(asked.out) if asked.quick else of_the_film(asked.run, asked.wheel, asked.weights, asked.out))
     except InputError as error:

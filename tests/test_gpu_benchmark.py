@@ -90,6 +90,7 @@ def test_the_published_way_answers_as_a_field_does():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_every_part_runs_on_a_processor(tmp_path):
     command = [sys.executable, "-m", "benchmarks.gpu", str(tmp_path), "--quick", "--device", "cpu"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)

@@ -83,6 +83,7 @@ def test_both_sides_of_the_comparison_are_the_same_joints():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_the_quick_form_triangulates_rendered_people(tmp_path):
     """Their joints are known: what four views of the 2D network agree on lies near them."""
     command = [sys.executable, "-m", "benchmarks.real_views", "--quick", "--out", str(tmp_path)]
