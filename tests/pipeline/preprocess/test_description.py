@@ -85,7 +85,9 @@ def test_what_else_decides_the_content_is_compared(change, told):
 
 
 def test_a_run_of_the_first_release_goes_on():
-    settings = PreprocessSettings(crop_px=64, sampling=replace(PreprocessSettings().sampling, pool=600))
+    """With its own prior, which `--prior anatomical` names."""
+    fit = FitSettings(prior="anatomical")
+    settings = PreprocessSettings(fit=fit, crop_px=64, sampling=replace(PreprocessSettings().sampling, pool=600))
     now = flatten(describe(request(settings, limit=3), body_once()))
     assert as_described_now(FIRST_RELEASE) == now | {"source": "human36m"}
 
