@@ -120,7 +120,7 @@ def read_history(run: Path) -> list[dict]:
     """The rows of a run; a last line cut short by a crash is left out."""
     path = run / HISTORY
     rows = []
-    for line in path.read_text().splitlines() if path.is_file() else []:
+    for line in path.read_text(errors="replace").splitlines() if path.is_file() else []:
         try:
             row = json.loads(line)
         except ValueError:
