@@ -32,7 +32,7 @@ ENOUGH_3D = 6
 # Turns of a wrist about the forearm (radians) from which hands start.
 WRIST_TURNS = (0.0, 1.5, -1.5)
 # Different bodies of a row that are solved with all joints and the shape.
-FINISHED = 3
+FINISHED = 2
 
 
 @dataclass(frozen=True)
@@ -265,7 +265,7 @@ class Fitter:
         bodies = objective.over(
             objective.evidence.first_points(n_joints)
         )  # fingers begin in the hand that is then placed
-        return race(bodies, states, keep=len(states), iterations=8, starts=few.starts)
+        return race(bodies, states, keep=len(states), iterations=5, starts=few.starts)
 
     def _place_hands(self, objective: Objective, state: State) -> State:
         """Of each fitted hand the best of several turns about the forearm: a hand has depth twins as limbs have."""

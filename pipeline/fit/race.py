@@ -48,7 +48,7 @@ def rivals_of(objective: Objective, limbs: list[Limb], best: Finalists) -> Final
         objective,
         candidates,
         keep=len(candidates),
-        iterations=6,
+        iterations=4,
         starts=torch.cat([from_finalists, from_winner]),
     )
 
