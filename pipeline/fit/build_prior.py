@@ -43,7 +43,8 @@ FRAME = 44
 _AXES = np.array([[0, 0, -1.0], [0, 1, 0], [1, 0, 0]])
 # Joints of which the clips know nothing.
 _UNTOLD = tuple(f"{side}_{joint}" for side in ("left", "right") for joint in ("foot", "collar", "wrist"))
-# How much of the anatomical prior's deviations is added where the clips do tell: their people do not do everything.
+# How much of the anatomical prior's deviations is added where the clips do tell: their people do not do everything. Less describes
+# unseen clips better, but fits of their keypoints worse (docs/log.md).
 ADDED = 1.0
 # Frames whose pelvis leans by more than 30 degrees (rolls, falls, handstands) count this much; each clip counts as much as any other.
 LEANING, LEANING_WEIGHT = 30.0, 0.2
