@@ -23,6 +23,13 @@ import click
 )
 @click.option("--ground-truth", "truth", type=click.Choice(["dataset", "fit"]), default="dataset", show_default=True)
 @click.option("--allow-partial", is_flag=True, help="Score a recorded dataset that lacks views; the report says so.")
+@click.option(
+    "--decode",
+    type=click.Choice(["votes", "body"]),
+    default="votes",
+    show_default=True,
+    help="Score the joints that the model gives, or those of the free body fitted to them.",
+)
 @click.option("--device", default=None, help="cpu, cuda, cuda:1 ...; default: a GPU if there is one.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON and nothing else.")
 def command(
@@ -33,13 +40,14 @@ def command(
     root: str,
     truth: str,
     allow_partial: bool,
+    decode: str,
     device: str | None,
     as_json: bool,
 ) -> None:
     """Evaluate RUN's best weights on SHARDS. Writes RUN/evaluation.json, RUN/predictions.npz and RUN/figures/."""
     from model.evaluate import evaluate_run
 
-    report = evaluate_run(run, shards, split, protocol_name, root, truth, allow_partial, device)
+    report = evaluate_run(run, shards, split, protocol_name, root, truth, allow_partial, device, decode)
     click.echo(json.dumps(report, indent=1, allow_nan=False) if as_json else describe(report))
     if not as_json:
         click.echo(f"Written: {run / 'evaluation.json'}, {run / 'predictions.npz'}, {run / 'figures'}")

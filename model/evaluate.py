@@ -7,6 +7,7 @@ column says otherwise. Files hold source-camera axes.
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,10 @@ from model.training.logbook import read_history
 from model.training.runs import load_run, trained_on
 from pipeline.errors import InputError
 from pipeline.outputs import encode_picture, write_file, write_json
+from pipeline.skeletons import JointSet
+
+# What the joints of a report are: those that the network's head gives, or those of a body fitted to them.
+DECODES = ("votes", "body")
 
 
 def predict_views(
@@ -121,11 +126,13 @@ def evaluate_run(
     truth_kind: str = "dataset",
     allow_partial: bool = False,
     device: str | None = None,
+    decode: str = "votes",
 ) -> dict:
     """Evaluate a run's best weights; leaves evaluation.json, predictions.npz and figures/ in it, and returns the
     report.
 
-    Raises InputError for a missing run, an empty split, another joint set, or a protocol that does not fit the shards.
+    decode: one of DECODES. Raises InputError for a missing run, an empty split, another joint set, or a protocol that
+    does not fit the shards.
     """
     protocol = protocols.protocol(protocol_name)
     where = choose_device(device)
@@ -137,9 +144,12 @@ def evaluate_run(
     protocols.check_usable(protocol, *protocols.usable_views(protocol, valid), real, allow_partial)  # not after an hour
     with counting(len(index)) as advance:
         predicted = predict_views(network, views, index, where, bf16=config.train.bf16, advance=advance)
+    if decode == "body":
+        predicted = fitted(predicted, views.joint_set)
     mean_pose = network.mean_pose.cpu().numpy()
     report = {
         **origin(run, shards, views, config, record),
+        "decode": decode,
         "left_out": left_out,
         **report_of(predicted, views, mean_pose, root, protocol, allow_partial),
         "quoted": published(protocol.name),
@@ -153,6 +163,19 @@ def evaluate_run(
     draw_figures(run, report, shown, errors["mpjpe"], views, network)
     figures.curves(run / "figures" / "curves.png", read_history(run), (record["best"] or {}).get("mean_pose_mpjpe_mm"))
     return report
+
+
+def fitted(predicted: Predictions, joint_set: JointSet) -> Predictions:
+    """The joints of bodies that are fitted to the predicted ones; a view whose prediction is not finite stays as it is."""
+    # imported where a body is asked for, since this brings in smplx, which has a licence of its own
+    from model.body_fit import BodyDecoder
+    from pipeline.body.model import load_body
+
+    rows = np.isfinite(predicted.joints).all((1, 2)) & np.isfinite(predicted.root).all(1)
+    bodies = BodyDecoder(load_body(), joint_set)(predicted.joints[rows], predicted.root[rows])
+    joints, root = predicted.joints.copy(), predicted.root.copy()
+    joints[rows], root[rows] = bodies.joints, bodies.root
+    return replace(predicted, joints=joints, root=root)
 
 
 def views_to_score(run: Path, network: Network, shards: Path, split: str, truth_kind: str) -> Views:

@@ -20,7 +20,7 @@ PROXIMAL = ("hip", "knee", "shoulder", "elbow")
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a network said of N views. Metres.
+    """What a network said of N views, or the bodies that were fitted to it. Metres.
 
     view: (N,) index into the `Views`. joints: (N, J, 3) root-relative crop axes, at the network's own scale. root: (N,
     3) crop axes. scale: (N,) s_hat. scale_bones: (N,) of the mean bone lengths (s_hat where the network has no such

@@ -100,6 +100,13 @@ def page(report: dict, figures: Path) -> str:
     return whole_page(report["model"], parts)
 
 
+# What the scored joints are, by the name of the decode.
+DECODED = {
+    "votes": "the joints that the model gives",
+    "body": "the joints of the free body, fitted to those that the model gives",
+}
+
+
 def facts(report: dict) -> list[tuple[str, str]]:
     """What was scored and how, as (name, text): the same lines on the page and on the terminal."""
     protocol = report["protocol"]
@@ -119,6 +126,7 @@ def facts(report: dict) -> list[tuple[str, str]]:
             f"{protocol['average']}; papers quote {' and '.join(HEADLINES[key] for key in protocol['headline'])}",
         ),
         ("boxes", report["box"]),
+        ("decode", DECODED[report.get("decode", "votes")]),  # reports of older versions do not say it
         ("trained on", trained_text(report["trained_on"])),
     ]
     if protocol["source"] == "threedpw":

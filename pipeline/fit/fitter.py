@@ -171,9 +171,7 @@ class Fitter:
         pieces = []
         rows = in_space.nonzero()[:, 0]
         if len(rows):
-            pieces.append(
-                (rows, self._from_3d(objective.take(rows), points[rows], known[rows], shape[rows], joint_set))
-            )
+            pieces.append((rows, self.from_3d(objective.take(rows), points[rows], known[rows], shape[rows], joint_set)))
         rows = (~in_space).nonzero()[:, 0]
         if len(rows):
             coarse = self.chain(kind, COARSE_JOINTS)[0]
@@ -211,7 +209,7 @@ class Fitter:
                 R[k] = rotations.exp(mean[joint - 1])
         return R
 
-    def _from_3d(
+    def from_3d(
         self,
         objective: Objective,
         points: torch.Tensor,
@@ -219,7 +217,7 @@ class Fitter:
         shape: torch.Tensor,
         joint_set: JointSet,
     ) -> Found:
-        """One start by Procrustes is enough where most joints are known in space: points (B, N, 3), known (B, N)."""
+        """The best bodies for points (B, N, 3) of which most are known (B, N) bool: one start, by Procrustes, is enough."""
         chain = objective.chain
         likely = self.likely_pose(chain)
         start = starts.procrustes_start(chain, starts.limbs_of(chain, likely), likely, points, known, shape, joint_set)
