@@ -62,9 +62,6 @@ Array = TypeVar("Array", np.ndarray, torch.Tensor)
 # 0.285 of stature, hip at 0.530, ankle at 0.039, forearm 0.146) and MoveNet on a walker filmed from the side agree on both to 3 %.
 ANNOTATED = ("coco_17", "openpose_25")
 FOREARM_OF_LEG = 0.30
-# They put shoulders above the joint, towards the acromion: so high over the floor, of stature, between the body's own joint (0.795)
-# and the acromion (0.818, the same table).
-SHOULDER_HEIGHT = 0.807
 HUMAN36M_HIP_WIDTH = 2 * 0.133 / 1.70  # distance between its hips over stature
 
 
@@ -99,8 +96,8 @@ class KeypointMap:
 
 
 def keypoint_map(body: BodyModel, joint_set: str | JointSet, as_in_0_1: bool = False) -> KeypointMap:
-    """Where each joint of a set lies on this body. joint_set: a set of `skeletons.JOINT_SETS` or its name. as_in_0_1: knees, wrists
-    and shoulders of annotators are the body's own, as version 0.1.0 had them."""
+    """Where each joint of a set lies on this body. joint_set: a set of `skeletons.JOINT_SETS` or its name. as_in_0_1: knees and
+    wrists of annotators are the body's own, as version 0.1.0 had them."""
     if isinstance(joint_set, str):
         if joint_set not in JOINT_SETS:
             raise InputError(f"Unknown joint set '{joint_set}'; choose one of {', '.join(JOINT_SETS)}.")
@@ -147,14 +144,8 @@ def joint_row(body: BodyModel, joint_set: JointSet, name: str) -> dict[str | int
 
 
 def annotated_rows(body: BodyModel) -> dict[str, dict[str | int, float]]:
-    """Weights of knees, wrists and shoulders as annotators have them: on the shank, on the forearm's line, and up along the neck."""
+    """Weights of knees and wrists as annotators have them: on the shank, and on the forearm's line."""
     rows: dict[str, dict[str | int, float]] = {}
-    y = body.v_template[:, 1]
-    shoulder_height = float(y.min()) + SHOULDER_HEIGHT * float(y.max() - y.min())
-    heights = {
-        name: float(body.joint_template[SMPLX_55.index(name), 1]) for name in ("spine3", "neck", "left_shoulder")
-    }
-    up = (shoulder_height - heights["left_shoulder"]) / (heights["neck"] - heights["spine3"])
     for side in ("left", "right"):
         hip, knee, ankle, elbow, wrist = (
             body.joint_template[SMPLX_55.index(f"{side}_{joint}")].numpy()
@@ -163,7 +154,6 @@ def annotated_rows(body: BodyModel) -> dict[str, dict[str | int, float]]:
         thigh, shank, forearm = (float(np.linalg.norm(a - b)) for a, b in ((hip, knee), (knee, ankle), (elbow, wrist)))
         along = (shank - thigh) / (2 * shank)
         rows[f"{side}_knee"] = {f"{side}_knee": 1 - along, f"{side}_ankle": along}
-        rows[f"{side}_shoulder"] = {f"{side}_shoulder": 1.0, "neck": up, "spine3": -up}
         beyond = FOREARM_OF_LEG * (thigh + shank) / forearm - 1
         rows[f"{side}_wrist"] = {f"{side}_wrist": 1 + beyond, f"{side}_elbow": -beyond}
     return rows
