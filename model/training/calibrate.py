@@ -32,18 +32,18 @@ RIDGE = 1.0
 
 
 @torch.no_grad()
-def calibrate(network: PoseNetwork, views: Views, index: Sequence[int], device: torch.device) -> dict:
+def calibrate(network: PoseNetwork, views: Views, index: Sequence[int] | np.ndarray, device: torch.device) -> dict:
     """Fits a network's certainty to some views whose joints are known. Returns what the fit says of itself, JSON-able.
 
     Uses no random state of the run: the same weights and views give the same lines.
     """
     network.eval()
-    index = np.asarray(index)[spread_evenly(len(index), VIEWS)]
+    some = np.asarray(index)[spread_evenly(len(index), VIEWS)]
     generator = torch.Generator().manual_seed(0)
     joints, right, present, absent = [], [], [], []
     for augment in (None, BADLY_FRAMED):
         dataset = ViewDataset(views, network.config.crop_px, draw=None, augment=augment)
-        for keys in evaluation_batches(index, 16):
+        for keys in evaluation_batches(some, 16):
             batch = dataset.__getitems__(keys).to(device)
             features, presence, found = look(network, batch.image, batch.K)
             error = (found - batch.joints).norm(dim=-1)
