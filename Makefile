@@ -42,7 +42,7 @@ demo: setup           ## free body -> capture -> shards -> trained, evaluated fi
 test: setup           ## WORKERS=: the whole test suite, in as many processes as there are cores
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
-test-fast: setup      ## what takes at most a few seconds a test
+test-fast: setup      ## what takes less than about a second a test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m fast $(PARALLEL) $(ARGS)
 
 preprocess: setup     ## SOURCE= ROOT= OUT=: a dataset -> shards of field samples

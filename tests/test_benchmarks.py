@@ -16,6 +16,7 @@ from pipeline.skeletons import JOINT_SETS
 ROOT = Path(__file__).parent.parent
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "keys"),
     [

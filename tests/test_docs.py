@@ -254,6 +254,7 @@ def write_album(folder: Path) -> None:
     (folder / "album.json").write_text(json.dumps({"0002.jpg": marked, "0001.jpg": marked}))
 
 
+@pytest.mark.slow
 def test_the_examples_of_the_python_api_run(workplace):
     """Two steps of a tiny network instead of two thousand of `small`."""
     names = run_examples(ROOT / "docs" / "python-api.md", {'load_config("small"), steps=2000': "tiny, steps=2"})
@@ -264,6 +265,7 @@ def test_the_examples_of_the_python_api_run(workplace):
     assert (workplace / "field.pt2").stat().st_size > 0
 
 
+@pytest.mark.slow
 def test_the_examples_of_how_to_extend_run(workplace):
     """Each example is registered by its page's own line, and used by the commands that the page names."""
     names = run_examples(ROOT / "docs" / "extending.md", {'extends = "scratch"': QUICK})

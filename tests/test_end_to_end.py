@@ -12,6 +12,9 @@ import pytest
 
 from pipeline.shards.store import ShardFolder
 
+# Whole runs are made here, which takes seconds.
+pytestmark = pytest.mark.slow
+
 # Far too small to be good; large enough that every part of the chain runs.
 TINY = """
 extends = "scratch"

@@ -36,6 +36,7 @@ def works(asked):
     return {"device": asked.device, "left": asked.seconds_left > 0}
 
 
+@pytest.mark.slow
 def test_a_part_that_fails_dies_or_hangs_is_reported_and_the_rest_goes_on(tmp_path, monkeypatch):
     found = {}
     asked = _gpu_parts.Asked(tmp_path, 8.0, "cpu", quick=False)

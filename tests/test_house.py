@@ -189,10 +189,12 @@ def upward(graph: dict[str, set[str]]) -> set[tuple[str, str]]:
     return {pair for pair in pairs if own(pair[0]) != own(pair[1]) and layer(pair[1]) >= layer(pair[0])}
 
 
+@pytest.mark.slow
 def test_no_import_circle():
     assert circle(imports(ROOT)) == []
 
 
+@pytest.mark.slow
 def test_no_upward_import():
     assert upward(imports(ROOT)) == set()
 
@@ -210,6 +212,7 @@ def test_a_circle_and_an_upward_import_are_seen_also_inside_functions(tmp_path):
     assert upward(graph) == {("pipeline.errors", "pipeline.records")}
 
 
+@pytest.mark.slow
 def test_functions_and_files_stay_short():
     long = set()
     for path in modules(ROOT).values():

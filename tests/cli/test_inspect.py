@@ -87,6 +87,7 @@ def test_two_runs_compared(folders):
     assert run(folders[0], folders[0]).exit_code == 0
 
 
+@pytest.mark.slow
 def test_a_shard_without_views_is_shown_as_one(tmp_path):
     """Everything was left out: the summary, the picture and the page say why."""
     rejects = [Reject(f"S1/{k}", "fit", "4 visible joints, a fit needs 6") for k in range(3)]
@@ -100,6 +101,7 @@ def test_a_shard_without_views_is_shown_as_one(tmp_path):
         assert "There is no view to show" in page and "a fit needs 6" in page
 
 
+@pytest.mark.slow
 def test_a_run_is_shown_as_one(tmp_path):
     """Its configuration, the last values of its curves, the best error, and what it was trained on."""
     shards, folder = make_folder(tmp_path / "shards", 6, 3, 1), tmp_path / "run"
@@ -146,6 +148,7 @@ def test_a_picture_is_called_a_picture(tmp_path, command_name):
     assert "preprocess again" not in str(told.value) and "delete" not in str(told.value)
 
 
+@pytest.mark.slow
 def test_picture_and_page(folders, tmp_path):
     run(folders[0], "--picture", tmp_path / "a.png", "--html", tmp_path / "a.html", "--views", 1)
     image = cv2.imread(str(tmp_path / "a.png"))

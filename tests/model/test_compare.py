@@ -146,6 +146,7 @@ points = 96
 """
 
 
+@pytest.mark.slow
 def test_a_comparison_is_trained_evaluated_and_gone_on_with(tmp_path, monkeypatch):
     shards, config = make_folder(tmp_path / "shards", 16, 4, 4), tmp_path / "tiny.toml"
     config.write_text(TINY)

@@ -175,6 +175,7 @@ def test_only_the_box_enters(run, test_views):
     np.testing.assert_array_equal(predict_views(network, lied, range(4)).joints, before.joints)
 
 
+@pytest.mark.slow
 def test_a_run_is_evaluated_into_its_folder(run, shards):
     report = evaluate_run(run, shards, device="cpu")
     assert json.loads((run / "evaluation.json").read_text()) == json.loads(json.dumps(report))
@@ -187,6 +188,7 @@ def test_a_run_is_evaluated_into_its_folder(run, shards):
         evaluate_run(run / "none", shards, device="cpu")
 
 
+@pytest.mark.slow
 def test_the_report_says_what_the_run_was_trained_on(run, shards):
     trained = json.loads((run / "last.json").read_text())["data"][0]
     assert (trained["source"], trained["subjects"], trained["train_views"]) == ("capsules", ["S1"], 12)

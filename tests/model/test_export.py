@@ -19,6 +19,9 @@ from pipeline.errors import InputError
 from pipeline.outputs import check_output
 from tests.model.capsules import make_folder, tiny_config
 
+# Whole runs are made here, which takes seconds.
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -111,7 +114,6 @@ def test_the_example_with_torch_alone_predicts_what_predict_does(run, tmp_path, 
         np.testing.assert_allclose(root.numpy(), found.root, atol=1e-3)
 
 
-@pytest.mark.slow
 def test_an_onnx_file_predicts_what_the_network_does(run, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
     out = tmp_path / "field.onnx"

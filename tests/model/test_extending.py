@@ -19,6 +19,9 @@ from pipeline.errors import InputError
 from tests.model.capsules import CROP, make_folder
 from tests.model.toys import Nudge, Pool
 
+# Whole runs are made here, which takes seconds.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def toys(monkeypatch):

@@ -112,6 +112,7 @@ def test_torchrun_hands_out_the_devices(monkeypatch):
         join_ranks(torch.device("cuda:0"))
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes_with_the_same_losses_to_the_bit(tmp_path, shards, whole_run):
     folder = tmp_path / "killed"
     child = multiprocessing.get_context("fork").Process(
@@ -132,6 +133,7 @@ def test_a_killed_run_resumes_with_the_same_losses_to_the_bit(tmp_path, shards, 
         assert a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [name for name in HEADS if name != "nvf"])
 def test_every_network_goes_through_the_same_loop(tmp_path, shards, model):
     record = train(shards, tmp_path / model, tiny_config(model, steps=4, evaluations=1), device="cpu")
@@ -184,6 +186,7 @@ def test_a_gradient_that_only_the_compiled_step_spoils_says_so(shards):
         step_room.take_step(run, Spoiled(), batches[0], job, 0.0)
 
 
+@pytest.mark.slow
 def test_views_without_any_label_change_nothing(tmp_path):
     blank = {"is_3d": False, "fit_valid": False, "joints_2d_valid": np.zeros(17, bool)}
     views = [make_view(0, "train", "S1")] + [make_view(n, "train", "S1", **blank) for n in range(1, 4)]
@@ -209,6 +212,7 @@ def test_views_without_any_label_change_nothing(tmp_path):
         train(nothing, tmp_path / "run2", tiny_config(), device="cpu")
 
 
+@pytest.mark.slow
 def test_validation_without_whole_measured_bodies_is_compared_with_its_fits(tmp_path):
     """3DPW without SMPL files: some joints are the fit's, so no view could be scored against measured ones."""
     source = np.full(17, records.DATASET_JOINT, np.uint8)
@@ -221,6 +225,7 @@ def test_validation_without_whole_measured_bodies_is_compared_with_its_fits(tmp_
     assert (record["config"]["train"]["ground_truth"], record["validation_truth"]) == ("dataset", "fit")
 
 
+@pytest.mark.slow
 def test_the_fit_can_be_the_truth_of_a_run(tmp_path):
     """Labels, statistics and validation are of the fitted bodies; so they stay when the run goes on."""
     shift = np.linspace(0.02, 0.1, 17, dtype=np.float32)[:, None]  # a fit whose bones are longer than the measured ones
@@ -251,6 +256,7 @@ def test_the_fit_can_be_the_truth_of_a_run(tmp_path):
     assert again["config"]["train"]["ground_truth"] == again["validation_truth"] == "fit"
 
 
+@pytest.mark.slow
 def test_a_run_of_a_version_that_recorded_less_goes_on(tmp_path, shards):
     folder = tmp_path / "run"
     train(shards, folder, tiny_config(steps=4, evaluations=1), device="cpu")
@@ -290,6 +296,7 @@ def slow(monkeypatch):
     return patch
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "seconds", [lambda k: 0.5, lambda k: 1.0 if 10 <= k < 25 else 0.5, lambda k: 0.5 * (k + 1) ** -0.2]
 )
@@ -307,6 +314,7 @@ def test_minutes_are_kept_on_a_machine_whose_speed_changes(tmp_path, shards, slo
     assert clock.parts == sorted(clock.parts) and clock.parts[-1] > 0.9
 
 
+@pytest.mark.slow
 def test_a_killed_run_by_the_clock_goes_on_with_the_rest(tmp_path, shards, slow):
     class Killed(Exception):
         pass
@@ -330,6 +338,7 @@ def test_a_killed_run_by_the_clock_goes_on_with_the_rest(tmp_path, shards, slow)
     assert train(shards, tmp_path / "run", None, resume=True, device="cpu", minutes=0.4)["step"] == 48
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_as_one_of_the_new_length(tmp_path, shards):
     folder = tmp_path / "run"
     train(shards, folder, tiny_config(steps=8, log_every=1, save_every=4), device="cpu")
@@ -347,6 +356,7 @@ def test_a_run_goes_on_as_one_of_the_new_length(tmp_path, shards):
     assert looks == [4, 8, 16]
 
 
+@pytest.mark.slow
 def test_a_start_that_was_refused_leaves_no_run_behind(tmp_path, shards, monkeypatch):
     folder = tmp_path / "run"
     with pytest.raises(InputError, match="pool of 1024 points, fewer than draw.points = 4096"):
@@ -364,6 +374,7 @@ def test_a_start_that_was_refused_leaves_no_run_behind(tmp_path, shards, monkeyp
         train(shards, folder, tiny_config(), device="cpu")
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_before_its_first_look_predicts_with_its_last_weights(tmp_path, shards, monkeypatch):
     folder = tmp_path / "run"
 
@@ -379,6 +390,7 @@ def test_a_run_that_was_killed_before_its_first_look_predicts_with_its_last_weig
     assert all(torch.equal(value, average[name]) for name, value in network.state_dict().items())
 
 
+@pytest.mark.slow
 def test_smaller_crops_than_the_network_takes_are_named(tmp_path, shards, capsys):
     config = tiny_config(steps=1, evaluations=1)
     train(shards, tmp_path / "a", config, device="cpu")
@@ -388,6 +400,7 @@ def test_smaller_crops_than_the_network_takes_are_named(tmp_path, shards, capsys
     assert "its crops are 64 px and the network takes 96 px" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_folders_are_mixed_by_weight(tmp_path, shards):
     other = write_folder(tmp_path / "other", [make_view(n, "train", "S5") for n in range(60, 66)])
     record = train(shards, tmp_path / "run", tiny_config(steps=4), also=[(other, 0.5)], device="cpu")

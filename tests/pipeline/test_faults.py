@@ -38,6 +38,7 @@ def run_here(root, out):
         return preprocess(Request("fake", root, out, settings=SETTINGS), Workers(0), progress)
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_any_moment_resumes_to_the_same_content(tmp_path):
     """The whole process, by SIGKILL, at random moments. Forked, so that a try costs no imports."""
     root = write_source(tmp_path / "data", {"S1": 4, "S9": 2})
@@ -61,6 +62,7 @@ def test_a_run_killed_at_any_moment_resumes_to_the_same_content(tmp_path):
     assert verify_path(out).problems == []
 
 
+@pytest.mark.slow
 def test_a_task_that_kills_its_worker_is_given_up_after_three_and_the_rest_is_done(tmp_path, monkeypatch):
     monkeypatch.setattr(running, "attempt", fault_tasks.make_or_die)
     job = tmp_path / "jobs" / "poison.json"
@@ -72,6 +74,7 @@ def test_a_task_that_kills_its_worker_is_given_up_after_three_and_the_rest_is_do
     assert job.read_text() == "xxx"
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_the_run_and_the_next_one_goes_on(tmp_path, monkeypatch):
     root = write_source(tmp_path / "data", {"S1": 4})
     real, written = shards._write_synced, []

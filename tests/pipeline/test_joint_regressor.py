@@ -71,6 +71,7 @@ def make_shards(root, out, **changes):
         return preprocess(Request("fake", root, out, settings=SETTINGS, **changes), Workers(0), progress)
 
 
+@pytest.mark.slow
 def test_shards_have_its_joints_and_say_whose_they_are(root, regressor, tmp_path):
     run = make_shards(root, tmp_path, joint_regressor=regressor)
     digest = hashlib.sha256(regressor.read_bytes()).hexdigest()
@@ -87,6 +88,7 @@ def test_shards_have_its_joints_and_say_whose_they_are(root, regressor, tmp_path
     assert checked == 4
 
 
+@pytest.mark.slow
 def test_a_worker_refuses_a_file_that_changed(root, regressor, tmp_path):
     copy = tmp_path / "r.npy"
     copy.write_bytes(regressor.read_bytes())
@@ -96,6 +98,7 @@ def test_a_worker_refuses_a_file_that_changed(root, regressor, tmp_path):
         worker_of(plan.tasks[0].job.parent / "context.json")
 
 
+@pytest.mark.slow
 def test_fit_command_and_the_run_that_takes_its_fits(root, regressor, tmp_path):
     arguments = ["fake", str(root), str(tmp_path / "fits"), "--joint-regressor", str(regressor), "--json"]
     result = CliRunner().invoke(fit, arguments, catch_exceptions=False)

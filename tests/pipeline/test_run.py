@@ -34,6 +34,9 @@ from pipeline.skeletons import FIELD_JOINTS
 from tests.pipeline.run_fakes import SETTINGS, FakeSource, body_once, open_fake, write_source
 from tests.pipeline.shard_fakes import make_header
 
+# Whole runs are made here, which takes seconds.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True, scope="module")
 def fake_source():

@@ -81,6 +81,7 @@ def test_equals_the_slow_twins_where_parts_overlap(overlap, backend):
     assert ((answer < 0) == (winding > 0.5))[clear].all()
 
 
+@pytest.mark.slow
 def test_a_folded_body_has_no_wrong_sign(folded_body):
     vertices, faces = folded_body
     points = around(vertices, faces, 6000, np.random.default_rng(1))

@@ -20,6 +20,9 @@ from pipeline.records import SmplParameters
 from pipeline.shards.store import ShardFolder
 from pipeline.shards.verify import exact_distance
 
+# Whole runs are made here, which takes seconds.
+pytestmark = pytest.mark.slow
+
 FRAMES, WIDTH, HEIGHT = 3, 160, 120
 
 

@@ -35,6 +35,7 @@ def same(a, b):
     return all(torch.equal(x, y) for x, y in zip(vars(a).values(), vars(b).values(), strict=True))
 
 
+@pytest.mark.slow
 def test_batches_do_not_depend_on_workers_or_on_where_the_run_starts(folder):
     here = batches(folder, 0, range(6))
     assert all(same(a, b) for a, b in zip(here, batches(folder, 2, range(6)), strict=True))
@@ -42,6 +43,7 @@ def test_batches_do_not_depend_on_workers_or_on_where_the_run_starts(folder):
     assert not same(here[0], here[1])
 
 
+@pytest.mark.slow
 def test_batches_do_not_depend_on_the_size_of_shards(tmp_path, folder):
     views = [make_view(n, "train", "S1") for n in range(20)]
     other = write_folder(tmp_path / "b", views, per_shard=3)
@@ -63,6 +65,7 @@ def test_an_epoch_shows_every_view_once_and_new_points(folder):
     assert len(common) < 32
 
 
+@pytest.mark.slow
 def test_processes_share_a_batch(folder):
     whole = batches(folder, 0, range(2))
     parts = [batches(folder, 0, range(2), rank=rank, world=2) for rank in range(2)]
@@ -180,6 +183,7 @@ def test_joints_that_no_evidence_constrained_do_not_supervise(tmp_path, truth):
     assert dataset.__getitems__([(0, 0), (0, 1)]).joints_valid.tolist() == views["joints_valid"].tolist()
 
 
+@pytest.mark.slow
 def test_refusals(tmp_path, folder):
     only_train = write_folder(tmp_path / "only", [make_view(0, "train", "S1")])
     with pytest.raises(InputError, match="no view of the split 'test'.*1 train"):

@@ -30,6 +30,7 @@ def batches(dataset, workers, steps=range(4), batch_size=8):
     return loader(dataset, StepSampler(dataset.views, [1], batch_size, steps, seed=4), workers)
 
 
+@pytest.mark.slow
 def test_a_small_shared_memory_is_seen_before_and_gives_the_same_batches(views, monkeypatch, capsys):
     dataset = dataset_of(views)
     plenty = list(batches(dataset, 2))
@@ -64,6 +65,7 @@ def worker_that(does, views):
     return Broken(views, CROP, DrawConfig(points=64), AugmentConfig())
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_or_never_answers_is_not_waited_for(views, monkeypatch):
     dying = worker_that(lambda: os.kill(os.getpid(), signal.SIGKILL), views)
     with pytest.raises(InputError, match="A loader process gave no batch .*(killed|exited).*fewer train.workers"):

@@ -76,6 +76,7 @@ def test_settings_out_of_range_are_refused(wrong):
         MlpSettings(**wrong)
 
 
+@pytest.mark.slow
 def test_the_published_configuration_predicts():
     """Four stacked hourglasses of 256 channels on 224 px, each with a field of its own that is trained."""
     config = load_config("published").network

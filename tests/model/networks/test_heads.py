@@ -66,6 +66,7 @@ def test_networks_share_everything_but_the_head():
     assert all(shared == names["nvf"] for shared in names.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["nvf", "heatmap25d"])
 def test_anchors_that_learn_depth_have_a_loss_and_move_what_starts_at_them(kind):
     torch.manual_seed(0)
@@ -100,6 +101,7 @@ def test_axis_mean_is_the_expected_coordinate():
     assert means == pytest.approx([2 * 1.5 / 4 - 1, 2 * 2.5 / 8 - 1, 2 * 5.5 / 8 - 1])
 
 
+@pytest.mark.slow
 def test_the_field_learns_sixteen_images_by_heart():
     """New points every step: what is learnt is the field, not the points, so the grid decodes it."""
     torch.manual_seed(0)

@@ -53,6 +53,7 @@ def test_pictures_of_nobody_hold_nobody():
     )  # shuffled: the same pixels
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["nvf", "nvf-published", "holistic"])
 def test_a_trained_run_knows_its_confidence_and_its_weights_are_untouched(tmp_path, model):
     shards = make_folder(tmp_path / "shards", 16, 6, 2)

@@ -44,6 +44,7 @@ def test_a_run_predicts_what_it_predicted_then(model, unpacked):
             np.testing.assert_allclose(getattr(found, name).numpy(), expected[name], atol=2e-4, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_and_is_written_as_today(tmp_path, unpacked):
     folder = unpacked("nvf")
     before = load_checkpoint(folder / LAST)

@@ -83,6 +83,7 @@ def test_an_encoder_of_another_kind_is_refused_before_data_is_read(tmp_path, sou
         train(tmp_path / "no shards", tmp_path / "run", other, device="cpu", start=find_start(source, "encoder"))
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_still_says_where_it_came_from(tmp_path, shards, source):
     folder = tmp_path / "run"
     train(shards, folder, tiny_config(steps=2, evaluations=1), device="cpu", start=find_start(source, "encoder"))

@@ -35,6 +35,7 @@ def test_parameters_are_those_of_the_records():
     assert [f.name for f in fields(BodyParameters)] == list(PARAMETER_SIZES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", ["body", "licensed"])
 def test_pose_equals_smplx(which, request):
     model = request.getfixturevalue(which)

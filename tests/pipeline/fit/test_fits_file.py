@@ -126,6 +126,7 @@ def test_a_histogram_takes_values_that_are_nearly_equal(values):
     assert (np.diff(edges) > 0).all() and edges[0] <= min(values) and edges[-1] >= max(values)
 
 
+@pytest.mark.slow
 def test_fits_that_are_all_alike_get_their_report(openpose_root, tmp_path):
     """Three copies of one picture: errors that differ in the last digit."""
     root = tmp_path / "alike"
@@ -138,6 +139,7 @@ def test_fits_that_are_all_alike_get_their_report(openpose_root, tmp_path):
     assert (tmp_path / "out" / "report.html").stat().st_size > 1000
 
 
+@pytest.mark.slow
 def test_a_page_that_cannot_be_drawn_costs_the_page_alone(openpose_root, tmp_path, free_body, monkeypatch):
     def broken(*_):
         raise ValueError("Too many bins for data range")
@@ -149,6 +151,7 @@ def test_a_page_that_cannot_be_drawn_costs_the_page_alone(openpose_root, tmp_pat
     assert report["n"] == len(read_fits(tmp_path / "out", free_body)) == 2 and "Too many bins" in report["page_error"]
 
 
+@pytest.mark.slow
 def test_a_picture_that_cannot_be_drawn_leaves_its_row(openpose_root, tmp_path, monkeypatch):
     def broken(*_, **__):
         raise cv2.error("a decoder's own error")
@@ -160,6 +163,7 @@ def test_a_picture_that_cannot_be_drawn_leaves_its_row(openpose_root, tmp_path, 
     assert page.count("<figure>") == 2 and "a decoder" in page
 
 
+@pytest.mark.slow
 def test_no_valid_fit_is_no_success(openpose_root, tmp_path):
     """Keypoints that no body has."""
     root = tmp_path / "scrambled"
@@ -173,6 +177,7 @@ def test_no_valid_fit_is_no_success(openpose_root, tmp_path):
     assert result.exit_code == 1 and "No fit is valid" in result.output
 
 
+@pytest.mark.slow
 def test_command(openpose_root, tmp_path, free_body):
     out = tmp_path / "out"
     result = CliRunner().invoke(command, ["openpose", str(openpose_root), str(out), "--json", "--pkl"])

@@ -172,6 +172,7 @@ def test_hands_on_a_body_without_hands(free_body, monocular):
     assert isinstance(result, Reject) and "hands" in result.reason
 
 
+@pytest.mark.slow
 def test_fingers_and_jaw_follow_their_keypoints(free_body):
     persons = make_persons(free_body, 6, 9, "openpose_25")
     pose = {name: torch.as_tensor(value, dtype=torch.float32) for name, value in persons.pose.items()}
@@ -212,6 +213,7 @@ def test_a_subject_that_cannot_be_fitted_has_no_shape(fitter, in_space):
     assert fitter.solve_shapes(broken) == {}
 
 
+@pytest.mark.slow
 def test_interpenetration_parts_crossed_legs(free_body):
     from benchmarks.fit_collisions import crossed_persons, penetrating_volume
 
@@ -225,6 +227,7 @@ def test_interpenetration_parts_crossed_legs(free_body):
     assert pixels[1] < pixels[0] + 1
 
 
+@pytest.mark.slow
 def test_interpenetration_keeps_batch_mates_apart(free_body):
     from benchmarks.fit_collisions import crossed_persons
 
@@ -235,6 +238,7 @@ def test_interpenetration_keeps_batch_mates_apart(free_body):
     assert np.linalg.norm(apart, axis=1).max() < 1e-5
 
 
+@pytest.mark.slow
 def test_limbs_are_parted_along_the_line_of_sight(free_body):
     """Each limb to one side, whatever side its spheres are on."""
     from benchmarks.fit_collisions import CROSSED_LEGS
@@ -275,6 +279,7 @@ def test_cuda_is_refused_where_there_is_none():
         FitSettings(device="cuda")
 
 
+@pytest.mark.slow
 def test_people_are_taken_to_stand_where_the_frame_is_the_cameras_own(free_body, monocular):
     """A person of whom only the trunk is known leans less; in a world, and with the priors of before, nothing is said of that."""
     trunk = np.isin(

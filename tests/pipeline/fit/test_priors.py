@@ -301,6 +301,7 @@ def test_retargeting_points_bones_where_the_clip_has_them(tmp_path, free_body):
     assert np.allclose(pelvis, np.eye(3)) and abs(bone("left_shoulder", "left_elbow") @ left) < 1e-5
 
 
+@pytest.mark.slow
 def test_a_prior_is_built_from_clips_and_other_files_are_refused(tmp_path):
     means = []
     for out, angles in (("one", (0.2, 0.9)), ("more", (0.4, 1.1))):

@@ -28,6 +28,7 @@ def test_a_right_folder_has_no_problems(folder):
     assert findings.counts["views"] == 8 and findings.counts["shards"] == 2
 
 
+@pytest.mark.slow
 def test_every_flipped_bit_is_found(folder):
     """benchmarks/faults.py does this a thousand times."""
     rng = np.random.default_rng(0)

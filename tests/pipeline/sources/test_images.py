@@ -151,6 +151,7 @@ def test_an_image_that_announces_too_much_or_whose_decoder_raises_is_an_input_er
         read_image(tmp_path, "huge.ppm")
 
 
+@pytest.mark.slow
 def test_any_damaged_header_is_read_or_given_up(tmp_path):
     """Bytes changed and cut at random: a header, or none, or an InputError; no other exception."""
     rng = np.random.default_rng(0)

@@ -462,6 +462,7 @@ def test_bones_that_nobody_has(joint_set):
     assert odd_bones(joint_set.name, joints, valid) is None
 
 
+@pytest.mark.slow
 def test_a_fit_and_check_data_agree_about_too_few_joints(tmp_path):
     """A note foretells what the fit will leave out; where nothing else is there it is a problem."""
     few = labelled()
@@ -518,6 +519,7 @@ def test_mirrored_storage_keeps_left_and_right_apart(tmp_path):
     assert "stored mirrored" in open_source("openpose", root, orientation="stored").read()[1].rejects[0].reason
 
 
+@pytest.mark.slow
 def test_one_bad_image_is_one_reject(tmp_path):
     """A PNG that announces 100,000 x 100,000 pixels killed the shard and the check, and the good person with them."""
     root = write_openpose(tmp_path / "d", {"a": [detected()], "huge": [detected()], "odd": [detected()]})

@@ -50,6 +50,7 @@ def tree_hashes(root):
     }
 
 
+@pytest.mark.slow
 def test_bytes_depend_on_the_seed_and_not_on_the_workers(capture, body, tmp_path):
     expected = tree_hashes(capture[0])
     write_capture(tmp_path / "with_2", body, SETTINGS, workers=2)

@@ -200,6 +200,7 @@ def test_a_run_is_opened_resumed_and_exported_without_the_folder(tmp_path, folde
     assert export_run(run, tmp_path / "run.pt2", batch=2)["largest_difference_mm"] < 0.1
 
 
+@pytest.mark.slow
 def test_the_base_configuration_trains_on_a_stand_in(tmp_path, folders, shards):
     """Five steps of `base` as it is, but for the backbone's size, the batch, the points and the looks at validation."""
     path = tmp_path / "base.toml"
@@ -219,6 +220,7 @@ def test_the_base_configuration_trains_on_a_stand_in(tmp_path, folders, shards):
     assert same == []
 
 
+@pytest.mark.slow
 def test_statistics_of_free_stages_are_those_that_are_evaluated(tmp_path, folders, shards):
     """The average of the weights goes with the running statistics of the trained network, not with those of the start."""
     train(shards, tmp_path / "run", config(folders["resnet"], {"freeze": "none"}, steps=4, average=0.9), device="cpu")

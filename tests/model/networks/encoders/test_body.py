@@ -98,6 +98,7 @@ def test_what_is_frozen_has_no_gradient_and_stays_in_evaluation_mode(freeze, fro
         assert module.training is not (inside or (freeze == "all")), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("freeze", ["all", "until:stage4"])
 def test_training_leaves_the_frozen_part_as_it_was(tmp_path, shards, freeze):
     train(shards, tmp_path / "run", config({"freeze": freeze}, steps=4, optimizer="muon", average=0.9), device="cpu")
@@ -118,6 +119,7 @@ def test_training_leaves_the_frozen_part_as_it_was(tmp_path, shards, freeze):
             assert torch.equal(checkpoint.tensors[f"average.encoder.pretrained.{name}"], value)
 
 
+@pytest.mark.slow
 def test_what_is_free_learns_at_its_own_rate(tmp_path, shards):
     """With Adam, the first step of every weight is the rate itself, whatever its gradient."""
     start = BodyEncoder.fresh(BodySettings(), 64).pretrained.state_dict()
