@@ -123,7 +123,7 @@ class ViewDataset(Dataset):
         if key not in self._readers:
             while len(self._readers) >= OPEN_SHARDS:
                 self._readers.popitem(last=False)[1].close()
-            self._readers[key] = ShardReader(Path(path), keep_chunks=False)
+            self._readers[key] = ShardReader(Path(path), keep_chunks=False, checked=True)  # when its table was read
         self._readers.move_to_end(key)
         return self._readers[key]
 
