@@ -36,9 +36,6 @@ from pipeline.errors import InputError
 from pipeline.outputs import encode_picture, write_file, write_json
 from pipeline.skeletons import JointSet
 
-# What the joints of a report are: those that the network's head gives, or those of a body fitted to them.
-DECODES = ("votes", "body")
-
 
 def predict_views(
     network: Network,
@@ -131,7 +128,7 @@ def evaluate_run(
     """Evaluate a run's best weights; leaves evaluation.json, predictions.npz and figures/ in it, and returns the
     report.
 
-    decode: one of DECODES. Raises InputError for a missing run, an empty split, another joint set, or a protocol that
+    decode: one of `report.DECODED`. Raises InputError for a missing run, an empty split, another joint set, or a protocol that
     does not fit the shards.
     """
     protocol = protocols.protocol(protocol_name)

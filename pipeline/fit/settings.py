@@ -47,8 +47,8 @@ class FitSettings:
     @property
     def as_in_0_1(self) -> bool:
         """With any prior but motion a fit is in everything as version 0.1.0 made it, so that its runs can be continued and compared:
-        nobody is taken to stand upright, MSCOCO's and OpenPose's knees, wrists and shoulders are the body's own joints, keypoints are
-        trusted as much as they were, and one finalist alone is finished."""
+        nobody is taken to stand upright, MSCOCO's and OpenPose's knees and wrists are the body's own joints, keypoints are trusted as
+        much as they were, and one finalist alone is finished."""
         return self.prior != "motion"
 
     @property
