@@ -196,6 +196,7 @@ class ShardReader:
         """The open file of this process. A handle inherited through fork is left alone: it belongs to the parent."""
         if self._file is None or self._pid != os.getpid():
             self._file, self._pid = open_shard(self.path, self.keep_chunks, not self.checked), os.getpid()
+            self._size = int(self._file.attrs["size"])
             self._datasets: dict[str, h5py.Dataset] = {}
             self._kept: dict[str, np.ndarray] = {}
         return self._file
@@ -266,11 +267,11 @@ class ShardReader:
 
     def read_image(self, row: int) -> np.ndarray:
         """(size, size, 3) uint8 RGB: the crop with its margin."""
-        size = int(self.file.attrs["size"])
-        image = decode_crop(self.read_jpeg(row), size)
+        image = decode_crop(self.read_jpeg(row), self._size)
         if image is None:
             raise InputError(
-                f"{self.path}: the image of row {row} is no JPEG of {size} x {size} pixels; try `nvf-cli inspect --verify` on it"
+                f"{self.path}: the image of row {row} is no JPEG of {self._size} x {self._size} pixels; try `nvf-cli "
+                "inspect --verify` on it"
             )
         return image
 
