@@ -47,7 +47,7 @@ LAYERS = (
     ("model.networks",),
     ("model.training",),
     ("model.scoring",),
-    ("model.evaluate", "model.export", "model.predict"),
+    ("model.evaluate", "model.export", "model.people", "model.predict"),
     ("model.train",),
     ("cli",),
 )
