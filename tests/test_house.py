@@ -43,7 +43,7 @@ LAYERS = (
     ("pipeline.preprocess",),
     ("pipeline.look", "pipeline.run"),
     ("pipeline.fit_source",),
-    ("model.body_fit", "model.data", "model.device"),
+    ("model.body_fit", "model.data", "model.device", "model.torch_crop"),
     ("model.networks",),
     ("model.training",),
     ("model.scoring",),

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from model.export import example_input, export_run
+from model.export import PhotographPredictor, example_input, export_run
 from model.predict import find_person, photograph_camera
+from model.torch_crop import crop_people
 from model.train import train
 from model.training.runs import load_run
 from pipeline.errors import InputError
@@ -80,38 +81,68 @@ def test_a_place_that_cannot_be_written_is_refused(run, tmp_path, monkeypatch):
         export_run(run, tmp_path / "field.pt2")
 
 
-def test_the_example_with_torch_alone_predicts_what_predict_does(run, tmp_path, monkeypatch):
-    """A box off the photograph's centre, so that the crop's rotation counts, and large, so that the photograph is halved."""
-    spec = importlib.util.spec_from_file_location("example", ROOT / "examples" / "predict_with_torch.py")
-    example = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(example)
-    smooth = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 255, (301, 401, 3), np.uint8), (0, 0), 4)
-    image = cv2.normalize(smooth, None, 0, 255, cv2.NORM_MINMAX)
+@pytest.fixture(scope="module")
+def takes_photographs(run):
+    out = run.parent / "photographs.pt2"
+    return out, export_run(run, out, photograph=True)
+
+
+def smooth_photograph(width: int, height: int) -> np.ndarray:
+    noise = np.random.default_rng(0).integers(0, 255, (height, width, 3), np.uint8)
+    return cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 4), None, 0, 255, cv2.NORM_MINMAX)
+
+
+def example():
+    """examples/predict_with_torch.py"""
+    path = ROOT / "examples" / "predict_with_torch.py"
+    assert len(path.read_text().splitlines()) <= 30
+    spec = importlib.util.spec_from_file_location("example", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("box", "focal"),
+    [((220.0, 20.0, 150.0, 270.0), None), ((10, 150, 40, 60), 300.0), ((-4.0, 0.0, 405.0, 301.0), 200.0)],
+)
+def test_the_example_with_torch_alone_predicts_what_predict_does(run, takes_photographs, tmp_path, box, focal):
+    """A box off the photograph's centre, so that the crop's rotation counts; large ones, so that the photograph is halved; one beyond
+    its borders."""
+    image = smooth_photograph(401, 301)
     network, _, _ = load_run(run)
-    program, photo = tmp_path / "one.pt2", tmp_path / "photo.png"
-    export_run(run, program)
+    photo = tmp_path / "photo.png"
     cv2.imwrite(str(photo), image[..., ::-1])
-    photograph = torch.from_numpy(image).permute(2, 0, 1).float() * (2 / 255) - 1
-    for box, focal in (((220.0, 20.0, 150.0, 270.0), None), ((10.0, 150.0, 40.0, 60.0), 300.0)):
-        camera = photograph_camera(401, 301, focal)
-        found, crop, pixels = find_person(network, image, camera, np.array(box))
-        seen, K, R = example.crop_of(photograph, box, network.config.crop_px, camera.K[0, 0])
-        np.testing.assert_allclose(K[0].numpy(), crop.K, rtol=1e-5)
-        np.testing.assert_allclose(R.numpy(), crop.R, atol=1e-6)
-        difference = np.abs(
-            (seen[0].permute(1, 2, 0).numpy() + 1) * 127.5 - pixels
-        )  # OpenCV rounds positions to 1/32 px
-        assert difference.max() < 6 and difference.mean() < 0.5
-        joints, root, _ = example.predict(program, photo, box, focal)
-        assert (
-            np.linalg.norm(joints.numpy() - found.joints, axis=1).max() < 0.02
-        )  # an untrained field sees every grey level
-        with monkeypatch.context() as patch:  # the same pixels: the same joints
-            given = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() * (2 / 255) - 1
-            patch.setattr(example, "crop_of", lambda *_, crop=(given, K, R): crop)
-            joints, root, _ = example.predict(program, photo, box, focal)
-        np.testing.assert_allclose(joints.numpy(), found.joints, atol=1e-4)
-        np.testing.assert_allclose(root.numpy(), found.root, atol=1e-3)
+    found, _, _ = find_person(network, image, photograph_camera(401, 301, focal), np.array(box))
+    joints, root, confidence = example().predict(takes_photographs[0], photo, box, focal)
+    # an untrained field sees every grey level, and OpenCV rounds positions to 1/32 px
+    assert np.linalg.norm(joints.numpy() - found.joints, axis=1).max() < 0.02
+    np.testing.assert_allclose(root.numpy(), found.root, rtol=0.02, atol=0.02)
+    np.testing.assert_allclose(confidence.numpy(), found.confidence, atol=0.02)
+
+
+def test_a_program_that_crops_predicts_from_a_crop_what_the_network_does(run, takes_photographs):
+    """The same pixels: the same joints, also of a photograph of another size than the program was made with."""
+    out, said = takes_photographs
+    assert said["largest_difference_mm"] < 0.01 and said["photograph"].startswith("uint8 (H, W, 3)")
+    network, _, _ = load_run(run)
+    photograph = torch.from_numpy(smooth_photograph(977, 640))
+    K, boxes = torch.tensor([[900.0, 0, 400], [0, 900, 320], [0, 0, 1]]), torch.tensor([[500.0, 30, 300, 600]])
+    crops, crop_K, R = crop_people(photograph, K, boxes, network.config.crop_px)
+    wanted = network.predict(crops, crop_K)
+    joints, root, confidence = torch.export.load(out).module()(photograph, K, boxes)
+    np.testing.assert_allclose(joints[0], wanted.joints[0] @ R[0], atol=1e-4)
+    np.testing.assert_allclose(root[0], wanted.root[0] @ R[0], atol=1e-3)
+    np.testing.assert_allclose(confidence, wanted.confidence, atol=1e-4)
+
+
+def test_an_onnx_file_crops_too(run, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    out = tmp_path / "field.onnx"
+    assert export_run(run, out, batch=2, photograph=True)["largest_difference_mm"] < 0.1
+    given = [values.numpy() for values in PhotographPredictor(load_run(run)[0]).example(2, seed=5)]
+    found = onnxruntime.InferenceSession(out).run(None, dict(zip(PhotographPredictor.inputs, given, strict=True)))
+    assert [values.shape for values in found] == [(2, 17, 3), (2, 3), (2, 17)]
 
 
 def test_an_onnx_file_predicts_what_the_network_does(run, tmp_path):
