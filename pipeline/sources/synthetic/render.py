@@ -3,6 +3,7 @@
 Colours come from the place of each hit on the template; light is a sun with cast shadows over a sky and ground.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -12,7 +13,6 @@ from embreex.rtcore_scene import EmbreeScene
 from scipy import sparse
 
 from pipeline.records import Camera
-from pipeline.sources.synthetic.appearance import Landmarks, Outfit, paint
 from pipeline.sources.synthetic.scenery import Backdrop, Light
 
 # The image is this many blocks wide; those with no projected vertex in or beside them are skipped. A block is wider than a face.
@@ -22,15 +22,23 @@ SHADOW = 0.85
 SENSOR_NOISE = 0.012
 
 
+# Colours of hits: (M,) indices of the faces hit and (M, 3) places on the template -> (M, 3) float32 albedo, 0..1 sRGB.
+Painter = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
 @dataclass(frozen=True)
 class Scene:
-    """A posed, clothed mesh ready for rays. vertices, normals: (V, 3) float32 in the world; template: (V, 3) float32."""
+    """Posed, clothed meshes ready for rays. vertices, normals: (V, 3) float32 in the world; template: (V, 3) float32.
+
+    outline: (N, 3) points in the world, so dense that everything to draw projects near one of them.
+    """
 
     rays: EmbreeScene
     vertices: np.ndarray
     normals: np.ndarray
     faces: np.ndarray
     template: np.ndarray
+    outline: np.ndarray
 
 
 def face_incidence(faces: np.ndarray, n_vertices: int) -> sparse.csr_array:
@@ -50,12 +58,13 @@ def make_scene(vertices: np.ndarray, faces: np.ndarray, incidence: sparse.csr_ar
     vertices = np.ascontiguousarray(vertices, np.float32)
     rays = EmbreeScene()
     TriangleMesh(rays, vertices, np.ascontiguousarray(faces, np.int32))
-    return Scene(rays, vertices, vertex_normals(vertices, faces, incidence).astype(np.float32), faces, template)
+    normals = vertex_normals(vertices, faces, incidence).astype(np.float32)
+    return Scene(rays, vertices, normals, faces, template, outline=vertices)
 
 
 def candidate_pixels(scene: Scene, camera: Camera) -> np.ndarray:
-    """(M, 2) column and row of the pixels that may see the person: blocks near a projected vertex."""
-    points = scene.vertices @ camera.R.T + camera.t
+    """(M, 2) column and row of the pixels that may see something of the scene: blocks near a projected point of its outline."""
+    points = scene.outline @ camera.R.T + camera.t
     uv = points[:, :2] / points[:, 2:] @ camera.K[:2, :2].T + camera.K[:2, 2]
     block = max(4, camera.width // BLOCKS)
     blocks = -(-np.array([camera.height, camera.width]) // block)
@@ -72,8 +81,7 @@ def candidate_pixels(scene: Scene, camera: Camera) -> np.ndarray:
 def draw_view(
     scene: Scene,
     camera: Camera,
-    outfit: Outfit,
-    marks: Landmarks,
+    painter: Painter,
     light: Light,
     backdrop: Backdrop,
     supersampling: int,
@@ -85,7 +93,7 @@ def draw_view(
     pixels = candidate_pixels(scene, camera)
     cover = np.zeros((camera.height, camera.width), np.float32)
     if len(pixels):
-        colour, hit = _trace(scene, camera, outfit, marks, light, pixels, supersampling)
+        colour, hit = _trace(scene, camera, painter, light, pixels, supersampling)
         row, column = pixels[:, 1], pixels[:, 0]
         cover[row, column] = hit
         image[row, column] = image[row, column] * (1 - hit[:, None]) + colour
@@ -97,7 +105,7 @@ def draw_view(
 
 
 def _trace(
-    scene: Scene, camera: Camera, outfit: Outfit, marks: Landmarks, light: Light, pixels: np.ndarray, n: int
+    scene: Scene, camera: Camera, painter: Painter, light: Light, pixels: np.ndarray, n: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """(M, 2) pixels -> (M, 3) colour times cover and (M,) cover, each the mean of n x n rays."""
     steps = (np.arange(n) + 0.5) / n - 0.5
@@ -113,8 +121,7 @@ def _trace(
     if len(hit):
         colour[hit] = _shade(
             scene,
-            outfit,
-            marks,
+            painter,
             light,
             found["primID"][hit],
             found["u"][hit, None],
@@ -127,8 +134,7 @@ def _trace(
 
 def _shade(
     scene: Scene,
-    outfit: Outfit,
-    marks: Landmarks,
+    painter: Painter,
     light: Light,
     faces: np.ndarray,
     u: np.ndarray,
@@ -146,7 +152,7 @@ def _shade(
         return values[first] * rest + values[second] * u + values[third] * v
 
     normals = unit(at(scene.normals))
-    albedo = paint(outfit, marks, at(scene.template))
+    albedo = painter(faces, at(scene.template))
     sun = np.asarray(light.direction, np.float32)
     facing = normals @ sun
     lit = np.maximum(facing, 0)

@@ -166,7 +166,7 @@ def film(studio: Studio, plan: SequencePlan, images: Path) -> SequenceResult:
         scene = render.make_scene(vertices, rig.faces, studio.incidence, studio.template)
         for number, camera, backdrop, (boxes, _) in zip(CAMERAS, cameras, look.backdrops, seen, strict=True):
             image, _ = render.draw_view(
-                scene, camera, look.outfit, studio.marks, look.light, backdrop, settings.supersampling, pixels
+                scene, camera, look.painter, look.light, backdrop, settings.supersampling, pixels
             )
             write_image(images / plan.image_name(number, frame), image, settings.jpeg_quality)
             if k == 0:
@@ -181,7 +181,7 @@ def film(studio: Studio, plan: SequencePlan, images: Path) -> SequenceResult:
 
 @dataclass(frozen=True)
 class Look:
-    outfit: appearance.Outfit
+    painter: render.Painter
     offsets: np.ndarray
     light: scenery.Light
     backdrops: list[scenery.Backdrop]
@@ -201,7 +201,7 @@ def _draw_look(
         occluded = rng.random() < settings.occluder_rate
         before = of_camera[rng.integers(len(of_camera))] if occluded else None
         backdrops.append(scenery.draw_backdrop(room, camera, light, rng, before))
-    return Look(outfit, offsets, light, backdrops)
+    return Look(lambda _faces, places: appearance.paint(outfit, studio.marks, places), offsets, light, backdrops)
 
 
 def see(camera: Camera, joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -137,12 +137,14 @@ def filmed(studio):
     room = scenery.make_room(scenery.pool_generator(0, "train", 0))
     backdrop = scenery.draw_backdrop(room, camera, light, np.random.default_rng(6), None)
     covers = []
+
+    def painter(_faces, places):
+        return appearance.paint(outfit, studio.marks, places)
+
     for rest in (person.rest, person.rest + offsets):
         vertices = people.skin(studio.rig, person, rest, moving, 12)
         scene = render.make_scene(vertices, studio.rig.faces, studio.incidence, studio.template)
-        image, cover = render.draw_view(
-            scene, camera, outfit, studio.marks, light, backdrop, 2, np.random.default_rng(7)
-        )
+        image, cover = render.draw_view(scene, camera, painter, light, backdrop, 2, np.random.default_rng(7))
         covers.append(cover)
     joints = people.field_joints(studio.rig, person, moving)[12]
     return {
