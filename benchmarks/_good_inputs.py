@@ -3,6 +3,7 @@
 import json
 import pickle
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -12,7 +13,7 @@ from benchmarks._sample import sample_capture
 from pipeline.body.model import FREE_BODY, load_body
 from pipeline.camera import project, world_to_camera
 from pipeline.images import read_image
-from pipeline.records import Instant, View
+from pipeline.records import Camera, Instant, View
 from pipeline.skeletons import COCO, HUMAN36M, OPENPOSE_25, SMPL_24
 from pipeline.sources import open_source
 from pipeline.sources.human36m.common import ACTIONS, CAMERA_NAMES, INTRINSICS
@@ -28,7 +29,7 @@ CONFIG = 'extends = "scratch"\n[network]\ncrop_px = 64\n[train]\nsteps = 1\nbatc
 
 
 def write_good_inputs(folder: Path) -> None:
-    """Folders human36m, coco, openpose, threedpw, release, and the files of a body and a configuration."""
+    """Folders human36m, coco, openpose, threedpw, release, multiview, and the files of a body and a configuration."""
     root = folder / "human36m"
     shutil.move(sample_capture(folder, 7, 96), root)
     for path in (root / "annotations").iterdir():
@@ -40,6 +41,7 @@ def write_good_inputs(folder: Path) -> None:
     write_openpose(folder / "openpose", root, seen)
     write_threedpw(folder / "threedpw", root, instants[0])
     write_release(folder / "release", instants[0])
+    write_multiview(folder / "multiview", root, instants[0])
     shutil.copy(FREE_BODY, folder / "SMPLX_NEUTRAL.npz")
     np.save(folder / "regressor.npy", np.eye(len(HUMAN36M), load_body().n_vertices, dtype=np.float32))
     (folder / "config.toml").write_text(CONFIG)
@@ -138,6 +140,68 @@ def write_release(folder: Path, instant: Instant) -> None:
             video.write(np.full((1000, 1000, 3), 90, np.uint8))
         video.release()
     (folder / "metadata.xml").write_text(metadata(n))
+
+
+def write_multiview(folder: Path, root: Path, instant: Instant) -> None:
+    """Three frames of a person who stands still. Every calibration that is read, of one rig: a run on this folder names one."""
+    for k in range(3):
+        for view in instant.views:
+            name = f"cam{view.camera_id}"
+            save(folder / "images" / name / f"{k}.jpg", read_image(root, view.image_path))
+            points = keypoints(
+                instant, replace(view, camera=replace(view.camera, distortion=np.zeros(5))), OPENPOSE_25.names
+            )
+            people = [{"pose_keypoints_2d": points.ravel().tolist()}]
+            write_json(folder / "keypoints" / name / f"{k}_keypoints.json", {"people": people})
+    cameras = {f"cam{view.camera_id}": view.camera for view in instant.views}
+    (folder / "rig.toml").write_text("\n".join(_toml(name, camera) for name, camera in cameras.items()))
+    (folder / "rig.qca.txt").write_text(_qualisys(cameras))
+    yaml = [f"K_{name}: {_matrix(c.K)}dist_{name}: {_matrix(np.zeros((1, 5)))}" for name, c in cameras.items()]
+    (folder / "intri.yml").write_text("%YAML:1.0\n---\n" + "".join(yaml))
+    yaml = [f"Rot_{name}: {_matrix(c.R)}T_{name}: {_matrix(c.t[:, None])}" for name, c in cameras.items()]
+    (folder / "extri.yml").write_text("%YAML:1.0\n---\n" + "".join(yaml))
+    rig = {
+        name: {"K": c.K.tolist(), "dist": [0.0] * 5, "R": c.R.tolist(), "t": c.t.tolist(), "size": [c.width, c.height]}
+        for name, c in cameras.items()
+    }
+    write_json(folder / "rig.json", {"cameras": rig})
+
+
+def _toml(name: str, camera: Camera) -> str:
+    turn = cv2.Rodrigues(camera.R)[0].ravel().tolist()
+    return (
+        f'[{name}]\nname = "{name}"\nsize = [{camera.width}.0, {camera.height}.0]\nmatrix = {camera.K.tolist()}\n'
+        f"distortions = [0.0, 0.0, 0.0, 0.0]\nrotation = {turn}\ntranslation = {camera.t.tolist()}\nfisheye = false\n"
+    )
+
+
+def _matrix(values: np.ndarray) -> str:
+    """As OpenCV's FileStorage writes it."""
+    rows, cols = values.shape
+    numbers = ", ".join(map(repr, values.ravel().tolist()))
+    return f"!!opencv-matrix\n   rows: {rows}\n   cols: {cols}\n   dt: d\n   data: [{numbers}]\n"
+
+
+def _qualisys(cameras: dict[str, Camera]) -> str:
+    """Its pixels have 64 parts, its lengths are millimetres, its camera looks along its own -z."""
+    entries = []
+    for name, c in cameras.items():
+        R, centre = np.diag([1.0, -1.0, -1.0]) @ c.R, -1000 * c.R.T @ c.t
+        turn = " ".join(f'r{i + 1}{j + 1}="{R[i, j]}"' for i in range(3) for j in range(3))
+        lens = "".join(
+            f' {key}="{64 * value}"'
+            for key, value in zip(
+                ("focalLengthU", "focalLengthV", "centerPointU", "centerPointV"),
+                (c.K[0, 0], c.K[1, 1], c.K[0, 2], c.K[1, 2]),
+                strict=True,
+            )
+        )
+        bent = "".join(f' {kind}Distortion{k}="0"' for kind in ("radial", "tangental") for k in (1, 2))
+        entries.append(
+            f'<camera serial="{name}"><fov_video left="0" top="0" right="{c.width - 1}" bottom="{c.height - 1}"/>'
+            f'<transform {turn} x="{centre[0]}" y="{centre[1]}" z="{centre[2]}"/><intrinsic{lens}{bent}/></camera>'
+        )
+    return f"<calibration><cameras>{''.join(entries)}</cameras></calibration>"
 
 
 def metadata(n: int) -> str:

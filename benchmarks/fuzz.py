@@ -75,17 +75,24 @@ PICTURES = ("*.jpg", "*.png", "*.webp", "*.tif", "*.bmp", "*.gif")
 OPENPOSE, COCO = ("*_keypoints.json", "camera.json", *PICTURES), ("*_val2017.json", *PICTURES)
 HUMAN36M = ("*_data.json", "*_camera.json", "*_joint_3d.json", "*_SMPLX_NeuralAnnot.json", "*.jpg")
 RELEASE = ("*.cdf", "*.cdf", "metadata.xml", "metadata.xml", "*.mp4")
+RIG = ("*_keypoints.json", "*.jpg")
+RIGS = ("rig.toml", "rig.qca.txt", "rig.json", "*tri.yml")
 CASES = [
     source_case("check-data", "openpose", OPENPOSE, 10, "--picture", "OUT/sheet.png"),
     source_case("check-data", "coco", COCO, 10),
     source_case("check-data", "human36m", HUMAN36M, 8),
     source_case("check-data", "threedpw", ("*.pkl", "*.pkl", "*.jpg"), 10),
     source_case("check-data", "human36m", RELEASE, 8, good="release"),
+    *(
+        source_case("check-data", "multiview", (name, name, *RIG), 2, "-o", f"calibration={name.replace('*tri', 'intri')}")
+        for name in RIGS
+    ),
     source_case("preprocess", "openpose", OPENPOSE, 2, *PREPROCESS),
     source_case("preprocess", "coco", COCO, 2, *PREPROCESS),
     source_case("preprocess", "human36m", HUMAN36M, 1, *PREPROCESS, "--limit", "2"),
     source_case("preprocess", "threedpw", ("*.pkl", "*.jpg"), 1, *PREPROCESS),
     source_case("preprocess", "human36m", RELEASE, 1, *PREPROCESS, good="release"),
+    source_case("preprocess", "multiview", ("rig.json", *RIG), 1, "-o", "calibration=rig.json", *PREPROCESS),
     source_case("fit", "openpose", ("*_keypoints.json", "camera.json"), 1, "--threads", "1"),
     Case("inspect", "shards", ("*.h5", "*.h5", "run.json"), ("inspect", "IN", "--json"), 8, True),
     Case("inspect --verify", "shards", ("*.h5", "*.h5", "run.json"), ("inspect", "IN", "--verify"), 8, True),
