@@ -24,6 +24,18 @@ ROOT = Path(__file__).parent.parent
         ("video", ["rows", "kib_a_frame"]),
         ("annotations", ["rows", "targets"]),
         ("fuzz", ["rows", "causes", "faults"]),
+        (
+            "multiview",
+            [
+                "instants",
+                "views",
+                "rejects",
+                "valid_fits",
+                "rays_apart_percent",
+                "fit_off_percent",
+                "held_out_camera_off_percent",
+            ],
+        ),
     ],
 )
 def test_the_quick_form_runs(tmp_path, name, keys):
