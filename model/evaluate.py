@@ -164,7 +164,7 @@ def evaluate_run(
 
 def fitted(predicted: Predictions, joint_set: JointSet) -> Predictions:
     """The joints of bodies that are fitted to the predicted ones; a view whose prediction is not finite stays as it is."""
-    # imported where a body is asked for, since this brings in smplx, which has a licence of its own
+    # imported where a body is asked for, since loading the fit takes a while
     from model.body_fit import BodyDecoder
     from pipeline.body.model import load_body
 

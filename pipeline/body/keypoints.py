@@ -12,9 +12,9 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from smplx.vertex_ids import vertex_ids
 
 from pipeline.body.model import BodyModel
+from pipeline.body.vertex_ids import VERTEX_IDS
 from pipeline.errors import InputError
 from pipeline.skeletons import HUMAN36M, JOINT_SETS, OPENPOSE_FACE, SMPLX_55, JointSet
 
@@ -139,7 +139,7 @@ def joint_row(body: BodyModel, joint_set: JointSet, name: str) -> dict[str | int
         return {f"{name.removesuffix('hand')}middle1": 1.0}  # SMPL ends there
     # In SMPL-X, left_eye is an eyeball's joint; in image sets it is a point of the face.
     if name in LANDMARK_VERTICES and joint_set is not SMPLX_55:
-        return {vertex_ids["smplx"][LANDMARK_VERTICES[name]]: 1.0}
+        return {VERTEX_IDS[LANDMARK_VERTICES[name]]: 1.0}
     return {name: 1.0} if name in SMPLX_55.names else {}
 
 
@@ -168,7 +168,7 @@ def human36m_row(body: BodyModel, name: str) -> dict[str | int, float]:
         other = "right_hip" if name == "left_hip" else "left_hip"
         row = human36m_row(body, "pelvis")
         return row | {name: row[name] + spread, other: row[other] - spread}
-    vertices = {"crown": crown_vertex(body), "nose": vertex_ids["smplx"]["nose"]}
+    vertices = {"crown": crown_vertex(body), "nose": VERTEX_IDS["nose"]}
     return {vertices.get(key, key): weight for weight, key in HUMAN36M_JOINTS[name]}
 
 
@@ -179,10 +179,9 @@ def crown_vertex(body: BodyModel) -> int:
 
 def face_map(body: BodyModel) -> KeypointMap:
     """The 51 face landmarks, by the model's own faces and barycentric coordinates."""
-    corners = body.faces[body.layer.lmk_faces_idx.numpy()]
-    weights = body.layer.lmk_bary_coords.numpy()
+    corners = body.faces[body.landmark_faces]
     rows = []
-    for triangle, bary in zip(corners, weights, strict=True):
+    for triangle, bary in zip(corners, body.landmark_weights, strict=True):
         row: dict[str | int, float] = {}
         for vertex, weight in zip(triangle, bary, strict=True):
             row[int(vertex)] = row.get(int(vertex), 0.0) + float(weight)

@@ -4,22 +4,17 @@ Without a path this is the free body of `assets/`; a licensed SMPL-X file takes 
 y up, z forward; arms stretched sideways when every parameter is zero.
 """
 
-import contextlib
-import copy
 import hashlib
-import io
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
 import roma
-import smplx
 import torch
 from scipy.spatial.transform import Rotation
 
-from pipeline.body.reader import read_smplx
+from pipeline.body.reader import BETAS, EXPRESSIONS, read_smplx
 from pipeline.errors import InputError
 from pipeline.records import PARAMETER_SIZES, BodyParameters
 from pipeline.threads import one_thread
@@ -43,15 +38,15 @@ CHUNK = 64  # bodies posed at once: about 200 MB of temporary arrays
 class BodyModel:
     """An SMPL-X-layout body, ready to pose.
 
-    layer: the same body as an `smplx.SMPLX` (hands flat at zero, no PCA). faces: (F, 3) int64. parents: (55,) int, -1 at the root.
+    Hands are flat at zero, without PCA. faces: (F, 3) int64. parents: (55,) int, -1 at the root.
     v_template: (V, 3) metres. shapedirs, exprdirs: (V, 3, 10) metres per unit. posedirs: (486, 3 V) metres, None when all zero.
-    J_regressor: (55, V). weights: (V, 55). Tensors are float32 on the CPU and must not be changed. joint_regressor: (17, V) float64,
+    J_regressor: (55, V). weights: (V, 55). landmark_faces: (51,) int64, where the face's landmarks lie; landmark_weights: (51, 3)
+    of their corners. Tensors are float32 on the CPU and must not be changed. joint_regressor: (17, V) float64,
     the user's, for Human3.6M's joints in place of the built-in definition; joint_regressor_sha256: of its file.
     """
 
     name: str
     sha256: str
-    layer: smplx.SMPLX
     faces: np.ndarray
     parents: np.ndarray
     v_template: torch.Tensor
@@ -60,6 +55,8 @@ class BodyModel:
     posedirs: torch.Tensor | None
     J_regressor: torch.Tensor
     weights: torch.Tensor
+    landmark_faces: np.ndarray
+    landmark_weights: np.ndarray
     joint_template: torch.Tensor  # (55, 3) metres, rest joints at zero betas
     joint_shapedirs: torch.Tensor  # (55, 3, 20) metres per unit of beta or expression
     joint_regressor: np.ndarray | None = None
@@ -74,7 +71,7 @@ class BodyModel:
         """Vertices (B, V, 3) and joints (B, 55, 3), metres, of a batch of bodies.
 
         params: tensors (B, k) named and sized as `records.PARAMETER_SIZES`; those left out are zero. Equal to
-        `layer(**params)` to rounding (a test compares them), and several times faster: smplx multiplies by the pose directions
+        the package smplx to rounding (a test compares them), and several times faster: smplx multiplies by the pose directions
         also where all are zero, and regresses joints from every vertex.
         """
         params = {name: value.to(torch.float32) for name, value in params.items()}
@@ -134,13 +131,10 @@ class BodyModel:
 @one_thread()
 def with_template(body: BodyModel, name: str, v_template: torch.Tensor) -> BodyModel:
     """The same body with another mean shape. v_template: (V, 3) metres; its bytes are what sha256 then stands for."""
-    layer = copy.deepcopy(body.layer)
-    layer.v_template = v_template
     return replace(
         body,
         name=name,
         sha256=hashlib.sha256(v_template.numpy().tobytes()).hexdigest(),
-        layer=layer,
         v_template=v_template,
         joint_template=body.J_regressor @ v_template,
     )
@@ -170,7 +164,7 @@ def load_body(path: Path | None = None, gender: str = "neutral") -> BodyModel:
     """The free body, or the licensed SMPL-X model at `path`.
 
     path: an SMPLX_*.npz file, or a folder that holds one per gender (`SMPLX_NEUTRAL.npz`, also under `smplx/`). A user's file is never
-    unpickled: its plain arrays are rewritten into a temporary file, and smplx opens that one.
+    unpickled.
     """
     if gender not in GENDERS:
         raise InputError(f"Unknown gender '{gender}' of a body model; choose one of {', '.join(GENDERS)}.")
@@ -179,13 +173,9 @@ def load_body(path: Path | None = None, gender: str = "neutral") -> BodyModel:
             raise InputError(
                 f"The free body is gender-neutral; a {gender} body needs a licensed SMPLX_{gender.upper()}.npz: give its path."
             )
-        return build_body("free body", FREE_BODY, open_layer(FREE_BODY))
+        return build_body("free body", FREE_BODY, read_free_body())
     path = find_model(Path(path), gender)
-    arrays = read_smplx(path)
-    with tempfile.TemporaryDirectory() as folder:
-        plain = Path(folder) / "SMPLX_NEUTRAL.npz"
-        np.savez(plain, allow_pickle=False, **arrays)
-        return build_body(path.stem, path, open_layer(plain))
+    return build_body(path.stem, path, read_smplx(path))
 
 
 def find_model(path: Path, gender: str) -> Path:
@@ -199,45 +189,44 @@ def find_model(path: Path, gender: str) -> Path:
     raise InputError(f"The folder {path} holds neither {name} nor smplx/{name}: name the SMPL-X file itself.")
 
 
-def open_layer(path: Path) -> smplx.SMPLX:
-    """Plain `smplx.create`, without its warnings on standard output (that is where `--json` prints)."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        layer = smplx.create(
-            str(path),
-            model_type="smplx",
-            ext="npz",
-            use_pca=False,
-            flat_hand_mean=True,
-            num_betas=10,
-            num_expression_coeffs=10,
-            batch_size=1,
-        )
-    return layer.eval().requires_grad_(False)
+def read_free_body() -> dict[str, np.ndarray]:
+    """The free body's arrays as `read_smplx` gives those of a file, without the pose directions, which are all zero."""
+    names = (
+        "v_template",
+        "f",
+        "shapedirs",
+        "J_regressor",
+        "weights",
+        "kintree_table",
+        "lmk_faces_idx",
+        "lmk_bary_coords",
+    )
+    with np.load(FREE_BODY, allow_pickle=False) as archive:
+        return {name: archive[name] for name in names}
 
 
-def build_body(name: str, source: Path, layer: smplx.SMPLX) -> BodyModel:
-    """What `layer` holds, as a body: metres, SMPL-X's axes, shapes as in `BodyModel`. source: the file whose bytes sha256 stands for.
-    An all-zero posedirs of the layer is replaced in place. Raises OSError when the file cannot be read.
+def build_body(name: str, source: Path, arrays: Mapping[str, np.ndarray]) -> BodyModel:
+    """The arrays of an SMPL-X file as a body: metres, SMPL-X's axes, shapes as in `BodyModel`. source: the file whose bytes sha256
+    stands for. Raises OSError when it cannot be read.
     """
-    posedirs = layer.posedirs
-    if not posedirs.any():
-        # Zeros that fill 80 MB: keep their shape, so that the layer still works, but one number.
-        layer.posedirs = torch.zeros(1, 1).expand(posedirs.shape)
-        posedirs = None
-    regressor = layer.J_regressor
-    directions = torch.cat([layer.shapedirs, layer.expr_dirs], 2)
+    directions = torch.from_numpy(arrays["shapedirs"])
+    template, regressor = torch.from_numpy(arrays["v_template"]), torch.from_numpy(arrays["J_regressor"])
+    posedirs = arrays.get("posedirs")
+    if posedirs is not None:
+        posedirs = posedirs.reshape(-1, posedirs.shape[2]).T if posedirs.any() else None
     return BodyModel(
         name=name,
         sha256=hashlib.sha256(source.read_bytes()).hexdigest(),
-        layer=layer,
-        faces=layer.faces_tensor.numpy(),
-        parents=layer.parents.numpy(),
-        v_template=layer.v_template,
-        shapedirs=layer.shapedirs,
-        exprdirs=layer.expr_dirs,
-        posedirs=posedirs,
+        faces=arrays["f"].astype(np.int64),
+        parents=np.append(-1, arrays["kintree_table"][0, 1:]).astype(np.int64),
+        v_template=template,
+        shapedirs=directions[..., :BETAS].contiguous(),
+        exprdirs=directions[..., BETAS : BETAS + EXPRESSIONS].contiguous(),
+        posedirs=None if posedirs is None else torch.tensor(posedirs),
         J_regressor=regressor,
-        weights=layer.lbs_weights,
-        joint_template=regressor @ layer.v_template,
+        weights=torch.from_numpy(arrays["weights"]),
+        landmark_faces=arrays["lmk_faces_idx"],
+        landmark_weights=arrays["lmk_bary_coords"],
+        joint_template=regressor @ template,
         joint_shapedirs=torch.einsum("jv,vak->jak", regressor, directions),
     )

@@ -1,7 +1,7 @@
 """Reading a user's SMPL-X file without running anything that may hide in it.
 
-smplx opens an .npz with `allow_pickle=True`, which executes whatever a crafted file asks for. Here only the named plain numeric arrays
-are read (`allow_pickle=False`); object arrays, such as the dictionaries in the published files, are never touched.
+The package smplx opens an .npz with `allow_pickle=True`, which executes whatever a crafted file asks for. Here only the named plain
+numeric arrays are read (`allow_pickle=False`); object arrays, such as the dictionaries in the published files, are never touched.
 """
 
 import zipfile
@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Never
 
 import numpy as np
-from smplx.vertex_ids import vertex_ids
 
+from pipeline.body.vertex_ids import VERTEX_IDS
 from pipeline.errors import InputError
 from pipeline.skeletons import SMPLX_55
 
@@ -19,7 +19,7 @@ DOWNLOAD = (
     "or leave the option out to use the free body."
 )
 
-# What smplx needs of a file, and the number of dimensions of each array.
+# What a complete file has, and the number of dimensions of each array.
 DIMENSIONS = {
     "v_template": 2,
     "f": 2,
@@ -135,7 +135,7 @@ def check_smplx(path: Path, arrays: dict[str, np.ndarray]) -> None:
     for name, array in arrays.items():
         if not np.isfinite(array).all():
             refuse(name, "holds values that are not finite")
-    if n_vertices <= max(vertex_ids["smplx"].values()):
+    if n_vertices <= max(VERTEX_IDS.values()):
         refuse("v_template", f"has only {n_vertices} vertices")
     if arrays["f"].min() < 0 or arrays["f"].max() >= n_vertices:
         refuse("f", f"points outside the {n_vertices} vertices")

@@ -6,13 +6,10 @@ J_regressor_h36m_correct.npy.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from smplx import SMPL
-from smplx.utils import Struct
-from smplx.vertex_ids import vertex_ids
 
 from pipeline.body.keypoints import LANDMARK_VERTICES
 from pipeline.body.plain_pickle import SparseMatrix, load_plain_pickle
@@ -20,6 +17,9 @@ from pipeline.errors import InputError, naming_damage
 from pipeline.records import BodyMesh, SmplParameters
 from pipeline.skeletons import FIELD_JOINTS, HUMAN36M, SMPL_24, JointSet
 from pipeline.triangles import opening_caps, triangle_areas
+
+if TYPE_CHECKING:
+    from smplx import SMPL  # under a licence of its own: imported where somebody brings SMPL files, and nowhere else
 
 FILES = {"neutral": "SMPL_NEUTRAL.pkl", "male": "SMPL_MALE.pkl", "female": "SMPL_FEMALE.pkl"}
 CHUNK = 256
@@ -35,7 +35,10 @@ class SmplBodies:
         self._layers: dict[str, SMPL] = {}
         self._surfaces: dict[str, tuple[np.ndarray, np.ndarray]] = {}
 
-    def _layer(self, gender: str) -> SMPL:
+    def _layer(self, gender: str) -> "SMPL":
+        from smplx import SMPL
+        from smplx.utils import Struct
+
         if gender not in self._layers:
             path = self.folder / FILES[gender]
             content = load_plain_pickle(path, sparse=True)
@@ -92,6 +95,8 @@ class SmplBodies:
 
     def keypoints(self, joint_set: JointSet, mesh: BodyMesh) -> np.ndarray:
         """(J, 3) metres: where a joint set lies on one of these meshes."""
+        from smplx.vertex_ids import vertex_ids
+
         if joint_set is FIELD_JOINTS:
             return mesh.field_joints
         return np.array(

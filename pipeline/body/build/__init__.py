@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from smplx.vertex_ids import vertex_ids
 
 from pipeline.body.build import anatomy, shapes, source
 from pipeline.body.build.rest_pose import stretch_arms
 from pipeline.body.build.source import People, Source
+from pipeline.body.vertex_ids import VERTEX_IDS
 from pipeline.skeletons import OPENPOSE_FACE, SMPLX_55
 
 BETAS = 10
@@ -175,7 +175,7 @@ def measure(
         "faces": len(arrays["f"]),
         "joints": len(SMPLX_55),
         "landmarks": len(OPENPOSE_FACE),
-        "vertex_ids_on_features": len(vertex_ids["smplx"]),
+        "vertex_ids_on_features": len(VERTEX_IDS),
         "held_out_bodies": len(errors),
         "regressor_mean_mm": round(float(errors.mean()), 3),
         "regressor_max_mm": round(float(errors.max()), 3),

@@ -5,8 +5,8 @@ smplx has vertex ids of SMPL-X written into its code. This body's vertices are r
 
 import numpy as np
 import trimesh
-from smplx.vertex_ids import vertex_ids
 
+from pipeline.body.vertex_ids import VERTEX_IDS
 from pipeline.skeletons import OPENPOSE_FACE, SMPLX_55
 
 # The left half of the face, in millimetres from the point between the eyes: x to the left, y up; picked on a picture of the mean face.
@@ -146,7 +146,7 @@ def feature_vertices(
         found[f"{letter.upper()}SmallToe"] = foot[front][x[front].argmax()]
         low = y < y.min() + 0.04
         found[f"{letter.upper()}Heel"] = foot[low][z[low].argmin()]
-    assert len(set(found.values())) == len(found) == len(vertex_ids["smplx"])
+    assert len(set(found.values())) == len(found) == len(VERTEX_IDS)
     return {name: int(vertex) for name, vertex in found.items()}
 
 
@@ -157,7 +157,7 @@ def nearest(vertices: np.ndarray, among: np.ndarray, point: np.ndarray) -> int:
 def vertex_order(features: dict[str, int], n_vertices: int) -> np.ndarray:
     """(V,) old vertex at each new place: a permutation that puts the features on smplx's ids and moves as little else as it can."""
     order = np.arange(n_vertices)
-    for name, place in vertex_ids["smplx"].items():
+    for name, place in VERTEX_IDS.items():
         now = int(np.flatnonzero(order == features[name])[0])
         order[[place, now]] = order[[now, place]]
     return order

@@ -65,10 +65,9 @@ class Motion:
 
 def make_rig(body: "BodyModel") -> Rig:
     """The arrays of a body model with the field's joints on it."""
-    from smplx.vertex_ids import vertex_ids
-
     from pipeline.body.capture import capture_shapes
     from pipeline.body.keypoints import keypoint_map
+    from pipeline.body.vertex_ids import VERTEX_IDS
 
     keys = keypoint_map(body, FIELD_JOINTS)
     n_joints, n = len(FIELD_JOINTS), body.n_vertices
@@ -86,7 +85,7 @@ def make_rig(body: "BodyModel") -> Rig:
         parents=body.parents.astype(int),
         key_joints=keys.joint_weights.astype(float),
         key_vertices=key_vertices,
-        nose=vertex_ids["smplx"]["nose"],
+        nose=VERTEX_IDS["nose"],
         people_betas=None if shapes is None else shapes.betas.astype(float),
         people_warps=None if shapes is None else shapes.coefficients.astype(float),
         warp_directions=None if shapes is None else shapes.directions,

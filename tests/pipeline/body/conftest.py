@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from smplx.vertex_ids import vertex_ids
 
 from pipeline.body.model import load_body
+from pipeline.body.vertex_ids import VERTEX_IDS
 from pipeline.skeletons import SMPLX_55
 
 
@@ -15,7 +15,7 @@ def body():
 def licensed_arrays():
     """Random numbers in the layout of the published SMPL-X files: 400 directions, pose correctives, dictionaries among the arrays."""
     rng = np.random.default_rng(5)
-    n, f = max(vertex_ids["smplx"].values()) + 1, 60
+    n, f = max(VERTEX_IDS.values()) + 1, 60
     tree = np.stack([SMPLX_55.parents, np.arange(55)]).astype(np.int64)
     tree[0, 0] = 2**32 - 1
     unit = lambda a: a / a.sum(-1, keepdims=True)  # noqa: E731

@@ -63,12 +63,12 @@ def test_grid_keeps_values_to_half_a_step():
 
 
 def test_vertex_order_is_a_permutation_onto_smplx_ids():
-    from smplx.vertex_ids import vertex_ids
+    from pipeline.body.vertex_ids import VERTEX_IDS
 
-    features = {name: i for i, name in enumerate(vertex_ids["smplx"])}
+    features = {name: i for i, name in enumerate(VERTEX_IDS)}
     order = vertex_order(features, 12000)
     assert (np.sort(order) == np.arange(12000)).all()
-    assert all(order[place] == features[name] for name, place in vertex_ids["smplx"].items())
+    assert all(order[place] == features[name] for name, place in VERTEX_IDS.items())
     assert (order != np.arange(12000)).sum() <= 2 * len(features)
 
 

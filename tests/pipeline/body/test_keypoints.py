@@ -9,6 +9,7 @@ from benchmarks.body_joints import differences, posed_joints
 from pipeline.body.keypoints import keypoint_map, with_joint_regressor
 from pipeline.errors import InputError
 from pipeline.skeletons import HUMAN36M, JOINT_SETS, OPENPOSE_FACE
+from tests.pipeline.oracle import smplx_layer
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,7 @@ def test_left_and_right_mirror_each_other(body, name):
 def test_openpose_follows_smplx_joint_selector(body):
     """smplx's own layer appends its named vertices to the 55 joints: the indices that SMPLify-X takes for OpenPose."""
     with torch.no_grad():
-        out = body.layer(body_pose=torch.full((1, 63), 0.1))
+        out = smplx_layer()(body_pose=torch.full((1, 63), 0.1))
     theirs, vertices = out.joints[0].numpy(), out.vertices[0].numpy()
     for name, indices in {
         "openpose_25": [55, 12, 17, 19, 21, 16, 18, 20, 0, 2, 5, 8, 1, 4, 7, 56, 57, 58, 59, 60, 61, 62, 63, 64, 65],

@@ -1,6 +1,8 @@
 """Posing, moving, and reading other people's files."""
 
 import pickle
+import subprocess
+import sys
 import time
 from dataclasses import fields
 
@@ -8,10 +10,13 @@ import numpy as np
 import pytest
 import torch
 from scipy.spatial.transform import Rotation
+from smplx.vertex_ids import vertex_ids
 
 from pipeline.body.model import FREE_BODY, as_tensors, load_body, move_body
+from pipeline.body.vertex_ids import VERTEX_IDS
 from pipeline.errors import InputError
 from pipeline.records import PARAMETER_SIZES, BodyParameters
+from tests.pipeline.oracle import smplx_layer
 
 
 def random_bodies(n, seed=0, scale=0.6):
@@ -39,14 +44,46 @@ def test_parameters_are_those_of_the_records():
 @pytest.mark.parametrize("which", ["body", "licensed"])
 def test_pose_equals_smplx(which, request):
     model = request.getfixturevalue(which)
+    layer = smplx_layer(FREE_BODY if which == "body" else request.getfixturevalue("licensed_file"))
     params = as_tensors(random_bodies(3))
     vertices, joints = model.pose(params)
     with torch.no_grad():
         # smplx tiles its landmarks by the layer's batch size, so one body at a time.
-        theirs = [model.layer(**{k: v[i : i + 1] for k, v in params.items()}) for i in range(3)]
+        theirs = [layer(**{k: v[i : i + 1] for k, v in params.items()}) for i in range(3)]
     scale = 1 + vertices.abs().max()
     torch.testing.assert_close(vertices, torch.cat([o.vertices for o in theirs]), atol=5e-6 * float(scale), rtol=0)
     torch.testing.assert_close(joints, torch.cat([o.joints[:, :55] for o in theirs]), atol=5e-6 * float(scale), rtol=0)
+
+
+@pytest.mark.slow
+def test_arrays_are_those_of_smplx_to_the_bit(body, licensed, licensed_file):
+    """Also their order in memory, on which the last bits of sums depend."""
+    names = {"exprdirs": "expr_dirs", "weights": "lbs_weights", "landmark_faces": "lmk_faces_idx"}
+    names |= {"landmark_weights": "lmk_bary_coords", "faces": "faces_tensor"}
+    same = ("v_template", "shapedirs", "posedirs", "J_regressor", "parents")
+    for model, layer in ((body, smplx_layer()), (licensed, smplx_layer(licensed_file))):
+        for name in (*same, *names):
+            ours, theirs = getattr(model, name), getattr(layer, names.get(name, name))
+            if name == "posedirs" and ours is None:
+                assert not theirs.any()
+                continue
+            ours = torch.from_numpy(ours) if isinstance(ours, np.ndarray) else ours
+            assert torch.equal(ours, theirs) and ours.stride() == theirs.stride(), name
+
+
+def test_the_free_body_is_posed_without_smplx():
+    """Its licence permits research only, so what is free does not import it: neither loading, posing and fitting the body, nor its
+    keypoints."""
+    code = (
+        "import sys, pipeline.fit, pipeline.preprocess.shard, pipeline.look.pictures, pipeline.sources.synthetic.writer; "
+        "from pipeline.body.keypoints import keypoint_map; from pipeline.body.model import load_body; body = load_body(); "
+        "body.pose({'transl': __import__('torch').zeros(1, 3)}); keypoint_map(body, 'openpose_25'); assert 'smplx' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=FREE_BODY.parents[3])
+
+
+def test_vertex_ids_are_those_of_smplx():
+    assert vertex_ids["smplx"] == VERTEX_IDS
 
 
 def test_a_body_does_not_depend_on_its_batch(body):
@@ -96,7 +133,6 @@ def test_published_layout_is_read_without_its_dictionaries(licensed, licensed_ar
     assert licensed.name == "SMPLX_MALE" and licensed.posedirs is not None
     np.testing.assert_allclose(licensed.shapedirs, licensed_arrays["shapedirs"][..., :10], atol=1e-7)
     np.testing.assert_allclose(licensed.exprdirs, licensed_arrays["shapedirs"][..., 300:310], atol=1e-7)
-    assert not licensed.layer.left_hand_mean.any()  # hands are flat at zero
 
 
 def test_a_folder_gives_the_file_of_the_gender(licensed_file):

@@ -8,6 +8,7 @@ from pipeline.body.keypoints import keypoint_map
 from pipeline.fit import parts, rotations
 from pipeline.fit.kinematics import BODY_JOINTS, COARSE_JOINTS, Chain, State
 from pipeline.skeletons import OPENPOSE_FACE, OPENPOSE_LEFT_HAND, OPENPOSE_RIGHT_HAND
+from tests.pipeline.oracle import smplx_layer
 
 
 def random_state(chain: Chain, rows: int, seed: int = 0) -> State:
@@ -81,7 +82,7 @@ def test_points_are_those_of_smplx(free_body, joint_set):
         "global_orient": rotations.log(state.R[:, 0]),
         "body_pose": rotations.log(state.R[:, 1:]).flatten(1),
     }
-    output = free_body.layer(
+    output = smplx_layer()(
         **{k: v.float() for k, v in full.items()},
         **{
             name: torch.zeros(3, size)
