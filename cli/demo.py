@@ -2,18 +2,13 @@
 
 import json
 import os
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import click
 
 from cli.options import POSITIVE
-from pipeline.outputs import make_folder, write_json
-
-# Seconds of every finished stage. An interrupted demo goes on with the first stage that is not in it.
-SECONDS_FILE = "seconds.json"
+from cli.stages import run_stages
+from pipeline.outputs import write_json
 
 
 def stage_arguments(
@@ -37,23 +32,6 @@ def stage_arguments(
         "evaluate": ["evaluate", str(out), shards],
         "report": ["report", str(out)],
     }
-
-
-def run_stage(name: str, arguments: list[str], out: Path) -> float:
-    """Runs one command, its output shown as it comes. Returns wall seconds; exits with the command's code when it fails."""
-    if name == "train" and (out / "last.safetensors").exists():
-        arguments = [*arguments, "--resume"]
-    click.secho(f"\n$ nvf-cli {' '.join(arguments)}", bold=True)
-    started = time.perf_counter()
-    code = subprocess.run([sys.executable, "-m", "cli.main", *arguments]).returncode
-    if code:
-        click.echo(f"The stage '{name}' ended with exit code {code}; the same command goes on from here.", err=True)
-        sys.exit(code)
-    return round(time.perf_counter() - started, 1)
-
-
-def read_seconds(path: Path) -> dict[str, float]:
-    return json.loads(path.read_text()) if path.exists() else {}
 
 
 def summarise(out: Path, seconds: dict[str, float]) -> dict:
@@ -110,12 +88,8 @@ def command(out: Path, instants: int, minutes: float, config: str, workers: int,
 
     Ends with a table, OUT/report.json and OUT/report.html. The same command goes on with an interrupted demo.
     """
-    make_folder(out)
-    seconds = read_seconds(out / SECONDS_FILE)
-    for name, arguments in stage_arguments(out, instants, minutes, workers, config, seed).items():
-        if name not in seconds:
-            seconds[name] = run_stage(name, arguments, out)
-            write_json(out / SECONDS_FILE, seconds)
+    stages = stage_arguments(out, instants, minutes, workers, config, seed)
+    seconds = run_stages(out, stages, out)
     report = summarise(out, seconds)
     write_json(out / "report.json", report)
     print_table(report, out)

@@ -11,6 +11,7 @@ COMMANDS = {
     "synthesize": "cli.synthesize",
     "body": "cli.body",
     "encoder": "cli.encoder",
+    "model": "cli.model",
     "check-data": "cli.check_data",
     "fit": "cli.fit",
     "preprocess": "cli.preprocess",

@@ -1,0 +1,51 @@
+"""`nvf-cli model`: make the free model again, from nothing but this program."""
+
+import os
+from pathlib import Path
+
+import click
+
+from cli.options import POSITIVE
+from cli.stages import run_stages
+
+
+@click.group(name="model")
+def command() -> None:
+    """The free model: build it again, or say what the shipped one was made of."""
+
+
+def stage_arguments(out: Path, instants: int, minutes: float, workers: int, seed: int) -> dict[str, list[str]]:
+    """nvf-cli's arguments for every stage, in order."""
+    capture, shards, run = str(out / "capture"), str(out / "shards"), str(out / "run")
+    several = ["--workers", str(workers)]
+    return {
+        "synthesize": ["synthesize", capture, "--wild", "--instants", str(instants), "--seed", str(seed), *several],
+        "preprocess": ["preprocess", "wild", capture, shards, "--crop-px", "192", *several],
+        "train": ["train", shards, run, "--config", "small", "--minutes", f"{minutes:g}", "--seed", str(seed)],
+        "evaluate": ["evaluate", run, shards, "--split", "validation"],
+    }
+
+
+@command.command()
+@click.argument("out", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--instants", default=6000, show_default=True, help="Pictures of people, one to four in each.")
+@click.option("--minutes", type=POSITIVE, default=120.0, show_default=True, help="Of training.")
+@click.option("--workers", default=os.cpu_count(), show_default="number of cores", help="Processes that make the data.")
+@click.option("--seed", default=0, show_default=True, help="Of the pictures and the training.")
+def build(out: Path, instants: int, minutes: float, workers: int, seed: int) -> None:
+    """Free bodies -> pictures of people -> shards -> a trained field in OUT/run, and packed for shipping in OUT/free.
+
+    The same command goes on with an interrupted one.
+    """
+    from model.training.pack import pack_run
+    from pipeline.version import code_commit
+
+    seconds = run_stages(out, stage_arguments(out, instants, minutes, workers, seed), out / "run")
+    notes = {"made_by": f"nvf-cli model build --instants {instants} --minutes {minutes:g} --seed {seed}"}
+    record = pack_run(out / "run", out / "free", notes | {"commit": code_commit(), "seconds": seconds})
+    best = record["best"]
+    click.echo(
+        f"{out / 'free'}: step {record['step']}, weights {record['packed']['weights_sha256'][:12]}, "
+        f"validation {best['mpjpe_mm']:.1f} / {best['pa_mpjpe_mm']:.1f} mm. "
+        f"nvf-cli predict --run {out / 'free'} uses it."
+    )

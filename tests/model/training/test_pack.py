@@ -1,0 +1,57 @@
+"""A run made small enough to ship."""
+
+import json
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+
+from model.train import train
+from model.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from model.training.pack import pack_run
+from model.training.runs import BEST, load_run
+from pipeline.errors import InputError
+from tests.model.capsules import make_folder, tiny_config
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("pack")
+    train(make_folder(folder / "shards", 12, 2, 2), folder / "run", tiny_config(steps=4, evaluations=1), device="cpu")
+    return folder / "run"
+
+
+def test_a_packed_run_predicts_as_the_run_to_a_tenth_of_a_millimetre(run, tmp_path):
+    record = pack_run(run, tmp_path, {"made_by": "a test"})
+    image = torch.rand(2, 3, *[load_run(run)[1].network.crop_px] * 2, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    K = torch.tensor([[300.0, 0, 32], [0, 300, 32], [0, 0, 1]]).expand(2, 3, 3)
+    with torch.no_grad():
+        own, packed = (load_run(folder)[0].predict(image, K).joints for folder in (run, tmp_path))
+    assert np.abs((own - packed).numpy()).max() < 1e-4
+    assert (tmp_path / BEST).stat().st_size < 0.7 * (run / BEST).stat().st_size
+    said = json.loads((tmp_path / "best.json").read_text())
+    assert said["packed"] == record["packed"] and said["packed"]["made_by"] == "a test"
+    assert said["data"] == load_checkpoint(run / BEST).record["data"]
+
+
+def test_the_sum_is_of_the_weights_and_not_of_the_notes(run, tmp_path):
+    sums = [pack_run(run, tmp_path / note, {"made_by": note})["packed"]["weights_sha256"] for note in ("one", "two")]
+    assert sums[0] == sums[1]
+
+
+def test_weights_that_half_precision_cannot_hold_are_refused_by_name(run, tmp_path):
+    checkpoint = load_checkpoint(run / BEST)
+    name = max(checkpoint.tensors, key=lambda key: checkpoint.tensors[key].numel())
+    checkpoint.tensors[name] = checkpoint.tensors[name].clone().fill_(1e6)
+    save_checkpoint(tmp_path / BEST, Checkpoint(checkpoint.tensors, checkpoint.record))
+    with pytest.raises(InputError, match=f"{name.removeprefix('network.')} holds 1e\\+06"):
+        pack_run(tmp_path, tmp_path / "out", {})
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_packed_file_is_plain_safetensors(run, tmp_path):
+    pack_run(run, tmp_path, {})
+    dtypes = {tensor.dtype for tensor in safetensors.torch.load_file(tmp_path / BEST).values()}
+    assert torch.float16 in dtypes and torch.float32 in dtypes
