@@ -33,7 +33,9 @@ def halved(name: str, tensor: torch.Tensor, path: Path) -> torch.Tensor:
     if tensor.dtype != torch.float32 or tensor.numel() <= SMALL:
         return tensor
     if tensor.abs().max() > LARGEST_HALF:
-        raise InputError(f"{path}: {name} holds {tensor.abs().max():.3g}, which half precision cannot. Ship the run as it is.")
+        raise InputError(
+            f"{path}: {name} holds {tensor.abs().max():.3g}, which half precision cannot. Ship the run as it is."
+        )
     return tensor.half()
 
 

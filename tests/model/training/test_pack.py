@@ -25,7 +25,9 @@ def run(tmp_path_factory):
 
 def test_a_packed_run_predicts_as_the_run_to_a_tenth_of_a_millimetre(run, tmp_path):
     record = pack_run(run, tmp_path, {"made_by": "a test"})
-    image = torch.rand(2, 3, *[load_run(run)[1].network.crop_px] * 2, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    image = (
+        torch.rand(2, 3, *[load_run(run)[1].network.crop_px] * 2, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    )
     K = torch.tensor([[300.0, 0, 32], [0, 300, 32], [0, 0, 1]]).expand(2, 3, 3)
     with torch.no_grad():
         own, packed = (load_run(folder)[0].predict(image, K).joints for folder in (run, tmp_path))
