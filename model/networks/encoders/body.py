@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.networks.encoders.movenet import HEADS, HIDDEN, STAGES, WIDTHS, Backbone, Head, Pyramid
@@ -73,8 +72,8 @@ def onto_our_cells(x: Tensor, stride: int) -> Tensor:
     describes the pixel (s - 1) / 2 right of and below the middle of the s x s pixels that it stands for.
     """
     part = (stride - 1) / (2 * stride)
-    x = torch.lerp(x, F.pad(x, (1, 0, 0, 0), mode="replicate")[..., :-1], part)
-    return torch.lerp(x, F.pad(x, (0, 0, 1, 0), mode="replicate")[..., :-1, :], part)
+    x = torch.lerp(x, torch.cat([x[..., :1], x[..., :-1]], -1), part)
+    return torch.lerp(x, torch.cat([x[..., :1, :], x[..., :-1, :]], -2), part)
 
 
 class BodyEncoder(PretrainedEncoder):

@@ -71,6 +71,18 @@ def test_a_cell_describes_the_pixels_that_it_stands_for_when_aligned(aligned):
             assert ((pull.sum(axis) * pixels).sum() / pull.sum()).item() == pytest.approx(middle, abs=0.05)
 
 
+@pytest.mark.parametrize("reads", ["stages", "keypoints"])
+def test_aligned_maps_are_read_in_half_precision_too(reads):
+    encoder = BodyEncoder.fresh(BodySettings(reads=reads, aligned=True), 64).eval()
+    image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    with torch.no_grad():
+        whole = encoder.read(image)
+        with torch.autocast("cpu", torch.bfloat16):
+            half = encoder.read(image)
+    for one, other in zip(whole, half, strict=True):
+        assert (one - other.float()).abs().max() < 0.05 * one.abs().max()
+
+
 def test_what_the_keypoint_head_says_is_where_our_cells_are_already():
     image = torch.rand(1, 3, 64, 64) * 2 - 1
     plain, aligned = (BodyEncoder.fresh(BodySettings(reads="keypoints", aligned=a), 64).eval() for a in (False, True))
