@@ -36,7 +36,7 @@ def command(
 ) -> None:
     """Look over the dataset in ROOT: counts, missing files, and whether joints, boxes and cameras fit together.
 
-    SOURCE is human36m, threedpw, coco, openpose or multiview. Exit code 0 when all is well, 1 when there are problems (listed),
+    SOURCE is human36m, threedpw, coco, openpose, multiview or wild. Exit code 0 when all is well, 1 when there are problems (listed),
     2 when the folder cannot be read as that dataset.
     """
     from pipeline.errors import InputError

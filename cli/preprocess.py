@@ -61,7 +61,7 @@ def command(
 ) -> None:
     """Turn the dataset in ROOT into shards of training data in OUT.
 
-    SOURCE is human36m, threedpw, coco, openpose or multiview. The same command again continues an interrupted run. Exit code 1
+    SOURCE is human36m, threedpw, coco, openpose, multiview or wild. The same command again continues an interrupted run. Exit code 1
     when a shard failed or nothing usable came out, 2 when the run was refused or cannot go on.
     """
     from pipeline.threads import cap_native_threads

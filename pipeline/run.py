@@ -1,8 +1,10 @@
-"""The Dask graph: one task a shard over local processes, a cluster that runs, or SLURM; or all of it in this process.
+"""The Dask graph: one task a shard, or a block of a wild capture, over local processes, a cluster that runs, or SLURM; or all of it in
+this process.
 
 Request -> plan -> tasks -> make_shard on the workers -> run.json
 """
 
+import functools
 import importlib.util
 import logging
 import secrets
@@ -10,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import dask
 from distributed import Client, LocalCluster, as_completed
@@ -23,10 +25,10 @@ from pipeline.preprocess.plan import Plan, make_plan
 from pipeline.preprocess.progress import RunProgress
 from pipeline.preprocess.settings import Request
 from pipeline.preprocess.shard import make_shard
-from pipeline.shards.run_json import FailedShard, RunRecord, joined_hash, write_run
+from pipeline.shards.run_json import FailedShard, RunRecord, ShardRecord, joined_hash, write_run
 from pipeline.threads import ONE_THREAD
 
-# A shard is given up when it failed this often, by an error or by the death of its worker.
+# A task is given up when it failed this often, by an error or by the death of its worker.
 ATTEMPTS = 3
 # A worker needs about 1 GB for the libraries, the body and one shard; above this Dask restarts it.
 WORKER_MEMORY = "4 GiB"
@@ -42,6 +44,17 @@ DASK_SETTINGS = {
     "distributed.worker.daemon": True,
     "distributed.comm.timeouts.connect": "60s",
 }
+
+
+class Named(Protocol):
+    """A task: what a worker is handed, with a name of its own."""
+
+    @property
+    def name(self) -> str: ...
+
+
+Work = TypeVar("Work", bound=Named)
+Record = TypeVar("Record")
 
 
 @dataclass(frozen=True)
@@ -69,50 +82,64 @@ def preprocess(request: Request, workers: Workers, progress: RunProgress) -> Run
         return finish(plan, outcomes)
 
 
-def make_shards(tasks: Sequence[Task], workers: Workers, note: Callable[[str], None]) -> Iterator[Outcome]:
+def make_shards(
+    tasks: Sequence[Task], workers: Workers, note: Callable[[str], None]
+) -> Iterator[Outcome[Task, ShardRecord]]:
     """Outcomes in the order in which shards get done. Raises InputError at the first that is fatal."""
-    make = in_process if workers.count == 0 and workers.scheduler is None else on_cluster
-    for outcome in make(tasks, workers, note):
+    return make_all(make_shard, tasks, workers, note)
+
+
+def make_all(
+    make: Callable[[Work], Record], tasks: Sequence[Work], workers: Workers, note: Callable[[str], None]
+) -> Iterator[Outcome[Work, Record]]:
+    """Outcomes of `make` in the order in which tasks get done. make: a function of a module, for workers get its name alone. Raises
+    InputError at the first outcome that is fatal."""
+    everywhere = in_process if workers.count == 0 and workers.scheduler is None else on_cluster
+    for outcome in everywhere(make, tasks, workers, note):
         if outcome.fatal:
             raise InputError(outcome.error)
         yield outcome
 
 
-def attempt(task: Task) -> Outcome:
+def attempt(make: Callable[[Work], Record], task: Work) -> Outcome[Work, Record]:
     """One try, as a worker runs it. What the user can mend comes back as a fatal outcome, anything else is raised."""
     try:
-        return Outcome(task, make_shard(task))
+        return Outcome(task, make(task))
     except InputError as error:
         return Outcome(task, error=str(error), fatal=True)
 
 
-def in_process(tasks: Sequence[Task], _workers: Workers, _note: Callable[[str], None]) -> Iterator[Outcome]:
+def in_process(
+    make: Callable[[Work], Record], tasks: Sequence[Work], _workers: Workers, _note: Callable[[str], None]
+) -> Iterator[Outcome[Work, Record]]:
     """The same function without Dask, for debugging and for one core."""
     for task in tasks:
         for left in reversed(range(ATTEMPTS)):
             try:
-                yield attempt(task)
+                yield attempt(make, task)
                 break
-            except Exception as error:  # as on a worker: whatever it is, other shards go on
+            except Exception as error:  # as on a worker: whatever it is, other tasks go on
                 if not left:
                     yield failure(task, error)
 
 
-def failure(task: Task, error: BaseException) -> Outcome:
+def failure(task: Work, error: BaseException) -> Outcome[Work, Any]:
     return Outcome(task, error=f"{task.name} failed {ATTEMPTS} times: {type(error).__name__}: {error}")
 
 
 # --- Dask ------------------------------------------------------------------------------------------------------------
 
 
-def on_cluster(tasks: Sequence[Task], workers: Workers, note: Callable[[str], None]) -> Iterator[Outcome]:
+def on_cluster(
+    make: Callable[[Work], Record], tasks: Sequence[Work], workers: Workers, note: Callable[[str], None]
+) -> Iterator[Outcome[Work, Record]]:
     """One future a task; the graph carries file names, results are summaries."""
     with dask.config.set(DASK_SETTINGS), cluster_of(workers) as cluster, Client(cluster) as client:
         link = client.dashboard_link if importlib.util.find_spec("bokeh") else "needs bokeh (pip install bokeh)"
         note(f"workers: {len(client.nthreads())} at {client.scheduler.address}, dashboard: {link}")
         run = secrets.token_hex(4)  # names no other run uses on a shared cluster
         keys = [f"{Path(task.name).stem}-{run}" for task in tasks]
-        futures = client.map(attempt, tasks, key=keys, retries=ATTEMPTS - 1)
+        futures = client.map(functools.partial(attempt, make), tasks, key=keys, retries=ATTEMPTS - 1)
         by_key = {future.key: task for future, task in zip(futures, tasks, strict=True)}
         done = as_completed(futures)
         del futures
@@ -173,7 +200,7 @@ def slurm_cluster() -> Any:
     return SLURMCluster(job_script_prologue=[f"export {name}={value}" for name, value in ONE_THREAD.items()])
 
 
-def finish(plan: Plan, outcomes: list[Outcome]) -> RunRecord:
+def finish(plan: Plan, outcomes: list[Outcome[Task, ShardRecord]]) -> RunRecord:
     """Writes the final run.json: finished shards in the plan's order, failures, and the hash of all content."""
     shards = sorted((outcome.record for outcome in outcomes if outcome.record), key=lambda record: record.name)
     failed = sorted((outcome.task.name, outcome.error) for outcome in outcomes if not outcome.record)

@@ -9,16 +9,17 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 from pipeline.preprocess.settings import PreprocessSettings
 from pipeline.records import BodyFit, BodyParameters, Camera, FitQuality, Instant, Reject, SmplParameters, View
 from pipeline.shards.format import ShardHeader
-from pipeline.shards.run_json import ShardRecord
 from pipeline.typed_json import from_plain, to_plain
 
+Work = TypeVar("Work")
+Record = TypeVar("Record")
 PLAN_FOLDER, CONTEXT_FILE = ".plan", "context.json"
 _RECORDS: dict[str, Any] = {
     record.__name__: record
@@ -75,11 +76,11 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Outcome(Generic[Work, Record]):
     """How a task ended: its record, or why it has none. fatal: no other task can do better (a full disk)."""
 
-    task: Task
-    record: ShardRecord | None = None
+    task: Work
+    record: Record | None = None
     error: str = ""
     fatal: bool = False
 

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.preprocess.disk import expected_bytes
-from pipeline.preprocess.job_files import Outcome
+from pipeline.preprocess.job_files import Outcome, Task
 from pipeline.preprocess.plan import Plan
 from pipeline.preprocess.rejects import RejectCounts
 from pipeline.shards.format import OFFSETS, J
@@ -75,7 +75,7 @@ class RunProgress:
     def note(self, text: str) -> None:
         self.console.print(text, highlight=False, soft_wrap=True, markup=False)
 
-    def add(self, outcome: Outcome) -> Outcome:
+    def add(self, outcome: Outcome[Task, ShardRecord]) -> Outcome[Task, ShardRecord]:
         """Counts the outcome and returns it."""
         self.done_views += outcome.task.views
         self.done_shards += 1

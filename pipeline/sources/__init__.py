@@ -21,6 +21,7 @@ SOURCES = {
     "coco": "pipeline.sources.coco",
     "openpose": "pipeline.sources.openpose",
     "multiview": "pipeline.sources.multiview",
+    "wild": "pipeline.sources.wild",
 }
 
 __all__ = ["SOURCES", "Source", "open_source", "parse_options"]

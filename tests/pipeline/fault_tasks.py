@@ -13,7 +13,7 @@ class Done:
     fatal: bool = False
 
 
-def make_or_die(task) -> Done:
+def make_or_die(_make, task) -> Done:
     """Makes "poison" by dying, everything else at once."""
     if task.name == "poison":
         with open(task.job, "a") as file:

@@ -118,14 +118,16 @@ def make_people(rig: Rig, seed: tuple[int, int], spread: float, warp_m: float) -
         chosen = rng.permutation(len(rig.people_betas))[: len(subjects)]
         shapes = [(rig.people_betas[k], rig.warp_directions @ rig.people_warps[k]) for k in chosen]
     else:
-        shapes = [
-            (
-                np.clip(rng.normal(0, spread, 10), -2, 2),
-                warp_m * smooth_field(rig.template, rng, waves=12, wavelength=(0.35, 1.2), channels=3),
-            )
-            for _ in subjects
-        ]
+        shapes = [random_shape(rig, rng, spread, warp_m) for _ in subjects]
     return {subject: shape_person(rig, *shape) for subject, shape in zip(subjects, shapes, strict=True)}
+
+
+def random_shape(rig: Rig, rng: np.random.Generator, spread: float, warp_m: float) -> tuple[np.ndarray, np.ndarray]:
+    """Betas (10,) of a standard deviation, and a smooth warp (V, 3) metres that they cannot express."""
+    return (
+        np.clip(rng.normal(0, spread, 10), -2, 2),
+        warp_m * smooth_field(rig.template, rng, waves=12, wavelength=(0.35, 1.2), channels=3),
+    )
 
 
 def shape_person(rig: Rig, betas: np.ndarray, warp: np.ndarray) -> Person:

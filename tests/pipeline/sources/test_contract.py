@@ -18,7 +18,7 @@ from pipeline.records import SPLITS, Instant, Reject
 from pipeline.skeletons import JOINT_SETS
 from pipeline.sources import SOURCES, open_source, parse_options
 from pipeline.sources import base as sources_base
-from tests.pipeline.sources import test_coco, test_multiview, test_openpose, test_threedpw
+from tests.pipeline.sources import test_coco, test_multiview, test_openpose, test_threedpw, test_wild
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,10 @@ def write_multiview(root, _):
     test_multiview.write_json(root)
 
 
+def write_wild(root, _):
+    shutil.copytree(test_wild.made(), root, dirs_exist_ok=True)
+
+
 SAMPLES = {
     "human36m": Sample(
         write_human36m,
@@ -67,6 +71,7 @@ SAMPLES = {
         "images/cam1/cam1_000000000000.jpg",
         "keypoints/cam1/cam1_000000000000_keypoints.json",
     ),
+    "wild": Sample(write_wild, "train2017/000000000000.jpg", "annotations/people_3d.h5"),
 }
 
 

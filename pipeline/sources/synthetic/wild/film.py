@@ -1,0 +1,296 @@
+"""One picture of the wild capture and all that is known of it. Everything random comes from the capture's seed and its number."""
+
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+
+from pipeline.body.keypoints import KeypointMap, keypoint_map
+from pipeline.body.model import BodyModel
+from pipeline.camera import in_image, project, world_to_camera
+from pipeline.records import Camera
+from pipeline.skeletons import COCO, FIELD_JOINTS
+from pipeline.sources.synthetic import appearance, motion, people, render, repertoire, scenery
+from pipeline.sources.synthetic.wild import stage
+from pipeline.sources.synthetic.wild.cameras import Subject, draw_camera
+from pipeline.sources.synthetic.wild.clips import Clips, load_clips
+from pipeline.sources.synthetic.wild.columns import BEHIND_ITSELF, HIDDEN, OUTSIDE, SEEN
+from pipeline.sources.synthetic.wild.pose import draw_pose
+from pipeline.sources.synthetic.wild.settings import TRAIN_PEOPLE_SHARE, WildSettings, split_of
+
+# First number of a generator's seed after the capture's: what it draws. Those of the other capture are below 10.
+_POSE, _LOOK, _PIXELS, _PEOPLE, _BANK = 11, 12, 13, 14, 15
+# A joint lies at most so deep under the skin that its own ray meets first, metres.
+_DEEP_M = 0.15
+# People that a body that comes without any is given.
+_SHAPES = 60
+
+
+@dataclass(frozen=True)
+class WildStudio:
+    """What all pictures share, made once a process. persons: in the order of their numbers, the first ones for training."""
+
+    settings: WildSettings
+    rig: people.Rig
+    bank: repertoire.ArmBank
+    clips: Clips
+    marks: appearance.Landmarks
+    incidence: object
+    normals: np.ndarray
+    template: np.ndarray
+    persons: tuple[people.Person, ...]
+    field: KeypointMap
+    coco: KeypointMap
+
+
+@dataclass(frozen=True)
+class PersonNote:
+    """What is known of a person in a picture. Camera axes, metres; pixels.
+
+    number: of the body. joints: (17, 3) of FIELD_JOINTS. seen: (17,) OUTSIDE to SEEN. coco: (17, 2) pixels, coco_seen: (17,).
+    box: (4,) about the pixels that show the person. pixels: how many. parameters: SMPL-X's in the world, by name. kind: of the pose.
+    """
+
+    number: int
+    joints: np.ndarray
+    seen: np.ndarray
+    coco: np.ndarray
+    coco_seen: np.ndarray
+    box: np.ndarray
+    pixels: int
+    parameters: dict[str, np.ndarray]
+    kind: str
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A picture. image: (H, W, 3) uint8 RGB. people: those of whom at least a pixel is to be seen."""
+
+    number: int
+    image: np.ndarray
+    camera: Camera
+    people: tuple[PersonNote, ...]
+
+
+def open_studio(body: BodyModel, settings: WildSettings) -> WildStudio:
+    rig = people.make_rig(body)
+    incidence = render.face_incidence(rig.faces, len(rig.template))
+    return WildStudio(
+        settings,
+        rig,
+        repertoire.make_arm_bank(np.random.default_rng([settings.seed, _BANK])),
+        load_clips(),
+        appearance.make_landmarks(rig.template, rig.regressor @ rig.template, rig.nose),
+        incidence,
+        render.vertex_normals(rig.template, rig.faces, incidence),
+        rig.template.astype(np.float32),
+        _people(rig, settings),
+        keypoint_map(body, FIELD_JOINTS),
+        keypoint_map(body, COCO),
+    )
+
+
+def _people(rig: people.Rig, settings: WildSettings) -> tuple[people.Person, ...]:
+    """All people that come with the free body in an order drawn from the seed; for another body, random shapes."""
+    rng = np.random.default_rng([settings.seed, _PEOPLE])
+    if rig.people_betas is not None and rig.people_warps is not None and rig.warp_directions is not None:
+        order = rng.permutation(len(rig.people_betas))
+        shapes = [(rig.people_betas[k], rig.warp_directions @ rig.people_warps[k]) for k in order]
+    else:
+        shapes = [people.random_shape(rig, rng, settings.shape_spread, settings.shape_warp_m) for _ in range(_SHAPES)]
+    return tuple(people.shape_person(rig, *shape) for shape in shapes)
+
+
+def film(studio: WildStudio, number: int) -> Shot:
+    """Makes picture `number`."""
+    settings, split = studio.settings, split_of(number)
+    rng = np.random.default_rng([settings.seed, _POSE, number])
+    figures, camera, things = _arrange(studio, rng, split)
+    look = np.random.default_rng([settings.seed, _LOOK, number])
+    scene, painter, owners = _dress(studio, look, figures, things, camera)
+    light = scenery.draw_light(look)
+    room = _room(look, settings.seed, split, camera)
+    backdrop = scenery.draw_backdrop(room, camera, light, look, None)
+    pixels = np.random.default_rng([settings.seed, _PIXELS, number])
+    image, _ = render.draw_view(scene, camera, painter, light, backdrop, settings.supersampling, pixels)
+    shown = _who_is_where(scene, camera, owners)
+    notes = [_note(studio, scene, camera, owners, shown, k, figure) for k, figure in enumerate(figures)]
+    return Shot(number, image, camera, tuple(note for note in notes if note is not None))
+
+
+# --- what stands there -----------------------------------------------------------------------------------------------
+
+
+def _arrange(
+    studio: WildStudio, rng: np.random.Generator, split: str
+) -> tuple[list[stage.Figure], Camera, list[stage.Thing]]:
+    """One to four people, the camera, seats and perhaps a thing before the first person."""
+    settings, first = studio.settings, round(TRAIN_PEOPLE_SHARE * len(studio.persons))
+    bodies = range(first) if split == "train" else range(first, len(studio.persons))
+    count = 1 + int(rng.choice(len(stage.CROWDS), p=stage.CROWDS))
+    chosen = rng.choice(list(bodies), size=count, replace=False)
+    azimuth = rng.uniform(0, 2 * np.pi)
+    figures: list[stage.Figure] = []
+    camera = None
+    for number in chosen.tolist():
+        person = studio.persons[number]
+        for _ in range(6):
+            pose = draw_pose(rng, studio.rig, person, studio.bank, studio.clips, settings.penetration_m)
+            spot = stage.draw_spot(rng, azimuth) if figures else np.zeros(2)
+            figure = stage.stand(studio.rig, number, person, pose, stage.draw_heading(rng, azimuth), spot)
+            if camera is None:
+                subject = stage.subject_of(figure)
+                camera = draw_camera(rng, subject, azimuth, settings.image_px)
+            if not figures or stage.fits_in(figure, figures, camera):
+                figures.append(figure)
+                break
+    assert camera is not None
+    return figures, camera, _things(settings, rng, figures, camera, subject)
+
+
+def _things(
+    settings: WildSettings, rng: np.random.Generator, figures: list[stage.Figure], camera: Camera, subject: Subject
+) -> list[stage.Thing]:
+    things = [seat for figure in figures if (seat := stage.draw_seat(rng, figure)) is not None]
+    if rng.random() < settings.occluder_rate:
+        tried = (stage.draw_occluder(rng, subject, camera) for _ in range(5))
+        free = next((thing for thing in tried if stage.free_of(thing, figures, camera)), None)
+        things += [] if free is None else [free]
+    return things
+
+
+def _room(rng: np.random.Generator, seed: int, split: str, camera: Camera) -> scenery.Room:
+    """A room of the split's pool, made as large as it must be to hold the camera, or larger."""
+    room = scenery.make_room(scenery.pool_generator(seed, split, int(rng.integers(scenery.POOL_SIZE[split]))))
+    eye = -camera.R.T @ camera.t
+    half = np.maximum(np.abs(eye[:2]) + 0.4, rng.uniform(3.0, 9.0, 2))
+    return replace(room, half=half, height=max(rng.uniform(2.4, 4.5), eye[2] + 0.2))
+
+
+def _dress(
+    studio: WildStudio, rng: np.random.Generator, figures: list[stage.Figure], things: list[stage.Thing], camera: Camera
+) -> tuple[render.Scene, render.Painter, np.ndarray]:
+    """Everything as one scene, what paints it, and the figure (F,) that each face belongs to; things count on after the figures."""
+    rig, marks = studio.rig, studio.marks
+    outfits = [appearance.draw_outfit(rng, marks) for _ in figures]
+    dressed = [
+        people.skin(
+            rig,
+            figure.person,
+            figure.person.rest
+            + appearance.clothe(outfit, marks, rig.template, studio.normals, rng, studio.settings.garment_m),
+            figure.motion,
+            0,
+        )
+        for figure, outfit in zip(figures, outfits, strict=True)
+    ]
+    textures = [scenery.make_texture(rng, 64) for _ in things]
+    meshes = [(vertices, rig.faces, studio.template) for vertices in dressed]
+    meshes += [(thing.world, thing.faces, thing.places.astype(np.float32)) for thing in things]
+    firsts = np.cumsum([0, *(len(vertices) for vertices, _, _ in meshes)])
+    faces = np.concatenate([mesh + first for (_, mesh, _), first in zip(meshes, firsts[:-1], strict=True)])
+    owners = np.repeat(np.arange(len(meshes)), [len(mesh) for _, mesh, _ in meshes])
+    vertices = np.concatenate([mesh[0] for mesh in meshes])
+    scene = render.make_scene(
+        vertices, faces, render.face_incidence(faces, len(vertices)), np.concatenate([mesh[2] for mesh in meshes])
+    )
+    scene = replace(scene, outline=np.concatenate([*dressed, *(stage.outline(thing, camera) for thing in things)]))
+
+    def painter(hit: np.ndarray, places: np.ndarray) -> np.ndarray:
+        colours = np.empty((len(hit), 3), np.float32)
+        for k in range(len(meshes)):
+            mine = owners[hit] == k
+            if mine.any():
+                at = places[mine]
+                colours[mine] = (
+                    appearance.paint(outfits[k], marks, at)
+                    if k < len(figures)
+                    else _paint_thing(textures[k - len(figures)], at)
+                )
+        return colours
+
+    return scene, painter, owners
+
+
+def _paint_thing(texture: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """(M, 3) places in a thing's own axes -> (M, 3) colours: the texture covers a square metre, around the corners too."""
+    size = len(texture)
+    u, v = ((places[:, 0] + places[:, 1]) * size).astype(int) % size, (places[:, 2] * size).astype(int) % size
+    return texture[v, u]
+
+
+# --- what is known of it ---------------------------------------------------------------------------------------------
+
+
+def _who_is_where(scene: render.Scene, camera: Camera, owners: np.ndarray) -> np.ndarray:
+    """(H, W) int16: which figure or thing each pixel's middle shows, -1 for none."""
+    shown = np.full((camera.height, camera.width), -1, np.int16)
+    pixels = render.candidate_pixels(scene, camera)
+    if len(pixels):
+        found = _cast(scene, camera, pixels.astype(float))["primID"]
+        shown[pixels[:, 1], pixels[:, 0]] = np.where(found >= 0, owners[found], -1)
+    return shown
+
+
+def _cast(scene: render.Scene, camera: Camera, pixels: np.ndarray) -> dict[str, np.ndarray]:
+    """What rays of unit length through pixels (M, 2) meet first: embree's answer."""
+    plane = (pixels - camera.K[:2, 2]) / [camera.K[0, 0], camera.K[1, 1]]
+    directions = render.unit(plane @ camera.R[:2] + camera.R[2]).astype(np.float32)
+    origins = np.tile((-camera.R.T @ camera.t).astype(np.float32), (len(pixels), 1))
+    return scene.rays.run(origins, directions, output=1)
+
+
+def _note(
+    studio: WildStudio,
+    scene: render.Scene,
+    camera: Camera,
+    owners: np.ndarray,
+    shown: np.ndarray,
+    k: int,
+    figure: stage.Figure,
+) -> PersonNote | None:
+    """None for who is not to be seen at all."""
+    rows, columns = np.nonzero(shown == k)
+    if not len(rows):
+        return None
+    points = [
+        world_to_camera(camera, mapped(figure.motion.places[0], figure.naked)) for mapped in (studio.field, studio.coco)
+    ]
+    seen = [_seen(scene, camera, owners, k, joints) for joints in points]
+    box = np.array([columns.min(), rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1], float)
+    parameters = {
+        name: values[0] for name, values in motion.parameters(figure.motion, figure.person, np.array([0])).items()
+    }
+    return PersonNote(
+        figure.number,
+        points[0],
+        seen[0],
+        project(camera, points[1]),
+        seen[1],
+        box,
+        len(rows),
+        parameters,
+        figure.pose.kind,
+    )
+
+
+def _seen(scene: render.Scene, camera: Camera, owners: np.ndarray, k: int, joints: np.ndarray) -> np.ndarray:
+    """(J,) OUTSIDE to SEEN of the joints (J, 3) of figure k, camera axes."""
+    pixels = project(camera, joints)
+    inside = in_image(pixels, camera.width, camera.height) & (joints[:, 2] > 0.1)
+    codes = np.full(len(joints), OUTSIDE, np.uint8)
+    if inside.any():
+        found = _cast(scene, camera, pixels[inside])
+        short = np.linalg.norm(joints[inside], axis=1) - found["tfar"]  # how far before the joint the ray ends
+        hit = found["primID"] >= 0
+        own = hit & (owners[found["primID"]] == k)
+        codes[inside] = np.where(
+            hit & ~own & (short > 0), HIDDEN, np.where(own & (short > _DEEP_M), BEHIND_ITSELF, SEEN)
+        )
+    return codes
+
+
+def encode_jpeg(image: np.ndarray, quality: int) -> bytes:
+    done, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    assert done
+    return data.tobytes()

@@ -1,0 +1,260 @@
+"""The wild capture: bytes, resuming, what its reader gives, and that labels lie where the pictures show people."""
+
+import functools
+import hashlib
+import io
+import json
+import shutil
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import h5py
+import numpy as np
+import pytest
+from rich.console import Console
+
+from pipeline import wild_run
+from pipeline.body.model import load_body
+from pipeline.camera import project, world_to_camera
+from pipeline.errors import InputError
+from pipeline.images import read_image
+from pipeline.run import Workers
+from pipeline.sources import open_source
+from pipeline.sources.synthetic.wild import blocks, clips, film
+from pipeline.sources.synthetic.wild.cameras import PITCH, ROLL, pitch_of, roll_of
+from pipeline.sources.synthetic.wild.columns import BEHIND_ITSELF, HIDDEN, OUTSIDE, SEEN, TRUTH_FILE
+from pipeline.sources.synthetic.wild.settings import WildSettings, split_of
+from pipeline.wild_run import WildProgress, WildRequest, synthesize_wild
+
+SETTINGS = WildSettings(seed=4, instants=21, image_px=128, block=8, supersampling=1)
+
+
+def write(out, settings=SETTINGS, workers=0):
+    progress = WildProgress(Console(file=io.StringIO()))
+    mark = synthesize_wild(WildRequest(out, settings), Workers(workers), progress)
+    return mark, progress.console.file.getvalue()
+
+
+@functools.cache
+def made() -> Path:
+    """A capture that several modules read; made once."""
+    folder = Path(tempfile.mkdtemp(prefix="wild-"))
+    write(folder / "capture")
+    return folder / "capture"
+
+
+@pytest.fixture(scope="module")
+def capture():
+    return made()
+
+
+@pytest.fixture(scope="module")
+def studio():
+    return film.open_studio(load_body(), SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def truth(capture):
+    with h5py.File(capture / TRUTH_FILE) as file:
+        return {
+            name: file[name][:] for group in ("picture", "person") for name in map(f"{group}/{{}}".format, file[group])
+        }
+
+
+def tree_hashes(root):
+    files = sorted(path for path in root.rglob("*") if path.is_file() and path.suffix != ".h5")
+    return {str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def truth_of(root):
+    with h5py.File(root / TRUTH_FILE) as file:
+        found = {}
+        file.visititems(
+            lambda name, item: found.update({name: item[:].tobytes()}) if isinstance(item, h5py.Dataset) else None
+        )
+    return found
+
+
+def test_the_reader_gives_every_person_true_joints_and_the_true_camera(capture, truth):
+    instants, report = open_source("wild", capture).read()
+    assert not report.rejects and not report.doubts
+    assert len(instants) + sum(report.skipped.values()) == len(truth["person/picture"])
+    assert {instant.split for instant in instants} <= {"train", "validation"}
+    for instant in instants:
+        (view,) = instant.views
+        local = world_to_camera(view.camera, instant.joints_3d)
+        seen = view.confidence > 0
+        assert np.abs(project(view.camera, local)[seen] - view.joints_2d[seen]).max() < 1e-3
+        image = read_image(capture, view.image_path)
+        assert image.shape[:2] == (view.camera.height, view.camera.width)
+        inside = (view.joints_2d[seen] > view.box[:2] - 12) & (view.joints_2d[seen] < view.box[:2] + view.box[2:] + 12)
+        assert inside.all(), instant.id
+
+
+def test_cameras_and_floors_are_as_the_settings_say(truth):
+    for R, t in zip(truth["picture/R"], truth["picture/t"], strict=True):
+        assert PITCH[0] <= pitch_of(R) <= PITCH[1] and abs(roll_of(R)) <= ROLL + 1e-9
+        assert 0 < (-R.T @ t)[2] < 4.5
+    row = {number: k for k, number in enumerate(truth["picture/number"])}
+    for picture, joints in zip(truth["person/picture"], truth["person/joints_mm"], strict=True):
+        k = row[picture]
+        world = (joints / 1000 - truth["picture/t"][k]) @ truth["picture/R"][k]
+        assert world[:, 2].min() > -0.02, "a joint lies under the floor"
+
+
+def test_coco_files_say_the_same_in_2d_to_any_program(capture, truth):
+    numbers = []
+    for part in ("train2017", "val2017"):
+        content = json.loads((capture / f"annotations/person_keypoints_{part}.json").read_text())
+        for image in content["images"]:
+            assert cv2.imread(str(capture / part / image["file_name"])).shape[:2] == (image["height"], image["width"])
+        for person in content["annotations"]:
+            k = person["id"] - 1
+            numbers.append(k)
+            points = np.array(person["keypoints"]).reshape(17, 3)
+            codes = truth["person/coco_seen"][k]
+            assert (points[:, 2] == np.select([codes == OUTSIDE, codes == SEEN], [0, 2], 1)).all()
+            assert np.abs(points[codes > 0, :2] - truth["person/coco"][k][codes > 0]).max(initial=0) < 0.01
+            assert person["num_keypoints"] == (codes > 0).sum() and person["image_id"] == truth["person/picture"][k]
+    assert sorted(numbers) == list(range(len(truth["person/picture"])))
+    instants, report = open_source("coco", capture).read()
+    assert instants and not report.doubts
+
+
+def test_bytes_depend_on_the_seed_and_not_on_the_workers_or_on_interruptions(capture, tmp_path, monkeypatch):
+    real, calls = wild_run.make_block, []
+
+    def stop_early(block):
+        calls.append(block)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(block)
+
+    monkeypatch.setattr(wild_run, "make_block", stop_early)
+    out = tmp_path / "again"
+    with pytest.raises(KeyboardInterrupt):
+        write(out)
+    first = sorted((out / ".plan").glob("block-*.npz"))
+    assert len(first) == 2 and not (out / "synthetic.json").exists()
+    with pytest.raises(InputError, match="no complete capture"):
+        open_source("wild", out)
+    first[0].write_bytes(first[0].read_bytes()[:100])  # as a disk may leave it
+    (out / "train2017" / "000000000020.jpg.tmp").write_bytes(b"half")
+    monkeypatch.setattr(wild_run, "make_block", real)
+    write(out)
+    assert tree_hashes(out) == tree_hashes(capture) and truth_of(out) == truth_of(capture)
+    other = tmp_path / "other"
+    write(other, replace(SETTINGS, seed=5, instants=1))
+    assert (other / "train2017/000000000000.jpg").read_bytes() != (capture / "train2017/000000000000.jpg").read_bytes()
+
+
+@pytest.mark.slow
+def test_processes_write_the_same(capture, tmp_path):
+    write(tmp_path / "two", workers=2)
+    assert tree_hashes(tmp_path / "two") == tree_hashes(capture) and truth_of(tmp_path / "two") == truth_of(capture)
+
+
+def test_a_second_run_in_the_same_folder(capture, tmp_path):
+    before = tree_hashes(capture)
+    _, said = write(capture)
+    assert "complete already" in said and tree_hashes(capture) == before
+    with pytest.raises(InputError, match=r"instants 21 \(now 22\)"):
+        write(capture, replace(SETTINGS, instants=22))
+    (tmp_path / "mine.txt").write_text("something else")
+    with pytest.raises(InputError, match="not empty"):
+        write(tmp_path)
+
+
+def test_a_block_that_fails_is_told_and_tried_again(tmp_path, monkeypatch):
+    real = film.film
+
+    def fail(studio, number):
+        if number == 9:
+            raise ZeroDivisionError("no such luck")
+        return real(studio, number)
+
+    monkeypatch.setattr(blocks, "film", fail)
+    with pytest.raises(InputError, match="1 of 2 blocks failed"):
+        write(tmp_path / "out", replace(SETTINGS, instants=10))
+    monkeypatch.setattr(blocks, "film", real)
+    mark, _ = write(tmp_path / "out", replace(SETTINGS, instants=10))
+    assert mark["instants"] == 10 and not (tmp_path / "out" / ".plan").exists()
+
+
+def test_a_full_disk_is_said_before_and_while_pictures_are_made(tmp_path, monkeypatch):
+    def full(path, data):
+        raise InputError(f"{path}: cannot be written (No space left on device). Free some space.")
+
+    monkeypatch.setattr(blocks, "write_file", full)
+    with pytest.raises(InputError, match="No space left"):
+        write(tmp_path / "out", replace(SETTINGS, instants=1))
+    usage = shutil.disk_usage(tmp_path)._replace(free=1 << 29)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(InputError, match="pictures need about"):
+        write(tmp_path / "full", replace(SETTINGS, instants=1))
+
+
+@pytest.mark.parametrize("wrong", [{"instants": 0}, {"image_px": 20}, {"seed": -1}])
+def test_settings_that_make_no_capture_are_refused(wrong):
+    with pytest.raises(InputError, match="give"):
+        WildSettings(**wrong)
+
+
+def test_damaged_captures_and_wrong_options_are_refused(capture, tmp_path):
+    for options in ({"least_seen": 18}, {"least_px": float("nan")}):
+        with pytest.raises(InputError, match="least_"):
+            open_source("wild", capture, **options)
+    copy = tmp_path / "copy"
+    shutil.copytree(capture, copy)
+    path = copy / TRUTH_FILE
+    whole = path.read_bytes()
+    for damage in (whole[: len(whole) // 2], b"", b"\0" * 300):
+        path.write_bytes(damage)
+        with pytest.raises(InputError, match="people_3d.h5"):
+            open_source("wild", copy).read()
+    path.write_bytes(whole)
+    with h5py.File(path, "a") as file:
+        file["person/picture"][0] = 999
+    with pytest.raises(InputError, match="picture 999"):
+        open_source("wild", copy).read()
+
+
+def test_people_who_can_hardly_be_seen_are_left_out_and_counted(capture, truth):
+    instants, report = open_source("wild", capture, least_seen=17, least_px=30.0).read()
+    assert len(instants) + sum(report.skipped.values()) == len(truth["person/picture"])
+    assert all(len(i.views[0].confidence.nonzero()[0]) == 17 for i in instants)
+
+
+def test_what_hides_a_joint_is_told(studio):
+    """Somebody before somebody: joints under the nearer one are hidden, the nearer one's are not."""
+    codes = [note for number in range(12) for note in film.film(studio, number).people]
+    found = np.bincount(np.concatenate([note.seen for note in codes]), minlength=4)
+    assert (found > 0).all() and found[SEEN] == found.max()
+    whole = [note for note in codes if (note.seen > OUTSIDE).all()]
+    assert whole and all(note.pixels > 0 for note in whole)
+    assert {OUTSIDE, HIDDEN, BEHIND_ITSELF, SEEN} == {0, 1, 2, 3}
+
+
+def test_splits_share_neither_pictures_nor_people(truth):
+    of = {
+        split: set(truth["person/body"][[split_of(n) == split for n in truth["person/picture"]]])
+        for split in ("train", "validation")
+    }
+    assert of["train"] and of["validation"] and not of["train"] & of["validation"]
+
+
+def test_motion_clips_are_what_their_provenance_says():
+    provenance = json.loads((clips.ASSETS / "provenance.json").read_text())
+    data = (clips.ASSETS / clips.CLIPS_FILE).read_bytes()
+    assert (
+        hashlib.sha256(data).hexdigest() == provenance["sha256"][clips.CLIPS_FILE] and "zlib" in provenance["licence"]
+    )
+    found = clips.load_clips()
+    assert len(found.rotations) == len(found.lift) == len(found.clip) == provenance["frames"]
+    assert set(found.names) == set(clips.WEIGHTS) and len(data) < 300_000
+    walk = found.rotations[found.clip == found.names.index("walk")]
+    assert (walk[:, 0, 1, 1] > 0.9).all(), "who walks is upright"
+    flipped = clips.mirrored(clips.mirrored(walk[0]))
+    assert np.abs(flipped - walk[0]).max() < 1e-12
