@@ -80,7 +80,7 @@ def test_aligned_maps_are_read_in_half_precision_too(reads):
         with torch.autocast("cpu", torch.bfloat16):
             half = encoder.read(image)
     for one, other in zip(whole, half, strict=True):
-        assert (one - other.float()).abs().max() < 0.05 * one.abs().max()
+        assert other.dtype == torch.bfloat16 and (one - other.float()).abs().mean() < 0.1 * one.abs().mean()
 
 
 def test_what_the_keypoint_head_says_is_where_our_cells_are_already():
