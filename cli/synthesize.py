@@ -41,7 +41,7 @@ def command(
 
     It has Human3.6M's subjects, actions, splits and annotation layout, so `nvf-cli preprocess human36m OUT ...` reads it. With --wild
     it is pictures as people take them, in MSCOCO's layout with everything in 3D beside it, for `nvf-cli preprocess wild OUT ...`; the
-    same command again goes on with one that was interrupted. Look at OUT/contact_sheet.png.
+    same command again goes on with one that was interrupted. Look at OUT/contact_sheet.png (.jpg with --wild).
     """
     from pipeline.threads import cap_native_threads
 
@@ -60,7 +60,9 @@ def _write_wild(out: Path, given: dict, workers: int, body_file: Path | None) ->
 
     request = WildRequest(out, WildSettings(**given), body_file)
     mark = synthesize_wild(request, Workers(workers), WildProgress(Console(stderr=True)))
-    click.echo(f"{out}: {mark['instants']} pictures of {mark['people']} people, seed {mark['seed']}.")
+    click.echo(
+        f"{out}: {mark['instants']} pictures of {mark['people']} people, seed {mark['seed']}. Look at {out / 'contact_sheet.jpg'}."
+    )
 
 
 def _write_motion(out: Path, given: dict, workers: int, body_file: Path | None) -> None:

@@ -23,6 +23,8 @@ from pipeline.sources.synthetic.wild.blocks import CONTEXT_FILE, PLAN_FOLDER, Bl
 from pipeline.sources.synthetic.wild.columns import FORMAT
 from pipeline.sources.synthetic.wild.layout import join, mark_of
 from pipeline.sources.synthetic.wild.settings import FOLDERS, WildSettings
+from pipeline.sources.synthetic.wild.sheet import write_sheet
+from pipeline.sources.synthetic.wild.statistics import write_statistics
 
 # What a picture takes on disk for each pixel of its area, what is known of it beside, and what is left free.
 _BYTES_A_PIXEL, _BYTES_A_PICTURE, _SPARE_BYTES = 0.3, 6000, 1 << 29
@@ -85,6 +87,8 @@ def synthesize_wild(request: WildRequest, workers: Workers, progress: WildProgre
         if failures:
             raise InputError(f"{len(failures)} of {len(blocks)} blocks failed; the same command tries them again")
         people = join(out, blocks)
+        write_statistics(out)
+        write_sheet(out)
         mark = mark_of(settings, body.name, body.sha256, people)
         write_json(out / SYNTHETIC_MARK, mark)
         shutil.rmtree(out / PLAN_FOLDER)

@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 import pytest
 from rich.console import Console
+from scipy.spatial.transform import Rotation
 
 from pipeline import wild_run
 from pipeline.body.model import load_body
@@ -22,7 +23,7 @@ from pipeline.errors import InputError
 from pipeline.images import read_image
 from pipeline.run import Workers
 from pipeline.sources import open_source
-from pipeline.sources.synthetic.wild import blocks, clips, film
+from pipeline.sources.synthetic.wild import blocks, clips, film, stage
 from pipeline.sources.synthetic.wild.cameras import PITCH, ROLL, pitch_of, roll_of
 from pipeline.sources.synthetic.wild.columns import BEHIND_ITSELF, HIDDEN, OUTSIDE, SEEN, TRUTH_FILE
 from pipeline.sources.synthetic.wild.settings import WildSettings, split_of
@@ -243,6 +244,28 @@ def test_splits_share_neither_pictures_nor_people(truth):
         for split in ("train", "validation")
     }
     assert of["train"] and of["validation"] and not of["train"] & of["validation"]
+
+
+def test_the_sheet_and_the_statistics_show_what_was_made(capture, truth):
+    assert cv2.imread(str(capture / "contact_sheet.jpg")).std() > 20
+    assert cv2.imread(str(capture / "statistics.png")) is not None
+    content = json.loads((capture / "statistics.json").read_text())
+    assert content["people"] == len(truth["person/picture"]) and content["pictures"] == SETTINGS.instants
+    for name, histogram in content["histograms"].items():
+        assert sum(histogram["counts"]) in (content["people"], 2 * content["people"], content["pictures"]), name
+        assert len(histogram["edges"]) == len(histogram["counts"]) + 1
+    assert abs(sum(content["poses"].values()) - 1) < 0.01
+    seen = (truth["person/seen"] >= BEHIND_ITSELF).sum(1)
+    assert content["histograms"]["joints to be seen, of 17"]["counts"] == np.bincount(seen, minlength=18).tolist()
+
+
+def test_who_is_on_the_floor_comes_to_rest():
+    """A board that stands on its edge falls; one that lies stays."""
+    board = np.random.default_rng(0).uniform(-1, 1, (500, 3)) * [0.5, 0.3, 0.05]
+    for tilt in (0.0, 0.4, 0.9):
+        R = Rotation.from_euler("x", tilt).as_matrix()
+        rested = board @ R.T @ stage.settle(board @ R.T).T
+        assert rested[:, 2].max() - rested[:, 2].min() < 0.14
 
 
 def test_motion_clips_are_what_their_provenance_says():

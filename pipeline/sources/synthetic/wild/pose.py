@@ -7,12 +7,15 @@ from scipy.spatial.transform import Rotation
 
 from pipeline.skeletons import SMPLX_55
 from pipeline.sources.synthetic.people import Person, Rig, chain, penetration
-from pipeline.sources.synthetic.poses import neutral_pose, pose_rotations
-from pipeline.sources.synthetic.repertoire import ArmBank, sample_pose
+from pipeline.sources.synthetic.poses import HIGH, LOW, NAMES, neutral_pose, pose_rotations
+from pipeline.sources.synthetic.repertoire import ArmBank, sample_arm, sample_legs, sample_pose
 from pipeline.sources.synthetic.wild.clips import Clips, draw_frame, mirrored
 
-# How often a pose is of each kind. Most people in photographs stand, walk, sit or reach.
-KINDS = {"action": 0.42, "clip": 0.20, "mixed": 0.31, "lying": 0.07}
+# How often a pose is of each kind. Most people in photographs stand, walk, sit or reach; "calm" are those who just stand or sit about.
+KINDS = {"calm": 0.26, "action": 0.30, "clip": 0.16, "mixed": 0.22, "lying": 0.06}
+# What the legs and arms of the calm do.
+_CALM_LEGS = {"stand": 0.55, "hip_out": 0.15, "step": 0.12, "sit": 0.13, "sit_crossed": 0.05}
+_CALM_ARMS = {"hang": 6, "hip": 1, "lap": 1, "carry": 1.2, "low": 0.8, "ear": 0.4, "gesture": 0.8}
 # How often each action is taken (its legs follow no gait here: walking comes from the clips).
 ACTIONS = {
     "Directions": 1.5,
@@ -80,7 +83,9 @@ def draw_pose(
 def _draw(rng: np.random.Generator, bank: ArmBank, clips: Clips) -> Pose:
     kind = str(rng.choice(list(KINDS), p=list(KINDS.values())))
     lift, name = 0.0, kind
-    if kind == "action":
+    if kind == "calm":
+        rotations = _calm(rng, bank)
+    elif kind == "action":
         rotations = _action(rng, bank)
     elif kind == "clip":
         frame = draw_frame(rng, clips)
@@ -92,6 +97,21 @@ def _draw(rng: np.random.Generator, bank: ArmBank, clips: Clips) -> Pose:
         rotations = _lying(rng, bank)
     _hands(rng, rotations)
     return Pose(rotations, float(lift), name)
+
+
+def _calm(rng: np.random.Generator, bank: ArmBank) -> np.ndarray:
+    """(55, 3, 3) of somebody who stands (seldom sits) upright; both arms do the same or not."""
+    pose = {name: 0.0 for name in NAMES}
+    legs, shares = zip(*_CALM_LEGS.items(), strict=True)
+    sample_legs(rng, str(rng.choice(legs, p=shares)), pose)
+    bend, turn, nod, look = rng.normal((0.03, 0, 0.05, 0), (0.08, 0.12, 0.15, 0.35))
+    pose |= {"bend": bend, "turn": turn, "neck_bend": nod, "neck_turn": look}
+    pose |= {"side": rng.normal(0, 0.06), "neck_side": rng.normal(0, 0.1)}
+    modes = rng.choice(list(_CALM_ARMS), size=2, p=np.array(list(_CALM_ARMS.values())) / sum(_CALM_ARMS.values()))
+    both = rng.random() < 0.5
+    for side, mode in zip(("left", "right"), modes[[0, 0]] if both else modes, strict=True):
+        sample_arm(rng, bank, str(mode), side, pose)
+    return pose_rotations(np.clip([[pose[name] for name in NAMES]], LOW, HIGH))[0]
 
 
 def _action(rng: np.random.Generator, bank: ArmBank) -> np.ndarray:

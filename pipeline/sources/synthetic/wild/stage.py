@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.optimize import minimize
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
@@ -20,6 +21,8 @@ FACING = 0.55
 # Two people come no closer than this, and nobody stands nearer to the camera, metres.
 _APART_M, _NEAREST_M = 0.03, 1.0
 _EVERY = 23  # of the vertices, for the distance of two people
+# Whoever's pelvis is lower than this lies or sits on the floor and comes to rest there, metres.
+_ON_FLOOR_M = 0.34
 
 
 @dataclass(frozen=True)
@@ -47,11 +50,34 @@ def stand(rig: Rig, number: int, person: Person, pose: Pose, heading: float, spo
     """Put a pose on the floor. spot: (2,) metres, where the middle of the body's box is. heading: radians, 0 looks along -y."""
     rotations = pose.rotations[None].copy()
     rotations[0, 0] = Rotation.from_euler("z", heading).as_matrix() @ UPRIGHT @ rotations[0, 0]
-    turned, places = chain(rig, person, rotations, np.zeros((1, 3)))
-    vertices = skin(rig, person, person.rest, Motion(rotations, np.zeros((1, 3)), turned, places), 0)
+    turned, places, vertices = _posed(rig, person, rotations)
+    if not pose.lift and places[0, 0, 2] - vertices[:, 2].min() < _ON_FLOOR_M:
+        rotations[0, 0] = settle(vertices[::_EVERY] - places[0, 0]) @ rotations[0, 0]
+        turned, places, vertices = _posed(rig, person, rotations)
     low, high = vertices.min(0), vertices.max(0)
     shift = np.array([*(spot - (low + high)[:2] / 2), pose.lift - low[2]])
     return Figure(number, person, pose, Motion(rotations, shift[None], turned, places + shift), vertices + shift)
+
+
+def _posed(rig: Rig, person: Person, rotations: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What `chain` makes of rotations (1, 55, 3, 3), and the naked vertices (V, 3), before the person is moved anywhere."""
+    nowhere = np.zeros((1, 3))
+    turned, places = chain(rig, person, rotations, nowhere)
+    return turned, places, skin(rig, person, person.rest, Motion(rotations, nowhere, turned, places), 0)
+
+
+def settle(points: np.ndarray) -> np.ndarray:
+    """(3, 3) the turn by which a stiff body of points (N, 3), z up, rolls to where its middle lies lowest above the floor."""
+
+    def height(turn: np.ndarray) -> float:
+        up = Rotation.from_rotvec([*turn, 0.0]).as_matrix()[2]
+        along = points @ up
+        return float(along.mean() - along.min())
+
+    start = np.array([[0.0, 0], [0.15, 0], [0, 0.15]])
+    options = {"initial_simplex": start, "xatol": 0.01, "fatol": 5e-4, "maxfev": 80}
+    found = minimize(height, start[0], method="Nelder-Mead", options=options)
+    return Rotation.from_rotvec([*found.x, 0.0]).as_matrix()
 
 
 def subject_of(figure: Figure) -> Subject:
