@@ -1,6 +1,7 @@
 """`nvf-cli`: one module a command, imported only when the command runs."""
 
 import importlib
+import io
 import sys
 from pathlib import Path
 
@@ -41,6 +42,9 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 def nvf() -> None:
     """Root-relative 3D human pose with a Neural Voting Field: prepare data, train, evaluate."""
+    for stream in (sys.stdout, sys.stderr):  # names of files and people may hold what a terminal cannot show
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def refuse_shadowed_packages() -> None:

@@ -10,7 +10,8 @@ from itertools import combinations
 import numpy as np
 
 from pipeline.camera import pixel_rays
-from pipeline.plausible import LEAST_JOINTS, odd_bones
+from pipeline.plausible import odd_bones, odd_sides_of_all
+from pipeline.plausible_people import LEAST_JOINTS
 from pipeline.records import Camera, Instant, View
 
 # Median distance between a joint and where another camera says it is, over the longer side of the person in that image. Right
@@ -80,6 +81,35 @@ def apart_of_views(sights: Sequence[Sight]) -> np.ndarray:
     return np.array([np.median(row[np.isfinite(row)]) if np.isfinite(row).any() else np.nan for row in found])
 
 
+def same_people(sights: Sequence[Sequence[Sight]]) -> list[dict[int, int]]:
+    """Who of one camera is who of another: for each person that two cameras at least agree about {camera: which of its sights}.
+
+    sights: those of each camera at one moment. Those that agree best are joined first, and a camera has a person once. Where every
+    camera sees one person, those who share too little with the others to be told from them are taken for the same.
+    """
+    everyone = [(c, k) for c, found in enumerate(sights) for k in range(len(found))]
+    lone = all(len(found) <= 1 for found in sights)
+    off = {(a, b): apart(sights[a[0]][a[1]], sights[b[0]][b[1]]) for a, b in combinations(everyone, 2) if a[0] != b[0]}
+    people = [{c: k} for c, k in everyone]
+    while len(people) > 1:
+        costs = {(i, j): _cost(people[i], people[j], off, lone) for i, j in combinations(range(len(people)), 2)}
+        i, j = min(costs, key=lambda pair: costs[pair])
+        if costs[i, j] > MOST_APART:
+            break
+        people[i] |= people.pop(j)
+    return [dict(sorted(person.items())) for person in people if len(person) > 1]
+
+
+def _cost(one: dict[int, int], other: dict[int, int], off: dict, lone: bool) -> float:
+    """How far two groups of sights are from being one person; infinite where a camera would have it twice."""
+    if one.keys() & other.keys():
+        return np.inf
+    pairs = [off[min(a, b), max(a, b)] for a in one.items() for b in other.items()]
+    finite = [value for value in pairs if np.isfinite(value)]
+    unknown = MOST_APART if lone else np.inf
+    return float(np.median(finite)) if finite else unknown
+
+
 def odd_rig(instants: Sequence[Instant]) -> str | None:
     """Whether the calibration as a whole cannot be that of these instants, each seen by several cameras, and the likely mistake."""
     seen = [[sight_of(view) for view in instant.views] for instant in instants]
@@ -96,7 +126,8 @@ def odd_rig(instants: Sequence[Instant]) -> str | None:
     odd = [reason for reason in bones if reason is not None]
     if 2 * len(odd) > len(bones):
         return f"{max(set(odd), key=odd.count)}; -o unit= says in what the calibration's lengths are"
-    return None
+    poses = [_in_space(sights) for sights in seen]
+    return odd_sides_of_all(instants[0].joint_set, np.array([np.where(told[:, None], p, np.nan) for p, told in poses]))
 
 
 def _score(seen: Sequence[Sequence[Sight]]) -> float:
@@ -107,8 +138,13 @@ def _score(seen: Sequence[Sequence[Sight]]) -> float:
 
 def _odd_size(joint_set: str, sights: Sequence[Sight]) -> str | None:
     """What is odd about the bones of the joints that the best pair of views gives."""
+    return odd_bones(joint_set, *_in_space(sights))
+
+
+def _in_space(sights: Sequence[Sight]) -> tuple[np.ndarray, np.ndarray]:
+    """Joints (J, 3), metres, of the two views that tell the most of them, and which (J,) they are."""
     points, told, _ = min((meet(a, b) for a, b in combinations(sights, 2)), key=lambda found: -int(found[1].sum()))
-    return odd_bones(joint_set, points, told)
+    return points, told
 
 
 def _likely(instants: Sequence[Instant], seen: Sequence[Sequence[Sight]], given: float) -> str | None:

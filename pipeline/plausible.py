@@ -7,31 +7,44 @@ A judgement is None where nothing is wrong, else a sentence without its end.
 
 import functools
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy as np
 
-from pipeline.camera import BOX_SCALE, project, tight_box, world_to_camera
+from pipeline.boxes import (
+    LEAST_OVERLAP,
+    SURE_OVERLAP,
+    box_overlap,
+    in_box,
+    inside,
+    overlap,
+    overlaps,
+    share_inside,
+    square,
+    tight,
+)
+from pipeline.camera import BOX_SCALE, distort, pixel_rays, project, tight_box, world_to_camera
+from pipeline.plausible_people import JOINTS_INSIDE, LEAST_CONFIDENCE, LEAST_JOINTS, image_guess
 from pipeline.records import Camera, Instant, View
 from pipeline.skeletons import JOINT_SETS
+from pipeline.spread import spread_evenly
 
-# A body is fitted to this many joints at least; one of less confidence is no evidence.
-LEAST_JOINTS, LEAST_CONFIDENCE = 6, 0.05
-# Of a view's joints, of a person's box and of the crop about it: the share that must lie in the image.
-JOINTS_INSIDE, BOX_INSIDE, CROP_INSIDE = 0.5, 0.25, 0.1
-# Annotators and detectors may place a joint that the border cuts this share of the image beyond it.
-BEYOND = 0.03
-# Of all joints in a picture, the share that may lie outside; of all pictures, the share that may be such.
-PICTURE_OUTSIDE, PICTURES_OUTSIDE = 0.1, 0.2
-# Intersection over union of a person's box and the box of its projected joints, tight or as datasets draw it. Of right
-# cameras it is 0.56 and more, boxes of detectors included; a camera most of whose views have less than SURE is wrong.
-LEAST_OVERLAP, SURE_OVERLAP = 0.4, 0.5
+# Of a person's box and of the crop about it: the share that must lie in the image.
+BOX_INSIDE, CROP_INSIDE = 0.25, 0.1
 # An adult's limbs, metres: from joint, to joint, length. A newborn has a third of it, the tallest people 1.4 times.
 LIMBS = (("shoulder", "elbow", 0.27), ("elbow", "wrist", 0.24), ("hip", "knee", 0.41), ("knee", "ankle", 0.43))
 SHORTEST, LONGEST = 0.25, 1.6
 # A single bone may be further off: motion capture loses a marker now and then.
 SHORTEST_BONE, LONGEST_BONE = 0.1, 2.5
+# What shows the front of a body must lie beside its line by this part of the line, and so clearly ahead or behind (a cosine).
+LEAST_BESIDE, SURE_AHEAD = 0.1, 0.35
+# Focal lengths over the image's longer side, and the one over the other: anamorphic lenses squeeze by 2.
+LEAST_FOCAL, MOST_FOCAL, MOST_SQUEEZED = 0.05, 100.0, 2.5
+# How far a lens may move what it shows: the place in the image over that without distortion. Wide action cameras have 0.5.
+# Of the image, the share that may be folded over itself.
+LEAST_BENT, MOST_BENT, MOST_FOLDED = 0.4, 1.25, 0.25
+# So many poses of one person are looked at to tell left from right.
+SIDES_JUDGED = 100
+_MIRRORED = "face, knees or feet point to the back of shoulders and hips, as if left and right were exchanged or the joints mirrored"
 _UNITS = {
     0.001: "metres where millimetres are expected",
     0.01: "metres where centimetres are expected",
@@ -40,7 +53,6 @@ _UNITS = {
     100.0: "centimetres where metres are expected",
     1000.0: "millimetres where metres are expected",
 }
-_FACTORS = (1.25, 1.33, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
 
 
 # --- an instant and its views ----------------------------------------------------------------------------------------
@@ -82,6 +94,70 @@ def odd_bones(joint_set: str, joints: np.ndarray | None, valid: np.ndarray | Non
     return None
 
 
+def odd_sides(joint_set: str, joints: np.ndarray | None, valid: np.ndarray | None = None) -> str | None:
+    """Whether left and right are exchanged in 3D joints (J, 3), or the joints are mirrored: then face, knees and feet all point to
+    where shoulders and hips have the back. valid: (J,) bool, None for all. Nothing is said where fewer than two of them tell."""
+    if joints is None:
+        return None
+    ahead = _all_ahead(joint_set, joints, np.ones(len(joints), bool) if valid is None else np.asarray(valid, bool))
+    return _MIRRORED if len(ahead) > 1 and max(ahead) < 0 else None
+
+
+def odd_sides_of_all(joint_set: str, joints: np.ndarray) -> str | None:
+    """Whether nearly all of one person's poses (F, J, 3) that tell are so, from at most SIDES_JUDGED of them: then the others, whose
+    legs are straight and whose face is turned, are so too."""
+    chosen = [
+        _all_ahead(joint_set, pose, np.ones(len(pose), bool))
+        for pose in joints[spread_evenly(len(joints), SIDES_JUDGED)]
+    ]
+    wrong = sum(len(ahead) > 1 and max(ahead) < 0 for ahead in chosen)
+    right = sum(len(ahead) > 1 and min(ahead) > 0 for ahead in chosen)
+    return _MIRRORED if wrong >= 3 and wrong > 4 * right else None
+
+
+def _all_ahead(joint_set: str, joints: np.ndarray, known: np.ndarray) -> list[float]:
+    """`_ahead` of every cue that tells clearly."""
+    known = known & np.isfinite(joints).all(1)
+    found = [_ahead(*joints[list(cue)]) for cue in _cues(joint_set) if all(known[list(cue)])]
+    return [share for share in found if share is not None and abs(share) > SURE_AHEAD]
+
+
+def _ahead(left: np.ndarray, right: np.ndarray, lower: np.ndarray, upper: np.ndarray, tip: np.ndarray) -> float | None:
+    """How far (the cosine, -1 .. 1) `tip` lies ahead of the line from lower to upper, seen across the line from right to left. None
+    where it hardly lies beside that line, or the two lines are nearly parallel."""
+    along, across = upper - lower, left - right
+    length, width = float(np.sqrt(along @ along)), float(np.sqrt(across @ across))
+    if length < 1e-6 or width < 1e-6:
+        return None
+    forward = np.array(
+        [
+            across[1] * along[2] - across[2] * along[1],
+            across[2] * along[0] - across[0] * along[2],
+            across[0] * along[1] - across[1] * along[0],
+        ]
+    )
+    size = float(np.sqrt(forward @ forward))
+    beside = tip - lower - along * ((tip - lower) @ along / length**2)
+    away = float(np.sqrt(beside @ beside))
+    if size < 0.5 * length * width or away < LEAST_BESIDE * length:
+        return None
+    return float(beside @ forward / (away * size))
+
+
+@functools.cache
+def _cues(joint_set: str) -> list[tuple[int, int, int, int, int]]:
+    """What tells the front of a body, as far as a joint set has it: joints left and right, the lower and upper end of a line, and what
+    lies ahead of that line."""
+    names = JOINT_SETS[joint_set].names
+    hips, shoulders = ("left_hip", "right_hip"), ("left_shoulder", "right_shoulder")
+    cues = [(*shoulders, "neck", "head_top", "nose")]
+    for side in ("left", "right"):
+        cues += [(*hips, f"{side}_ankle", f"{side}_hip", f"{side}_knee")]
+        cues += [(*hips, f"{side}_ankle", f"{side}_knee", f"{side}_{tip}") for tip in ("big_toe", "foot")]
+    known = [cue for cue in cues if all(name in names for name in cue)]
+    return [tuple(names.index(name) for name in cue) for cue in known]  # type: ignore[misc]
+
+
 @functools.cache
 def _limbs(joint_set: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[tuple[str, str]]]:
     """Indices of both ends, adult length and names of the limb bones that a joint set has."""
@@ -103,21 +179,21 @@ def odd_view(instant: Instant, view: View) -> str | None:
     joints, reason = instant.joints_3d, None
     if joints is not None and _behind(camera, joints):
         reason = "the joints lie behind the camera"
-    elif _inside(points, camera.width, camera.height).mean() < JOINTS_INSIDE:
+    elif inside(points, camera.width, camera.height).mean() < JOINTS_INSIDE:
         reason = "most joints lie outside the image"
-    elif _share_inside(view.box, camera) < BOX_INSIDE or _share_inside(_square(view.box), camera) < CROP_INSIDE:
+    elif share_inside(view.box, camera) < BOX_INSIDE or share_inside(square(view.box), camera) < CROP_INSIDE:
         reason = "the person's box lies outside the image"
     elif joints is not None and len(points) >= LEAST_JOINTS and box_overlap(points, view.box) < LEAST_OVERLAP:
         everything = project(camera, world_to_camera(camera, joints))
         if box_overlap(everything, view.box) < LEAST_OVERLAP:
             reason = "the person's box and its projected joints do not overlap"
-    elif joints is None and _in_box(points, view.box).mean() < JOINTS_INSIDE:
+    elif joints is None and in_box(points, view.box).mean() < JOINTS_INSIDE:
         reason = "most joints lie outside the person's box"
     if reason is None:
         return None
     size = (camera.width, camera.height)
     if joints is None:
-        mistake = None if _inside(points, *size).all() else _image_guess([points], [size])
+        mistake = None if inside(points, *size).all() else image_guess([points], [size])
     else:
         mistake = likely_mistake(camera, joints, view.box)
     return f"{reason}, as if {mistake}" if mistake else reason
@@ -137,8 +213,8 @@ def odd_calibration(camera: Camera, joints: np.ndarray, boxes: np.ndarray) -> st
     local = world_to_camera(camera, joints)
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         pixels = np.nan_to_num(project(camera, local), posinf=1e9, neginf=-1e9)
-    overlap = np.maximum(*(_overlaps(tight_box(pixels, 0, scale), boxes) for scale in (1.0, BOX_SCALE)))
-    missed = (local[..., 2] < 0.1).any(1) | (overlap < SURE_OVERLAP)
+    shared = np.maximum(*(overlaps(tight_box(pixels, 0, scale), boxes) for scale in (1.0, BOX_SCALE)))
+    missed = (local[..., 2] < 0.1).any(1) | (shared < SURE_OVERLAP)
     if missed.mean() <= 0.5:
         return None
     told = [likely_mistake(camera, joints[k], boxes[k]) for k in np.flatnonzero(missed)[:: max(1, missed.sum() // 16)]]
@@ -164,15 +240,48 @@ def likely_mistake(camera: Camera, joints: np.ndarray, box: np.ndarray) -> str |
     for text, (rotation, translation) in candidates.items():
         local = joints @ rotation.T + translation
         if (local[:, 2] > 0.1).all():
-            overlap = box_overlap(project(camera, local), box)
-            if overlap > best:
-                best, name = overlap, text
+            shared = box_overlap(project(camera, local), box)
+            if shared > best:
+                best, name = shared, text
     if name is None and not _behind(camera, joints):
-        found = _tight(project(camera, world_to_camera(camera, joints)))
+        found = tight(project(camera, world_to_camera(camera, joints)))
         factor = float(np.sqrt(np.prod(box[2:]) / max(np.prod(found[2:]), 1e-9)) / BOX_SCALE)
-        if not 0.8 < factor < 1.25 and _overlap(found * factor, box) > SURE_OVERLAP:
+        if not 0.8 < factor < 1.25 and overlap(found * factor, box) > SURE_OVERLAP:
             name = f"the boxes were of an image {factor:.1f} times as large"
     return name
+
+
+def odd_lens(camera: Camera) -> str | None:
+    """Whether a camera's focal lengths are of one lens, and whether it bends the image as no lens does: much too far, or over itself
+    in more than a part of it (in the corners many calibrations of wide lenses do)."""
+    f, side = camera.K[[0, 1], [0, 1]], max(camera.width, camera.height)
+    if not (f.max() <= MOST_SQUEEZED * f.min() and LEAST_FOCAL * side < f.min() and f.max() < MOST_FOCAL * side):
+        return (
+            f"fx, fy = {f[0]:.6g}, {f[1]:.6g} are no focal lengths in pixels of images {camera.width} x {camera.height}"
+        )
+    if not camera.distortion.any():
+        return None
+    pixels = np.stack(
+        np.meshgrid(*(np.linspace(0, side - 1, 15) for side in (camera.width, camera.height))), -1
+    ).reshape(-1, 2)
+    with np.errstate(all="ignore"):
+        rays = pixel_rays(camera, pixels)
+        straight = (pixels - camera.K[:2, 2]) / camera.K[[0, 1], [0, 1]]
+        steps = distort(np.linspace(0, 1, 33)[:, None, None] * rays, camera.distortion)
+        outward = (np.diff(steps, axis=0) * rays).sum(-1) > 0
+        bent = np.linalg.norm(straight, axis=-1) / np.linalg.norm(rays, axis=-1)
+    middle = np.linalg.norm(straight, axis=-1) < 1e-3
+    good = middle | (np.isfinite(rays).all(-1) & (np.abs(steps[-1] - straight).max(-1) < 1e-3) & outward.all(0))
+    given = f"the lens coefficients k1 k2 k3 p1 p2 = {', '.join(f'{value:.3g}' for value in camera.distortion)}"
+    if good.mean() < 1 - MOST_FOLDED:
+        return f"{given} fold the image over itself, as no lens does"
+    bent = bent[good & ~middle]
+    worst = float(bent[np.abs(np.log(bent)).argmax()])
+    if not LEAST_BENT < worst < MOST_BENT:
+        return (
+            f"{given} move the border of the image to {worst:.2g} times its distance from the centre, as no lens does"
+        )
+    return None
 
 
 def odd_camera(view: View) -> list[str]:
@@ -186,181 +295,6 @@ def odd_camera(view: View) -> list[str]:
         signs.append("principal point outside the image")
     if np.abs(camera.R @ camera.R.T - np.eye(3)).max() > 1e-3 or np.linalg.det(camera.R) < 0:
         signs.append("the camera's R is not a rotation")
+    if lens := odd_lens(camera):
+        signs.append(lens)
     return signs
-
-
-# --- 2D keypoints of many people -------------------------------------------------------------------------------------
-
-
-def odd_people(points: np.ndarray, seen: np.ndarray, picture: np.ndarray, sizes: np.ndarray) -> list[str | None]:
-    """For each of P people whether its keypoints can be of its picture, judged with those of the others.
-
-    points: (P, J, 2) pixels. seen: (P, J) bool. picture: (P,) index into sizes: (M, 2) width, height.
-    Where a fifth of all pictures have keypoints outside, all people are of another resolution, those too who happen to lie
-    inside.
-    """
-    if not len(points):
-        return []
-    size = sizes[picture].astype(float)
-    normalised = _normalised(points, seen, size)
-    outside = seen & ~_inside(points, size[:, None, 0], size[:, None, 1], BEYOND)
-    counts = np.stack([np.bincount(picture, values.sum(1), len(sizes)) for values in (outside, seen)])
-    shares = counts[0] / np.maximum(counts[1], 1)
-    odd = (shares > PICTURE_OUTSIDE) & (counts[1] > 0)
-    everywhere = odd.sum() > 1 and odd.sum() > PICTURES_OUTSIDE * (counts[1] > 0).sum()
-    reaching = np.bincount(picture, outside.any(1), len(sizes))
-    own = outside.sum(1) > (1 - JOINTS_INSIDE) * seen.sum(1)
-    guesses = _picture_guesses(points, seen, picture, sizes, np.flatnonzero(odd), everywhere)
-    reasons: list[str | None] = []
-    for p, m in enumerate(picture):
-        if normalised[p]:
-            reasons.append(f"the keypoints are not in pixels, as if they were normalised to {normalised[p]}")
-        elif own[p]:
-            reasons.append(f"most joints lie outside the image, as if {guesses[m]}")
-        elif everywhere:
-            reasons.append(f"other people's joints lie outside their images, as if {guesses[m]}")
-        elif odd[m] and reaching[m] > outside[p].any():
-            reasons.append(f"the picture's other people lie outside it, as if {guesses[m]}")
-        else:
-            reasons.append(None)
-    return reasons
-
-
-def _picture_guesses(
-    points: np.ndarray,
-    seen: np.ndarray,
-    picture: np.ndarray,
-    sizes: Any,
-    odd: np.ndarray,
-    everywhere: bool,
-) -> dict[int, str]:
-    """Picture -> what its keypoints look like; the same for all where all are odd."""
-    of = {m: [points[p][seen[p]] for p in np.flatnonzero(picture == m)] for m in odd[:200]}
-    if everywhere:
-        together = _image_guess([np.concatenate(found) for found in of.values()], [tuple(sizes[m]) for m in of])
-        return dict.fromkeys(range(len(sizes)), together)
-    usual = "they were of another image"
-    return dict.fromkeys(odd, usual) | {
-        m: _image_guess([np.concatenate(found)], [tuple(sizes[m])]) for m, found in of.items()
-    }
-
-
-def _image_guess(points: Sequence[np.ndarray], sizes: Sequence[tuple[int, int]]) -> str:
-    """What image keypoints seem to be of. points: (N, 2) of each picture, sizes: its width and height."""
-    high = np.array([found.max(0) / size for found, size in zip(points, sizes, strict=True)])
-    low = np.array([found.min(0) / size for found, size in zip(points, sizes, strict=True)])
-    reach = float(np.quantile(high.max(1), 0.9))
-    if low.min() < -2 * BEYOND:
-        return "they were shifted, or of another image"
-    if (np.median(low, 0) >= 1 - BEYOND).any() and (high - low).max() < 1:
-        away = ((high + low) / 2 - 0.5).mean(0) * np.mean(sizes, 0)
-        axis = int(np.abs(away).argmax())
-        shift = float(f"{away[axis]:.2g}")
-        moved = f"they were shifted by {shift:.0f} pixels in {'xy'[axis]}"
-        return f"the image were {_factor(reach)} times as large, or {moved}"
-    return f"the image were {_factor(reach)} times as large"
-
-
-def _factor(reach: float) -> str:
-    """The usual ratio of two resolutions that makes room for `reach` times an image."""
-    factor = next((usual for usual in _FACTORS if usual >= 0.99 * reach), reach) if reach < 3 else reach
-    if factor >= 1000:
-        return f"{factor:.0e}"
-    return f"{factor:.1f}" if factor * 10 % 1 < 0.01 or factor >= 3 else f"{factor:.2f}"
-
-
-def _normalised(points: np.ndarray, seen: np.ndarray, size: np.ndarray) -> list[str | None]:
-    """For each person the range that its keypoints fill when they are no pixels."""
-    masked = np.where(seen[..., None], points, np.nan)
-    with np.errstate(invalid="ignore"):
-        tiny = np.nanmax(np.abs(masked), axis=(1, 2), initial=0) <= 2
-        negative = np.nanmin(masked, axis=(1, 2), initial=0) < -0.02
-    tiny &= (seen.sum(1) >= 3) & (size.min(1) > 16)
-    return [("-1 .. 1" if below else "0 .. 1") if small else None for small, below in zip(tiny, negative, strict=True)]
-
-
-def swapped_sides(points: np.ndarray, seen: np.ndarray, names: Sequence[str]) -> tuple[int, int]:
-    """Of people whose nose and both eyes are seen (so that their left lies to the image's right): how many have both eyes and
-    shoulders the other way round, and of how many. points: (P, J, 2) pixels. seen: (P, J) bool."""
-    wanted = ("nose", "left_eye", "right_eye", "left_shoulder", "right_shoulder")
-    if not all(name in names for name in wanted):
-        return 0, 0
-    index = [names.index(name) for name in wanted]
-    nose, *pairs = np.moveaxis(points[:, index], 1, 0)
-    whole = seen[:, index].all(1) & ((pairs[2] + pairs[3])[:, 1] / 2 > nose[:, 1])
-    wrong = (pairs[0][:, 0] < pairs[1][:, 0]) & (pairs[2][:, 0] < pairs[3][:, 0])
-    return int((whole & wrong).sum()), int(whole.sum())
-
-
-def corner_boxes(points: np.ndarray, seen: np.ndarray, boxes: np.ndarray) -> bool:
-    """Whether boxes (P, 4) are corners x1, y1, x2, y2 in place of x, y, width, height: for most people they then fit the
-    keypoints much better. points: (P, J, 2) pixels. seen: (P, J) bool."""
-    better = []
-    for p in np.flatnonzero(seen.sum(1) >= LEAST_JOINTS)[:2000]:
-        x, y, u, v = boxes[p]
-        tight = _tight(points[p][seen[p]])
-        as_corners = _overlap(tight, np.array([x, y, u - x, v - y])) if u > x and v > y else 0.0
-        better.append(as_corners > max(0.4, _overlap(tight, boxes[p]) + 0.1))
-    return bool(better) and float(np.mean(better)) > 0.6
-
-
-# --- boxes -----------------------------------------------------------------------------------------------------------
-
-
-def _inside(points: np.ndarray, width: Any, height: Any, beyond: float = 0.0) -> np.ndarray:
-    """(..., 2) pixels -> whether each lies in the image, or no further than a share of it outside."""
-    x, y = points[..., 0], points[..., 1]
-    dx, dy = 0.5 + beyond * width, 0.5 + beyond * height
-    return (x >= -dx) & (x <= width - 1 + dx) & (y >= -dy) & (y <= height - 1 + dy)
-
-
-def _in_box(points: np.ndarray, box: np.ndarray) -> np.ndarray:
-    """Whether points lie in a box that is half as large again."""
-    x, y, w, h = box
-    low, high = np.array([x - w / 4, y - h / 4]), np.array([x + 1.25 * w, y + 1.25 * h])
-    return np.asarray(((points >= low) & (points <= high)).all(-1))
-
-
-def _tight(points: np.ndarray) -> np.ndarray:
-    """x, y, width, height about points."""
-    low, high = points.min(0), points.max(0)
-    return np.concatenate([low, high - low])
-
-
-def box_overlap(points: np.ndarray, box: np.ndarray) -> float:
-    """Intersection over union of a box and that of points (N, 2), tight or BOX_SCALE as wide, whichever is more."""
-    (x0, y0), (x1, y1) = points.min(0).tolist(), points.max(0).tolist()
-    w, h = x1 - x0, y1 - y0
-    tight = _overlap((x0, y0, w, h), box)
-    if tight > SURE_OVERLAP:
-        return tight
-    grow = (BOX_SCALE - 1) / 2
-    return max(tight, _overlap((x0 - grow * w, y0 - grow * h, BOX_SCALE * w, BOX_SCALE * h), box))
-
-
-def _overlaps(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """(K,) intersection over union of boxes (K, 4)."""
-    low, high = np.maximum(a[:, :2], b[:, :2]), np.minimum(a[:, :2] + a[:, 2:], b[:, :2] + b[:, 2:])
-    shared = (high - low).clip(0).prod(1)
-    return shared / np.maximum(a[:, 2:].prod(1) + b[:, 2:].prod(1) - shared, 1e-9)
-
-
-def _square(box: Iterable[float]) -> tuple[float, float, float, float]:
-    x, y, w, h = map(float, box)
-    side = max(w, h)
-    return x + (w - side) / 2, y + (h - side) / 2, side, side
-
-
-def _overlap(a: Iterable[float], b: Iterable[float]) -> float:
-    """Intersection over union of two boxes."""
-    (ax, ay, aw, ah), (bx, by, bw, bh) = map(float, a), map(float, b)
-    shared = max(min(ax + aw, bx + bw) - max(ax, bx), 0.0) * max(min(ay + ah, by + bh) - max(ay, by), 0.0)
-    union = aw * ah + bw * bh - shared
-    return shared / union if union > 0 else 0.0
-
-
-def _share_inside(box: Iterable[float], camera: Camera) -> float:
-    """How much of a box lies in the image."""
-    x, y, w, h = map(float, box)
-    shared = max(min(x + w, camera.width) - max(x, 0.0), 0.0) * max(min(y + h, camera.height) - max(y, 0.0), 0.0)
-    return float(shared / (w * h)) if w * h > 0 else 0.0

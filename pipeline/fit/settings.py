@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from pipeline.errors import InputError
-from pipeline.plausible import LEAST_CONFIDENCE, LEAST_JOINTS
+from pipeline.plausible_people import LEAST_CONFIDENCE, LEAST_JOINTS
 
 PRIORS = ("motion", "anatomical", "l2", "angle", "gmm", "vposer")
 

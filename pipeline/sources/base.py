@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import InputError
-from pipeline.plausible import odd_bones, odd_view
+from pipeline.plausible import odd_bones, odd_sides, odd_view
 from pipeline.records import Instant, Reject
 
 if TYPE_CHECKING:
@@ -188,7 +188,8 @@ class _Gate:
         if not -MOST_FRAME <= instant.frame <= MOST_FRAME:
             yield Reject(instant.id, "read", f"the frame or image number {instant.frame} does not fit 64 bits")
             return
-        reason = odd_bones(instant.joint_set, instant.joints_3d, instant.joints_3d_valid)
+        known = (instant.joint_set, instant.joints_3d, instant.joints_3d_valid)
+        reason = odd_bones(*known) or odd_sides(*known)
         if reason is not None:
             yield Implausible(Reject(instant.id, "read", reason), instant)
             return

@@ -3,7 +3,6 @@ names. All become metres and `X_cam = R X + t`, camera axes x right, y down, z f
 
 import re
 import tomllib
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ import cv2
 import numpy as np
 
 from pipeline.errors import InputError
-from pipeline.sources.parsing import array, load_json, member
+from pipeline.sources.parsing import array, load_json, load_xml, member, typed
 
 LAYOUTS = (
     "NAME.toml (Pose2Sim), NAME.qca.txt or NAME.xml (Qualisys), intri.yml with extri.yml (EasyMocap), or NAME.json"
@@ -97,6 +96,7 @@ def _json(files: list[Path], scale: float) -> list[Calibrated]:
     content = content.get("cameras", content)
     if isinstance(content, list):
         content = {str(member(entry, "name", path, f"cameras/{k}")): entry for k, entry in enumerate(content)}
+    content = typed(content, dict, path, "cameras")
     tables = {key: value for key, value in content.items() if isinstance(value, dict)}
     return [_camera(key, table, path, scale) for key, table in tables.items()]
 
@@ -122,12 +122,8 @@ def _easymocap(files: list[Path], scale: float) -> list[Calibrated]:
 
 def _qualisys(files: list[Path], scale: float) -> list[Calibrated]:
     path = files[0]
-    try:
-        tree = ElementTree.parse(path).getroot()
-    except (OSError, ElementTree.ParseError) as error:
-        raise InputError(f"{path} cannot be read as Qualisys' XML ({error}).") from None
     cameras = []
-    for entry in tree.iter("camera"):
+    for entry in load_xml(path).iter("camera"):
         parts = {name: entry.find(name) for name in ("fov_video", "transform", "intrinsic")}
         known = {name: dict(part.attrib) for name, part in parts.items() if part is not None}
         name = entry.get("serial", "")
@@ -183,6 +179,8 @@ def _camera(name: str, table: Mapping[str, Any], path: Path, scale: float) -> Ca
     size = values["size"]
     if size is not None:
         size = tuple(int(v) for v in _numbers(size, 2, path, f"size of {name}"))
+        if min(size) < 1:
+            raise InputError(f"{path}: size of {name} is {size[0]} x {size[1]}; give the pixels of its pictures.")
     return Calibrated(name, K, np.resize(np.append(lens[:5], np.zeros(5)), 5), R, t, size)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.errors import InputError
-from pipeline.plausible import corner_boxes, odd_people
+from pipeline.plausible_people import corner_boxes, odd_people
 from pipeline.skeletons import COCO
 from pipeline.sources.joint_names import Placing, place
 from pipeline.sources.parsing import array, image_shape, load_json, member, typed

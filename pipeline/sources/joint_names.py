@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.errors import InputError
-from pipeline.plausible import swapped_sides
+from pipeline.plausible_people import swapped_sides
 from pipeline.skeletons import COCO, IMAGE_JOINTS, OPENPOSE_25, JointSet
 from pipeline.sources.base import Doubt
 

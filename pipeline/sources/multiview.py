@@ -1,11 +1,12 @@
-"""Several calibrated cameras of one's own: one person, filmed by all of them in step.
+"""Several calibrated cameras of one's own: people filmed by all of them in step.
 
     videos/CAM.mp4  or  images/CAM/NAME.jpg            one video, or one folder of pictures, for each camera
     keypoints/CAM/NAME_keypoints.json                  OpenPose's files; the last number of NAME is the frame
     NAME.toml, NAME.qca.txt, intri.yml + extri.yml or NAME.json, here or in calibration/
 
-One `Instant` is one frame, seen by two cameras at least; id: its number. Where a picture shows several people, the one is taken
-who agrees best with the other cameras.
+One `Instant` is one person in one frame, seen by two cameras at least: who is who in the other cameras is told by where rays meet.
+Where nobody is ever together with others the id is the frame's number, and all are one subject; else it is FRAME/k for the k-th
+person from the left, whom nothing follows from frame to frame.
 """
 
 import itertools
@@ -19,11 +20,12 @@ from typing import Literal
 
 import numpy as np
 
-from pipeline.agreement import MOST_APART, apart, apart_of_views, odd_rig, sight_of
+from pipeline.agreement import apart, odd_rig, same_people, sight_of
 from pipeline.camera import from_opencv, tight_box
 from pipeline.errors import InputError
 from pipeline.images import VideoReader, frame_path, image_size
-from pipeline.plausible import LEAST_JOINTS, odd_people
+from pipeline.plausible import odd_lens
+from pipeline.plausible_people import LEAST_JOINTS, odd_people
 from pipeline.records import Camera, Instant, Reject, View
 from pipeline.sources.base import MISSING_IMAGE, Annotated, Implausible, Item, Skipped, Source
 from pipeline.sources.calibrations import Calibrated, find_calibration, read_calibration
@@ -182,27 +184,50 @@ class Multiview(Source):
             yield Skipped("before frame 0 of the common clock", early)
         lacking = Counter(rig.name for frame in kept for rig in self.rigs if frame not in rig.files)
         yield from (Skipped(f"{name} has no keypoints of the frame", count) for name, count in sorted(lacking.items()))
-        found, instants = self._people(kept), []
+        found, moments = self._people(kept), {}
         odd = self._odd_people(found)
         for frame in kept:
             views = []
             for rig in (rig for rig in self.rigs if frame in rig.files):
                 item = self._views(frame, rig, found[rig.name, frame], odd)
                 views.append(item) if isinstance(item, list) else (yield item)
-            people = sum(max(0, len(candidates) - 1) for candidates in views)
             views = [candidates for candidates in views if candidates]
             if len(views) < 2:
                 yield Skipped("seen by fewer than two cameras")
-                continue
-            if people:
-                yield Skipped("further people of a picture", people)
-            instants.append(self._instant(frame, _choose(views)))
-        rig_reason = odd_rig([instants[k] for k in spread_evenly(len(instants), JUDGED)])
-        for instant in instants:
-            if rig_reason is not None:
-                yield Implausible(Reject(instant.id, "read", rig_reason), instant)
             else:
-                yield from _agreeing(instant)
+                moments[frame] = views
+        judged = [list(moments)[k] for k in spread_evenly(len(moments), JUDGED)]
+        reason = odd_rig([self._instant(frame, _choose(moments[frame])) for frame in judged])
+        if reason is not None:
+            for frame, views in moments.items():
+                yield Implausible(Reject(f"{frame:09d}", "read", reason), self._instant(frame, _choose(views)))
+            return
+        yield from self._told_apart(moments)
+
+    def _told_apart(self, moments: dict[int, list[list[View]]]) -> Iterator[Item]:
+        """The people of each frame, and those whom no two cameras agree about."""
+        people = {frame: _people_of(views) for frame, views in moments.items()}
+        several = max(map(len, people.values()), default=0) > 1
+        for frame, views in moments.items():
+            yield from self._left_out(frame, views, people[frame])
+            for k, person in enumerate(people[frame]):
+                yield self._instant(frame, person, k if several else None)
+
+    def _left_out(self, frame: int, views: list[list[View]], people: list[list[View]]) -> Iterator[Item]:
+        """Views of nobody who is kept: a reject where a camera has nobody else, else a further person, who is counted."""
+        if not people:
+            instant = self._instant(frame, _choose(views))
+            yield Implausible(Reject(instant.id, "read", "the cameras do not agree where the person is"), instant)
+            return
+        taken = {id(view) for person in people for view in person}
+        reason = "does not agree with the other cameras where the person is: another moment, person or calibration"
+        for candidates in views:
+            left = [view for view in candidates if id(view) not in taken]
+            if len(left) == len(candidates):
+                reject = Reject(left[0].id, "read", f"{left[0].image_path}: {reason}")
+                yield Implausible(reject, self._instant(frame, left[:1]))
+            elif left:
+                yield Skipped(f"further people of {left[0].camera_id} whom no other camera agrees about", len(left))
 
     def _people(self, frames: list[int]) -> dict[tuple[str, int], list[FoundPerson]]:
         layout, confidence = self.options.layout, self.options.confidence
@@ -226,7 +251,7 @@ class Multiview(Source):
         index = {rig.name: k for k, rig in enumerate(self.rigs)}
         sizes = np.array([(rig.camera.width, rig.camera.height) for rig in self.rigs])
         picture = np.array([index[name] for name, _ in everyone])
-        reasons = odd_people(points[..., :2], points[..., 2] > 0, picture, sizes)
+        reasons = odd_people(points[..., :2], points[..., 2] > 0, picture, sizes, alone=True)
         return {id(p): reason for (_, p), reason in zip(everyone, reasons, strict=True) if reason is not None}
 
     def _views(self, frame: int, rig: Rig, people: list[FoundPerson], odd: dict[int, str]) -> list[View] | Reject:
@@ -258,11 +283,19 @@ class Multiview(Source):
             views.append(View(key, rig.name, rig.camera, path, box, joints[:, :2], confidence, person.extras))
         return Reject(key, "read", problems[0]) if problems and not views else views
 
-    def _instant(self, frame: int, views: list[View]) -> Instant:
+    def _instant(self, frame: int, views: list[View], number: int | None = None) -> Instant:
+        """number: of the person, where several are told apart."""
+        key, subject = (f"{frame:09d}", "person") if number is None else (f"{frame:09d}/{number:02d}", None)
+        named = tuple(replace(view, id=f"{key}/{view.camera_id}") for view in views)
         joint_set = self.placing.joint_set.name
-        return Instant(
-            f"{frame:09d}", "person", "", frame, joint_set, tuple(views), has_world=True, split=self.options.split
-        )
+        return Instant(key, subject, "", frame, joint_set, named, has_world=True, split=self.options.split)
+
+
+def _people_of(views: list[list[View]]) -> list[list[View]]:
+    """The people whom two cameras at least agree about, from left to right in the first camera that sees each."""
+    groups = same_people([[sight_of(view) for view in candidates] for candidates in views])
+    people = [[views[c][k] for c, k in group.items()] for group in groups]
+    return sorted(people, key=lambda person: (person[0].camera_id, float(person[0].box[0])))
 
 
 def _choose(views: list[list[View]]) -> list[View]:
@@ -279,20 +312,6 @@ def _choose(views: list[list[View]]) -> list[View]:
         if cost < least:
             best, least = list(choice), cost
     return [candidates[k] for candidates, k in zip(views, best, strict=True)]
-
-
-def _agreeing(instant: Instant) -> Iterator[Item]:
-    """The instant with the views that agree; the others are left out."""
-    off = apart_of_views([sight_of(view) for view in instant.views])
-    reason = "does not agree with the other cameras where the person is: another moment, person or calibration"
-    good = [view for view, value in zip(instant.views, off, strict=True) if not value > MOST_APART]
-    if len(good) < 2:
-        yield Implausible(Reject(instant.id, "read", "the cameras do not agree where the person is"), instant)
-        return
-    for view in instant.views:
-        if not any(view is other for other in good):
-            yield Implausible(Reject(view.id, "read", f"{view.image_path}: {reason}"), replace(instant, views=(view,)))
-    yield instant if len(good) == len(instant.views) else replace(instant, views=tuple(good))
 
 
 def _camera(calibrated: Calibrated, width: int, height: int, path: Path) -> Camera:
@@ -316,7 +335,10 @@ def _camera(calibrated: Calibrated, width: int, height: int, path: Path) -> Came
             f"{path}: the distortion of camera {name} is off by {off:.1f} pixels in the model used here; undistort the "
             "pictures and keypoints first."
         )
-    return Camera(K, calibrated.R, calibrated.t, width, height, distortion)
+    camera = Camera(K, calibrated.R, calibrated.t, width, height, distortion)
+    if problem := odd_lens(camera):
+        raise InputError(f"{path}: camera {name}: {problem}. Calibrate it again, or undistort its pictures first.")
+    return camera
 
 
 def open_root(root: Path, options: Options) -> Multiview:

@@ -22,7 +22,8 @@ import numpy as np
 from pipeline.camera import assumed_camera, from_opencv, tight_box
 from pipeline.errors import InputError
 from pipeline.images import MIRRORED, SIDEWAYS, VideoReader, frame_path, image_size, turn_points, upright_path
-from pipeline.plausible import LEAST_JOINTS, odd_people
+from pipeline.plausible import odd_lens
+from pipeline.plausible_people import LEAST_JOINTS, odd_people
 from pipeline.records import Camera, Instant, Reject, View
 from pipeline.sources.base import MISSING_IMAGE, Annotated, Implausible, Item, Source
 from pipeline.sources.joint_names import LAYOUTS, doubt_sides, doubt_upright, likely_layout, place
@@ -224,7 +225,12 @@ class OpenPose(Source):
                 f"{self.root / 'camera.json'}: its distortion is off by {apart:.1f} pixels in the model used here; undistort "
                 "the pictures first"
             )
-        return Camera(K, np.eye(3), np.zeros(3), width, height, distortion)
+        camera = Camera(K, np.eye(3), np.zeros(3), width, height, distortion)
+        if problem := odd_lens(camera):
+            raise InputError(
+                f"{self.root / 'camera.json'}: {problem}; calibrate again, or undistort the pictures first"
+            )
+        return camera
 
     def _instant(
         self, key: str, picture: Picture, person: FoundPerson, odd: str | None

@@ -2,6 +2,7 @@
 
 import gc
 import json
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,8 +29,11 @@ def _no_collection() -> Iterator[None]:
 def load_json(path: Path) -> dict:
     """The object in a JSON file; InputError naming the file when it is missing, cut, no JSON or no object."""
     try:
+        data = path.read_bytes()
         with _no_collection():
-            content = json.loads(path.read_bytes())
+            content = json.loads(data)
+        if rb"\ud" in data or rb"\uD" in data:  # half of a character in two halves: no file, page or terminal takes it
+            json.dumps(content, ensure_ascii=False).encode()
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; it belongs to the dataset's annotations. Fetch it again.") from None
     except OSError as error:
@@ -41,6 +45,16 @@ def load_json(path: Path) -> dict:
     except RecursionError:
         raise InputError(f"{path} is nested too deeply to be an annotation file. Fetch it again.") from None
     return typed(content, dict, path, "the whole file")
+
+
+def load_xml(path: Path) -> ElementTree.Element:
+    """The root of an XML file; InputError naming the file when it is missing or no XML."""
+    try:
+        return ElementTree.parse(path).getroot()
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist.") from None
+    except (OSError, ElementTree.ParseError, ValueError, LookupError) as error:  # the last two: of encodings
+        raise InputError(f"{path} is not readable XML ({error}). Fetch it again.") from None
 
 
 Kind = TypeVar("Kind", dict, list, int, str)

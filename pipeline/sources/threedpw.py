@@ -18,9 +18,20 @@ from pipeline.body.plain_pickle import load_plain_pickle
 from pipeline.camera import in_image, project_pinhole, tight_box, world_to_camera
 from pipeline.errors import InputError
 from pipeline.images import image_size
+from pipeline.plausible import odd_sides_of_all
 from pipeline.records import SPLITS, BodyParameters, Camera, Instant, Reject, SmplParameters, View
 from pipeline.skeletons import HUMAN36M, SMPL_24
-from pipeline.sources.base import MISSING_IMAGE, Annotated, Findings, Found, Item, Skipped, Source, smpl_files
+from pipeline.sources.base import (
+    MISSING_IMAGE,
+    Annotated,
+    Findings,
+    Found,
+    Implausible,
+    Item,
+    Skipped,
+    Source,
+    smpl_files,
+)
 from pipeline.sources.parsing import Kind, array, load_json, member, neural_annot, typed
 
 GENDERS = {"m": "male", "f": "female"}
@@ -148,12 +159,15 @@ class ThreeDPW(Source):
         if len(sampled) > len(frames):
             yield Skipped("camera pose not valid (campose_valid)", len(sampled) - len(frames))
         joints = self._joints(track, person, frames)
+        odd = odd_sides_of_all((HUMAN36M if self.smpl else SMPL_24).name, joints)
         for k, frame in enumerate(frames):
             item = self._instant(track, person, int(frame), joints[k], split, size)
             if isinstance(item, Instant):
                 supplied = self._supplied(track, person, int(frame), fits)
                 item = replace(item, supplied=supplied, supplied_in_camera=isinstance(supplied, BodyParameters))
-            yield item
+                yield item if odd is None else Implausible(Reject(item.id, "read", odd), item)
+            else:
+                yield item
 
     def _supplied(self, track: Track, person: int, frame: int, fits: dict) -> SmplParameters | BodyParameters | None:
         """The ground truth (world) where there are SMPL files to pose it, else NeuralAnnot's fit (camera axes) if any."""

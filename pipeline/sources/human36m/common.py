@@ -13,7 +13,7 @@ import numpy as np
 
 from pipeline.camera import in_image, project, tight_box, world_to_camera
 from pipeline.errors import InputError
-from pipeline.plausible import odd_bones, odd_calibration
+from pipeline.plausible import odd_bones, odd_calibration, odd_sides_of_all
 from pipeline.records import BodyParameters, Camera, Instant, Reject, SmplParameters, View
 from pipeline.skeletons import HUMAN36M
 from pipeline.sources.base import Annotated, Findings, Found, Implausible, Item, Skipped, Source
@@ -226,8 +226,14 @@ class Human36m(Source):
             else:
                 yield item
         odd = odd_cameras(recordings)
+        poses = [recording.joints for recording in recordings]
+        mirrored = odd_sides_of_all(HUMAN36M.name, np.concatenate(poses)) if poses else None
         for recording in recordings:
-            yield from self._instants(recording, odd)
+            for found in self._instants(recording, odd):
+                if mirrored is not None and isinstance(found, Instant):
+                    yield Implausible(Reject(found.id, "read", mirrored), found)
+                else:
+                    yield found
 
     def _instants(self, recording: Recording, odd: dict[int, str]) -> Iterator[Instant | Reject | Implausible]:
         """odd: why the views of a camera are rejected."""

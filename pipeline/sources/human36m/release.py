@@ -32,6 +32,7 @@ from pipeline.sources.human36m.common import (
     Recording,
     sequence_name,
 )
+from pipeline.sources.parsing import load_xml
 
 JOINTS_RELEASED = 32
 # The official 'body' part: 17 of the 32 joints, in the order of `skeletons.HUMAN36M`.
@@ -79,20 +80,12 @@ def _rotation_z(a: float) -> np.ndarray:
 
 def read_metadata(path: Path) -> Metadata:
     """metadata.xml; InputError naming the file and what it lacks."""
-    try:
-        tree = ElementTree.parse(path).getroot()
-    except FileNotFoundError:
+    if not path.exists():
         raise InputError(
             f"{path} does not exist. It comes with the dataset's official MATLAB code, not with the videos; put it "
             "there or name it with the option metadata."
-        ) from None
-    except (
-        OSError,
-        ElementTree.ParseError,
-        ValueError,
-        LookupError,
-    ) as error:  # the last two: an encoding it cannot read
-        raise InputError(f"{path} is not readable XML ({error}). Fetch it again.") from None
+        )
+    tree = load_xml(path)
     found = {name: tree.find(name) for name in ("mapping", "w0", "dbcameras/index2id")}
     parts = {name: part for name, part in found.items() if part is not None}
     if missing := [name for name in found if name not in parts]:
@@ -114,13 +107,18 @@ def read_metadata(path: Path) -> Metadata:
     )
 
 
+def _number(text: str) -> bool:
+    """Whether it is a whole number that can be read: Python refuses thousands of digits."""
+    return text.isdecimal() and len(text) < 10
+
+
 def _read_mapping(mapping: ElementTree.Element, path: Path) -> dict[int, dict[tuple[int, int], str]]:
     rows = [[(cell.text or "").strip() for cell in row] for row in mapping]
     subjects = rows[0][2:] if rows else []
     known = {f"S{subject}" for subject in SUBJECTS}
     sequences: dict[int, dict[tuple[int, int], str]] = {}
     for row in rows[1:]:
-        if len(row) < 3 or not (row[0].isdecimal() and row[1].isdecimal()) or int(row[0]) not in ACTIONS:
+        if len(row) < 3 or not (_number(row[0]) and _number(row[1])) or int(row[0]) not in ACTIONS:
             continue  # action 1 is _ALL; further rows are no sequences
         for subject, name in zip(subjects, row[2:], strict=False):
             if subject in known and name:
@@ -142,7 +140,8 @@ def _read_frame_counts(table: ElementTree.Element | None) -> dict[tuple[int, int
         row = rows[subject - 1] if subject <= len(rows) else []
         for action, subaction in ((a, s) for a in ACTIONS for s in (1, 2)):
             column = 2 * action + subaction - 2
-            numbers = re.findall(r"\d+", row[column].text or "") if column < len(row) else []
+            texts = re.findall(r"\d+", row[column].text or "") if column < len(row) else []
+            numbers = [text for text in texts if _number(text)]
             if len(numbers) == len(CAMERA_NAMES) + 1:
                 *videos, vicon = map(int, numbers)
                 counts[subject, action, subaction] = min(*videos, vicon // 4)

@@ -63,7 +63,9 @@ def capture() -> Capture:
             made.centre[subject, camera] = position
         for sequence, frames in sequences.items():
             rest = rng.normal(0, 300, (32, 3))
-            rest[BODY_17] = 1000 * standing(HUMAN36M.names)[:, [0, 2, 1]] + rng.normal(0, 15, (17, 3))  # z up
+            rest[BODY_17] = 1000 * standing(HUMAN36M.names)[:, [0, 2, 1]] * [1, -1, 1] + rng.normal(
+                0, 15, (17, 3)
+            )  # z up
             rest += [700, -500, 0]  # beside the origin, which a wrong rotation would leave in place
             # The release stores float32; what it cannot hold would differ between the two layouts.
             made.joints[(subject, *sequence)] = np.float32(rest + rng.normal(0, 5, (frames, 32, 3)).cumsum(0))

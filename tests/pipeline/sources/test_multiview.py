@@ -222,4 +222,91 @@ def test_videos_stand_for_pictures_and_a_stranger_is_passed_over(tmp_path):
     assert instants[1].views[0].image_path == "videos/cam1.mp4#frame=1"
     assert [len(i.views) for i in instants] == [4, 4, 4, 4, 4, 3] and "5 frames" in report.rejects[0].reason
     assert np.allclose(instants[1].views[1].joints_2d.ravel()[:2], person["pose_keypoints_2d"][:2])
-    assert report.skipped["further people of a picture"] == 1
+    assert report.skipped["further people of cam2 whom no other camera agrees about"] == 1
+
+
+def write_people(root, frames, *shifts):
+    """People beside one another, by their shifts in metres: in every second file from the last to the first."""
+    write_keypoints(root, frames)
+    write_json(root)
+    for number, (name, seen) in enumerate(CAMERAS.items()):
+        for frame in range(frames):
+            people = []
+            for shift in shifts:
+                pixels = project(seen, world_to_camera(seen, joints_at(frame) * [0.6, 1, 0.6] + shift))
+                people.append({"pose_keypoints_2d": np.c_[pixels, np.full(25, 0.9)].ravel().tolist()})
+            file = root / "keypoints" / name / f"{name}_{frame:012d}_keypoints.json"
+            file.write_text(json.dumps({"people": people[:: -1 if number % 2 else 1]}))
+
+
+def test_all_people_whom_cameras_agree_about_are_read_and_told_apart(tmp_path):
+    write_people(tmp_path, 3, [-0.5, 0, 0], [0.4, 0, 0.1])
+    instants, report = open_source("multiview", tmp_path).read()
+    assert [i.id for i in instants] == [f"{frame:09d}/{k:02d}" for frame in range(3) for k in range(2)]
+    assert not report.rejects and not report.skipped and all(i.subject is None and len(i.views) == 4 for i in instants)
+    for instant in instants:
+        shifts = [
+            shift
+            for shift in ([-0.5, 0, 0], [0.4, 0, 0.1])
+            if all(
+                np.allclose(
+                    v.joints_2d,
+                    project(v.camera, world_to_camera(v.camera, joints_at(instant.frame) * [0.6, 1, 0.6] + shift)),
+                )
+                for v in instant.views
+            )
+        ]
+        assert len(shifts) == 1
+
+
+def test_a_person_whom_one_camera_sees_is_counted_by_camera_and_the_others_stay_one_subject(tmp_path):
+    write_people(tmp_path, 2, [0, 0, 0], [0.9, 0, 0])
+    for name in NAMES[1:]:
+        for file in (tmp_path / "keypoints" / name).iterdir():
+            people = json.loads(file.read_text())["people"]
+            keep = np.argmin(
+                [
+                    abs(
+                        p["pose_keypoints_2d"][0]
+                        - project(
+                            CAMERAS[name],
+                            world_to_camera(CAMERAS[name], joints_at(int(file.name.split("_")[1])) * [0.6, 1, 0.6]),
+                        )[0, 0]
+                    )
+                    for p in people
+                ]
+            )
+            file.write_text(json.dumps({"people": [people[keep]]}))
+    instants, report = open_source("multiview", tmp_path).read()
+    assert [i.id for i in instants] == ["000000000", "000000001"] and {i.subject for i in instants} == {"person"}
+    assert report.skipped == {"further people of cam1 whom no other camera agrees about": 2} and not report.rejects
+
+
+def test_a_camera_that_cuts_people_off_is_no_sign_of_another_resolution(tmp_path):
+    write_keypoints(tmp_path, 3)
+    write_json(tmp_path)
+    for file in (tmp_path / "keypoints" / "cam1").iterdir():
+        person = json.loads(file.read_text())["people"][0]
+        pixels = np.array(person["pose_keypoints_2d"]).reshape(25, 3)
+        low = np.sort(pixels[:, 1])[-8]
+        cut = {"cam1": Camera(CAMERAS["cam1"].K, CAMERAS["cam1"].R, CAMERAS["cam1"].t, WIDTH, int(low))}
+    write_json(tmp_path, CAMERAS | cut)
+    for file in (tmp_path / "images" / "cam1").iterdir():
+        cv2.imwrite(str(file), np.full((int(low), WIDTH, 3), 90, np.uint8))
+    instants, report = open_source("multiview", tmp_path).read()
+    assert [len(i.views) for i in instants] == [4, 4, 4] and not report.rejects
+
+
+def test_fisheyes_and_lenses_that_cannot_be_are_refused_by_name(tmp_path):
+    write_keypoints(tmp_path, 1)
+    for extra, reason in (
+        ({"fisheye": True}, "camera cam1 is a fisheye, which is not read"),
+        ({"dist": [50.0, 0, 0, 0, 0]}, "camera cam1: the lens coefficients .* as no lens does"),
+        ({"dist": [0, -300.0, 0, 0, 0]}, "fold the image over itself"),
+        ({"dist": [0.1, 0, 0, 0, 0, 0.2, 0, 0]}, "camera cam1 has more than k1 k2 p1 p2 k3"),
+    ):
+        given = tables()
+        given["cam1"] |= extra
+        (tmp_path / "rig.json").write_text(json.dumps({"cameras": given}))
+        with pytest.raises(InputError, match=reason):
+            open_source("multiview", tmp_path)

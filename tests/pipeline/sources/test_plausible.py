@@ -16,7 +16,8 @@ from cli.preprocess import command as preprocess
 from pipeline.camera import distort, from_opencv, project, tight_box, world_to_camera
 from pipeline.errors import InputError
 from pipeline.images import read_image
-from pipeline.plausible import few_joints, odd_bones, odd_camera, odd_people, odd_view, swapped_sides
+from pipeline.plausible import few_joints, odd_bones, odd_camera, odd_view
+from pipeline.plausible_people import odd_people, swapped_sides
 from pipeline.records import Camera
 from pipeline.skeletons import COCO, HUMAN36M, IMAGE_JOINTS, JOINT_SETS, OPENPOSE_25, SMPL_24
 from pipeline.sources import open_source

@@ -1,0 +1,133 @@
+"""Whether 2D keypoints can be of their pictures, judged from all people together: part of what `pipeline.plausible` judges."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from pipeline.boxes import inside, overlap, tight
+
+# A body is fitted to this many joints at least; one of less confidence is no evidence.
+LEAST_JOINTS, LEAST_CONFIDENCE = 6, 0.05
+# Of a person's joints, the share that must lie in the image.
+JOINTS_INSIDE = 0.5
+# Annotators and detectors may place a joint that the border cuts this share of the image beyond it.
+BEYOND = 0.03
+# Of all joints in a picture, the share that may lie outside; of all pictures, the share that may be such.
+PICTURE_OUTSIDE, PICTURES_OUTSIDE = 0.1, 0.2
+_FACTORS = (1.25, 1.33, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
+
+
+def odd_people(
+    points: np.ndarray, seen: np.ndarray, picture: np.ndarray, sizes: np.ndarray, alone: bool = False
+) -> list[str | None]:
+    """For each of P people whether its keypoints can be of its picture, judged with those of the others.
+
+    points: (P, J, 2) pixels. seen: (P, J) bool. picture: (P,) index into sizes: (M, 2) width, height. alone: nobody is judged by
+    others: where cameras agree, one that cuts people off is no sign of another resolution.
+    Where a fifth of all pictures have keypoints outside, all people are of another resolution, those too who happen to lie
+    inside.
+    """
+    if not len(points):
+        return []
+    size = sizes[picture].astype(float)
+    normalised = _normalised(points, seen, size)
+    outside = seen & ~inside(points, size[:, None, 0], size[:, None, 1], BEYOND)
+    counts = np.stack([np.bincount(picture, values.sum(1), len(sizes)) for values in (outside, seen)])
+    shares = counts[0] / np.maximum(counts[1], 1)
+    odd = (shares > PICTURE_OUTSIDE) & (counts[1] > 0)
+    everywhere = not alone and odd.sum() > 1 and odd.sum() > PICTURES_OUTSIDE * (counts[1] > 0).sum()
+    reaching = np.bincount(picture, outside.any(1), len(sizes))
+    own = outside.sum(1) > (1 - JOINTS_INSIDE) * seen.sum(1)
+    guesses = _picture_guesses(points, seen, picture, sizes, np.flatnonzero(odd), everywhere)
+    reasons: list[str | None] = []
+    for p, m in enumerate(picture):
+        if normalised[p]:
+            reasons.append(f"the keypoints are not in pixels, as if they were normalised to {normalised[p]}")
+        elif own[p]:
+            reasons.append(f"most joints lie outside the image, as if {guesses[m]}")
+        elif everywhere:
+            reasons.append(f"other people's joints lie outside their images, as if {guesses[m]}")
+        elif not alone and odd[m] and reaching[m] > outside[p].any():
+            reasons.append(f"the picture's other people lie outside it, as if {guesses[m]}")
+        else:
+            reasons.append(None)
+    return reasons
+
+
+def _picture_guesses(
+    points: np.ndarray,
+    seen: np.ndarray,
+    picture: np.ndarray,
+    sizes: Any,
+    odd: np.ndarray,
+    everywhere: bool,
+) -> dict[int, str]:
+    """Picture -> what its keypoints look like; the same for all where all are odd."""
+    of = {m: [points[p][seen[p]] for p in np.flatnonzero(picture == m)] for m in odd[:200]}
+    if everywhere:
+        together = image_guess([np.concatenate(found) for found in of.values()], [tuple(sizes[m]) for m in of])
+        return dict.fromkeys(range(len(sizes)), together)
+    usual = "they were of another image"
+    return dict.fromkeys(odd, usual) | {
+        m: image_guess([np.concatenate(found)], [tuple(sizes[m])]) for m, found in of.items()
+    }
+
+
+def image_guess(points: Sequence[np.ndarray], sizes: Sequence[tuple[int, int]]) -> str:
+    """What image keypoints seem to be of. points: (N, 2) of each picture, sizes: its width and height."""
+    high = np.array([found.max(0) / size for found, size in zip(points, sizes, strict=True)])
+    low = np.array([found.min(0) / size for found, size in zip(points, sizes, strict=True)])
+    reach = float(np.quantile(high.max(1), 0.9))
+    if low.min() < -2 * BEYOND:
+        return "they were shifted, or of another image"
+    if (np.median(low, 0) >= 1 - BEYOND).any() and (high - low).max() < 1:
+        away = ((high + low) / 2 - 0.5).mean(0) * np.mean(sizes, 0)
+        axis = int(np.abs(away).argmax())
+        shift = float(f"{away[axis]:.2g}")
+        moved = f"they were shifted by {shift:.0f} pixels in {'xy'[axis]}"
+        return f"the image were {_factor(reach)} times as large, or {moved}"
+    return f"the image were {_factor(reach)} times as large"
+
+
+def _factor(reach: float) -> str:
+    """The usual ratio of two resolutions that makes room for `reach` times an image."""
+    factor = next((usual for usual in _FACTORS if usual >= 0.99 * reach), reach) if reach < 3 else reach
+    if factor >= 1000:
+        return f"{factor:.0e}"
+    return f"{factor:.1f}" if factor * 10 % 1 < 0.01 or factor >= 3 else f"{factor:.2f}"
+
+
+def _normalised(points: np.ndarray, seen: np.ndarray, size: np.ndarray) -> list[str | None]:
+    """For each person the range that its keypoints fill when they are no pixels."""
+    masked = np.where(seen[..., None], points, np.nan)
+    with np.errstate(invalid="ignore"):
+        tiny = np.nanmax(np.abs(masked), axis=(1, 2), initial=0) <= 2
+        negative = np.nanmin(masked, axis=(1, 2), initial=0) < -0.02
+    tiny &= (seen.sum(1) >= 3) & (size.min(1) > 16)
+    return [("-1 .. 1" if below else "0 .. 1") if small else None for small, below in zip(tiny, negative, strict=True)]
+
+
+def swapped_sides(points: np.ndarray, seen: np.ndarray, names: Sequence[str]) -> tuple[int, int]:
+    """Of people whose nose and both eyes are seen (so that their left lies to the image's right): how many have both eyes and
+    shoulders the other way round, and of how many. points: (P, J, 2) pixels. seen: (P, J) bool."""
+    wanted = ("nose", "left_eye", "right_eye", "left_shoulder", "right_shoulder")
+    if not all(name in names for name in wanted):
+        return 0, 0
+    index = [names.index(name) for name in wanted]
+    nose, *pairs = np.moveaxis(points[:, index], 1, 0)
+    whole = seen[:, index].all(1) & ((pairs[2] + pairs[3])[:, 1] / 2 > nose[:, 1])
+    wrong = (pairs[0][:, 0] < pairs[1][:, 0]) & (pairs[2][:, 0] < pairs[3][:, 0])
+    return int((whole & wrong).sum()), int(whole.sum())
+
+
+def corner_boxes(points: np.ndarray, seen: np.ndarray, boxes: np.ndarray) -> bool:
+    """Whether boxes (P, 4) are corners x1, y1, x2, y2 in place of x, y, width, height: for most people they then fit the
+    keypoints much better. points: (P, J, 2) pixels. seen: (P, J) bool."""
+    better = []
+    for p in np.flatnonzero(seen.sum(1) >= LEAST_JOINTS)[:2000]:
+        x, y, u, v = boxes[p]
+        person = tight(points[p][seen[p]])
+        as_corners = overlap(person, np.array([x, y, u - x, v - y])) if u > x and v > y else 0.0
+        better.append(as_corners > max(0.4, overlap(person, boxes[p]) + 0.1))
+    return bool(better) and float(np.mean(better)) > 0.6
