@@ -10,6 +10,7 @@ import click
 # Command -> module, which defines a click command named `command`.
 COMMANDS = {
     "synthesize": "cli.synthesize",
+    "looks": "cli.looks",
     "body": "cli.body",
     "encoder": "cli.encoder",
     "model": "cli.model",

@@ -1,6 +1,7 @@
 """Draws a clothed person into a backdrop by ray casting: one structure an instant, rays only where the person can be.
 
-Colours come from the place of each hit on the template; light is a sun with cast shadows over a sky and ground.
+Colours come from the place of each hit on the template; light is lamps with cast shadows over light from all around. All light is
+linear until the camera's sensor develops it.
 """
 
 from collections.abc import Callable
@@ -13,13 +14,20 @@ from embreex.rtcore_scene import EmbreeScene
 from scipy import sparse
 
 from pipeline.records import Camera
-from pipeline.sources.synthetic.scenery import Backdrop, Light
+from pipeline.sources.synthetic.light import Light
+from pipeline.sources.synthetic.scenery import Backdrop
+from pipeline.sources.synthetic.sensor import develop
 
 # The image is this many blocks wide; those with no projected vertex in or beside them are skipped. A block is wider than a face.
 BLOCKS = 48
-# How much of the sun a shadow takes away, and the standard deviation of the sensor's noise (1 is white).
-SHADOW = 0.85
-SENSOR_NOISE = 0.012
+# How strongly skin and cloth reflect a lamp as a mirror would.
+GLOSS = 0.06
+# Below this height (metres) a body takes light from the floor under it, at most this share; the floor is looked at in cells.
+CONTACT_M, CONTACT_SHADE, CELL_M = 0.35, 0.75, 0.06
+# Lamps lower than this (sine of the height) cast no shadow on the floor: they hardly light it.
+LOWEST_LAMP = 0.08
+# OpenCV looks up a picture of places, not a list: so wide is ours.
+REMAP_WIDTH = 1024
 
 
 # Colours of hits: (M,) indices of the faces hit and (M, 3) places on the template -> (M, 3) float32 albedo, 0..1 sRGB.
@@ -89,25 +97,24 @@ def draw_view(
 ) -> tuple[np.ndarray, np.ndarray]:
     """-> (H, W, 3) uint8 RGB and (H, W) float32 cover of the person (before anything stands in front of it)."""
     image = backdrop.image.copy()
-    _floor_shadow(scene, light, backdrop, image)
+    shade_floor(scene, light, backdrop, image)
     pixels = candidate_pixels(scene, camera)
     cover = np.zeros((camera.height, camera.width), np.float32)
     if len(pixels):
-        colour, hit = _trace(scene, camera, painter, light, pixels, supersampling)
         row, column = pixels[:, 1], pixels[:, 0]
+        colour, hit = _trace(scene, camera, painter, light, pixels, backdrop.depth[row, column], supersampling)
         cover[row, column] = hit
         image[row, column] = image[row, column] * (1 - hit[:, None]) + colour
     if backdrop.occluder is not None:
         image += (backdrop.occluder_image - image) * backdrop.occluder[..., None]
-    image *= 255 * backdrop.gain
-    image += rng.standard_normal(image.shape, np.float32) * np.float32(255 * SENSOR_NOISE)
-    return np.clip(image + 0.5, 0, 255).astype(np.uint8), cover
+    return develop(image, backdrop.sensor, rng), cover
 
 
 def _trace(
-    scene: Scene, camera: Camera, painter: Painter, light: Light, pixels: np.ndarray, n: int
+    scene: Scene, camera: Camera, painter: Painter, light: Light, pixels: np.ndarray, depth: np.ndarray, n: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(M, 2) pixels -> (M, 3) colour times cover and (M,) cover, each the mean of n x n rays."""
+    """(M, 2) pixels -> (M, 3) colour times cover and (M,) cover, each the mean of n x n rays. depth: (M,) metres along the optical
+    axis beyond which something else hides the people."""
     steps = (np.arange(n) + 0.5) / n - 0.5
     offsets = np.stack(np.meshgrid(steps, steps), -1).reshape(-1, 2)
     samples = (pixels[None] + offsets[:, None]).reshape(-1, 2)
@@ -115,7 +122,7 @@ def _trace(
     directions = (plane @ camera.R[:2] + camera.R[2]).astype(np.float32)
     origins = np.tile((-camera.R.T @ camera.t).astype(np.float32), (len(samples), 1))
     found = scene.rays.run(origins, directions, output=1)
-    hit = np.flatnonzero(found["primID"] >= 0)
+    hit = np.flatnonzero((found["primID"] >= 0) & (found["tfar"] < np.tile(depth, n * n)))
     colour = np.zeros((len(samples), 3), np.float32)
     cover = np.zeros(len(samples), np.float32)
     if len(hit):
@@ -152,17 +159,19 @@ def _shade(
         return values[first] * rest + values[second] * u + values[third] * v
 
     normals = unit(at(scene.normals))
-    albedo = painter(faces, at(scene.template))
-    sun = np.asarray(light.direction, np.float32)
-    facing = normals @ sun
-    lit = np.maximum(facing, 0)
-    towards = np.flatnonzero(facing > 0)
-    if len(towards):
-        lit[towards] *= 1 - SHADOW * shadowed(scene, (at(scene.vertices) + 0.012 * normals)[towards], sun)
-    up = 0.5 + 0.5 * normals[:, 2:]
-    gloss = 0.10 * np.maximum((normals * unit(sun - unit(rays))).sum(1), 0) ** 20 * lit
-    shade = light.sky * up + light.ground * (1 - up) + light.sun * lit[:, None]
-    return albedo * shade + gloss[:, None]
+    albedo = np.square(painter(faces, at(scene.template)))
+    points = at(scene.vertices) + 0.012 * normals
+    shade = light.on(normals).astype(np.float32)
+    gloss = np.zeros((len(normals), 3), np.float32)
+    backwards = unit(rays)
+    for direction, colour in zip(light.directions, light.colours, strict=True):
+        facing = np.maximum(normals @ direction, 0)
+        towards = np.flatnonzero(facing > 0)
+        facing[towards] *= 1 - shadowed(scene, points[towards], direction)
+        shade += facing[:, None] * colour
+        shine = np.maximum((normals * unit(direction - backwards)).sum(1), 0) ** 20 * facing
+        gloss += GLOSS * shine[:, None] * colour
+    return albedo * shade + gloss
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
@@ -170,26 +179,49 @@ def unit(vectors: np.ndarray) -> np.ndarray:
     return vectors / np.sqrt(np.maximum(np.einsum("mk,mk->m", vectors, vectors), 1e-20))[:, None]
 
 
-def shadowed(scene: Scene, points: np.ndarray, sun: np.ndarray) -> np.ndarray:
-    """(M,) 1 where the person stands between a point (M, 3) and the sun (3,), else 0."""
-    directions = np.tile(sun, (len(points), 1))
+def shadowed(scene: Scene, points: np.ndarray, lamp: np.ndarray) -> np.ndarray:
+    """(M,) 1 where somebody stands between a point (M, 3) and the lamp in direction (3,), else 0."""
+    directions = np.tile(np.asarray(lamp, np.float32), (len(points), 1))
     return (scene.rays.run(np.ascontiguousarray(points, np.float32), directions, query="OCCLUDED") == 0).astype(
         np.float32
     )
 
 
-def _floor_shadow(scene: Scene, light: Light, backdrop: Backdrop, image: np.ndarray) -> None:
-    """Darken the floor where the person keeps the sun away."""
-    sun = np.asarray(light.direction, np.float32)
-    low, high = scene.vertices.min(0), scene.vertices.max(0)
-    # The shadow of the person's bounding box on the floor, along the sun's direction.
-    drop = sun[:2] * (high[2] / sun[2])
-    near, far = np.minimum(low[:2], low[:2] - drop), np.maximum(high[:2], high[:2] - drop)
-    inside = ((backdrop.floor_points[:, :2] > near) & (backdrop.floor_points[:, :2] < far)).all(1)
-    if not inside.any():
+def shade_floor(scene: Scene, light: Light, backdrop: Backdrop, image: np.ndarray) -> None:
+    """Darken the floor where people keep lamps away, and softly beneath what is near it."""
+    if not len(backdrop.floor_points):
         return
-    dark: np.ndarray = np.zeros(image.shape[:2], np.float32)
-    dark.flat[backdrop.floor_pixels[inside]] = shadowed(scene, backdrop.floor_points[inside], sun)
-    dark = cv2.GaussianBlur(dark, (0, 0), 0.8)
-    strength = float(light.sun.mean()) * max(float(sun[2]), 0.2)
-    image *= (1 - dark * np.float32(SHADOW * strength / (strength + float(light.sky.mean()))))[..., None]
+    left = light.on(np.array([[0.0, 0.0, 1.0]]))[0] * (1 - contact_shade(scene, backdrop.floor_points))[:, None]
+    low, high = scene.vertices.min(0), scene.vertices.max(0)
+    for direction, colour in zip(light.directions, light.colours, strict=True):
+        height = float(direction[2])
+        if height < LOWEST_LAMP:
+            continue
+        # The shadow of the people's bounding box on the floor, along the lamp's direction.
+        drop = direction[:2] * (high[2] / height)
+        near, far = np.minimum(low[:2], low[:2] - drop), np.maximum(high[:2], high[:2] - drop)
+        inside = np.flatnonzero(((backdrop.floor_points[:, :2] > near) & (backdrop.floor_points[:, :2] < far)).all(1))
+        seen = np.ones(len(left), np.float32)
+        if len(inside):
+            seen[inside] -= shadowed(scene, backdrop.floor_points[inside] + [0, 0, np.float32(0.002)], direction)
+        left = left + seen[:, None] * height * colour
+    part: np.ndarray = np.ones(image.shape, np.float32)
+    part.reshape(-1, 3)[backdrop.floor_pixels] = left / np.maximum(light.on_floor(), 1e-6)
+    image *= cv2.GaussianBlur(part, (0, 0), 0.8)
+
+
+def contact_shade(scene: Scene, points: np.ndarray) -> np.ndarray:
+    """(M, 3) points on the floor -> (M,) share of the light from all around that people near the floor take away there."""
+    low = scene.vertices[scene.vertices[:, 2] < CONTACT_M]
+    if not len(low):
+        return np.zeros(len(points), np.float32)
+    corner = low[:, :2].min(0) - 3 * CELL_M
+    cells = ((low[:, :2] - corner) / CELL_M).astype(int)
+    grid = np.zeros(cells.max(0) + 5, np.float32)
+    np.maximum.at(grid, tuple(cells.T), 1 - low[:, 2].clip(0) / CONTACT_M)
+    grid = cv2.GaussianBlur(grid, (0, 0), 1.5)
+    at = np.zeros((-(-len(points) // REMAP_WIDTH) * REMAP_WIDTH, 2), np.float32)
+    at[: len(points)] = (points[:, :2] - corner) / CELL_M - 0.5
+    rows, columns = at.reshape(-1, REMAP_WIDTH, 2).transpose(2, 0, 1)
+    shade = cv2.remap(grid, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
+    return CONTACT_SHADE * np.minimum(shade.ravel()[: len(points)], 1)

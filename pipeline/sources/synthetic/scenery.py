@@ -1,4 +1,4 @@
-"""Where people are filmed: rooms with textured floors and walls, things in front of the person, and light.
+"""Where people are filmed: real places or rooms with textured floors and walls, things in front of the person, and light.
 
 Rooms come from a pool of seeds; training and test subjects have pools of their own, so that no texture is in both.
 """
@@ -9,6 +9,10 @@ import cv2
 import numpy as np
 
 from pipeline.records import Camera
+from pipeline.sources.synthetic.light import Light, sky_and_ground
+from pipeline.sources.synthetic.places import Place, draw_surroundings, names_of, open_place, surroundings_map
+from pipeline.sources.synthetic.sensor import Sensor, draw_sensor
+from pipeline.sources.synthetic.settings import Looks
 
 POOL_SIZE = {"train": 80, "validation": 16, "test": 32}
 _POOL_KEY = {"train": 101, "validation": 102, "test": 103}
@@ -19,39 +23,61 @@ TILE_M = 4.0
 
 
 @dataclass(frozen=True)
-class Light:
-    """A sun and a sky. direction: (3,) unit vector towards the sun, world axes. Strengths multiply albedo, (3,) RGB."""
-
-    direction: np.ndarray
-    sun: np.ndarray
-    sky: np.ndarray
-    ground: np.ndarray
-
-
-@dataclass(frozen=True)
 class Backdrop:
-    """What one camera sees without the person. image: (H, W, 3) float32 0..1.
+    """What one camera sees without people. image: (H, W, 3) float32, linear light.
 
-    floor_pixels: (M,) flat indices of pixels that see the floor near the middle; floor_points: (M, 3) world metres there.
-    occluder: (H, W) float32 0..1 cover of what stands before the person, or None; occluder_image: (H, W, 3).
-    gain: (3,) exposure and white balance of the camera.
+    depth: (H, W) float32 metres along the optical axis to what is seen. floor_pixels: (M,) flat indices of pixels that see the floor
+    near the middle; floor_points: (M, 3) world metres there. occluder: (H, W) float32 0..1 cover of what stands before the people, or
+    None; occluder_image: (H, W, 3), linear. sensor: how the camera turns light into a picture.
     """
 
     image: np.ndarray
+    depth: np.ndarray
     floor_pixels: np.ndarray
     floor_points: np.ndarray
     occluder: np.ndarray | None
     occluder_image: np.ndarray | None
-    gain: np.ndarray
+    sensor: Sensor
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where people are filmed, and in what light: a built room, or a real place turned by `yaw`, its dome `reach` metres away.
+
+    floor: a texture laid over the real place's floor, or None; floor_detail: how strongly it only darkens and lightens that floor.
+    """
+
+    room: "Room | None"
+    place: Place | None
+    light: Light
+    yaw: float = 0.0
+    reach: float = 0.0
+    floor: np.ndarray | None = None
+    floor_detail: float = 0.0
+
+
+def draw_setting(rng: np.random.Generator, looks: Looks, seed: int, split: str) -> Setting:
+    """A place of the split's own, or a room of its pool."""
+    if rng.random() >= looks.places:
+        room = make_room(pool_generator(seed, split, int(rng.integers(POOL_SIZE[split]))))
+        return Setting(room, None, draw_light(rng))
+    names = names_of(split)
+    place, yaw = open_place(names[rng.integers(len(names))]), rng.uniform(0, 2 * np.pi)
+    own = pool_generator(seed, split, int(rng.integers(POOL_SIZE[split])))
+    laid, detail = rng.random() < 0.4, rng.uniform(0.2, 0.8)
+    return Setting(
+        None, place, place.light.turned(yaw), yaw, rng.uniform(8, 18), make_texture(own), 0.0 if laid else detail
+    )
 
 
 def draw_light(rng: np.random.Generator) -> Light:
+    """A sun and a sky, for rooms."""
     azimuth, height = rng.uniform(0, 2 * np.pi), rng.uniform(0.35, 1.35)
-    direction = np.array([np.cos(height) * np.cos(azimuth), np.cos(height) * np.sin(azimuth), np.sin(height)])
-    warm = 1 + np.array([1, 0, -1]) * rng.normal(0, 0.07)
-    sun, sky = rng.uniform(0.25, 0.85), rng.uniform(0.35, 0.7)
-    colours = sun * warm, sky * (2 - warm), sky * rng.uniform(0.3, 0.7) * warm
-    return Light(direction, *(colour.astype(np.float32) for colour in colours))
+    direction = np.array([[np.cos(height) * np.cos(azimuth), np.cos(height) * np.sin(azimuth), np.sin(height)]])
+    warm = 1 + np.array([1, 0, -1]) * rng.normal(0, 0.1)
+    sun, sky = rng.uniform(0.2, 1.4), rng.uniform(0.3, 0.8)
+    ambient = sky_and_ground(sky * (2 - warm), sky * rng.uniform(0.3, 0.7) * warm)
+    return Light(ambient, direction.astype(np.float32), (sun * warm)[None].astype(np.float32))
 
 
 def pool_generator(seed: int, split: str, index: int) -> np.random.Generator:
@@ -137,38 +163,82 @@ def make_room(rng: np.random.Generator) -> Room:
 
 
 def draw_backdrop(
-    room: Room, camera: Camera, light: Light, rng: np.random.Generator, occlude_at: np.ndarray | None
+    setting: Setting,
+    camera: Camera,
+    rng: np.random.Generator,
+    occlude_at: np.ndarray | None,
+    looks: Looks,
 ) -> Backdrop:
-    """The room as one camera sees it. occlude_at: (4,) box in pixels that something stands before, or None."""
+    """The setting as one camera sees it. occlude_at: (4,) box in pixels that something stands before, or None."""
     h, w = camera.height, camera.width
     jj, ii = np.meshgrid(np.arange(w), np.arange(h))
-    rays = (
-        np.stack([(jj - camera.K[0, 2]) / camera.K[0, 0], (ii - camera.K[1, 2]) / camera.K[1, 1], np.ones((h, w))], -1)
-        @ camera.R
-    )
+    plane = (jj - camera.K[0, 2]) / camera.K[0, 0], (ii - camera.K[1, 2]) / camera.K[1, 1], np.ones((h, w))
+    rays = np.stack(plane, -1) @ camera.R
     centre = -camera.R.T @ camera.t
-    image = np.zeros((h, w, 3), np.float32)
-    nearest = np.full((h, w), np.inf)
+    see = _see_room if setting.room is not None else _see_place
+    image, depth = see(setting, rays, centre)
+    image = cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.4, 1.3)) * w / 256)
+    points = centre + depth[..., None] * rays
+    close = (points[..., 2] < 1e-3) & (np.hypot(points[..., 0], points[..., 1]) < FLOOR_REACH)
+    cover, cover_image = (None, None) if occlude_at is None else _occluder(rng, h, w, occlude_at)
+    if cover_image is not None:
+        cover_image = np.square(cover_image) * setting.light.on_floor().astype(np.float32)
+    return Backdrop(
+        image,
+        depth.astype(np.float32),
+        np.flatnonzero(close),
+        points[close].astype(np.float32),
+        cover,
+        cover_image,
+        draw_sensor(rng, image, setting.light, looks),
+    )
+
+
+def _see_room(setting: Setting, rays: np.ndarray, centre: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(H, W, 3) linear light and (H, W) depth of the planes of a room."""
+    room, light = setting.room, setting.light
+    assert room is not None
+    image = np.zeros(rays.shape, np.float32)
+    nearest = np.full(rays.shape[:2], np.inf)
     planes = [(2, 0.0), (0, room.half[0]), (0, -room.half[0]), (1, room.half[1]), (1, -room.half[1]), (2, room.height)]
-    shades = (1.0, *(0.75 + 0.25 * light.direction[[0, 0, 1, 1]] * [-1, 1, -1, 1]), 1.0)
-    for texture, shade, (axis, level) in zip(room.textures, shades, planes, strict=True):
+    for texture, (axis, level) in zip(room.textures, planes, strict=True):
         with np.errstate(divide="ignore", invalid="ignore"):
             depth = (level - centre[axis]) / rays[..., axis]
         seen = (depth > 0) & (depth < nearest)
         nearest[seen] = depth[seen]
-        places = centre + np.where(seen, depth, 0)[..., None] * rays
-        tiled = (np.delete(places, axis, 2) * (len(texture) / TILE_M) % len(texture)).astype(np.float32)
-        bent = cv2.remap(texture, tiled[..., 0], tiled[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
-        image[seen] = bent[seen] * np.float32(shade)
-    level = light.sun.mean() * max(light.direction[2], 0.2) + light.sky.mean()
-    image = cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.4, 1.3))) * np.float32(level)
-    points = centre + nearest[..., None] * rays
-    close = (points[..., 2] < 1e-6) & (np.hypot(points[..., 0], points[..., 1]) < FLOOR_REACH)
-    cover, cover_image = (None, None) if occlude_at is None else _occluder(rng, h, w, occlude_at)
-    gain = rng.uniform(0.85, 1.15) * (1 + rng.normal(0, 0.03, 3))
-    return Backdrop(
-        image, np.flatnonzero(close), points[close].astype(np.float32), cover, cover_image, gain.astype(np.float32)
-    )
+        inwards = np.zeros((1, 3))
+        inwards[0, axis] = -1 if level > 0 else 1
+        lamps = (np.maximum(light.directions @ inwards[0], 0)[:, None] * light.colours).sum(0)
+        lit = light.on(inwards)[0] + (lamps if axis == 2 else 0.5 * lamps)
+        image[seen] = _tiled(texture, centre + np.where(seen, depth, 0)[..., None] * rays, axis)[seen] * lit
+    return image, nearest
+
+
+def _see_place(setting: Setting, rays: np.ndarray, centre: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(H, W, 3) linear light and (H, W) depth of a real place wrapped around the middle."""
+    place = setting.place
+    assert place is not None
+    reach = max(setting.reach, 1.3 * float(np.linalg.norm(centre)))
+    depth, columns, rows = surroundings_map(rays, centre, reach, setting.yaw, len(place.surroundings))
+    image = draw_surroundings(place, columns, rows)
+    if setting.floor is not None:
+        points = centre + depth[..., None] * rays
+        near = np.clip((0.8 * reach - np.hypot(points[..., 0], points[..., 1])) / (0.3 * reach), 0, 1)
+        near = (near * (points[..., 2] < 1e-3)).astype(np.float32)[..., None]
+        laid = _tiled(setting.floor, points, 2)
+        if setting.floor_detail:
+            image *= 1 + near * np.float32(setting.floor_detail) * (laid / max(float(laid.mean()), 1e-3) - 1).clip(
+                -1, 1.5
+            )
+        else:
+            image += (laid * setting.light.on_floor().astype(np.float32) - image) * near
+    return image, depth
+
+
+def _tiled(texture: np.ndarray, points: np.ndarray, axis: int) -> np.ndarray:
+    """(H, W, 3) points on a plane across an axis -> (H, W, 3) linear reflectance of a texture that covers it tile by tile."""
+    across = (np.delete(points, axis, 2) * (len(texture) / TILE_M) % len(texture)).astype(np.float32)
+    return np.square(cv2.remap(texture, across[..., 0], across[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP))
 
 
 def _occluder(rng: np.random.Generator, h: int, w: int, box: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -15,6 +15,7 @@ from pipeline.camera import in_image, project, tight_box, world_to_camera
 from pipeline.records import Camera
 from pipeline.sources.synthetic import appearance, motion, people, render, repertoire, scenery
 from pipeline.sources.synthetic.cameras import draw_cameras
+from pipeline.sources.synthetic.light import Light
 from pipeline.sources.synthetic.settings import (
     ACTIONS,
     CAMERAS,
@@ -168,7 +169,7 @@ def film(studio: Studio, plan: SequencePlan, images: Path) -> SequenceResult:
             image, _ = render.draw_view(
                 scene, camera, look.painter, look.light, backdrop, settings.supersampling, pixels
             )
-            write_image(images / plan.image_name(number, frame), image, settings.jpeg_quality)
+            write_image(images / plan.image_name(number, frame), image, settings.jpeg_quality - backdrop.sensor.coarse)
             if k == 0:
                 thumbs.append(_thumb(image, boxes[0]))
     notes = [
@@ -183,7 +184,7 @@ def film(studio: Studio, plan: SequencePlan, images: Path) -> SequenceResult:
 class Look:
     painter: render.Painter
     offsets: np.ndarray
-    light: scenery.Light
+    light: Light
     backdrops: list[scenery.Backdrop]
 
 
@@ -194,14 +195,15 @@ def _draw_look(
     settings = studio.settings
     outfit = appearance.draw_outfit(rng, studio.marks)
     offsets = appearance.clothe(outfit, studio.marks, studio.rig.template, studio.normals, rng, settings.garment_m)
-    light = scenery.draw_light(rng)
-    room = scenery.make_room(scenery.pool_generator(settings.seed, split, int(rng.integers(scenery.POOL_SIZE[split]))))
+    setting = scenery.draw_setting(rng, settings.looks, settings.seed, split)
     backdrops = []
     for camera, of_camera in zip(cameras, boxes, strict=True):
         occluded = rng.random() < settings.occluder_rate
         before = of_camera[rng.integers(len(of_camera))] if occluded else None
-        backdrops.append(scenery.draw_backdrop(room, camera, light, rng, before))
-    return Look(lambda _faces, places: appearance.paint(outfit, studio.marks, places), offsets, light, backdrops)
+        backdrops.append(scenery.draw_backdrop(setting, camera, rng, before, settings.looks))
+    return Look(
+        lambda _faces, places: appearance.paint(outfit, studio.marks, places), offsets, setting.light, backdrops
+    )
 
 
 def see(camera: Camera, joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -33,6 +33,21 @@ SHARE = {"train": 0.76, "validation": 0.08, "test": 0.16}
 
 
 @dataclass(frozen=True)
+class Looks:
+    """How either capture looks; each can be turned off, to see what it is worth.
+
+    places: share of pictures in real places and their light, the others are in built rooms. camera_effects: exposures, casts, blur,
+    shake, noise and compression that differ from camera to camera; without, all are as a plain camera's.
+    """
+
+    places: float = 0.7
+    camera_effects: bool = True
+
+    def __post_init__(self) -> None:
+        assert 0 <= self.places <= 1
+
+
+@dataclass(frozen=True)
 class CaptureSettings:
     """Settings of `write_capture`; all lengths in metres unless the name says otherwise.
 
@@ -43,7 +58,7 @@ class CaptureSettings:
     something in front of the person. shape_spread, shape_warp_m: for a body that comes without people of its own, the standard
     deviation of its betas, and the size of a smooth change of shape that they cannot express. garment_m: least and greatest
     displacement of clothes. penetration_m: how far two capsules of the body may overlap. supersampling: rays per pixel along each
-    axis. subjects, actions: what to make (tests make less).
+    axis. jpeg_quality: of the best pictures. looks: how things look. subjects, actions: what to make (tests make less).
     """
 
     seed: int = 0
@@ -60,6 +75,7 @@ class CaptureSettings:
     penetration_m: float = 0.02
     supersampling: int = 2
     jpeg_quality: int = 92
+    looks: Looks = Looks()
     subjects: tuple[int, ...] = tuple(SPLIT_OF)
     actions: tuple[str, ...] = ACTIONS
 

@@ -133,9 +133,8 @@ def filmed(studio):
     offsets = appearance.clothe(
         outfit, studio.marks, studio.rig.template, studio.normals, np.random.default_rng(4), SETTINGS.garment_m
     )
-    light = scenery.draw_light(np.random.default_rng(5))
-    room = scenery.make_room(scenery.pool_generator(0, "train", 0))
-    backdrop = scenery.draw_backdrop(room, camera, light, np.random.default_rng(6), None)
+    setting = scenery.draw_setting(np.random.default_rng(5), SETTINGS.looks, SETTINGS.seed, "train")
+    backdrop = scenery.draw_backdrop(setting, camera, np.random.default_rng(6), None, SETTINGS.looks)
     covers = []
 
     def painter(_faces, places):
@@ -144,7 +143,7 @@ def filmed(studio):
     for rest in (person.rest, person.rest + offsets):
         vertices = people.skin(studio.rig, person, rest, moving, 12)
         scene = render.make_scene(vertices, studio.rig.faces, studio.incidence, studio.template)
-        image, cover = render.draw_view(scene, camera, painter, light, backdrop, 2, np.random.default_rng(7))
+        image, cover = render.draw_view(scene, camera, painter, setting.light, backdrop, 2, np.random.default_rng(7))
         covers.append(cover)
     joints = people.field_joints(studio.rig, person, moving)[12]
     return {

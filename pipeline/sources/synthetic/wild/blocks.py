@@ -63,7 +63,9 @@ def make_block(block: Block) -> BlockRecord:
         shots = []
         for number in range(block.first, block.first + block.count):
             shot = film(studio, number)
-            write_file(block.folder / image_path(number), encode_jpeg(shot.image, studio.settings.jpeg_quality))
+            write_file(
+                block.folder / image_path(number), encode_jpeg(shot.image, studio.settings.jpeg_quality - shot.coarse)
+            )
             shots.append(shot)
         there = _columns(shots)
         buffer = io.BytesIO()

@@ -64,11 +64,12 @@ class PersonNote:
 
 @dataclass(frozen=True)
 class Shot:
-    """A picture. image: (H, W, 3) uint8 RGB. people: those of whom at least a pixel is to be seen."""
+    """A picture. image: (H, W, 3) uint8 RGB. coarse: as the sensor's. people: those of whom at least a pixel is to be seen."""
 
     number: int
     image: np.ndarray
     camera: Camera
+    coarse: int
     people: tuple[PersonNote, ...]
 
 
@@ -108,14 +109,13 @@ def film(studio: WildStudio, number: int) -> Shot:
     figures, camera, things = _arrange(studio, rng, split)
     look = np.random.default_rng([settings.seed, _LOOK, number])
     scene, painter, owners = _dress(studio, look, figures, things, camera)
-    light = scenery.draw_light(look)
-    room = _room(look, settings.seed, split, camera)
-    backdrop = scenery.draw_backdrop(room, camera, light, look, None)
+    setting = _setting(studio, look, split, camera)
+    backdrop = scenery.draw_backdrop(setting, camera, look, None, settings.looks)
     pixels = np.random.default_rng([settings.seed, _PIXELS, number])
-    image, _ = render.draw_view(scene, camera, painter, light, backdrop, settings.supersampling, pixels)
+    image, _ = render.draw_view(scene, camera, painter, setting.light, backdrop, settings.supersampling, pixels)
     shown = _who_is_where(scene, camera, owners)
     notes = [_note(studio, scene, camera, owners, shown, k, figure) for k, figure in enumerate(figures)]
-    return Shot(number, image, camera, tuple(note for note in notes if note is not None))
+    return Shot(number, image, camera, backdrop.sensor.coarse, tuple(note for note in notes if note is not None))
 
 
 # --- what stands there -----------------------------------------------------------------------------------------------
@@ -159,12 +159,15 @@ def _things(
     return things
 
 
-def _room(rng: np.random.Generator, seed: int, split: str, camera: Camera) -> scenery.Room:
-    """A room of the split's pool, made as large as it must be to hold the camera, or larger."""
-    room = scenery.make_room(scenery.pool_generator(seed, split, int(rng.integers(scenery.POOL_SIZE[split]))))
+def _setting(studio: WildStudio, rng: np.random.Generator, split: str, camera: Camera) -> scenery.Setting:
+    """A place or a room of the split's own; a room is made as large as it must be to hold the camera, or larger."""
+    setting = scenery.draw_setting(rng, studio.settings.looks, studio.settings.seed, split)
+    if setting.room is None:
+        return setting
     eye = -camera.R.T @ camera.t
     half = np.maximum(np.abs(eye[:2]) + 0.4, rng.uniform(3.0, 9.0, 2))
-    return replace(room, half=half, height=max(rng.uniform(2.4, 4.5), eye[2] + 0.2))
+    room = replace(setting.room, half=half, height=max(rng.uniform(2.4, 4.5), eye[2] + 0.2))
+    return replace(setting, room=room)
 
 
 def _dress(

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from pipeline.errors import InputError
+from pipeline.sources.synthetic.settings import Looks
 
 # Every so-many-th picture is for validation; bodies and rooms of its own.
 VALIDATION_EVERY = 20
@@ -18,7 +19,8 @@ class WildSettings:
 
     instants: pictures, each of one moment with one to four people. image_px: longest side of a picture. occluder_rate: share of
     pictures with a thing before somebody. garment_m: least and greatest displacement of clothes. penetration_m: how far two capsules
-    of a body may overlap. supersampling: rays per pixel along each axis. block: pictures a task. shape_spread, shape_warp_m: as in
+    of a body may overlap. supersampling: rays per pixel along each axis. block: pictures a task.
+    looks: how things look. shape_spread, shape_warp_m: as in
     `CaptureSettings`, for a body that comes without people.
     """
 
@@ -30,6 +32,7 @@ class WildSettings:
     penetration_m: float = 0.03
     supersampling: int = 2
     jpeg_quality: int = 92
+    looks: Looks = Looks()
     block: int = 16
     shape_spread: float = 1.0
     shape_warp_m: float = 0.008

@@ -1,0 +1,35 @@
+"""`nvf-cli looks`: the places that the synthetic capture shows."""
+
+from pathlib import Path
+
+import click
+
+
+@click.group(name="looks")
+def command() -> None:
+    """Places of the synthetic capture: make their files again from the published packages."""
+
+
+@command.command()
+@click.option(
+    "--pmndrs",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The unpacked folder `package` of npm's @pmndrs/assets 1.7.0.",
+)
+@click.option(
+    "--blender",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="usr/share/blender/datafiles/studiolights/world of Debian's blender-data 3.4.1+dfsg-2.",
+)
+@click.argument("out", type=click.Path(file_okay=False, path_type=Path))
+def places(pmndrs: Path, blender: Path, out: Path) -> None:
+    """Write a picture and the light of each place into the folder OUT, with licences, origins and checksums.
+
+    Fetch the packages by `npm pack @pmndrs/assets@1.7.0` and `apt-get download blender-data`.
+    """
+    from pipeline.sources.synthetic.build.places import build_places
+
+    records = build_places((pmndrs, blender), out)
+    click.echo(f"Wrote {len(records)} places, places.json and the licences into {out}.")
