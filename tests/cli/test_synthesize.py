@@ -33,3 +33,20 @@ def test_synthesize_hands_its_options_on(tmp_path, monkeypatch):
     assert (out, body, workers) == (tmp_path / "out", ("body", None), 0)
     assert (settings.seed, settings.instants, settings.image_px) == (5, 9, 128)
     assert "9 instants, 36 images" in result.output
+
+
+def test_wild_hands_its_options_on(tmp_path, monkeypatch):
+    calls = []
+
+    def record(request, workers, progress):
+        calls.append((request, workers))
+        return {"instants": 7, "people": 11, "seed": 5}
+
+    monkeypatch.setattr("pipeline.wild_run.synthesize_wild", record)
+    arguments = ["synthesize", str(tmp_path / "out"), "--wild", "--seed", "5", "--instants", "7", "--workers", "0"]
+    result = CliRunner().invoke(nvf, arguments)
+    assert result.exit_code == 0, result.output
+    ((request, workers),) = calls
+    assert (request.out, request.body, workers.count) == (tmp_path / "out", None, 0)
+    assert (request.settings.seed, request.settings.instants, request.settings.image_px) == (5, 7, 384)
+    assert "7 pictures of 11 people, seed 5" in result.output

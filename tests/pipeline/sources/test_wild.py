@@ -4,8 +4,12 @@ import functools
 import hashlib
 import io
 import json
+import os
 import shutil
+import signal
 import tempfile
+import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +25,7 @@ from pipeline.body.model import load_body
 from pipeline.camera import project, world_to_camera
 from pipeline.errors import InputError
 from pipeline.images import read_image
+from pipeline.preprocess.folder import run_lock
 from pipeline.run import Workers
 from pipeline.sources import open_source
 from pipeline.sources.synthetic.wild import blocks, clips, film, stage
@@ -149,6 +154,29 @@ def test_bytes_depend_on_the_seed_and_not_on_the_workers_or_on_interruptions(cap
     other = tmp_path / "other"
     write(other, replace(SETTINGS, seed=5, instants=1))
     assert (other / "train2017/000000000000.jpg").read_bytes() != (capture / "train2017/000000000000.jpg").read_bytes()
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_again_and_again_comes_to_the_same(capture, tmp_path):
+    out, kills = tmp_path / "out", 0
+    for pause in (1.5, 3.0, 4.5, 6.0):
+        child = os.fork()
+        if not child:
+            with suppress(BaseException):
+                write(out)
+            os._exit(0)
+        time.sleep(pause)
+        with suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
+        kills += os.WIFSIGNALED(os.waitpid(child, 0)[1])
+    assert kills >= 1
+    write(out)
+    assert tree_hashes(out) == tree_hashes(capture) and truth_of(out) == truth_of(capture)
+
+
+def test_two_runs_do_not_write_one_folder(tmp_path):
+    with run_lock(tmp_path), pytest.raises(InputError, match="another run is writing"):
+        write(tmp_path)
 
 
 @pytest.mark.slow

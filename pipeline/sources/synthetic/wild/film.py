@@ -1,5 +1,6 @@
 """One picture of the wild capture and all that is known of it. Everything random comes from the capture's seed and its number."""
 
+import functools
 from dataclasses import dataclass, replace
 
 import cv2
@@ -24,6 +25,8 @@ _POSE, _LOOK, _PIXELS, _PEOPLE, _BANK = 11, 12, 13, 14, 15
 _DEEP_M = 0.15
 # People that a body that comes without any is given.
 _SHAPES = 60
+# How often a place is looked for, for somebody beside others, before the picture does without.
+_TRIES = 6
 
 
 @dataclass(frozen=True)
@@ -125,27 +128,30 @@ def _arrange(
     studio: WildStudio, rng: np.random.Generator, split: str
 ) -> tuple[list[stage.Figure], Camera, list[stage.Thing]]:
     """One to four people, the camera, seats and perhaps a thing before the first person."""
-    settings, first = studio.settings, round(TRAIN_PEOPLE_SHARE * len(studio.persons))
-    bodies = range(first) if split == "train" else range(first, len(studio.persons))
+    settings, held_out = studio.settings, round(TRAIN_PEOPLE_SHARE * len(studio.persons))
+    bodies = range(held_out) if split == "train" else range(held_out, len(studio.persons))
     count = 1 + int(rng.choice(len(stage.CROWDS), p=stage.CROWDS))
-    chosen = rng.choice(list(bodies), size=count, replace=False)
+    chosen = rng.choice(list(bodies), size=count, replace=False).tolist()
     azimuth = rng.uniform(0, 2 * np.pi)
-    figures: list[stage.Figure] = []
-    camera = None
-    for number in chosen.tolist():
-        person = studio.persons[number]
-        for _ in range(6):
-            pose = draw_pose(rng, studio.rig, person, studio.bank, studio.clips, settings.penetration_m)
-            spot = stage.draw_spot(rng, azimuth) if figures else np.zeros(2)
-            figure = stage.stand(studio.rig, number, person, pose, stage.draw_heading(rng, azimuth), spot)
-            if camera is None:
-                subject = stage.subject_of(figure)
-                camera = draw_camera(rng, subject, azimuth, settings.image_px)
-            if not figures or stage.fits_in(figure, figures, camera):
-                figures.append(figure)
-                break
-    assert camera is not None
+    draw = functools.partial(_draw_figure, studio, rng, azimuth)
+    figures = [draw(chosen[0], None)]
+    subject = stage.subject_of(figures[0])
+    camera = draw_camera(rng, subject, azimuth, settings.image_px)
+    for number in chosen[1:]:
+        tried = (draw(number, camera) for _ in range(_TRIES))
+        figure = next((figure for figure in tried if stage.fits_in(figure, figures, camera)), None)
+        figures += [] if figure is None else [figure]
     return figures, camera, _things(settings, rng, figures, camera, subject)
+
+
+def _draw_figure(
+    studio: WildStudio, rng: np.random.Generator, azimuth: float, number: int, camera: Camera | None
+) -> stage.Figure:
+    """A person in a pose: the first one at the origin, others beside it where the camera may see them."""
+    person = studio.persons[number]
+    pose = draw_pose(rng, studio.rig, person, studio.bank, studio.clips, studio.settings.penetration_m)
+    spot = np.zeros(2) if camera is None else stage.draw_spot(rng, azimuth, camera)
+    return stage.stand(studio.rig, number, person, pose, stage.draw_heading(rng, azimuth), spot)
 
 
 def _things(

@@ -90,9 +90,11 @@ def draw_heading(rng: np.random.Generator, azimuth: float) -> float:
     return float(azimuth + np.pi / 2 + (rng.vonmises(0, 2.0) if rng.random() < FACING else rng.uniform(-np.pi, np.pi)))
 
 
-def draw_spot(rng: np.random.Generator, azimuth: float) -> np.ndarray:
-    """(2,) metres beside, before or behind the first person, who stands at the origin, as the camera sees it."""
-    beside, behind = rng.normal(0, 0.9), rng.normal(0.3, 1.0)
+def draw_spot(rng: np.random.Generator, azimuth: float, camera: Camera) -> np.ndarray:
+    """(2,) metres beside, before or behind the first person, who stands at the origin, as the camera sees it: people who are in the
+    same picture stand further apart the more of the place it shows."""
+    shown = np.linalg.norm(camera.t) * camera.width / camera.K[0, 0]  # metres across the picture at the origin
+    beside, behind = rng.normal(0, max(0.6, 0.3 * shown)), rng.normal(0.4, 1.0)
     towards = np.array([np.cos(azimuth), np.sin(azimuth)])
     return beside * np.array([-towards[1], towards[0]]) - behind * towards
 
