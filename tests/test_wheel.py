@@ -50,8 +50,9 @@ def run(installed: Path, cwd: Path, *command: object) -> str:
 
 def test_the_wheel_holds_the_packages_their_assets_and_their_types(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
-    assets = {f"pipeline/body/assets/{path.name}" for path in (ROOT / "pipeline" / "body" / "assets").iterdir()}
-    assert "pipeline/body/assets/SMPLX_NEUTRAL.npz" in assets and assets <= names
+    folders = [ROOT / "pipeline" / "body" / "assets", ROOT / "model" / "people" / "assets"]
+    assets = {str(path.relative_to(ROOT)) for folder in folders for path in folder.rglob("*") if path.is_file()}
+    assert {"pipeline/body/assets/SMPLX_NEUTRAL.npz", "model/people/assets/nanodet.onnx"} <= assets <= names
     assert {f"{package}/py.typed" for package in PACKAGES} <= names
     modules = {str(path.relative_to(ROOT)) for package in PACKAGES for path in (ROOT / package).rglob("*.py")}
     assert len(modules) > 100 and modules <= names

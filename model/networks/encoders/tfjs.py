@@ -17,12 +17,15 @@ STORED = {"float16": "<f2", "float32": "<f4", "int32": "<i4", "bool": "|b1"}
 @dataclass(frozen=True)
 class GraphModel:
     """A published graph. path: of its JSON. origin: where it says that it is from. operations: node name -> operation.
+    inputs: node name -> names of the nodes it reads, ":1" for a second output. attributes: node name -> as they are written.
     weights: name -> array as it is stored, halves included. sha256: file name -> checksum.
     """
 
     path: Path
     origin: str
     operations: dict[str, str]
+    inputs: dict[str, tuple[str, ...]]
+    attributes: dict[str, dict]
     weights: dict[str, np.ndarray]
     sha256: dict[str, str]
 
@@ -32,7 +35,10 @@ def read_graph(path: Path) -> GraphModel:
     text = _bytes(path)
     try:
         model = json.loads(text)
-        nodes = {str(node["name"]): str(node["op"]) for node in model["modelTopology"]["node"]}
+        nodes = {str(node["name"]): node for node in model["modelTopology"]["node"]}
+        operations = {name: str(node["op"]) for name, node in nodes.items()}
+        inputs = {name: tuple(map(str, node.get("input", ()))) for name, node in nodes.items()}
+        attributes = {name: dict(node.get("attr", {})) for name, node in nodes.items()}
         groups = [(list(group["paths"]), list(group["weights"])) for group in model["weightsManifest"]]
         origin = str(model.get("generatedBy", "unknown"))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -46,7 +52,7 @@ def read_graph(path: Path) -> GraphModel:
             sha256[str(name)] = hashlib.sha256(part).hexdigest()
             data += part
         weights |= _weights(path, data, specifications)
-    return GraphModel(path, origin, nodes, weights, sha256)
+    return GraphModel(path, origin, operations, inputs, attributes, weights, sha256)
 
 
 def _beside(path: Path, name: Any) -> Path:
