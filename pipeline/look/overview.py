@@ -170,14 +170,13 @@ def distance_histogram(target: Target, n: int) -> dict[str, list]:
     """Share of field points in each interval of the signed distance, over up to SAMPLED_VIEWS views."""
     counts, step, first = np.zeros(len(DISTANCE_EDGES) - 1, np.int64), max(1, n // SAMPLED_VIEWS), 0
     for path in target.shards:
-        reader = ShardReader(path)
-        has_mesh = reader.file["fits/has_mesh"][()]
-        for row in range(-first % step, len(reader), step):
-            if has_mesh[row]:
-                millimetres = reader.file["samples/sdf"][row] * (1000 * LATTICE_M)
-                counts += np.histogram(millimetres, DISTANCE_EDGES)[0]
-        first += len(reader)
-        reader.close()
+        with closing(ShardReader(path)) as reader, naming(path):
+            has_mesh = reader.file["fits/has_mesh"][()]
+            for row in range(-first % step, len(reader), step):
+                if has_mesh[row]:
+                    millimetres = reader.file["samples/sdf"][row] * (1000 * LATTICE_M)
+                    counts += np.histogram(millimetres, DISTANCE_EDGES)[0]
+            first += len(reader)
     total = max(1, counts.sum())
     return {"edges": list(DISTANCE_EDGES), "share": [round(float(count / total), 5) for count in counts]}
 

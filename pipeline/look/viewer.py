@@ -1,6 +1,5 @@
 """A 3D view of shards in the browser, with viser: the body on a ground, its points and joints, the crop beside them."""
 
-import zipfile
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -49,14 +48,15 @@ def read_predictions(run: Path) -> dict[str, np.ndarray]:
     path = run / PREDICTIONS
     try:
         with np.load(path, allow_pickle=False) as file:
-            ids, joints, names = file["id"].tolist(), file["joints"], tuple(file["joint_names"].tolist())
+            ids, joints, names = (np.asarray(file[name]) for name in ("id", "joints", "joint_names"))
     except FileNotFoundError as error:
         raise InputError(f"{path} is not there; evaluate the run first: `nvf-cli evaluate {run} SHARDS`") from error
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:  # a damaged archive fails in any of zip's, zlib's and numpy's ways
         raise InputError(f"{path} cannot be read ({error}); evaluate the run again") from error
-    if names != FIELD_JOINTS.names or joints.shape != (len(ids), len(names), 3):
+    same = tuple(names.ravel().tolist()) == FIELD_JOINTS.names and joints.shape[1:] == (len(FIELD_JOINTS), 3)
+    if not same or ids.shape != joints.shape[:1] or joints.dtype.kind != "f" or ids.dtype.kind != "U":
         raise InputError(f"{path} holds other joints than {FIELD_JOINTS.name}; evaluate the run again")
-    return dict(zip(ids, joints, strict=True))
+    return dict(zip(ids.tolist(), joints, strict=True))
 
 
 def serve(
