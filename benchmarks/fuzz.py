@@ -263,6 +263,7 @@ def warm(quick: bool) -> None:
     names = [
         "cli.check_data",
         "cli.inspect",
+        "model.networks.keypoint_network",
         "pipeline.sources.check",
         "pipeline.sources.human36m.open",
         "pipeline.shards.verify",

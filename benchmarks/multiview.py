@@ -22,8 +22,8 @@ import torch
 from benchmarks import _pose2sim as pose2sim
 from benchmarks._good_inputs import write_multiview
 from benchmarks._sample import sample_capture
-from benchmarks._triangulate import Detector, detect
-from model.networks.encoders.body import weights_file
+from benchmarks._triangulate import detect
+from model.networks.keypoint_network import KeypointNetwork
 from pipeline.agreement import apart_of_views, sight_of
 from pipeline.body.keypoints import keypoint_map
 from pipeline.body.model import BodyModel, as_tensors, load_body
@@ -40,11 +40,11 @@ WHEEL = Path("downloads") / f"pose2sim-{pose2sim.VERSION}-py3-none-any.whl"
 SEEN, ROWS, TILE, ZOOM = 0.3, 3, 100, 2
 
 
-def write_demo(wheel: Path, weights: Path, root: Path) -> dict[str, str]:
+def write_demo(wheel: Path, weights: str, root: Path) -> dict[str, str]:
     """The demo in the layout of the source, with the keypoints of every fourth frame. Returns the options that read it."""
     pose2sim.unpack(wheel, root)
     instants = pose2sim.instants(root)
-    seen = detect(instants, root, Detector(weights))
+    seen = detect(instants, root, KeypointNetwork(weights))
     for f, instant in enumerate(instants):
         for c, view in enumerate(instant.views):
             folder = root / "keypoints" / view.camera_id
@@ -144,7 +144,7 @@ def main() -> None:
     torch.set_num_threads(1)  # one image at a time: on a busy machine more threads spin and wait for one another
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
-        options = write_made_up(root) if asked.quick else write_demo(asked.wheel, weights_file(asked.weights), root)
+        options = write_made_up(root) if asked.quick else write_demo(asked.wheel, asked.weights, root)
         numbers = measure(root, options, asked.picture)
     for key, value in numbers.items():
         print(f"{key:30s} {value:10.4g}")

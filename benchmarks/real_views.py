@@ -24,9 +24,10 @@ from rich.table import Table
 
 from benchmarks import _pose2sim as pose2sim
 from benchmarks._sample import sample_capture
-from benchmarks._triangulate import Detector, Seen, Triangulated, detect, limb_lengths, triangulate
+from benchmarks._triangulate import Seen, Triangulated, detect, limb_lengths, triangulate
 from model.networks.build import build_network
 from model.networks.encoders.body import weights_file
+from model.networks.keypoint_network import KeypointNetwork
 from model.networks.network import Network
 from model.networks.records import Statistics
 from model.predict import find_person
@@ -174,7 +175,7 @@ def unlearnt(config_name: str = "small") -> Network:
 
 def judge(network: Network, instants: Sequence[Instant], root: Path, weights: Path, out: Path) -> dict:
     """The report, which is written with its picture into `out`."""
-    seen = detect(instants, root, Detector(weights))
+    seen = detect(instants, root, KeypointNetwork(weights))
     found = triangulate([[view.camera for view in instant.views] for instant in instants], seen)
     compared = compare(network, instants, root, seen, found.points)
     said = report(compared, seen, found, [view.camera_id for instant in instants for view in instant.views])

@@ -39,6 +39,7 @@ def command(
     SOURCE is human36m, threedpw, coco, openpose, multiview or wild. Exit code 0 when all is well, 1 when there are problems (listed),
     2 when the folder cannot be read as that dataset.
     """
+    from model.networks.keypoint_network import KeypointNetwork
     from pipeline.errors import InputError
     from pipeline.sources import open_source, parse_options
     from pipeline.sources.check import check_source, empty_report
@@ -46,7 +47,8 @@ def command(
     given: dict[str, object] = {"every_test": every_test, "final": final, "focal": focal}
     given["subjects"] = tuple(subjects.split(",")) if subjects else None
     try:
-        report = check_source(open_source(source, root, **(given | parse_options(source, options))), picture)
+        reader = open_source(source, root, **(given | parse_options(source, options)))
+        report = check_source(reader, picture, KeypointNetwork())
     except InputError as error:
         if as_json:
             click.echo(json.dumps(empty_report(source, root, str(error)), indent=1))

@@ -59,6 +59,7 @@ def command(
     from rich.console import Console
     from rich.progress import Progress
 
+    from model.networks.keypoint_network import KeypointNetwork
     from pipeline.body.keypoints import with_joint_regressor
     from pipeline.body.model import load_body
     from pipeline.fit.settings import FitSettings
@@ -78,7 +79,7 @@ def command(
         def show(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
 
-        report = fit_source(reader, body, settings, out, limit, vertices, pkl, show)
+        report = fit_source(reader, body, settings, out, limit, vertices, pkl, show, KeypointNetwork())
     click.echo((out / "report.json").read_text() if as_json else summary(report, out), nl=not as_json)
     if report["rejects"] or not report["valid"] or "page_error" in report:
         context.exit(1)

@@ -61,14 +61,15 @@ def command(
 ) -> None:
     """Turn the dataset in ROOT into shards of training data in OUT.
 
-    SOURCE is human36m, threedpw, coco, openpose, multiview or wild. The same command again continues an interrupted run. Exit code 1
-    when a shard failed or nothing usable came out, 2 when the run was refused or cannot go on.
+    SOURCE is human36m, threedpw, coco, openpose, multiview or wild. The same command again continues an interrupted run.
+    Exit code 1 when a shard failed or nothing usable came out, 2 when the run was refused.
     """
     from pipeline.threads import cap_native_threads
 
     cap_native_threads()
     from rich.console import Console
 
+    from model.networks.keypoint_network import KeypointNetwork
     from pipeline.fit import FitSettings
     from pipeline.preprocess.progress import RunProgress, summary, useless
     from pipeline.preprocess.settings import PreprocessSettings, Request
@@ -76,7 +77,6 @@ def command(
     from pipeline.sampling import SamplingSettings
     from pipeline.sources import parse_options
 
-    # an option that has a setting's name is that setting: only what is no plain value is written out
     settings = PreprocessSettings(
         **named_like(PreprocessSettings, values),
         sampling=SamplingSettings(**named_like(SamplingSettings, values)),
@@ -91,13 +91,13 @@ def command(
         options={"every_test": every_test, "final": final, "focal": focal} | parse_options(source, options),
         settings=settings,
     )
-    count = len(os.sched_getaffinity(0)) if workers is None else workers
+    hands = Workers(len(os.sched_getaffinity(0)) if workers is None else workers, scheduler)
     with RunProgress(Console(stderr=True)) as progress:
-        run = preprocess(request, Workers(count, scheduler), progress)
+        run = preprocess(request, hands, progress, KeypointNetwork())
     click.echo(summary(out, run, progress.seconds))
     sys.exit(1 if run.failed or useless(run) else 0)
 
 
 def named_like(record: type, values: dict) -> dict:
-    """Those of the values that are named like a field of the record."""
+    """Those of the values that are named like a field of the record: an option that has a setting's name is that setting."""
     return {field.name: values[field.name] for field in fields(record) if field.name in values}

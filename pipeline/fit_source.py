@@ -21,6 +21,7 @@ from pipeline.outputs import write_marked
 from pipeline.records import BodyFit, Instant, Reject
 from pipeline.sources.base import ReadReport, Source
 from pipeline.spread import spread_evenly
+from pipeline.witness import PICTURES, Witness, misplaced
 
 # Instants read, fitted and written at a time.
 BLOCK = 1024
@@ -36,24 +37,15 @@ def fit_source(
     vertices: bool = False,
     pkl: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    witness: Witness | None = None,
 ) -> dict:
     """Writes out/fits.h5, out/report.json and out/report.html; returns the report.
 
     limit: fit at most this many instants, spread evenly over the source; shapes of known subjects come from all of it. A
-    page that cannot be drawn costs the page alone: the report says why under `page_error`.
+    page that cannot be drawn costs the page alone: the report says why under `page_error`. witness: who looks whether people are where
+    they should be.
     """
-    read, subjects, joint_sets = ReadReport(), [], set()
-    for item in source.items():
-        if isinstance(item, Instant):
-            subjects.append(item.subject)
-            joint_sets.add(item.joint_set)
-        else:
-            read.add(item)
-    if not subjects:
-        raise InputError(
-            f"{source.root} has no instant to fit as {source.name} ({read.commonest()}). "
-            f"`nvf-cli check-data {source.name} {source.root}` says what is there."
-        )
+    read, subjects, joint_sets = _look_through(source, witness)
     fitter = Fitter(body, settings)
     began = time.perf_counter()
     betas = fitter.solve_shapes(_chosen(source, _shape_frames(subjects, settings.shape_frames)))
@@ -77,6 +69,26 @@ def fit_source(
         }
     )
     return _write_report(out, report, tally, body, source.root)
+
+
+def _look_through(source: Source, witness: Witness | None) -> tuple[ReadReport, list[str | None], set[str]]:
+    """What is read beside the instants, the subject of every instant, and the joint sets that occur. InputError without an instant."""
+    read, subjects, joint_sets = ReadReport(), [], set()
+    for item in source.items():
+        if isinstance(item, Instant):
+            subjects.append(item.subject)
+            joint_sets.add(item.joint_set)
+        else:
+            read.add(item)
+    if not subjects:
+        raise InputError(
+            f"{source.root} has no instant to fit as {source.name} ({read.commonest()}). "
+            f"`nvf-cli check-data {source.name} {source.root}` says what is there."
+        )
+    if witness is not None:
+        looked_at = list(_chosen(source, set(spread_evenly(len(subjects), PICTURES))))
+        read.doubts.extend(misplaced(source.root, looked_at, witness))
+    return read, subjects, joint_sets
 
 
 def _fit_blocks(

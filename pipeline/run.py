@@ -27,6 +27,7 @@ from pipeline.preprocess.settings import Request
 from pipeline.preprocess.shard import make_shard
 from pipeline.shards.run_json import FailedShard, RunRecord, ShardRecord, joined_hash, write_run
 from pipeline.threads import ONE_THREAD
+from pipeline.witness import Witness
 
 # A task is given up when it failed this often, by an error or by the death of its worker.
 ATTEMPTS = 3
@@ -72,11 +73,12 @@ class Workers:
             )
 
 
-def preprocess(request: Request, workers: Workers, progress: RunProgress) -> RunRecord:
+def preprocess(request: Request, workers: Workers, progress: RunProgress, witness: Witness | None = None) -> RunRecord:
     """Plans, makes every shard and returns the final record of the run. `progress` is told of the plan and of every outcome
-    (`pipeline.preprocess.progress`). Raises InputError when the run is refused or cannot go on; finished shards stay."""
+    (`pipeline.preprocess.progress`). witness: who looks beforehand whether people are where they should be. Raises InputError when
+    the run is refused or cannot go on; finished shards stay."""
     with run_lock(request.out):
-        plan = make_plan(request)
+        plan = make_plan(request, witness)
         progress.start(plan)
         outcomes = [progress.add(outcome) for outcome in make_shards(plan.tasks, workers, progress.note)]
         return finish(plan, outcomes)

@@ -40,7 +40,7 @@ LAYERS = (
     ("pipeline.boxes", "pipeline.mesh", "pipeline.sampling"),
     ("pipeline.plausible_people",),
     ("pipeline.plausible",),
-    ("pipeline.agreement",),
+    ("pipeline.agreement", "pipeline.witness"),
     ("pipeline.fit", "pipeline.shards", "pipeline.sources"),
     ("pipeline.preprocess",),
     ("pipeline.build_clips", "pipeline.look", "pipeline.run"),

@@ -33,6 +33,7 @@ from pipeline.sources import open_source
 from pipeline.sources.base import ReadReport
 from pipeline.threads import one_thread
 from pipeline.version import code_commit
+from pipeline.witness import Witness, misplaced
 
 
 @dataclass(frozen=True)
@@ -81,11 +82,13 @@ class Plan:
 
 
 @one_thread()
-def make_plan(request: Request) -> Plan:
-    """Reads the source, decides the shards, writes the workers' files and run.json. Raises InputError before long
-    work."""
+def make_plan(request: Request, witness: Witness | None = None) -> Plan:
+    """Reads the source, decides the shards, writes the workers' files and run.json. witness: who looks whether people are where they
+    should be. Raises InputError before long work."""
     standing = standing_run(request.out, request.append, request.overwrite)
     materials = read_materials(request, standing)
+    if witness is not None:
+        materials.report.doubts.extend(misplaced(request.root, materials.instants, witness))
     config = describe(request, materials.body)
     if standing is not None:
         refuse_changes(request.out, standing, config, materials.inputs, materials.subjects, request.append)

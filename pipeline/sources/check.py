@@ -13,6 +13,7 @@ from pipeline.plausible import few_joints, odd_camera
 from pipeline.records import SPLITS, Instant, Reject
 from pipeline.sources.base import MISSING_IMAGE, Found, Implausible, ReadReport, Source
 from pipeline.sources.contact_sheet import PICTURES, write_contact_sheet
+from pipeline.witness import Witness, misplaced
 
 # Views whose image is decoded and whose joints, box and camera are compared.
 LOOKED_AT = 64
@@ -64,9 +65,9 @@ class Survey:
     unreadable: dict[str, InputError] = field(default_factory=dict)
 
 
-def check_source(source: Source, picture: Path | None = None) -> dict:
-    """The report of `nvf-cli check-data`, JSON-able. picture: where a contact sheet is written. Raises InputError
-    where no part of the source can be read."""
+def check_source(source: Source, picture: Path | None = None, witness: Witness | None = None) -> dict:
+    """The report of `nvf-cli check-data`, JSON-able. picture: where a contact sheet is written. witness: who looks
+    whether people are where they should be. Raises InputError where no part of the source can be read."""
     check_output(picture, (".png", ".jpg", ".jpeg"))
     started = time.perf_counter()
     survey = take_survey(source)
@@ -75,6 +76,7 @@ def check_source(source: Source, picture: Path | None = None) -> dict:
     rejects = survey.report.rejects
     problems = _part_problems(survey) + _reject_problems(rejects) + findings.problems + survey.report.doubts
     problems += look_closer(source, survey.looked_at.kept)
+    problems += [] if witness is None else misplaced(source.root, survey.looked_at.kept, witness)
     if survey.sampled_instants <= survey.too_few.total():
         problems.insert(0, "nothing is left to use")
     drawn = picture is not None and bool(survey.looked_at.count + survey.odd.count)

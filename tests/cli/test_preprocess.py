@@ -24,7 +24,7 @@ SHARD = ShardRecord("shard-00000.h5", 4, 1, 10**6, "", "abc", 3, 5.25, None, (RE
 def calls(monkeypatch):
     found = []
 
-    def preprocess(request, workers, _progress):
+    def preprocess(request, workers, _progress, _witness):
         found.append((request, workers))
         failed = (FailedShard("shard-00001.h5", "no luck"),) if request.options["final"] else ()
         return make_record([SHARD], failed=failed, content_hash="abc")

@@ -1,0 +1,35 @@
+"""MoveNet as it was made: it finds MSCOCO's keypoints of the person in a box of a picture."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from model.networks.encoders.body import weights_file
+from model.networks.encoders.movenet import WIDTHS, MoveNet, decode_keypoints
+from model.networks.encoders.movenet_weights import read_weights
+from pipeline.camera import BOX_MARGIN
+
+
+class KeypointNetwork:
+    """MoveNet on the square about a box."""
+
+    def __init__(self, weights: str | Path = "lightning"):
+        """weights: "lightning", which comes with this program, or a file. Raises InputError when that does not hold MoveNet's."""
+        kind, state = read_weights(weights_file(str(weights)))
+        self.side = WIDTHS[kind].side
+        self.network = MoveNet(kind).eval().requires_grad_(False)
+        self.network.load_state_dict(state)
+
+    def __call__(self, image: np.ndarray, box: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(17, 2) pixels of the image (H, W, 3) uint8 and (17,) scores of the person in `box` (4,) x, y, width, height."""
+        scale = self.side / (BOX_MARGIN * max(box[2:]))
+        centre = box[:2] + box[2:] / 2
+        shift = self.side / 2 - scale * centre
+        pixels = cv2.warpAffine(
+            image, np.array([[scale, 0, shift[0]], [0, scale, shift[1]]]), (self.side, self.side), flags=cv2.INTER_AREA
+        )
+        given = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() * (2 / 255) - 1
+        found, scores = decode_keypoints(self.network(given))
+        return (found[0].double().numpy() - shift) / scale, scores[0].double().numpy()

@@ -1,0 +1,126 @@
+"""Whether people are where a dataset says, by the word of a network that sees people in pictures.
+
+Numbers alone do not tell keypoints of half the size from a person in the upper left quarter of the image, nor mirrored pictures from
+others: somebody must look. A witness is any function that finds MSCOCO's 17 joints of the person in a box.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.boxes import inside, tight
+from pipeline.errors import InputError
+from pipeline.images import read_image
+from pipeline.plausible_people import LEAST_JOINTS
+from pipeline.records import Instant, View
+from pipeline.skeletons import COCO, JOINT_SETS
+from pipeline.spread import spread_evenly
+
+# Image (H, W, 3) RGB and box (4,) x, y, width, height in pixels -> (17, 2) pixels and (17,) scores 0..1.
+Witness = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+# So many pictures are looked at.
+PICTURES = 12
+# A joint of this score is seen; it is where it should be when it is no further off than this share of the person's longer side.
+SEEN, NEAR = 0.3, 0.12
+# Of the joints seen by both: a person is where so many are near. Somewhere else is told only where hardly any is.
+THERE, NOT_THERE = 0.65, 0.35
+# Of the joints, the share that must lie in the image for a place to be looked at.
+LOOKED_AT = 0.6
+# A person of fewer pixels is not looked at.
+LEAST_SIDE = 24
+# Joints and those of the other side tell left from right when they lie this share of the person's longer side apart.
+APART, PAIRS = 0.2, 3
+FACTORS = (0.25, 1 / 3, 0.5, 2 / 3, 0.75, 4 / 3, 1.5, 2.0, 3.0, 4.0)
+_OTHER_SIDE = [COCO.index(n.replace("left", "R").replace("right", "left").replace("R", "right")) for n in COCO.names]
+
+
+def misplaced(root: Path, instants: Sequence[Instant], witness: Witness) -> list[str]:
+    """What is wrong with most of the pictures that tell, of at most PICTURES. A picture that cannot be read tells nothing."""
+    told: dict[str, list[str]] = {}
+    for k in spread_evenly(len(instants), PICTURES):
+        instant = instants[k]
+        view = instant.views[k % len(instant.views)]
+        try:
+            image = read_image(root, view.image_path, (view.camera.width, view.camera.height))
+        except InputError:
+            continue
+        found = judge_view(image, view, JOINT_SETS[instant.joint_set].names, witness)
+        if found is not None:
+            told.setdefault(found, []).append(view.id)
+    total = sum(map(len, told.values()))
+    mistake, ids = max(told.items(), key=lambda item: len(item[1]), default=("", []))
+    if not mistake or 2 * len(ids) <= total:
+        return []
+    return [
+        f"in {len(ids)} of {total} pictures a network that sees people finds them as if {mistake} (first: {ids[0]})"
+    ]
+
+
+def judge_view(image: np.ndarray, view: View, names: Sequence[str], witness: Witness) -> str | None:
+    """What the annotation of a view looks like: "" where the person is there, a mistake where it is clearly elsewhere, None where the
+    picture does not tell. names: of the view's joints."""
+    known = [k for k, name in enumerate(COCO.names) if name in names]
+    points, seen = np.zeros((len(COCO), 2)), np.zeros(len(COCO), bool)
+    index = [names.index(COCO.names[k]) for k in known]
+    points[known], seen[known] = view.joints_2d[index], view.confidence[index] > 0
+    if seen.sum() < LEAST_JOINTS:
+        return None
+    height, width = image.shape[:2]
+    found, scores = _look(image, points, seen, witness)
+    if _exchanged(points, found, seen & (scores > SEEN)):
+        return "left and right were exchanged"
+    given = _share_near(points, found, scores, seen)
+    if given >= THERE:
+        return ""
+    if given > NOT_THERE:
+        return None
+    best, most = None, THERE
+    for text, there in _places(points, width, height):
+        share = _share_near(there, *_look(image, there, seen, witness), seen)
+        if share > most:
+            best, most = text, share
+    return best
+
+
+def _look(image: np.ndarray, points: np.ndarray, seen: np.ndarray, witness: Witness) -> tuple[np.ndarray, np.ndarray]:
+    """What the witness sees about these joints; nothing where most of them lie outside the image."""
+    height, width = image.shape[:2]
+    if inside(points[seen], width, height).mean() < LOOKED_AT or np.ptp(points[seen], 0).max() < LEAST_SIDE:
+        return points, np.zeros(len(points))
+    return witness(image, tight(points[seen]))
+
+
+def _share_near(points: np.ndarray, found: np.ndarray, scores: np.ndarray, seen: np.ndarray) -> float:
+    """Of the joints that both see, the share that lie near one another; 0 where those are few."""
+    both = seen & (scores > SEEN)
+    if both.sum() < max(LEAST_JOINTS, seen.sum() / 2):
+        return 0.0
+    off = np.linalg.norm(points - found, axis=1) / np.ptp(points[seen], 0).max()
+    return float((off[both] < NEAR).mean())
+
+
+def _exchanged(points: np.ndarray, found: np.ndarray, both: np.ndarray) -> bool:
+    """Whether nearly all joints of a side lie where the witness sees those of the other, as far as the two are apart."""
+    other = np.array(_OTHER_SIDE)
+    sided = both & both[other] & (np.arange(len(other)) < other)
+    size = max(float(np.ptp(points[both], 0).max()), 1.0) if both.any() else 1.0
+    sided &= np.linalg.norm(points - points[other], axis=1) > APART * size
+    if sided.sum() < PAIRS:
+        return False
+    as_named = np.linalg.norm(points - found, axis=1) + np.linalg.norm(points[other] - found[other], axis=1)
+    swapped = np.linalg.norm(points - found[other], axis=1) + np.linalg.norm(points[other] - found, axis=1)
+    near = swapped[sided] < 2 * NEAR * size
+    return bool(((swapped < 0.5 * as_named)[sided] & near).mean() > 0.8)
+
+
+def _places(points: np.ndarray, width: int, height: int) -> Iterator[tuple[str, np.ndarray]]:
+    """Where the joints would lie if the annotation were of another picture, by what that would be."""
+    for factor in FACTORS:
+        yield f"the keypoints were of an image {factor:.3g} times as large", points / factor
+    mirrored = np.array([width - 1, 0]) + points * [-1, 1]
+    yield "the pictures were mirrored", mirrored[_OTHER_SIDE]
+    yield "the pictures were mirrored, and left and right exchanged", mirrored
+    yield "y counted from below", np.array([0, height - 1]) + points * [1, -1]
+    yield "the pictures were upside down", np.array([width - 1, height - 1]) - points
+    yield "x and y were exchanged", points[:, ::-1]

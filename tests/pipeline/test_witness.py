@@ -1,0 +1,129 @@
+"""Whether people are where a dataset says, by the word of a witness who sees them."""
+
+import json
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+
+from pipeline.camera import assumed_camera, project
+from pipeline.records import Instant, View
+from pipeline.skeletons import COCO, HUMAN36M
+from pipeline.witness import judge_view, misplaced
+from tests.pipeline.people import TO_CAMERA, standing
+
+WIDTH, HEIGHT = 400, 300
+IMAGE = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+CAMERA = assumed_camera(WIDTH, HEIGHT)
+TRUE = project(CAMERA, standing(COCO.names) @ TO_CAMERA + [0.5, 0.1, 4.0])
+OTHER = [COCO.index(n.replace("left", "R").replace("right", "left").replace("R", "right")) for n in COCO.names]
+
+
+def witness(image: np.ndarray, box: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sees the person where most of it is in the square about the box, a little off."""
+    side, middle = 1.25 * box[2:].max(), box[:2] + box[2:] / 2
+    seen = (np.abs(TRUE - middle) < side / 2).all(1)
+    return np.where(seen[:, None], TRUE + 1.5, middle), np.where(seen, 0.9, 0.1)
+
+
+def view_of(points: np.ndarray) -> View:
+    box = np.concatenate([points.min(0), np.ptp(points, 0)])
+    return View("a/0/0", "0", CAMERA, "a.png", box, points, np.ones(len(points)))
+
+
+MISTAKES = {
+    "the keypoints were of an image 0.5 times as large": lambda p: p / 2,
+    "the keypoints were of an image 0.333 times as large": lambda p: p / 3,
+    "the keypoints were of an image 0.75 times as large": lambda p: 0.75 * p,
+    "the keypoints were of an image 1.5 times as large": lambda p: 1.5 * p,
+    "the pictures were mirrored": lambda p: (np.array([WIDTH - 1, 0]) + p * [-1, 1])[OTHER],
+    "the pictures were mirrored, and left and right exchanged": lambda p: np.array([WIDTH - 1, 0]) + p * [-1, 1],
+    "y counted from below": lambda p: np.array([0, HEIGHT - 1]) + p * [1, -1],
+    "the pictures were upside down": lambda p: np.array([WIDTH - 1, HEIGHT - 1]) - p,
+    "x and y were exchanged": lambda p: p[:, ::-1],
+    "left and right were exchanged": lambda p: p[OTHER],
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_witness_tells_what_the_keypoints_are_of(mistake):
+    assert judge_view(IMAGE, view_of(TRUE), COCO.names, witness) == ""
+    assert judge_view(IMAGE, view_of(MISTAKES[mistake](TRUE)), COCO.names, witness) == mistake
+
+
+def test_nothing_is_told_where_the_witness_sees_nobody_or_little_is_annotated():
+    view = view_of(TRUE / 2)
+    blind = lambda image, box: (np.zeros((17, 2)), np.zeros(17))  # noqa: E731
+    assert judge_view(IMAGE, view, COCO.names, blind) is None
+    few = replace(view, confidence=np.where(np.arange(17) < 5, 1.0, 0.0))
+    assert judge_view(IMAGE, few, COCO.names, witness) is None
+
+
+def test_most_pictures_must_tell_the_same(tmp_path):
+    cv2.imwrite(str(tmp_path / "a.png"), IMAGE)
+
+    def told(*points):
+        instants = [
+            Instant(f"{k}", None, "", 0, COCO.name, (replace(view_of(p), id=f"{k}/0"),)) for k, p in enumerate(points)
+        ]
+        return misplaced(tmp_path, instants, witness)
+
+    assert told(TRUE, TRUE, TRUE / 2) == [] == told(TRUE, TRUE / 2)
+    assert told(TRUE, TRUE / 2, TRUE / 2) == [
+        "in 2 of 3 pictures a network that sees people finds them as if the keypoints were of an image 0.5 times as large (first: 1/0)"
+    ]
+    assert told(TRUE / 2)[0].startswith("in 1 of 1 pictures") and told() == []
+
+
+@pytest.mark.slow
+def test_commands_say_so_of_a_rendered_person_with_keypoints_of_half_the_size(tmp_path):
+    """The network that ships with the program, on a picture of a real body."""
+    from click.testing import CliRunner
+
+    from benchmarks._sample import sample_capture
+    from cli.check_data import command as check_data
+    from cli.fit import command as fit
+    from cli.preprocess import command as preprocess
+    from model.networks.keypoint_network import KeypointNetwork
+    from pipeline.images import read_image
+    from pipeline.sources import open_source
+
+    capture = sample_capture(tmp_path, 7, 256)
+    network, names = KeypointNetwork(), HUMAN36M.names
+    views = (view for instant in open_source("human36m", capture).instants() for view in instant.views)
+    view = next(
+        v
+        for v in views
+        if judge_view(read_image(capture, v.image_path), replace(v, joints_2d=v.joints_2d / 2), names, network)
+    )
+    points = np.zeros((17, 3))
+    for k, name in enumerate(COCO.names):
+        if name in names:
+            points[k] = [*view.joints_2d[names.index(name)], view.confidence[names.index(name)]]
+    for folder, factor in (("right", 1.0), ("half", 0.5)):
+        root = tmp_path / folder
+        (root / "images").mkdir(parents=True)
+        (root / "keypoints").mkdir()
+        cv2.imwrite(str(root / "images" / "a.png"), read_image(capture, view.image_path)[..., ::-1])
+        keypoints = (points * [factor, factor, 1]).ravel().tolist()
+        (root / "keypoints" / "a_keypoints.json").write_text(json.dumps({"people": [{"pose_keypoints_2d": keypoints}]}))
+        where = ["openpose", str(root), "-o", "layout=coco17"]
+        said = CliRunner().invoke(check_data, where).output
+        said_too = CliRunner().invoke(fit, [*where[:2], str(tmp_path / f"fits-{folder}"), *where[2:]]).output
+        arguments = [
+            *where[:2],
+            str(tmp_path / f"shards-{folder}"),
+            *where[2:],
+            "--workers",
+            "0",
+            "--crop-px",
+            "32",
+            "--pool",
+            "256",
+        ]
+        said_also = CliRunner().invoke(preprocess, arguments).output
+        wrong = "as if the keypoints were of an image 0.5 times as large"
+        assert [wrong in " ".join(text.split()) for text in (said, said_too, said_also)] == [folder == "half"] * 3, (
+            said_also
+        )
