@@ -47,7 +47,11 @@ def write_json(path: Path, value: dict | list) -> None:
 
 
 def write_marked(path: Path, data: bytes) -> None:
-    """As `write_file`, with the mark in it. path: a picture (.png, .jpg), a page (.html) or .json, whose data is an object."""
+    """As `write_file`, with the mark in it.
+
+    path: a picture (.png, .jpg), a page (.html), arrays (.npz), a mesh (.ply, or .glb that says who generated it), or .json, whose
+    data is an object.
+    """
     write_file(path, _marked(path, data))
 
 
@@ -106,4 +110,11 @@ def _marked(path: Path, data: bytes) -> bytes:
         return data + b"\n<!-- " + mark + b" -->\n"
     if kind == ".json":
         return (json.dumps({"written_by": MARK} | json.loads(data), indent=1, allow_nan=False) + "\n").encode()
+    if kind == ".npz":  # the comment of an archive that has none yet, whose length is the last two bytes
+        return data[:-2] + struct.pack("<H", len(mark)) + mark
+    if kind == ".ply":
+        return data.replace(b"ply\n", b"ply\ncomment " + mark + b"\n", 1)
+    if kind == ".glb":  # glTF says itself what wrote it
+        assert mark in data
+        return data
     raise AssertionError(f"{path}: no mark is known for files of this kind")

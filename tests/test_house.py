@@ -37,7 +37,7 @@ LAYERS = (
         "pipeline.typed_json",
     ),
     ("pipeline.body", "pipeline.camera"),
-    ("pipeline.boxes", "pipeline.mesh", "pipeline.sampling"),
+    ("pipeline.boxes", "pipeline.mesh", "pipeline.sampling", "pipeline.shading"),
     ("pipeline.plausible_people",),
     ("pipeline.plausible",),
     ("pipeline.agreement", "pipeline.witness"),
@@ -126,7 +126,8 @@ def test_one_way_dependencies():
             for line in re.findall(r"^\s*from pipeline import (.*)$", text, flags=re.M)
             for name in line.split(", ")
         }
-        bodies = {"body", "fit"} if path.name in ("body_fit.py", "evaluate.py") else set()
+        posing = path.name in ("body_fit.py", "evaluate.py") or path.parent.name == "people"
+        bodies = {"body", "fit", "shading"} if posing else set()
         assert taken <= allowed | bodies, f"{path} imports {taken - allowed}"
 
 

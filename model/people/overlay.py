@@ -1,0 +1,101 @@
+"""What was found, drawn: boxes and skeletons on the picture, bodies on it, and both from the side."""
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+
+from model.people.shown import Shown
+from model.scoring.figures import draw_skeleton
+from pipeline.camera import project
+from pipeline.records import Camera
+from pipeline.shading import draw_meshes
+
+# Longest side of a panel, px.
+PICTURE_PX, FRAME_PX = 1024, 640
+GROUND, LINES, INK = (246, 247, 249), (226, 229, 234), (20, 20, 20)
+# From the right of the camera: to the right what is further away, down what is down.
+FROM_THE_SIDE = np.array([[0.0, 0, 1], [0, 1, 0], [-1, 0, 0]])
+FAR = 60.0  # metres to the side: so far that nearly nothing is smaller for being further off
+ROOM, LINE = 0.25, 0.5  # metres about the people, and between lines
+
+
+def draw_people(shown: Shown, longest: int = PICTURE_PX, window: np.ndarray | None = None) -> np.ndarray:
+    """(h, w, 3) uint8: panels beside one another. Where bodies are fitted these are on a second copy of the picture. window: (2, 2) m
+    of the side view, as `side_window` gives it."""
+    picture = shown.picture
+    scale = longest / max(picture.pixels.shape[:2])
+    filter_ = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    canvas = cv2.resize(picture.pixels, None, fx=scale, fy=scale, interpolation=filter_)
+    camera = scaled(picture.camera, canvas.shape[1], canvas.shape[0])
+    samples = 1 if longest <= FRAME_PX else 2
+    panels = [with_skeletons(shown, canvas.copy(), scale)]
+    if shown.fitted:
+        panels.append(
+            draw_meshes(canvas, camera, list(shown.vertices), shown.body.faces, colours_of(shown), samples=samples)
+        )
+    panels.append(from_the_side(shown, canvas.shape[0], side_window(shown) if window is None else window, samples))
+    return np.concatenate(panels, 1)
+
+
+def colours_of(shown: Shown) -> np.ndarray:
+    """(n, 3) 0..255, of `embodied`."""
+    return np.array([shown.colour(number) for number, _ in shown.embodied])
+
+
+def scaled(camera: Camera, width: int, height: int) -> Camera:
+    """The camera of the picture after it was resized."""
+    K = camera.K.copy()
+    for row, part in enumerate((width / camera.width, height / camera.height)):
+        K[row] *= part
+        K[row, 2] += (part - 1) / 2  # the middle of the first pixel is 0
+    return replace(camera, K=K, width=width, height=height)
+
+
+def with_skeletons(shown: Shown, canvas: np.ndarray, scale: float) -> np.ndarray:
+    """Boxes and skeletons drawn on the picture, which is `scale` times as large as the one that was read."""
+    for number, person in enumerate(shown.people):
+        colour = tuple(shown.colour(number).tolist())
+        corners = np.stack([person.box[:2], person.box[:2] + person.box[2:] - 1]) * scale
+        first, second = ((int(x), int(y)) for x, y in np.round(corners).clip(-30000, 30000))
+        cv2.rectangle(canvas, first, second, INK, 4, cv2.LINE_AA)
+        cv2.rectangle(canvas, first, second, colour, 2, cv2.LINE_AA)
+    for person in reversed(shown.people):  # the surest last, on top
+        flat = (person.joints_2d + 0.5) * scale - 0.5
+        size = np.ptp(flat, 0).max()
+        draw_skeleton(canvas, flat, shown.joint_set, INK, max(3, int(size / 50)))
+        draw_skeleton(canvas, flat, shown.joint_set, None, max(2, int(size / 90)))
+    return canvas
+
+
+def side_window(shown: Shown) -> np.ndarray:
+    """(2, 2) m: least and most of depth and height that hold all people, with some room."""
+    parts = [person.joints + person.root for person in shown.people] + list(shown.vertices)
+    if not parts:
+        return np.array([[0.0, -1.0], [1.0, 1.0]])
+    points = np.concatenate(parts)[:, [2, 1]]
+    return np.stack([points.min(0) - ROOM, points.max(0) + ROOM])
+
+
+def from_the_side(shown: Shown, height: int, window: np.ndarray, samples: int = 2) -> np.ndarray:
+    """(height, w, 3): people from the right of the camera, nearly without perspective; lines are half a metre apart."""
+    width = int(np.clip(height * 0.6, 200, None))
+    (near, top), (far, low) = window
+    zoom = min(width / (far - near), height / (low - top))
+    centre = np.array([0.0, (top + low) / 2, (near + far) / 2])
+    K = np.array([[zoom * FAR, 0, (width - 1) / 2], [0, zoom * FAR, (height - 1) / 2], [0, 0, 1]])
+    camera = Camera(K, FROM_THE_SIDE, np.array([0, 0, FAR]) - FROM_THE_SIDE @ centre, width, height)
+    canvas = np.full((height, width, 3), GROUND, np.uint8)
+    if zoom * LINE > 4:
+        for axis, middle in ((1, (near + far) / 2), (0, (top + low) / 2)):
+            most = (canvas.shape[axis] - 1) / 2
+            first = np.ceil((middle - most / zoom) / LINE)
+            for line in np.arange(first, (middle + most / zoom) / LINE):
+                at = round(most + (line * LINE - middle) * zoom)
+                canvas[(slice(None), at) if axis == 1 else at] = LINES
+    canvas = draw_meshes(canvas, camera, list(shown.vertices), shown.body.faces, colours_of(shown), 0.55, samples)
+    for person in shown.people:
+        points = person.joints + person.root
+        flat = project(camera, points @ FROM_THE_SIDE.T + camera.t)
+        draw_skeleton(canvas, flat, shown.joint_set, None, max(2, int(np.ptp(flat, 0).max() / 110)))
+    return canvas

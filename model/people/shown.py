@@ -1,0 +1,80 @@
+"""A picture with its people, as those get it who write files of them."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from model.people.records import Person, Picture, PicturePeople
+from pipeline.body.model import BodyModel, as_tensors
+from pipeline.records import BodyParameters
+from pipeline.skeletons import JointSet
+
+# Of people beside one another, and of a track in all frames; told apart also by those who see fewer colours.
+PALETTE = np.array(
+    [(86, 180, 233), (230, 159, 0), (0, 178, 130), (224, 130, 180), (240, 228, 66), (213, 94, 0), (120, 140, 235)]
+)
+FRAME = "#frame="
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One picture and its people. stem: the beginning of the names of its files, and of no other picture's. source: the same for the
+    video that it is from, or for the photograph. joint_set: of the people. body: the model of their bodies; fitted: whether people get
+    bodies at all."""
+
+    picture: Picture
+    found: PicturePeople
+    stem: str
+    source: str
+    joint_set: JointSet
+    body: BodyModel
+    fitted: bool = True
+
+    @property
+    def people(self) -> tuple[Person, ...]:
+        return self.found.people
+
+    @property
+    def embodied(self) -> list[tuple[int, BodyParameters]]:
+        """The people with a body: number in the picture, parameters."""
+        return [(k, person.body) for k, person in enumerate(self.people) if person.body is not None]
+
+    @cached_property
+    def vertices(self) -> np.ndarray:
+        """(n, V, 3) float32 m, camera axes: of `embodied`."""
+        bodies = [parameters for _, parameters in self.embodied]
+        if not bodies:
+            return np.zeros((0, self.body.n_vertices, 3), np.float32)
+        return self.body.pose(as_tensors(bodies))[0].numpy()
+
+    def colour(self, number: int) -> np.ndarray:
+        """(3,) 0..255 of a person of the picture."""
+        track = self.people[number].track
+        return PALETTE[(number if track is None else track) % len(PALETTE)]
+
+
+class Stems:
+    """Names for the files of pictures. Two photographs of one name in different folders get different ones."""
+
+    def __init__(self) -> None:
+        self._of: dict[str, str] = {}
+        self._taken: set[str] = set()
+
+    def source(self, name: str) -> str:
+        """name: as of `Picture`."""
+        path = name.split(FRAME)[0]
+        if path not in self._of:
+            plain = Path(path).stem or "picture"
+            stem, number = plain, 1
+            while stem.lower() in self._taken:  # not every disk tells capitals apart
+                number += 1
+                stem = f"{plain}-{number}"
+            self._taken.add(stem.lower())
+            self._of[path] = stem
+        return self._of[path]
+
+    def picture(self, picture: Picture) -> str:
+        source = self.source(picture.name)
+        return source if picture.frame is None else f"{source}.frame{picture.frame:06d}"
