@@ -1,6 +1,6 @@
 """Ten thousand wrong inputs: one file of a good input is made wrong in one place, and a command runs on it.
 
-    python -m benchmarks.fuzz [--inputs 10000] [--seed 0] [--only WORD] [--failures DIR] [--quick] [--json FILE]
+    python -m benchmarks.fuzz [--inputs 10000] [--minutes M] [--seed 0] [--only WORD] [--failures DIR] [--quick] [--json FILE]
     python -m benchmarks.fuzz --replay DIR/NUMBER
 
 Every command must end as it promises: done, problems told (exit code 1), or refused by name (exit code 2). A fault is any other
@@ -261,18 +261,14 @@ def warm(quick: bool) -> None:
     import torch
 
     names = [
-        "cli.check_data",
-        "cli.inspect",
-        "model.networks.keypoint_network",
-        "pipeline.sources.check",
-        "pipeline.sources.human36m.open",
-        "pipeline.shards.verify",
-    ]
-    names += ["pipeline.look.summary", "pipeline.look.overview", "pipeline.body.model"]
-    if not quick:
-        names += ["cli.evaluate", "cli.fit", "cli.predict", "cli.preprocess", "cli.train", "cli.report", "cli.body"]
-        names += ["model.evaluate", "model.predict", "model.train", "pipeline.fit_source", "pipeline.run"]
-        names += ["pipeline.look.pictures", "pipeline.look.shard_page", "matplotlib.pyplot"]
+        "cli.check_data", "cli.inspect", "model.networks.keypoint_network", "pipeline.sources.check", "pipeline.body.model",
+        "pipeline.sources.human36m.open", "pipeline.shards.verify", "pipeline.look.summary", "pipeline.look.overview",
+    ]  # fmt: skip
+    names += [] if quick else [
+        "cli.evaluate", "cli.fit", "cli.predict", "cli.preprocess", "cli.train", "cli.report", "cli.body", "model.evaluate",
+        "model.predict", "model.train", "pipeline.fit_source", "pipeline.run", "pipeline.look.pictures", "pipeline.look.shard_page",
+        "matplotlib.pyplot",
+    ]  # fmt: skip
     for name in names:
         importlib.import_module(name)
     torch.set_num_threads(1)
@@ -299,26 +295,30 @@ def one_input(case: Case, good: Path, scratch: Path, rng: random.Random) -> tupl
     return run_input(arguments, out), arguments, said
 
 
-def run_all(good: Path, folder: Path, failures: Path, cases: list[Case], inputs: int, seed: int) -> dict[str, Any]:
-    """Counts by case and by cause, and the faults."""
+def run_all(good: Path, folder: Path, failures: Path, cases: list[Case], asked: argparse.Namespace) -> dict[str, Any]:
+    """Counts by case and by cause, and the faults. Cases take turns by chance, so that a part of the inputs is a sample of all."""
     scratch, total = folder / "scratch", sum(case.share for case in cases)
     os.environ[CANARY], tempfile.tempdir = str(folder / "canary"), str(scratch / "tmp")
     rows: dict[str, Counter] = defaultdict(Counter)
     causes: dict[str, Counter] = defaultdict(Counter)
     faults = []
-    for case in cases:
-        for k in range(max(1, round(inputs * case.share / total))):
-            ending, arguments, said = one_input(case, good, scratch, random.Random(f"{seed} {case.name} {k}"))
-            row = rows[case.name]
-            row["inputs"] += 1
-            row[{0: "done", 1: "problems", 2: "refused"}.get(-1 if ending.exit is None else ending.exit, "faults")] += 1
-            row["seconds"] = max(row["seconds"], ending.seconds)
-            row["MiB"] = max(row["MiB"], ending.bytes >> 20)
-            causes[case.command][cause(ending)] += 1
-            if ending.fault is not None:
-                row["faults"] += ending.exit is not None
-                faults.append({"case": case.name, "number": k, "done": said, "fault": ending.fault})
-                keep(failures / str(len(faults)), scratch, {**faults[-1], "arguments": arguments})
+    jobs = [(case, k) for case in cases for k in range(max(1, round(asked.inputs * case.share / total)))]
+    random.Random(asked.seed).shuffle(jobs)
+    ends = time.perf_counter() + 60 * asked.minutes
+    for case, k in jobs:
+        if time.perf_counter() > ends:
+            break
+        ending, arguments, said = one_input(case, good, scratch, random.Random(f"{asked.seed} {case.name} {k}"))
+        row = rows[case.name]
+        row["inputs"] += 1
+        row[{0: "done", 1: "problems", 2: "refused"}.get(-1 if ending.exit is None else ending.exit, "faults")] += 1
+        row["seconds"] = max(row["seconds"], ending.seconds)
+        row["MiB"] = max(row["MiB"], ending.bytes >> 20)
+        causes[case.command][cause(ending)] += 1
+        if ending.fault is not None:
+            row["faults"] += ending.exit is not None
+            faults.append({"case": case.name, "number": k, "done": said, "fault": ending.fault})
+            keep(failures / str(len(faults)), scratch, {**faults[-1], "arguments": arguments})
     return {
         "rows": rows,
         "causes": {name: dict(found.most_common()) for name, found in causes.items()},
@@ -352,7 +352,7 @@ def replay(place: Path) -> None:
 def show(found: dict[str, Any], seconds: float) -> None:
     columns = ("inputs", "done", "problems", "refused", "faults", "MiB")
     print(f"{'':32}" + "".join(f"{name:>10}" for name in (*columns, "slowest s")))
-    for name, row in found["rows"].items():
+    for name, row in sorted(found["rows"].items()):
         print(f"{name:32}" + "".join(f"{row[column]:10}" for column in columns) + f"{row['seconds']:10.1f}")
     print(f"{sum(row['inputs'] for row in found['rows'].values())} inputs in {seconds:.0f} s")
     for name, causes in found["causes"].items():
@@ -366,6 +366,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--inputs", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after so many")
     parser.add_argument("--only", default="", metavar="WORD", help="cases whose name has this word")
     parser.add_argument("--good", type=Path, help="folder for the good inputs, kept for further runs")
     parser.add_argument(
@@ -385,9 +386,8 @@ def main() -> None:
             good.mkdir(parents=True)
             in_child(lambda: prepare(good, options.quick))
         began = time.perf_counter()
-        found = run_all(
-            good, Path(name), options.failures, cases, 100 if options.quick else options.inputs, options.seed
-        )
+        options.inputs = 100 if options.quick else options.inputs
+        found = run_all(good, Path(name), options.failures, cases, options)
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     show(found, time.perf_counter() - began)
     if options.json:
