@@ -16,6 +16,7 @@ from model.people import meshes, motion_files, overlay
 from model.people.arrays import Arrays
 from model.people.film import Film
 from model.people.motion import Motion, Motions
+from model.people.page import PagePictures
 from model.people.shown import Shown
 from pipeline.body.model import BodyModel
 from pipeline.errors import InputError
@@ -122,6 +123,22 @@ class OneTable:
 
 
 @dataclass
+class Page:
+    """Writes people.html."""
+
+    place: Place
+    pictures: PagePictures = field(default_factory=PagePictures)
+
+    def add(self, shown: Shown) -> None:
+        self.pictures.add(shown)
+
+    def close(self) -> None:
+        data = self.pictures.page()
+        if data is not None:
+            self.place.write("people.html", data)
+
+
+@dataclass
 class Overlays:
     """Draws photographs as PNG, and the frames of a video as one MP4."""
 
@@ -156,6 +173,7 @@ def npz(arrays: dict[str, np.ndarray]) -> bytes:
 
 
 FORMATS = {
+    "html": Format("people.html: one page that turns in 3D in a browser, without a network", False, Page),
     "npz": Format("predictions.npz: everything in arrays; its bodies are what smplx takes", False, OneTable),
     "overlay": Format("NAME.people.png, of a video .mp4: skeletons and bodies, and from the side", False, Overlays),
     "glb": Format(

@@ -73,8 +73,9 @@ def test_plain_smplx_poses_what_predictions_npz_holds(body, two, tmp_path):
 
 
 def test_a_picture_of_nobody_gives_a_table_without_rows(body, tmp_path):
-    (path,) = written(tmp_path, list(FORMATS), [shown(body, [])])
-    assert path.name == "predictions.npz" and np.load(path)["joint_names"].shape == (17,)
+    paths = written(tmp_path, list(FORMATS), [shown(body, [])])
+    assert sorted(path.name for path in paths) == ["people.html", "predictions.npz"]
+    assert np.load(tmp_path / "predictions.npz")["joint_names"].shape == (17,)
 
 
 def test_a_glb_holds_each_person_upright_and_before_the_camera(two):
@@ -253,7 +254,7 @@ def test_pictures_of_one_name_get_files_of_their_own():
 
 def test_formats_are_named():
     assert parse_formats("glb, NPZ,glb") == ("glb", "npz") and parse_formats("") == ()
-    with pytest.raises(InputError, match=r"there is no format fbx\. Choose from npz, overlay"):
+    with pytest.raises(InputError, match=r"there is no format fbx\. Choose from html, npz, overlay"):
         parse_formats("glb,fbx")
     assert all(form.says for form in FORMATS.values())
     assert npz({"a": np.ones(3)})[:2] == b"PK"

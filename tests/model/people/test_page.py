@@ -1,0 +1,94 @@
+"""The page that turns in 3D: what it holds, and that its script poses bodies as we do."""
+
+import base64
+import json
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+
+from model.people import page
+from model.people.page import PagePictures
+from pipeline.body.model import load_body
+from tests.model.people.scenes import shown, standing
+
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.fixture(scope="module")
+def body():
+    return load_body()
+
+
+@pytest.fixture(scope="module")
+def made(body):
+    """The page of a picture whose name would end a script, and its text."""
+    pictures, one = PagePictures(), shown(body, [standing(0, -0.5), standing(1, 0.6, 4.0)], "a</script><b>.jpg")
+    pictures.add(one)
+    return one, pictures.page().decode()
+
+
+def data_of(text: str) -> dict:
+    return json.loads(re.search(r'<script type="application/json" id=data>(.*?)</script>', text, re.S).group(1))
+
+
+def test_the_page_needs_nothing_beside_itself(made):
+    text = made[1]
+    assert not re.search(r"(src|href)\s*=\s*[\"']?https?:|@import|url\(|fetch\(|import ", text)
+    data = data_of(text)
+    assert data["pictures"][0]["name"] == "a</script><b>.jpg"
+    assert data["pictures"][0]["source"].startswith("data:image/jpeg;base64,")
+    assert len(text) < 2_200_000
+
+
+def test_the_packed_body_is_the_body(body, made):
+    packed = data_of(made[1])["body"]
+
+    def read(part, kind):
+        return np.frombuffer(base64.b64decode(part), kind)
+
+    template = read(packed["template"]["data"], "<i2") * packed["template"]["scale"]
+    np.testing.assert_allclose(template.reshape(-1, 3), body.v_template, atol=5e-5)
+    np.testing.assert_array_equal(read(packed["faces"], "<u2").reshape(-1, 3), body.faces)
+    weights = np.zeros((body.n_vertices, 55))
+    bones, share = (read(packed[name], "u1").reshape(body.n_vertices, -1) for name in ("bones", "weights"))
+    np.put_along_axis(weights, bones.astype(int), share / 255, axis=1)
+    assert np.abs(weights - body.weights.numpy()).max() < 0.5 / 255 + 1e-6
+
+
+def test_a_page_of_skeletons_holds_no_body(body):
+    pictures, one = PagePictures(), shown(body, [])
+    pictures.add(one)
+    assert data_of(pictures.page().decode())["body"] is None and PagePictures().page() is None
+
+
+def test_a_long_video_stays_a_page_of_bounded_size(body, monkeypatch):
+    monkeypatch.setattr(page, "MOST_PICTURES", 8)
+    pictures = PagePictures()
+    for frame in range(100):
+        pictures.add(shown(body, [], f"v.mp4#frame={frame}", frame))
+    numbers = [int(one["name"].split("=")[1]) for one in pictures.pictures]
+    assert len(numbers) <= 8 and set(np.diff(numbers)) == {16} and numbers[0] == 0
+    data = data_of(pictures.page().decode())
+    assert data["video"] and data["seconds"] == pytest.approx(16 / 20)
+    assert "7 of 100 pictures are here" in pictures.page().decode()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason="no chromium here")
+def test_a_browser_poses_the_bodies_as_we_do(made, tmp_path):
+    """Weights in 255ths and joints' turns to four digits leave a few millimetres at most, far below the skin's own error."""
+    one, text = made
+    probe = "document.body.dataset.vertices = JSON.stringify(Array.from(posed(DATA.pictures[0].people[1].body)))"
+    (tmp_path / "page.html").write_text(text.replace("</html>", f"<script>{probe}</script></html>"))
+    command = [BROWSER, "--headless=new", "--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader"]
+    command += ["--enable-unsafe-swiftshader", "--disable-dev-shm-usage", "--timeout=60000", "--dump-dom"]
+    said = subprocess.run(
+        [*command, f"file://{tmp_path}/page.html#still"], capture_output=True, text=True, timeout=110
+    ).stdout
+    assert 'data-ready="yes"' in said
+    vertices = np.array(json.loads(re.search(r'data-vertices="([^"]*)"', said).group(1))).reshape(-1, 3)
+    assert np.linalg.norm(vertices - one.vertices[1], axis=1).max() < 0.004
+    assert np.linalg.norm(vertices - one.vertices[1], axis=1).mean() < 0.0005
