@@ -97,8 +97,8 @@ CASES = [
     Case("inspect --verify", "shards", ("*.h5", "*.h5", "run.json"), ("inspect", "IN", "--verify"), 8, True),
     Case("inspect --picture", "shards", ("*.h5",), ("inspect", "IN", "--picture", "OUT/a.png", "--html", "OUT/a.html"), 2),
     Case("inspect", "run", ("*.json", "*.jsonl"), ("inspect", "IN"), 4),
-    Case("predict", "run", ("best.safetensors",), ("predict", "IN", "GOOD/openpose/images/0.jpg", "--out", "OUT"), 6),
-    Case("predict", "openpose", PICTURES, ("predict", "GOOD/run", "IN/images/MUTATED", "--out", "OUT"), 8),
+    Case("predict", "run", ("best.safetensors",), ("predict", "--run", "IN", "GOOD/openpose/images/0.jpg", "--out", "OUT"), 6),
+    Case("predict", "openpose", PICTURES, ("predict", "--run", "GOOD/run", "IN/images/MUTATED", "--out", "OUT"), 8),
     Case("evaluate", "shards", ("*.h5", "run.json"), ("evaluate", "OUT/../run", "IN", "--split", "train"), 2),
     Case("report", "run", ("*.json", "*.jsonl"), ("report", "IN"), 2),
     Case("train", "config.toml", ("config.toml",), ("train", "GOOD/shards", "OUT", "--config", "IN", "--steps", "1"), 3),
@@ -266,7 +266,7 @@ def warm(quick: bool) -> None:
     ]  # fmt: skip
     names += [] if quick else [
         "cli.evaluate", "cli.fit", "cli.predict", "cli.preprocess", "cli.train", "cli.report", "cli.body", "model.evaluate",
-        "model.predict", "model.train", "pipeline.fit_source", "pipeline.run", "pipeline.look.pictures", "pipeline.look.shard_page",
+        "model.people.job", "model.train", "pipeline.fit_source", "pipeline.run", "pipeline.look.pictures", "pipeline.look.shard_page",
         "matplotlib.pyplot",
     ]  # fmt: skip
     for name in names:

@@ -30,13 +30,14 @@ from model.networks.encoders.body import weights_file
 from model.networks.keypoint_network import KeypointNetwork
 from model.networks.network import Network
 from model.networks.records import Statistics
-from model.predict import find_person
+from model.people.predict import Model, make_person, predict_crops
+from model.people.records import Box, Picture
 from model.scoring import metrics
 from model.scoring.figures import prediction_grid
 from model.scoring.shown import ShownView
 from model.training.config import load_config
 from model.training.runs import load_run
-from pipeline.camera import BOX_SCALE, project, world_to_camera
+from pipeline.camera import BOX_SCALE, make_crop, project, warp_to_crop, world_to_camera
 from pipeline.errors import InputError
 from pipeline.images import read_image
 from pipeline.outputs import encode_picture, make_folder, write_file, write_json
@@ -91,12 +92,16 @@ def limbs(points: np.ndarray, joint_set: JointSet) -> np.ndarray:
 def compare(network: Network, instants: Sequence[Instant], root: Path, seen: Seen, points: np.ndarray) -> Compared:
     """Ask the network about every view. points: (F, 17, 3) m, COCO's keypoints in the instants' frame."""
     own, rows = JOINT_SETS[network.config.joint_set], []
+    model = Model(network, own, root, 0)
     mean_pose = limbs(network.mean_pose.cpu().numpy().astype(np.float64), own)
     for f, instant in enumerate(instants):
         for c, view in enumerate(instant.views):
             low, size = seen.boxes[f, c, :2], seen.boxes[f, c, 2:]
             box = np.concatenate([low + size / 2 - size * BOX_SCALE / 2, size * BOX_SCALE])
-            found, crop, pixels = find_person(network, read_image(root, view.image_path), view.camera, box)
+            picture = Picture(view.image_path, read_image(root, view.image_path), view.camera)
+            crop = make_crop(view.camera, box, model.side, model.side)
+            pixels = warp_to_crop(picture.pixels, view.camera, crop)
+            found = make_person(picture, Box(box, None, "given"), crop, predict_crops(model, [crop], [pixels])[0])
             predicted = limbs(found.joints + found.root, own)
             truth = world_to_camera(view.camera, limbs(points[f], COCO))
             off = [project(view.camera, joints[SCORED]) for joints in (predicted, truth)]

@@ -1,4 +1,4 @@
-"""`nvf-cli predict`: the joints of people in photographs."""
+"""`nvf-cli predict`: people in photographs and videos."""
 
 import math
 import sys
@@ -11,57 +11,59 @@ from pipeline.errors import InputError
 
 
 @click.command("predict")
-@click.argument("run", type=click.Path(path_type=Path))
-@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("images", nargs=-1, required=True)
+@click.option(
+    "--run", type=click.Path(path_type=Path), default=None, help="A run of yours; default: the model that is shipped."
+)
+@click.option("--boxes", type=click.Path(path_type=Path), help="JSON or CSV with the boxes of any detector.")
+@click.option(
+    "--keypoints", type=click.Path(path_type=Path), help="2D keypoints of OpenPose (a folder) or in MSCOCO's JSON."
+)
 @click.option(
     "--box",
-    "boxes",
+    "own_boxes",
     multiple=True,
     metavar="X,Y,W,H",
-    help="A person's box in pixels, again for every further person; default: the whole image.",
+    help="A person's box in pixels, of one image; again for every further person.",
+)
+@click.option(
+    "--every", type=click.IntRange(min=1), default=1, show_default=True, help="Of a video's frames, every so many."
 )
 @click.option("--focal", type=POSITIVE, help="Focal length in pixels; default: the image's diagonal.")
 @click.option(
-    "--out", type=click.Path(path_type=Path), default=None, help="Folder for results; default: RUN/predictions."
+    "--out", type=click.Path(path_type=Path), default=Path("people"), show_default=True, help="Folder for results."
 )
 @click.option("--device", default=None, help="cpu, cuda, cuda:1 ...; default: a GPU if there is one.")
 def command(
-    run: Path,
-    images: tuple[Path, ...],
-    boxes: tuple[str, ...],
+    images: tuple[str, ...],
+    run: Path | None,
+    boxes: Path | None,
+    keypoints: Path | None,
+    own_boxes: tuple[str, ...],
+    every: int,
     focal: float | None,
-    out: Path | None,
+    out: Path,
     device: str | None,
 ) -> None:
-    """Predict a person in each of IMAGES with RUN's best weights; writes NAME.prediction.json and NAME.prediction.png.
+    """Find the people in IMAGES and give each joints in metres: pictures, videos, folders, patterns, or 0 for a webcam.
 
-    No file is replaced: another person or setting gets the next number. Exit code 1 when some of the images were refused.
+    Writes predictions.json and pictures of what was found into a folder of its own; the answer to another question gets the next
+    number. Exit code 1 when some of the images were refused.
     """
-    if boxes and len(images) > 1:
-        raise InputError(
-            f"--box is a person's box in one image, and {len(images)} images are given. Predict one image at a time, each with its "
-            "own boxes."
-        )
+    own = [parse_box(text) for text in own_boxes]
+    from cli.progress import Progress
     from model.device import choose_device
-    from model.predict import Question, predict_images
+    from model.people.job import Question, answer
 
-    asked: list[list[float] | None] = [parse_box(text) for text in boxes] or [None]
-    questions = [Question(image, box) for image in images for box in asked]
-    refused = []
-    for answer in predict_images(run, questions, out or run / "predictions", focal, choose_device(device)):
-        if answer.report is None or answer.files is None:
-            refused.append(answer.refusal)
-            click.echo(f"Refused: {answer.refusal}", err=True)
-        else:
-            click.echo(f"{answer.report['image']}: {said_of(answer.report)}, written {answer.files[0]} and .png")
-    if len(refused) == len(questions):
-        raise InputError(f"nothing was predicted. {refused[0]}")
-    sys.exit(1 if refused else 0)
-
-
-def said_of(report: dict) -> str:
-    """What the line of a prediction says of it."""
-    return f"root at {report['root'][2]:.2f} m"
+    question = Question(images, run, own, boxes, keypoints, every, focal)
+    with Progress() as progress:
+        found = answer(question, out, choose_device(device), progress.begin, progress.add)
+    if found.unused:
+        click.echo(
+            f"{len(found.unused)} pictures of the file of boxes were not given, {found.unused[0]} for one.", err=True
+        )
+    click.echo(f"Wrote {found.people} {'person' if found.people == 1 else 'people'}: {found.path}")
+    sys.exit(1 if found.refused else 0)
 
 
 def parse_box(text: str) -> list[float]:

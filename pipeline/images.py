@@ -173,6 +173,8 @@ class VideoReader:
         self._times: np.ndarray | None = None
         self._rate = self._capture.get(cv2.CAP_PROP_FPS)
         self.frames = max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+        if self._capture.isOpened() and not self.frames:  # a recording that was streamed does not announce them
+            self.frames = len(frame_times(self.path))
         self.width = int(self._capture.get(cv2.CAP_PROP_FRAME_WIDTH))
         self.height = int(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
         if not self._capture.isOpened() or not self.frames:
@@ -225,18 +227,23 @@ class VideoReader:
         """The number of the frame that was just grabbed."""
         time = self._capture.get(cv2.CAP_PROP_POS_MSEC)
         if self._times is None and not abs(time * self._rate / 1000 - self._next) < 0.5:
-            self._times = _frame_times(self.path)
+            self._times = frame_times(self.path)
         if self._times is None:
             return self._next
         nearest = int(np.abs(self._times - time).argmin()) if len(self._times) else 0
         known = len(self._times) > nearest and abs(self._times[nearest] - time) < 1
         return nearest if known and nearest >= self._next else self._next
 
+    @property
+    def time_s(self) -> float:
+        """When the frame that was read last is shown, seconds from the beginning of the video."""
+        return float(self._capture.get(cv2.CAP_PROP_POS_MSEC)) / 1000
+
     def close(self) -> None:
         self._capture.release()
 
 
-def _frame_times(path: Path) -> np.ndarray:
+def frame_times(path: Path) -> np.ndarray:
     """When the frames of a video are shown, ms, ascending, from the file without decoding it; empty where it does not say."""
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_FORMAT, -1])
     times = []

@@ -16,7 +16,9 @@ from click.testing import CliRunner
 from cli.main import nvf
 from model.export import export_run
 from model.networks.build import ENCODERS, HEADS
-from model.predict import Question, predict_images
+from model.people.given import whole_picture
+from model.people.pictures import find_given, read_given
+from model.people.predict import load_model, predict_people
 from model.train import train
 from model.training.config import load_config
 from model.training.runs import load_run
@@ -213,7 +215,9 @@ def workplace(tmp_path, monkeypatch):
     make_folder(tmp_path / "shards", 8, 2, 2)
     noise = np.random.default_rng(0).integers(0, 255, (400, 300, 3), np.uint8)
     cv2.imwrite(str(tmp_path / "photo.jpg"), noise)
-    monkeypatch.setattr("model.predict.SOMEBODY", 0.0)  # what a network of two steps says of presence means nothing
+    monkeypatch.setattr(
+        "model.people.predict.SOMEBODY", 0.0
+    )  # what a network of two steps says of presence means nothing
     monkeypatch.chdir(tmp_path)
     for package in ("pipeline.sources", "model.networks.heads", "model.networks.encoders"):
         home = importlib.import_module(package)
@@ -260,7 +264,7 @@ def test_the_examples_of_the_python_api_run(workplace):
     names = run_examples(ROOT / "docs" / "python-api.md", {'load_config("small"), steps=2000': "tiny, steps=2"})
     assert names["image"].shape == (80, 80, 3) and names["distance"].min() < 0 < names["distance"].max()
     assert names["record"]["step"] == 2 and names["report"]["n_views"] == 2
-    assert len(names["person"]["joints"]) == len(names["person"]["joint_names"]) == 17
+    assert names["person"].joints.shape == (17, 3) and names["trained"].joint_set.root == "pelvis"
     assert names["prediction"].joints.shape == (1, 17, 3)
     assert (workplace / "field.pt2").stat().st_size > 0
 
@@ -274,8 +278,9 @@ def test_the_examples_of_how_to_extend_run(workplace):
     assert type(network.encoder).__name__ == "Strides" and config.network.encoder.channels == 24
     resumed = train(Path("shards"), Path("runs/mine"), None, resume=True, device="cpu")
     assert resumed["step"] == 2
-    [answer] = predict_images(Path("runs/mine"), [Question(Path("photo.jpg"))], Path("predictions"))
-    assert answer.report is not None and len(answer.report["joints"]) == 17
+    pictures = read_given(find_given(["photo.jpg"]))
+    [(_, found)] = predict_people(load_model(Path("runs/mine")), pictures, whole_picture)
+    assert found.people[0].joints.shape == (17, 3)
     assert export_run(Path("runs/mine"), Path("mine.pt2"))["largest_difference_mm"] < 0.1
     np.testing.assert_array_equal(names["stored"], [0, 0, -1])
     assert names["older"].shape == (12, 3) and not names["older"].any()

@@ -13,6 +13,7 @@ import argparse
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -76,7 +77,7 @@ class Converter:
         self.constants[name] = numpy_helper.from_array(np.ascontiguousarray(value), name)
         return name
 
-    def node(self, operation: str, inputs: list[str], name: str, **attributes: object) -> str:
+    def node(self, operation: str, inputs: list[str], name: str, **attributes: Any) -> str:
         self.nodes.append(helper.make_node(operation, inputs, [name], name=name, **attributes))
         return name
 
@@ -174,7 +175,9 @@ def convert(graph: GraphModel) -> onnx.ModelProto:
         stride = 416 // converter._side(source)
         outputs[stride] = converter.convolution(convolution, graph.weights[bias], f"stride{stride}", kept)
     assert tuple(sorted(outputs)) == STRIDES
-    shapes = {stride: [1, len(kept), f"h{stride}", f"w{stride}"] for stride in STRIDES}
+    shapes: dict[int, list[str | int | None]] = {
+        stride: [1, len(kept), f"h{stride}", f"w{stride}"] for stride in STRIDES
+    }
     model = helper.make_model(
         helper.make_graph(
             converter.nodes,

@@ -1,64 +1,141 @@
-"""`nvf-cli predict` parses, makes one call, and says what became of every image."""
+"""`nvf-cli predict`: what it asks, what it writes, and what becomes of images that are refused."""
 
+import json
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 
 from cli.main import nvf
 from cli.predict import parse_box
-from model import predict
-from model.predict import Answer, Question
+from cli.progress import Progress
+from model.people import detector, free_model
+from model.people.records import Box
+from model.train import train
 from pipeline.errors import InputError
+from tests.model.capsules import make_folder, tiny_config
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    torch.set_num_threads(1)
+    root = tmp_path_factory.mktemp("predict")
+    train(make_folder(root / "shards", 4, 1, 1), root / "run", tiny_config(steps=1, evaluations=1), device="cpu")
+    return root / "run"
 
 
 @pytest.fixture
-def called(monkeypatch):
-    """What predict was asked; every image whose name starts with "bad" is refused."""
-    calls = []
+def place(tmp_path, monkeypatch):
+    """A folder with pictures; the detector sees one person in each that is not black. A network of one step is believed."""
+    monkeypatch.setattr("model.people.predict.SOMEBODY", 0.0)
 
-    def answer(question: Question) -> Answer:
-        if question.image.name.startswith("bad"):
-            return Answer(question, refusal=f"{question.image}: it is bad")
-        report = {"image": str(question.image), "root": [0, 0, 4.2]}
-        return Answer(question, report, (Path("a.json"), Path("a.png")))
+    def look(self, pixels):
+        return [Box(np.array([5.0, 4, 50, 60]), 0.8, "detector")] if pixels.any() else []
 
-    def ask(run, questions, *rest):
-        calls.append((run, questions, *rest))
-        return map(answer, questions)
-
-    monkeypatch.setattr(predict, "predict_images", ask)
-    return calls
+    monkeypatch.setattr(detector.Detector, "__call__", look)
+    for name, level in (("a.png", 200), ("b.png", 100), ("nobody.png", 0)):
+        cv2.imwrite(str(tmp_path / name), np.full((90, 120, 3), level, np.uint8))
+    writer = cv2.VideoWriter(str(tmp_path / "v.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 10, (120, 96))
+    for _ in range(6):
+        writer.write(np.full((96, 120, 3), 120, np.uint8))
+    writer.release()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 def invoke(*arguments):
-    return CliRunner().invoke(nvf, ["predict", "runs/x", *map(str, arguments)], catch_exceptions=False)
+    return CliRunner().invoke(nvf, ["predict", *map(str, arguments), "--device", "cpu"], catch_exceptions=False)
 
 
-def test_every_box_is_a_question(called, tmp_path):
-    given = ["a.jpg", "--box", "1,2,3,4", "--box", "5,6,7,8", "--focal", 900, "--out", tmp_path, "--device", "cpu"]
-    result = invoke(*given)
-    run, questions, out, focal, _ = called[0]
-    assert (run, out, focal) == (Path("runs/x"), tmp_path, 900)
-    assert questions == [Question(Path("a.jpg"), [1, 2, 3, 4]), Question(Path("a.jpg"), [5, 6, 7, 8])]
-    assert result.output.count("root at 4.20 m") == 2 and result.exit_code == 0
+def written(folder="people") -> dict:
+    return json.loads(Path(folder, "predictions.json").read_text())
 
 
-def test_one_box_does_not_serve_several_images():
-    with pytest.raises(InputError, match="2 images are given"):
-        invoke("a.jpg", "b.jpg", "--box", "1,2,3,4")
+def test_people_of_pictures_and_videos(run, place):
+    result = invoke("a.png", "b.png", "v.mp4", "--run", run, "--every", 2)
+    assert result.exit_code == 0 and "a.png: 1 person, root at" in result.output and "Wrote 5 people" in result.output
+    people = written()["people"]
+    assert [(entry["image"], entry["frame"]) for entry in people] == [
+        ("a.png", None),
+        ("b.png", None),
+        ("v.mp4", 0),
+        ("v.mp4", 2),
+        ("v.mp4", 4),
+    ]
+    assert people[0]["box_source"] == "detector" and people[3]["time_s"] == 0.2
 
 
-def test_refused_images_are_listed_and_the_exit_code_says_so(called):
-    result = invoke("a.jpg", "bad.jpg", "--device", "cpu")
-    assert result.exit_code == 1 and "Refused: bad.jpg: it is bad" in result.output
-    with pytest.raises(InputError, match="nothing was predicted. bad.jpg"):
-        invoke("bad.jpg", "--device", "cpu")
+def test_every_box_is_a_person(run, place):
+    result = invoke("a.png", "--run", run, "--box", "1,2,40,60", "--box", "50,10,40,70", "--focal", 300)
+    assert result.exit_code == 0 and "2 people" in result.output
+    content = written()
+    assert [entry["box"] for entry in content["people"]] == [[1, 2, 40, 60], [50, 10, 40, 70]]
+    assert content["people"][0]["box_source"] == "given" and content["pictures"][0]["focal_px"] == [300, 300]
+    assert not content["pictures"][0]["camera_assumed"]
+
+
+def test_boxes_of_a_file(run, place):
+    Path("boxes.json").write_text(json.dumps({"a.png": [[1, 2, 40, 60]], "c.png": [[1, 2, 3, 4]]}))
+    result = invoke("a.png", "b.png", "--run", run, "--boxes", "boxes.json")
+    assert result.exit_code == 1 and "Refused: b.png: boxes.json has no box of it" in result.output
+    assert "1 pictures of the file of boxes were not given, c.png" in result.output
+    assert len(written()["people"]) == 1
+
+
+def test_refused_images_are_listed_and_the_exit_code_says_so(run, place):
+    Path("text.jpg").write_text("no image")
+    result = invoke("nothere.jpg", "text.jpg", "nobody.png", "a.png", "--run", run)
+    assert result.exit_code == 1 and "Wrote 1 person" in result.output
+    for said in ("nothere.jpg: there is no such file", "text.jpg: not an image", "nobody.png: no person is found"):
+        assert f"Refused: {said}" in result.output
+    assert ["refusal" in entry for entry in written()["pictures"]] == [True, True, True, False]
+    with pytest.raises(InputError, match="nobody was found. nobody.png: no person is found"):
+        invoke("nobody.png", "--run", run, "--out", "other")
+    assert not Path("other", "predictions.json").exists() and not list(Path("other").iterdir())
+
+
+def test_another_question_replaces_no_answer(run, place):
+    invoke("a.png", "--run", run)
+    invoke("b.png", "--run", run)
+    invoke("a.png", "--run", run)
+    assert written("people")["people"][0]["image"] == "a.png" and written("people-2")["people"][0]["image"] == "b.png"
+    assert not Path("people-3").exists()
+
+
+def test_one_box_does_not_serve_several_images(run, place):
+    for images in (["a.png", "b.png"], ["v.mp4"]):
+        with pytest.raises(InputError, match="a person's box in one image"):
+            invoke(*images, "--run", run, "--box", "1,2,3,4")
+    with pytest.raises(InputError, match="Give one of them"):
+        invoke("a.png", "--run", run, "--box", "1,2,3,4", "--boxes", "b.json")
+
+
+def test_a_run_in_place_of_an_image_gets_a_hint(run, place):
+    with pytest.raises(InputError, match="holds a run and no pictures. Name it with --run"):
+        invoke(run, "a.png")
+
+
+def test_without_a_run_the_free_model_is_asked_for(place, monkeypatch):
+    monkeypatch.setattr(free_model, "FOLDER", place / "none")
+    with pytest.raises(InputError, match="no free model is shipped with this version"):
+        invoke("a.png")
+
+
+def test_progress_says_how_long_it_takes():
+    progress = Progress()
+    progress.begin(900)
+    progress.done, progress.began = 120, 0.0
+    assert progress.text(60.0) == "120 of 900 pictures, 2.0 a second, 6 min 30 s to go"
+    progress.total = None
+    assert progress.text(60.0) == "120 pictures, 2.0 a second"
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-3", "0", "wide"])
 def test_a_focal_length_is_a_number_above_0(value):
-    result = CliRunner().invoke(nvf, ["predict", "runs/x", "a.jpg", "--focal", value])
+    result = CliRunner().invoke(nvf, ["predict", "a.jpg", "--focal", value])
     assert result.exit_code == 2 and "is not a number above 0" in result.output
 
 

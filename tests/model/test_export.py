@@ -12,7 +12,9 @@ import pytest
 import torch
 
 from model.export import PhotographPredictor, example_input, export_run
-from model.predict import find_person, photograph_camera
+from model.people.photographs import photograph_camera
+from model.people.predict import load_model, predict_people
+from model.people.records import Box, Picture
 from model.torch_crop import crop_people
 from model.train import train
 from model.training.runs import load_run
@@ -106,14 +108,20 @@ def example():
     ("box", "focal"),
     [((220.0, 20.0, 150.0, 270.0), None), ((10, 150, 40, 60), 300.0), ((-4.0, 0.0, 405.0, 301.0), 200.0)],
 )
-def test_the_example_with_torch_alone_predicts_what_predict_does(run, takes_photographs, tmp_path, box, focal):
+def test_the_example_with_torch_alone_predicts_what_predict_does(
+    run, takes_photographs, tmp_path, monkeypatch, box, focal
+):
     """A box off the photograph's centre, so that the crop's rotation counts; large ones, so that the photograph is halved; one beyond
     its borders."""
     image = smooth_photograph(401, 301)
-    network, _, _ = load_run(run)
     photo = tmp_path / "photo.png"
     cv2.imwrite(str(photo), image[..., ::-1])
-    found, _, _ = find_person(network, image, photograph_camera(401, 301, focal), np.array(box))
+    monkeypatch.setattr(
+        "model.people.predict.SOMEBODY", 0.0
+    )  # what a network of two steps says of presence means nothing
+    picture = Picture("photo.png", image, photograph_camera(401, 301, focal))
+    [(_, people)] = predict_people(load_model(run), [picture], lambda _: [Box(np.array(box), None, "given")])
+    (found,) = people.people
     joints, root, confidence = example().predict(takes_photographs[0], photo, box, focal)
     # an untrained field sees every grey level, and OpenCV rounds positions to 1/32 px
     assert np.linalg.norm(joints.numpy() - found.joints, axis=1).max() < 0.02

@@ -10,7 +10,9 @@ import torch
 from model.evaluate import evaluate_run
 from model.export import export_run
 from model.networks.build import ENCODERS, HEADS
-from model.predict import Question, predict_images
+from model.people.given import whole_picture
+from model.people.pictures import find_given, read_given
+from model.people.predict import load_model, predict_people
 from model.train import train
 from model.training.checkpoint import load_checkpoint
 from model.training.config import config_from_dict, load_config, merge
@@ -52,8 +54,8 @@ def test_a_toy_goes_the_whole_way(tmp_path, toys, shards, encoder, head):
     assert evaluate_run(run, shards, split="test", device="cpu")["model"] == head
     image = tmp_path / "photograph.png"
     cv2.imwrite(str(image), np.full((120, 90, 3), 99, np.uint8))
-    (answer,) = predict_images(run, [Question(image)], tmp_path / "found")
-    assert answer.refusal == ""
+    [(_, found)] = predict_people(load_model(run), read_given(find_given([str(image)])), whole_picture)
+    assert found.refusal == ""
     assert export_run(run, tmp_path / "run.pt2")["largest_difference_mm"] < 0.1
 
 

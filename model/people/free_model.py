@@ -1,0 +1,14 @@
+"""The model that comes with this program: trained on free synthetic people, over an encoder that is free to use."""
+
+from pathlib import Path
+
+from pipeline.errors import InputError
+
+FOLDER = Path(__file__).parent / "assets" / "free"
+
+
+def folder() -> Path:
+    """The run of the free model. Raises InputError while none is shipped."""
+    if not FOLDER.is_dir():
+        raise InputError("no free model is shipped with this version. Name a run of yours with --run.")
+    return FOLDER

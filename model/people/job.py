@@ -1,0 +1,111 @@
+"""What `nvf-cli predict` does: a question about pictures becomes a folder with predictions."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from model.people import free_model
+from model.people.detector import Detector
+from model.people.given import GivenBoxes, read_boxes, read_keypoints
+from model.people.pictures import Given, find_given, read_given
+from model.people.predict import Finder, load_model, predict_people
+from model.people.predictions import PredictionsFile, results_folder
+from model.people.records import Box, PicturePeople
+from pipeline.errors import InputError
+
+
+@dataclass(frozen=True)
+class Question:
+    """images: files, folders, patterns, videos, or the number of a webcam. run: None is the model that is shipped. box: of people in
+    one image, x, y, width, height px; boxes, keypoints: files with them (`given`); without any the detector looks. every: of a video's
+    frames. focal: px.
+    """
+
+    images: Sequence[str]
+    run: Path | None = None
+    box: Sequence[Sequence[float]] = ()
+    boxes: Path | None = None
+    keypoints: Path | None = None
+    every: int = 1
+    focal: float | None = None
+
+    def __post_init__(self) -> None:
+        if sum((bool(self.box), self.boxes is not None, self.keypoints is not None)) > 1:
+            raise InputError("--box, --boxes and --keypoints each say where people are. Give one of them.")
+
+    def said(self) -> dict:
+        """What tells it from another question."""
+        paths = {name: str(getattr(self, name) or "") for name in ("run", "boxes", "keypoints")}
+        return paths | {
+            "box": [list(box) for box in self.box],
+            "images": list(self.images),
+            "every": self.every,
+            "focal": self.focal,
+        }
+
+
+@dataclass(frozen=True)
+class Answer:
+    """path: of predictions.json. people: how many were found. refused: why pictures were refused. unused: pictures that a file of
+    boxes names and that were not read.
+    """
+
+    path: Path
+    people: int
+    refused: tuple[str, ...]
+    unused: tuple[str, ...]
+
+
+def answer(
+    question: Question,
+    out: Path,
+    device: torch.device | str = "cpu",
+    begin: Callable[[int | None], None] = lambda total: None,
+    tell: Callable[[PicturePeople], None] = lambda found: None,
+) -> Answer:
+    """Predict, and write into `out` or, where that holds the answer to another question, a folder beside it.
+
+    begin: is told how many pictures there will be, None where nobody knows. tell: is told of every picture. Raises InputError when
+    nobody was found in any of them; nothing is left then.
+    """
+    given = find_given(question.images, question.every)
+    find = finder(question, given)
+    model = load_model(question.run or free_model.folder(), device)
+    asked = question.said() | {"step": model.step}
+    counts = [one.pictures for one in given if one.kind != "nothing"]
+    begin(None if None in counts else sum(count or 0 for count in counts))
+    file = PredictionsFile(results_folder(out, asked), model.joint_set, {"asked": asked})
+    people, refused = 0, []
+    try:
+        for _, found in predict_people(model, read_given(given, question.focal, question.every), find):
+            file.add(found)
+            tell(found)
+            people += len(found.people)
+            refused += [found.refusal] if found.refusal else []
+        if not people:
+            raise InputError(f"nobody was found. {refused[0] if refused else 'No frame of the video shows a person.'}")
+        path = file.close()
+    except BaseException:
+        file.drop()
+        raise
+    return Answer(path, people, tuple(refused), tuple(find.left()) if isinstance(find, GivenBoxes) else ())
+
+
+def finder(question: Question, given: Sequence[Given]) -> Finder:
+    """Who says where people are."""
+    if question.box and (len(given) > 1 or given[0].kind != "picture"):
+        raise InputError(
+            f"--box is a person's box in one image, and {len(given)} images or a video are given. Predict one image at a time, each "
+            "with its own boxes, or give all boxes in a file with --boxes."
+        )
+    if question.box:
+        return lambda picture: [Box(np.array(box, float), None, "given") for box in question.box]
+    if question.boxes is not None:
+        return read_boxes(question.boxes)
+    if question.keypoints is not None:
+        return read_keypoints(question.keypoints)
+    detector = Detector()
+    return lambda picture: detector(picture.pixels)

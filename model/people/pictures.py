@@ -1,0 +1,246 @@
+"""What there is to look at: files, folders, patterns like "*.jpg", videos and webcams, read one picture after the other.
+
+Nothing is kept: however many pictures there are, one is in memory. What cannot be read becomes a `Refusal`, and the next one follows.
+"""
+
+import glob
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from model.people.photographs import photograph_camera, read_photograph
+from model.people.records import Picture, Refusal
+from pipeline.errors import InputError
+from pipeline.images import VideoReader, frame_path, frame_times
+from pipeline.outputs import is_ours
+from pipeline.records import Camera
+
+CONVERT = "Convert it: ffmpeg -i IN -c:v libx264 OUT.mp4"
+WEIGHTS = ("best.safetensors", "last.safetensors")
+# What is read of a folder; a file that is named itself may have any name.
+STILL = (
+    ".jpg",
+    ".jpeg",
+    ".jpe",
+    ".jfif",
+    ".png",
+    ".webp",
+    ".bmp",
+    ".tif",
+    ".tiff",
+    ".gif",
+    ".jp2",
+    ".ppm",
+    ".pgm",
+    ".heic",
+    ".avif",
+)
+MOVING = (
+    ".mp4",
+    ".avi",
+    ".mov",
+    ".mkv",
+    ".webm",
+    ".m4v",
+    ".mpg",
+    ".mpeg",
+    ".wmv",
+    ".mts",
+    ".ts",
+    ".3gp",
+    ".ogv",
+    ".flv",
+)
+
+
+@dataclass(frozen=True)
+class Given:
+    """Something to read. kind: "picture", "video", "webcam", or "nothing", whose reason says why. pictures: how many it has, None of a
+    webcam.
+    """
+
+    name: str
+    kind: str
+    pictures: int | None = 1
+    reason: str = ""
+
+    @property
+    def path(self) -> Path:
+        return Path(self.name)
+
+
+def find_given(names: Sequence[str], every: int = 1) -> list[Given]:
+    """What the words of a command mean. A folder is what lies in it, without folders in it and without what this program wrote.
+
+    every: of a video's frames, every so many. Raises InputError for a folder with a run, and where nothing is left to read.
+    """
+    found: dict[str, Given] = {}
+    for name in names:
+        for given in _meant(name, every):
+            found.setdefault(given.name, given)
+    if not found:
+        raise InputError("no picture is given. Name pictures, videos, folders with them, or 0 for the first webcam.")
+    return list(found.values())
+
+
+def _meant(name: str, every: int) -> Iterator[Given]:
+    path = Path(name)
+    if path.is_dir():
+        yield from _in_folder(path, every)
+    elif path.exists():
+        yield _file(path, every)
+    elif name.isdigit() and len(name) <= 3:
+        yield Given(name, "webcam", None)
+    elif glob.has_magic(name):
+        files = [Path(found) for found in sorted(glob.glob(name, recursive=True))]
+        pictures = [path for path in files if path.is_file() and not _written_by_us(path)]
+        yield from (_file(path, every) for path in pictures)
+        if not pictures:
+            yield Given(name, "nothing", 0, f"{name}: no file has such a name.")
+    else:
+        yield Given(
+            name, "nothing", 0, f"{name}: there is no such file. Give the path of a picture, a video or a folder."
+        )
+
+
+def _in_folder(folder: Path, every: int) -> Iterator[Given]:
+    try:
+        files = sorted(path for path in folder.iterdir() if path.is_file())
+    except OSError as error:
+        yield Given(str(folder), "nothing", 0, f"{folder}: cannot be read ({error.strerror}).")
+        return
+    known = [path for path in files if path.suffix.lower() in (*STILL, *MOVING) and not _written_by_us(path)]
+    if not known and any((folder / name).exists() for name in WEIGHTS):
+        raise InputError(
+            f"{folder} holds a run and no pictures. Name it with --run {folder}, and the pictures after it."
+        )
+    yield from (_file(path, every) for path in known)
+    if not known:
+        yield Given(str(folder), "nothing", 0, f"{folder}: no picture or video lies in this folder.")
+
+
+def _written_by_us(path: Path) -> bool:
+    return ".people" in path.suffixes and is_ours(path)
+
+
+def _file(path: Path, every: int) -> Given:
+    suffix = path.suffix.lower()
+    if suffix in MOVING or suffix == ".gif":
+        try:
+            frames = frames_of(path)
+        except InputError as error:
+            return Given(str(path), "nothing", 0, str(error))
+        if frames > 1 or suffix != ".gif":
+            return Given(str(path), "video", -(-frames // every))
+    return Given(str(path), "picture")
+
+
+def frames_of(path: Path) -> int:
+    """How many frames a video announces. Raises InputError for one that cannot be opened."""
+    reader = open_video(path)
+    reader.close()
+    return reader.frames
+
+
+def open_video(path: Path) -> VideoReader:
+    try:
+        if path.stat().st_size == 0:
+            raise InputError(f"{path}: the file is empty. Copy it again.")
+        return VideoReader(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
+    except InputError as error:
+        if "cannot be opened as a video" not in str(error):
+            raise
+        raise InputError(
+            f"{path}: it cannot be opened as a video: it has no frames, is damaged or cut off, or its codec is not known "
+            f"here. {CONVERT}"
+        ) from error
+
+
+def read_given(given: Sequence[Given], focal: float | None = None, every: int = 1) -> Iterator[Picture | Refusal]:
+    """Every picture, in order. focal: px; None assumes one (`photograph_camera`)."""
+    for one in given:
+        if one.kind == "nothing":
+            yield Refusal(one.name, one.reason)
+            continue
+        try:
+            if one.kind == "picture":
+                pixels = read_photograph(one.path)
+                yield Picture(one.name, pixels, _camera(one.name, pixels, focal))
+            else:
+                yield from (_film if one.kind == "video" else _live)(one, focal, every)
+        except InputError as error:
+            yield Refusal(one.name, str(error))
+
+
+def _camera(name: str, pixels: np.ndarray, focal: float | None) -> Camera:
+    try:
+        return photograph_camera(pixels.shape[1], pixels.shape[0], focal)
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from error
+
+
+def _film(given: Given, focal: float | None, every: int) -> Iterator[Picture | Refusal]:
+    """Frames that cannot be decoded are told once for each stretch of them."""
+    reader = open_video(given.path)
+    missing: list[int] = []
+    try:
+        for frame in range(0, reader.frames, every):
+            try:
+                pixels = np.ascontiguousarray(reader.read(frame)[..., ::-1])
+            except InputError:
+                missing.append(frame)
+                continue
+            if missing:
+                yield _stretch(given.name, missing, reader.frames, every)
+                missing = []
+            name = frame_path(given.name, frame)
+            yield Picture(name, pixels, _camera(given.name, pixels, focal), frame, reader.time_s)
+        if missing and _only_announced(given.path, missing[0], reader.frames):
+            missing = []
+        if missing:
+            yield _stretch(given.name, missing, reader.frames, every)
+    finally:
+        reader.close()
+
+
+def _only_announced(path: Path, first: int, frames: int) -> bool:
+    """Whether a video ends before frame `first`, as long as it is: a container may announce some frames more than it has."""
+    there = len(frame_times(path))
+    return first >= there >= frames - max(2, frames // 50)
+
+
+def _stretch(name: str, missing: list[int], frames: int, every: int) -> Refusal:
+    first, last = missing[0], missing[-1]
+    if first == 0 and last + every >= frames:
+        reason = f"{name}: none of its {frames} frames can be decoded: it is damaged, or its codec is not known here. {CONVERT}"
+        return Refusal(name, reason)
+    which = f"frame {first}" if first == last else f"frames {first} to {last}"
+    end = " The video is cut off there." if last + every >= frames and len(missing) > 1 else ""
+    return Refusal(frame_path(name, first), f"{name}: {which} of {frames} cannot be decoded.{end}")
+
+
+def _live(given: Given, focal: float | None, every: int) -> Iterator[Picture]:
+    """What a webcam sees, until it is taken away or Ctrl-C is pressed."""
+    capture = cv2.VideoCapture(int(given.name))
+    if not capture.isOpened():
+        raise InputError(
+            f"there is no webcam {given.name} that can be opened. Plug it in, or name another; the first one is 0."
+        )
+    frame, start = 0, cv2.getTickCount()
+    try:
+        while capture.grab():
+            if frame % every == 0:
+                pixels = np.ascontiguousarray(capture.retrieve()[1][..., ::-1])
+                time_s = (cv2.getTickCount() - start) / cv2.getTickFrequency()
+                name = f"webcam {given.name}"
+                yield Picture(frame_path(name, frame), pixels, _camera(name, pixels, focal), frame, time_s)
+            frame += 1
+    except KeyboardInterrupt:
+        return
+    finally:
+        capture.release()

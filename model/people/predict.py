@@ -1,0 +1,185 @@
+"""Pictures in, people out: boxes are found or given, their crops go through a network in batches, and every picture gets its people.
+
+Pictures come one after the other and leave in the same order; only as many are held as one batch of crops needs.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from model.networks.network import Network
+from model.people.given import check_box
+from model.people.records import Box, Person, Picture, PicturePeople, Refusal
+from model.training.runs import load_run
+from pipeline.camera import Crop, in_image, make_crop, project, project_pinhole, warp_to_crop
+from pipeline.errors import InputError
+from pipeline.skeletons import JOINT_SETS, JointSet
+
+# A box whose presence is below this is said to hold nobody.
+SOMEBODY = 0.5
+# Crops that go through the network at once, and how many pictures and pixels may wait for that.
+BATCH, MOST_WAITING, MOST_PIXELS = 16, 32, 64_000_000
+BOX_HINT = (
+    "A box holds one person, head to feet, with little room about them: give it with --box x,y,width,height or --boxes."
+)
+Finder = Callable[[Picture], Sequence[Box]]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A run that predicts. folder, step: which weights."""
+
+    network: Network
+    joint_set: JointSet
+    folder: Path
+    step: int
+
+    @property
+    def side(self) -> int:
+        """Of the crops that it takes, px."""
+        return self.network.config.crop_px
+
+
+def load_model(folder: Path, device: torch.device | str = "cpu") -> Model:
+    """Raises InputError for a folder that holds no run which can predict."""
+    network, config, record = load_run(folder, device)
+    return Model(network, JOINT_SETS[config.network.joint_set], folder, record["step"])
+
+
+@dataclass
+class Waiting:
+    """A picture whose crops have not been through the network yet, or not all. people: by number of its box."""
+
+    picture: Picture | None
+    found: PicturePeople
+    boxes: list[Box] = field(default_factory=list)
+    crops: list[Crop] = field(default_factory=list)
+    pixels: list[np.ndarray] = field(default_factory=list)
+    people: list[Person | str] = field(default_factory=list)
+
+
+def predict_people(
+    model: Model, pictures: Iterable[Picture | Refusal], find: Finder, batch: int = BATCH
+) -> Iterator[tuple[Picture | None, PicturePeople]]:
+    """The people of each picture, in order; the picture is None where it could not be read.
+
+    find: boxes of a picture; an InputError of its becomes the picture's refusal. Raises InputError when the run's weights give values
+    that are not finite.
+    """
+    waiting: list[Waiting] = []
+    for picture in pictures:
+        waiting.append(_looked_at(model, picture, find))
+        crops = sum(len(one.crops) for one in waiting)
+        pixels = sum(one.picture.pixels.size // 3 for one in waiting if one.picture is not None)
+        if crops >= batch or crops == 0 or len(waiting) >= MOST_WAITING or pixels >= MOST_PIXELS:
+            yield from _answered(model, waiting, batch)
+            waiting = []
+    yield from _answered(model, waiting, batch)
+
+
+def _looked_at(model: Model, picture: Picture | Refusal, find: Finder) -> Waiting:
+    """The picture with the crops of its boxes."""
+    if isinstance(picture, Refusal):
+        return Waiting(None, PicturePeople(picture.name, 0, 0, None, refusal=picture.reason))
+    height, width = picture.pixels.shape[:2]
+    about = (picture.name, width, height, picture.camera)
+    timed = {"frame": picture.frame, "time_s": picture.time_s}
+    one = Waiting(picture, PicturePeople(*about, **timed))
+    try:
+        boxes = find(picture)
+    except InputError as error:
+        one.found = PicturePeople(*about, refusal=str(error), **timed)
+        return one
+    for box in boxes:
+        try:
+            check_box(box.box, width, height)
+            crop = make_crop(picture.camera, box.box, model.side, model.side)
+        except InputError as error:
+            one.people.append(str(error))
+            continue
+        one.boxes.append(box)
+        one.crops.append(crop)
+        one.pixels.append(warp_to_crop(picture.pixels, picture.camera, crop))
+    return one
+
+
+def _answered(model: Model, waiting: list[Waiting], batch: int) -> Iterator[tuple[Picture | None, PicturePeople]]:
+    """Through the network, batch after batch, and back to the pictures."""
+    crops = [crop for one in waiting for crop in one.crops]
+    pixels = [pixels for one in waiting for pixels in one.pixels]
+    predicted: list[dict[str, np.ndarray]] = []
+    for first in range(0, len(crops), batch):
+        predicted += predict_crops(model, crops[first : first + batch], pixels[first : first + batch])
+    left = iter(predicted)
+    for one in waiting:
+        refused = [text for text in one.people if isinstance(text, str)]
+        people = []
+        for box, crop in zip(one.boxes, one.crops, strict=True):
+            assert one.picture is not None
+            person = make_person(one.picture, box, crop, next(left))
+            if person.presence >= SOMEBODY:
+                people.append(person)
+            else:
+                refused.append(
+                    f"nobody is found in the box {box.box.round(1).tolist()} (presence {person.presence:.2f}, {SOMEBODY} is needed). "
+                    + BOX_HINT
+                )
+        yield one.picture, with_people(one.found, people, refused)
+
+
+def predict_crops(model: Model, crops: Sequence[Crop], pixels: Sequence[np.ndarray]) -> list[dict[str, np.ndarray]]:
+    """What the network says of each crop, in the crop's axes: joints (J, 3), root (3,), confidence (J,), presence ()."""
+    device = next(model.network.buffers()).device
+    images = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).to(device).float().mul(2 / 255).sub(1)
+    K = torch.from_numpy(np.stack([crop.K for crop in crops])).float().to(device)
+    said = model.network.predict(images, K)
+    values = {name: getattr(said, name).double().cpu().numpy() for name in ("joints", "root", "confidence", "presence")}
+    if not all(np.isfinite(value).all() for value in values.values()):
+        raise InputError(
+            f"the prediction is not finite: the weights of {model.folder} are damaged, or were trained until they had no "
+            "finite values."
+        )
+    return [{name: value[k] for name, value in values.items()} for k in range(len(crops))]
+
+
+def make_person(picture: Picture, box: Box, crop: Crop, said: dict[str, np.ndarray]) -> Person:
+    """From the crop's axes to the picture's camera."""
+    joints, root, confidence = said["joints"] @ crop.R, said["root"] @ crop.R, said["confidence"]
+    in_crop = in_image(project_pinhole(crop.K, (joints + root) @ crop.R.T), crop.size, crop.size)
+    return Person(
+        box=box.box,
+        score=box.score,
+        box_source=box.source,
+        joints=joints,
+        root=root,
+        joints_2d=project(picture.camera, joints + root),
+        confidence=confidence,
+        visible=in_crop & (confidence >= 0.5),
+        presence=float(said["presence"]),
+        track=box.track,
+        keypoints=box.keypoints,
+    )
+
+
+def with_people(found: PicturePeople, people: list[Person], left_out: list[str]) -> PicturePeople:
+    """The picture's answer. A photograph with nobody in it is refused; a frame of a video may well have nobody."""
+    refusal = found.refusal
+    if not refusal and not people and found.frame is None:
+        if left_out:
+            refusal = f"{found.name}: {left_out[0]}"
+        else:
+            refusal = f"{found.name}: no person is found in it. Where there is one, give the box with --box or --boxes."
+    return PicturePeople(
+        found.name,
+        found.width,
+        found.height,
+        found.camera,
+        tuple(people),
+        found.frame,
+        found.time_s,
+        refusal,
+        tuple(left_out),
+    )

@@ -1,0 +1,143 @@
+"""Boxes and keypoints of the user's are read in the formats that detectors write, and what is wrong in them is named."""
+
+import json
+
+import numpy as np
+import pytest
+
+from model.people.given import read_boxes, read_keypoints
+from model.people.photographs import photograph_camera
+from model.people.records import Picture
+from pipeline.errors import InputError
+
+
+def picture(name: str, frame: int | None = None) -> Picture:
+    shown = name if frame is None else f"{name}#frame={frame}"
+    return Picture(shown, np.zeros((90, 120, 3), np.uint8), photograph_camera(120, 90, None), frame)
+
+
+def written(path, content):
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+ENTRIES = [
+    {"image": "in/a.jpg", "box": [1, 2, 30, 40], "score": 0.9},
+    {"image": "in/a.jpg", "box": [5, 2, 30, 40]},
+    {"image": "v.mp4", "frame": 3, "box": [1, 2, 3, 4], "track": 2},
+]
+COCO = {
+    "images": [{"id": 4, "file_name": "a.jpg"}],
+    "annotations": [
+        {"image_id": 4, "category_id": 1, "bbox": [1, 2, 30, 40], "score": 0.9},
+        {"image_id": 4, "category_id": 18, "bbox": [0, 0, 9, 9]},
+        {"image_id": 4, "category_id": 1, "bbox": [5, 2, 30, 40]},
+    ],
+}
+CSV = "image,x,y,width,height,score,frame,track\nin/a.jpg,1,2,30,40,0.9,,\nin/a.jpg,5,2,30,40,,,\nv.mp4,1,2,3,4,,3,2\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("b.json", ENTRIES),
+        ("b.json", {"people": ENTRIES}),
+        ("b.json", {"in/a.jpg": [[1, 2, 30, 40], [5, 2, 30, 40]]}),
+        ("b.json", COCO),
+        ("b.csv", CSV),
+        ("b.csv", "\ufeff" + CSV.replace("\n", "\r\n")),
+    ],
+)
+def test_boxes_are_found_by_the_path_or_the_name_of_a_picture(tmp_path, name, content):
+    boxes = read_boxes(written(tmp_path / name, content))
+    for asked in ("in/a.jpg", "elsewhere/a.jpg"):
+        first, second = boxes(picture(asked))
+        assert first.box.tolist() == [1, 2, 30, 40] and second.box.tolist() == [5, 2, 30, 40]
+        assert first.source == "given" and second.score is None
+    with pytest.raises(InputError, match="b.jpg: .*has no box of it"):
+        boxes(picture("b.jpg"))
+    if "v.mp4" in str(content):
+        (moving,) = boxes(picture("v.mp4", 3))
+        assert moving.track == 2 and boxes(picture("v.mp4", 4)) == []
+        assert boxes.left() == []
+        assert read_boxes(tmp_path / name).left()[-1] == "v.mp4, frame 3"
+
+
+def test_a_name_of_several_pictures_is_not_guessed(tmp_path):
+    boxes = read_boxes(written(tmp_path / "b.json", {"x/a.jpg": [[1, 2, 3, 4]], "y/a.jpg": [[1, 2, 3, 4]]}))
+    assert len(boxes(picture("y/a.jpg"))) == 1
+    with pytest.raises(InputError, match="several pictures of that name"):
+        boxes(picture("z/a.jpg"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("b.json", "{", "not complete JSON"),
+        ("b.json", "[", "not complete JSON"),
+        ("b.json", [], "has no box"),
+        ("b.json", [3], "entry 0 is '3', expected an object"),
+        ("b.json", [{"box": [1, 2, 3, 4]}], 'entry 0 has no "image"'),
+        ("b.json", [{"image": "a.jpg"}], "no key entry 0/bbox"),
+        ("b.json", [{"image": "a.jpg", "box": [1, 2, 3]}], "entry 0/box has 3 numbers, expected 4"),
+        ("b.json", [{"image": "a.jpg", "box": [1, 2, 0, 3]}], "width and height above 0"),
+        ("b.json", [{"image": "a.jpg", "box": [1, 2, 3, 4], "score": "x"}], "the score 'x'"),
+        ("b.json", [{"image": "a.jpg", "box": [1, 2, 3, 4], "frame": 1.5}], "expected a whole number"),
+        ("b.json", {"a.jpg": 3}, "a.jpg is '3', expected a list"),
+        ("b.csv", "a.jpg,1,2,3,4\n", "has no box"),
+        ("b.csv", "image,x,y\na.jpg,1,2\n", "line 2 has no width"),
+        ("b.csv", "image,x,y,width,height\na.jpg,1,2,x,4\n", "line 2 is not an array of 4 numbers"),
+        ("b.csv", "image,x,y,width,height\na.jpg,1,2,nan,4\n", "width and height above 0"),
+    ],
+)
+def test_what_is_wrong_with_boxes_is_named(tmp_path, name, content, said):
+    with pytest.raises(InputError, match=said):
+        read_boxes(written(tmp_path / name, content))
+    with pytest.raises(InputError, match="cannot be read|does not exist"):
+        read_boxes(tmp_path / f"none{name[1:]}")
+
+
+def points(count: int) -> list[float]:
+    return [value for k in range(count) for value in (10.0 + k, 20.0 + 2 * k, 0.8)]
+
+
+def test_openpose_keypoints_give_boxes(tmp_path):
+    folder = tmp_path / "keypoints"
+    folder.mkdir()
+    written(
+        folder / "a_keypoints.json", {"people": [{"pose_keypoints_2d": points(25)}, {"pose_keypoints_2d": [0] * 75}]}
+    )
+    written(folder / "v_000000000002_keypoints.json", {"people": [{"pose_keypoints_2d": points(17)}]})
+    found = read_keypoints(folder)
+    (box,) = found(picture("pictures/a.jpg"))
+    assert (
+        box.source == "keypoints"
+        and box.keypoints.joint_set == "openpose_25"
+        and (box.keypoints.confidence == 0.8).all()
+    )
+    np.testing.assert_allclose(box.box, [10 - 2.4, 20 - 4.8, 28.8, 57.6])
+    (moving,) = found(picture("v.mp4", 2))
+    assert moving.keypoints.joint_set == "coco_17"
+    (one,) = read_keypoints(folder / "a_keypoints.json")(picture("a.png"))
+    np.testing.assert_array_equal(one.box, box.box)
+
+
+def test_mscoco_keypoints_give_boxes(tmp_path):
+    person = {"image_id": 4, "category_id": 1, "keypoints": points(15) + [0, 0, 0] * 2, "score": 0.7}
+    path = written(tmp_path / "k.json", COCO | {"annotations": [person]})
+    (box,) = read_keypoints(path)(picture("a.jpg"))
+    assert (
+        box.score == 0.7 and box.keypoints.confidence[15:].tolist() == [0, 0] and box.keypoints.joint_set == "coco_17"
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [([], "neither MSCOCO's JSON"), ({"annotations": [{"image_id": 1}]}, "no key images"), ("x", "not complete JSON")],
+)
+def test_what_is_wrong_with_keypoints_is_named(tmp_path, content, said):
+    with pytest.raises(InputError, match=said):
+        read_keypoints(written(tmp_path / "k.json", content))
+    (tmp_path / "none").mkdir(exist_ok=True)
+    with pytest.raises(InputError, match="has no file NAME_keypoints.json"):
+        read_keypoints(tmp_path / "none")
