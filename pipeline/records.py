@@ -61,7 +61,8 @@ class Instant:
     it. joint_set: name of the set of joints_3d and of every view's joints_2d. joints_3d: (J, 3) metres in the instant's frame,
     or None. joints_3d_valid: (J,) bool. has_world: the frame is a world that all views share.
     supplied: a fit that came with the dataset, if any, in the instant's frame; in the axes of the first view's camera where
-    supplied_in_camera. split: "train", "validation" or "test", set by the plan.
+    supplied_in_camera. supplied_body: sha256 of the body model that its parameters belong to, "" for SMPL-X itself. split: "train",
+    "validation" or "test", set by the plan.
     """
 
     id: str
@@ -75,6 +76,7 @@ class Instant:
     has_world: bool = False
     supplied: "BodyParameters | SmplParameters | None" = None
     supplied_in_camera: bool = False
+    supplied_body: str = ""
     split: str = ""
 
 

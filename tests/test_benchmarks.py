@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import variants
+from benchmarks import variants, wild
 from model.networks.build import build_network
 from model.networks.records import Statistics
 from pipeline.skeletons import JOINT_SETS
@@ -24,6 +24,7 @@ ROOT = Path(__file__).parent.parent
         ("video", ["rows", "kib_a_frame"]),
         ("annotations", ["rows", "targets"]),
         ("fuzz", ["rows", "causes", "faults"]),
+        ("wild", wild.KEYS),
         (
             "multiview",
             [

@@ -23,9 +23,12 @@ START = "supplied"
 def uses_supplied(instant: Instant, body: BodyModel) -> bool:
     """Whether a run takes the fit that came with the instant.
 
-    SMPL-X parameters mean something on SMPL-X only: the free body has another rest pose and other betas.
+    SMPL-X parameters mean something on SMPL-X only: the free body has another rest pose and other betas. Those of another body
+    mean something on that one alone.
     """
     if isinstance(instant.supplied, BodyParameters):
+        if instant.supplied_body:
+            return body.sha256 == instant.supplied_body
         return body.sha256 != _free_sha256()
     return instant.supplied is not None
 

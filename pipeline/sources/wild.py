@@ -1,6 +1,7 @@
 """The pictures of `nvf-cli synthesize --wild`: one `Instant` is one person in one picture, with true 3D joints and the true camera.
 
-All is read from `annotations/people_3d.h5`; the keypoint files beside it say the same in 2D for other programs.
+All is read from `annotations/people_3d.h5`; the keypoint files beside it say the same in 2D for other programs. The true body's
+parameters are the supplied fit of a run that uses the body of the capture; they leave out what ten betas cannot say of a shape.
 """
 
 from collections.abc import Iterator
@@ -13,10 +14,10 @@ import numpy as np
 from pipeline.camera import camera_to_world, project
 from pipeline.errors import InputError
 from pipeline.hdf5 import stored_columns
-from pipeline.records import SYNTHETIC_MARK, Camera, Instant, Reject, View
+from pipeline.records import PARAMETER_SIZES, SYNTHETIC_MARK, BodyParameters, Camera, Instant, Reject, View
 from pipeline.skeletons import FIELD_JOINTS
 from pipeline.sources.base import MISSING_IMAGE, Annotated, Item, Skipped, Source
-from pipeline.sources.parsing import box_problem
+from pipeline.sources.parsing import box_problem, load_json, member, typed
 from pipeline.sources.synthetic.wild.columns import (
     BEHIND_ITSELF,
     FORMAT,
@@ -51,12 +52,14 @@ class Wild(Source):
 
     def __init__(self, root: Path, options: Options):
         super().__init__(root)
-        self.options, self.path = options, self.root / TRUTH_FILE
-        if not (self.root / SYNTHETIC_MARK).is_file() or not self.path.is_file():
+        self.options, self.path, mark = options, self.root / TRUTH_FILE, self.root / SYNTHETIC_MARK
+        if not mark.is_file() or not self.path.is_file():
             raise InputError(
                 f"{root} is no complete capture of `nvf-cli synthesize --wild`: it lacks {SYNTHETIC_MARK} or {TRUTH_FILE}. "
                 "The same command again completes one that was interrupted."
             )
+        body = member(load_json(mark), "body", mark)
+        self.body = typed(member(body, "sha256", mark, "body"), str, mark, "body/sha256")
 
     def annotation_files(self) -> list[Path]:
         return [self.path, self.root / SYNTHETIC_MARK]
@@ -91,8 +94,9 @@ class Wild(Source):
         width, height = (int(side) for side in pictures["size"][row])
         camera = Camera(pictures["K"][row], pictures["R"][row], pictures["t"][row], width, height)
         joints = people["joints_mm"][k].astype(float) / 1000
-        finite = all(np.isfinite(a).all() for a in (joints, camera.K, camera.R, camera.t))
-        problem = box_problem(box) or (None if finite else "joints or camera are not finite")
+        parameters = {name: people[name][k].astype(float) for name in PARAMETER_SIZES}
+        finite = all(np.isfinite(a).all() for a in (joints, camera.K, camera.R, camera.t, *parameters.values()))
+        problem = box_problem(box) or (None if finite else "joints, camera or body are not finite")
         if problem is None and not (self.root / path).is_file():
             problem = MISSING_IMAGE
         if problem is not None:
@@ -116,6 +120,8 @@ class Wild(Source):
             joints_3d=camera_to_world(camera, joints),
             joints_3d_valid=np.ones(len(joints), bool),
             has_world=True,
+            supplied=BodyParameters(**parameters),
+            supplied_body=self.body,
             split=split,
         )
 
@@ -129,7 +135,7 @@ class Wild(Source):
                 if problems:
                     raise InputError(f"{self.path}: {problems[0]}.")
                 pictures = {name: _read(found, f"picture/{name}", *PICTURE_COLUMNS[name]) for name in PICTURE_COLUMNS}
-                needed = ("picture", "body", "kind", "joints_mm", "seen", "box")
+                needed = ("picture", "body", "kind", "joints_mm", "seen", "box", *PARAMETER_SIZES)
                 people = {name: _read(found, f"person/{name}", *PERSON_COLUMNS[name]) for name in needed}
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             raise InputError(f"{self.path} cannot be read ({error}). Write the capture again.") from error

@@ -24,13 +24,17 @@ from pipeline import wild_run
 from pipeline.body.model import load_body
 from pipeline.camera import project, world_to_camera
 from pipeline.errors import InputError
+from pipeline.fit import FitSettings
+from pipeline.fit.supplied import supplied_fit, uses_supplied
 from pipeline.images import read_image
 from pipeline.preprocess.folder import run_lock
 from pipeline.run import Workers
 from pipeline.sources import open_source
+from pipeline.sources.synthetic.poses import neutral_pose, pose_rotations
 from pipeline.sources.synthetic.wild import blocks, clips, film, stage
-from pipeline.sources.synthetic.wild.cameras import PITCH, ROLL, pitch_of, roll_of
+from pipeline.sources.synthetic.wild.cameras import PITCH, ROLL, draw_camera, pitch_of, roll_of
 from pipeline.sources.synthetic.wild.columns import BEHIND_ITSELF, HIDDEN, OUTSIDE, SEEN, TRUTH_FILE
+from pipeline.sources.synthetic.wild.pose import Pose
 from pipeline.sources.synthetic.wild.settings import WildSettings, split_of
 from pipeline.wild_run import WildProgress, WildRequest, synthesize_wild
 
@@ -99,6 +103,21 @@ def test_the_reader_gives_every_person_true_joints_and_the_true_camera(capture, 
         assert inside.all(), instant.id
 
 
+def test_the_true_body_is_the_fit_of_runs_with_the_same_body(capture):
+    body, settings = load_body(), FitSettings()
+    instants = list(open_source("wild", capture).instants())
+    errors = []
+    for instant in instants:
+        assert uses_supplied(instant, body) and not uses_supplied(replace(instant, supplied_body="another"), body)
+        assert not uses_supplied(replace(instant, supplied_body=""), body), (
+            "SMPL-X's parameters are not the free body's"
+        )
+        fit = supplied_fit(instant, body, None, settings)
+        assert fit.quality.valid
+        errors.append(fit.quality.fit_error_mm)
+    assert 0 < np.mean(errors) < 12
+
+
 def test_cameras_and_floors_are_as_the_settings_say(truth):
     for R, t in zip(truth["picture/R"], truth["picture/t"], strict=True):
         assert PITCH[0] <= pitch_of(R) <= PITCH[1] and abs(roll_of(R)) <= ROLL + 1e-9
@@ -129,6 +148,7 @@ def test_coco_files_say_the_same_in_2d_to_any_program(capture, truth):
     assert instants and not report.doubts
 
 
+@pytest.mark.slow
 def test_bytes_depend_on_the_seed_and_not_on_the_workers_or_on_interruptions(capture, tmp_path, monkeypatch):
     real, calls = wild_run.make_block, []
 
@@ -196,6 +216,7 @@ def test_a_second_run_in_the_same_folder(capture, tmp_path):
         write(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_block_that_fails_is_told_and_tried_again(tmp_path, monkeypatch):
     real = film.film
 
@@ -256,6 +277,7 @@ def test_people_who_can_hardly_be_seen_are_left_out_and_counted(capture, truth):
     assert all(len(i.views[0].confidence.nonzero()[0]) == 17 for i in instants)
 
 
+@pytest.mark.slow
 def test_what_hides_a_joint_is_told(studio):
     """Somebody before somebody: joints under the nearer one are hidden, the nearer one's are not."""
     codes = [note for number in range(12) for note in film.film(studio, number).people]
@@ -294,6 +316,20 @@ def test_who_is_on_the_floor_comes_to_rest():
         R = Rotation.from_euler("x", tilt).as_matrix()
         rested = board @ R.T @ stage.settle(board @ R.T).T
         assert rested[:, 2].max() - rested[:, 2].min() < 0.14
+
+
+def test_things_stand_in_nobody_and_hide_nobody_wholly(studio):
+    person, pose = studio.persons[0], Pose(pose_rotations(neutral_pose()[None])[0], 0.0, "calm")
+    figure = stage.stand(studio.rig, 0, person, pose, 0.0, np.zeros(2))
+    camera = draw_camera(np.random.default_rng(0), stage.subject_of(figure), 0.0, 384)
+    eye = -camera.R.T @ camera.t
+    into = stage.make_box(np.array([0.4, 0.4, 1.0]), np.array([0, 0, 0.5]), 0.3)
+    wall = stage.make_box(np.array([0.1, 3.0, 2.4]), np.array([*(0.5 * eye[:2]), 1.2]), 0.0)
+    beside = stage.make_box(np.array([0.3, 0.3, 0.3]), np.array([0, 0.9, 0.15]), 1.0)
+    assert not stage.free_of(into, [figure], camera)
+    assert stage.free_of(wall, [figure], camera) and not stage.leaves_in_sight(wall, figure, camera)
+    assert stage.free_of(beside, [figure], camera) and stage.leaves_in_sight(beside, figure, camera)
+    assert figure.naked[:, 2].min() == pytest.approx(0, abs=1e-9)
 
 
 def test_motion_clips_are_what_their_provenance_says():

@@ -1,6 +1,7 @@
 """One picture of the wild capture and all that is known of it. Everything random comes from the capture's seed and its number."""
 
 import functools
+import itertools
 from dataclasses import dataclass, replace
 
 import cv2
@@ -160,8 +161,8 @@ def _things(
     things = [seat for figure in figures if (seat := stage.draw_seat(rng, figure)) is not None]
     if rng.random() < settings.occluder_rate:
         tried = (stage.draw_occluder(rng, subject, camera) for _ in range(5))
-        free = next((thing for thing in tried if stage.free_of(thing, figures, camera)), None)
-        things += [] if free is None else [free]
+        good = (t for t in tried if stage.free_of(t, figures, camera) and stage.leaves_in_sight(t, figures[0], camera))
+        things += itertools.islice(good, 1)
     return things
 
 

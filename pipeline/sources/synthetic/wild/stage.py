@@ -7,6 +7,7 @@ from scipy.optimize import minimize
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
+from pipeline.camera import in_image, project, world_to_camera
 from pipeline.records import Camera
 from pipeline.skeletons import SMPLX_55
 from pipeline.sources.synthetic.motion import UPRIGHT
@@ -21,6 +22,8 @@ FACING = 0.55
 # Two people come no closer than this, and nobody stands nearer to the camera, metres.
 _APART_M, _NEAREST_M = 0.03, 1.0
 _EVERY = 23  # of the vertices, for the distance of two people
+# A thing covers no more of the first person than this, roughly: the box about its picture is counted.
+_MOST_COVERED = 0.7
 # Whoever's pelvis is lower than this lies or sits on the floor and comes to rest there, metres.
 _ON_FLOOR_M = 0.34
 
@@ -174,6 +177,14 @@ def draw_occluder(rng: np.random.Generator, subject: Subject, camera: Camera) ->
     else:
         size = np.array([rng.uniform(0.3, 1.3), rng.uniform(0.25, 0.6), rng.uniform(0.25, 1.1)])
     return make_box(size, np.array([*spot, size[2] / 2]), rng.uniform(0, np.pi))
+
+
+def leaves_in_sight(thing: Thing, figure: Figure, camera: Camera) -> bool:
+    """Whether enough of a person is to be seen beside a thing that stands before it."""
+    corners, points = (project(camera, world_to_camera(camera, a)) for a in (thing.world, figure.naked[::_EVERY]))
+    covered = ((points > corners.min(0)) & (points < corners.max(0))).all(1)
+    inside = in_image(points, camera.width, camera.height)
+    return bool((covered & inside).sum() <= _MOST_COVERED * inside.sum())
 
 
 def free_of(thing: Thing, figures: list[Figure], camera: Camera) -> bool:
