@@ -32,27 +32,32 @@ LEAST_SIDE = 24
 # Joints and those of the other side tell left from right when they lie this share of the person's longer side apart.
 APART, PAIRS = 0.2, 3
 FACTORS = (0.25, 1 / 3, 0.5, 2 / 3, 0.75, 4 / 3, 1.5, 2.0, 3.0, 4.0)
+# Told where nothing that is known brings the joints to the person; of so many pictures at least, since a witness may err.
+ELSEWHERE, OFTEN = "they were of another camera, picture or moment", 3
 _OTHER_SIDE = [COCO.index(n.replace("left", "R").replace("right", "left").replace("R", "right")) for n in COCO.names]
 
 
 def misplaced(root: Path, instants: Sequence[Instant], witness: Witness) -> list[str]:
-    """What is wrong with most of the pictures that tell, of at most PICTURES. A picture that cannot be read tells nothing."""
+    """What is wrong with most of the pictures that tell, of at most PICTURES; and why the first picture that cannot be read
+    cannot."""
     told: dict[str, list[str]] = {}
+    unread: list[str] = []
     for k in spread_evenly(len(instants), PICTURES):
         instant = instants[k]
         view = instant.views[k % len(instant.views)]
         try:
             image = read_image(root, view.image_path, (view.camera.width, view.camera.height))
-        except InputError:
+        except InputError as error:
+            unread = unread or [f"a picture that was looked at cannot be used: {error}"]
             continue
         found = judge_view(image, view, JOINT_SETS[instant.joint_set].names, witness)
         if found is not None:
             told.setdefault(found, []).append(view.id)
     total = sum(map(len, told.values()))
     mistake, ids = max(told.items(), key=lambda item: len(item[1]), default=("", []))
-    if not mistake or 2 * len(ids) <= total:
-        return []
-    return [
+    if not mistake or 2 * len(ids) <= total or (mistake == ELSEWHERE and len(ids) < OFTEN):
+        return unread
+    return unread + [
         f"in {len(ids)} of {total} pictures a network that sees people finds them as if {mistake} (first: {ids[0]})"
     ]
 
@@ -75,7 +80,7 @@ def judge_view(image: np.ndarray, view: View, names: Sequence[str], witness: Wit
         return ""
     if given > NOT_THERE:
         return None
-    best, most = None, THERE
+    best, most = (ELSEWHERE if _enough(scores, seen) else None), THERE
     for text, there in _places(points, width, height):
         share = _share_near(there, *_look(image, there, seen, witness), seen)
         if share > most:
@@ -91,11 +96,16 @@ def _look(image: np.ndarray, points: np.ndarray, seen: np.ndarray, witness: Witn
     return witness(image, tight(points[seen]))
 
 
+def _enough(scores: np.ndarray, seen: np.ndarray) -> bool:
+    """Whether the witness sees enough of the joints to say where somebody is."""
+    return bool((seen & (scores > SEEN)).sum() >= max(LEAST_JOINTS, seen.sum() / 2))
+
+
 def _share_near(points: np.ndarray, found: np.ndarray, scores: np.ndarray, seen: np.ndarray) -> float:
     """Of the joints that both see, the share that lie near one another; 0 where those are few."""
-    both = seen & (scores > SEEN)
-    if both.sum() < max(LEAST_JOINTS, seen.sum() / 2):
+    if not _enough(scores, seen):
         return 0.0
+    both = seen & (scores > SEEN)
     off = np.linalg.norm(points - found, axis=1) / np.ptp(points[seen], 0).max()
     return float((off[both] < NEAR).mean())
 

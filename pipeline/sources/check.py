@@ -76,7 +76,9 @@ def check_source(source: Source, picture: Path | None = None, witness: Witness |
     rejects = survey.report.rejects
     problems = _part_problems(survey) + _reject_problems(rejects) + findings.problems + survey.report.doubts
     problems += look_closer(source, survey.looked_at.kept)
-    problems += [] if witness is None else misplaced(source.root, survey.looked_at.kept, witness)
+    if witness is not None:
+        seen = misplaced(source.root, survey.looked_at.kept, witness)
+        problems += [problem for problem in seen if "cannot be used" not in problem]  # which `look_closer` tells too
     if survey.sampled_instants <= survey.too_few.total():
         problems.insert(0, "nothing is left to use")
     drawn = picture is not None and bool(survey.looked_at.count + survey.odd.count)

@@ -66,6 +66,8 @@ _BONES += [("left_shoulder", "right_shoulder"), ("left_hip", "right_hip"), ("nos
 CLEARLY_SHORTER = 0.7
 # Of so many people it can be told whether left and right are exchanged.
 SURE_PEOPLE = 5
+# Some networks' scores lie a little above 1.
+MOST_CONFIDENCE = 1.5
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,16 @@ def doubt_upright(people: np.ndarray, names: Sequence[str]) -> Iterator[Doubt]:
     ):
         if odd > 0.8:
             yield Doubt(f"{odd:.0%} of {len(up)} people {said}?")
+
+
+def doubt_confidence(people: np.ndarray) -> Iterator[Doubt]:
+    """Told where scores are no shares. people: (P, J, 3) x, y, confidence."""
+    highest = people[..., 2].max(-1) if people.size else np.zeros(0)
+    if len(highest) and (highest > MOST_CONFIDENCE).mean() > 0.5:
+        yield Doubt(
+            f"confidences reach {highest.max():.4g}, where they are from 0 to 1: all above 1 count as sure. Are they in "
+            "percent, or other numbers?"
+        )
 
 
 def doubt_sides(people: np.ndarray, names: Sequence[str]) -> Iterator[Doubt]:

@@ -29,7 +29,7 @@ from pipeline.plausible_people import LEAST_JOINTS, odd_people
 from pipeline.records import Camera, Instant, Reject, View
 from pipeline.sources.base import MISSING_IMAGE, Annotated, Implausible, Item, Skipped, Source
 from pipeline.sources.calibrations import Calibrated, find_calibration, read_calibration
-from pipeline.sources.joint_names import LAYOUTS, likely_layout, place
+from pipeline.sources.joint_names import LAYOUTS, doubt_confidence, likely_layout, place
 from pipeline.sources.keypoint_files import FoundPerson, read_people
 from pipeline.sources.openpose import IMAGE_SUFFIXES, MOST_APART_PX, VIDEO_SUFFIXES, find_images, frame_number
 from pipeline.spread import spread_evenly
@@ -186,6 +186,8 @@ class Multiview(Source):
         yield from (Skipped(f"{name} has no keypoints of the frame", count) for name, count in sorted(lacking.items()))
         found, moments = self._people(kept), {}
         odd = self._odd_people(found)
+        bodies = [person.body for people in found.values() for person in people]
+        yield from doubt_confidence(np.array(bodies) if bodies else np.zeros((0, 1, 3)))
         for frame in kept:
             views = []
             for rig in (rig for rig in self.rigs if frame in rig.files):

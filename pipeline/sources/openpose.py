@@ -26,7 +26,7 @@ from pipeline.plausible import odd_lens
 from pipeline.plausible_people import LEAST_JOINTS, odd_people
 from pipeline.records import Camera, Instant, Reject, View
 from pipeline.sources.base import MISSING_IMAGE, Annotated, Implausible, Item, Source
-from pipeline.sources.joint_names import LAYOUTS, doubt_sides, doubt_upright, likely_layout, place
+from pipeline.sources.joint_names import LAYOUTS, doubt_confidence, doubt_sides, doubt_upright, likely_layout, place
 from pipeline.sources.keypoint_files import FoundPerson, read_people
 from pipeline.sources.options import check_focal
 from pipeline.sources.parsing import array, load_json, member
@@ -156,8 +156,8 @@ class OpenPose(Source):
         }
         yield from left_out
         reasons = self._odd([picture for picture, _ in people.values()], [person for _, person in people.values()])
-        yield from doubt_sides(_stacked([person for _, person in people.values()]), LAYOUTS[self.options.layout])
-        yield from doubt_upright(_stacked([person for _, person in people.values()]), LAYOUTS[self.options.layout])
+        everyone, names = _stacked([person for _, person in people.values()]), LAYOUTS[self.options.layout]
+        yield from (*doubt_sides(everyone, names), *doubt_upright(everyone, names), *doubt_confidence(everyone))
         for (key, (picture, person)), odd in zip(people.items(), reasons, strict=True):
             for text in person.left_out:
                 yield Reject(key, "read", f"{text} The person is kept without it")

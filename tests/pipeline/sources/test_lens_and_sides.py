@@ -70,6 +70,16 @@ def test_the_lens_of_camera_json_must_be_one(tmp_path, lens):
     assert not instants and "camera.json" in report.rejects[0].reason
 
 
+def test_confidences_in_percent_are_a_doubt_and_those_a_little_above_one_are_not():
+    from pipeline.sources.joint_names import doubt_confidence
+
+    people = np.ones((4, 25, 3))
+    assert not list(doubt_confidence(people * [1, 1, 1.2])) and not list(doubt_confidence(people[:0]))
+    assert (
+        "confidences reach 87, where they are from 0 to 1" in next(iter(doubt_confidence(people * [1, 1, 87]))).reason
+    )
+
+
 BODIES = [HUMAN36M.name, SMPL_24.name, OPENPOSE_25.name]
 
 
