@@ -86,6 +86,7 @@ class FitsWriter:
             dataset[first:] = values
 
     def append(self, fits: Sequence[BodyFit]) -> None:
+        """Writes rows for these fits, in their order; nothing for none."""
         if not fits:
             return
         bodies = [fit.smplx for fit in fits]

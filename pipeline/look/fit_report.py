@@ -41,6 +41,7 @@ class Tally:
     worst: list[tuple[float, Instant, BodyFit]] = field(default_factory=list)
 
     def add(self, instant: Instant, fit: BodyFit) -> None:
+        """Counts one fit and keeps it where it is among the worst."""
         quality = fit.quality
         pixels = quality.reprojection_px[np.isfinite(quality.reprojection_px)]
         self.errors_mm.append(quality.fit_error_mm)

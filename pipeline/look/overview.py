@@ -16,27 +16,14 @@ from pipeline.records import SPLITS, Reject
 from pipeline.shards.format import OPTIONAL, decode_text, default_column, with_defaults
 from pipeline.shards.open import naming, open_shard, read_columns
 from pipeline.shards.run_json import RunRecord, read_run
+from pipeline.shards.schema import COUNTS, TEXTS
 from pipeline.shards.store import ShardReader, shard_folder
 
 PERCENTILES = (5, 50, 95, 100)
 # Edges of the distances' histogram, millimetres.
 DISTANCE_EDGES = (-200, -100, -50, -20, -10, -5, 0, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
-PROVENANCE = (
-    "run_id",
-    "code_commit",
-    "source",
-    "body_model",
-    "body_sha256",
-    "sdf_backend",
-    "sdf_sign_rule",
-    "joint_set",
-    "crop_px",
-    "size",
-    "pool",
-    "voters",
-    "offsets",
-    "version",
-)
+# Attributes of a shard that say where it comes from; the hash of its content is told elsewhere.
+PROVENANCE = (*(name for name in TEXTS if name != "content_hash"), *COUNTS, "offsets", "version")
 # Views whose distances enter the histogram, spread over the shards.
 SAMPLED_VIEWS = 400
 

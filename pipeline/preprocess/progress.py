@@ -30,6 +30,7 @@ class Rate:
         self.marks: deque[tuple[float, int]] = deque([(clock(), 0)])
 
     def add(self, total: int) -> None:
+        """Notes that `total` views are done by now."""
         self.marks.append((self.clock(), total))
 
     def __call__(self) -> float:

@@ -17,6 +17,7 @@ class RejectCounts:
         self.add(rejects)
 
     def add(self, rejects: Iterable[Reject]) -> None:
+        """Counts rejects, those whose reasons differ in numbers alone together."""
         for reject in rejects:
             told = reason_of(reject)
             kind = re.sub(r"-?[0-9][0-9.,]*", "N", told)

@@ -49,6 +49,7 @@ class Findings:
     counts: dict[str, int | float] = field(default_factory=dict)
 
     def add(self, other: "Findings") -> None:
+        """Takes in what was found elsewhere."""
         self.problems += other.problems
         self.notes += other.notes
         for name, value in other.counts.items():

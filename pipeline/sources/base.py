@@ -69,6 +69,7 @@ class ReadReport:
     doubts: list[str] = field(default_factory=list)
 
     def add(self, item: Reject | Implausible | Skipped | Annotated | Doubt) -> None:
+        """Counts one item that is no instant."""
         if isinstance(item, Reject):
             self.rejects.append(item)
         elif isinstance(item, Implausible):

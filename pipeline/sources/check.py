@@ -38,6 +38,7 @@ class Few:
     count: int = 0
 
     def add(self, instant: Instant) -> None:
+        """Keeps the instant when it is its turn, and lets go of every second one when there are too many."""
         if self.count % self.stride == 0:
             self.kept.append(instant)
             if len(self.kept) > self.most:

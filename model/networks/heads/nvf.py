@@ -107,6 +107,7 @@ class NeuralVotingField(FieldHead):
 
     @staticmethod
     def preset(configuration: str) -> dict:
+        """What a configuration of that name sets for this head."""
         return {"network": {"head": SIZES.get(configuration, {})}}
 
     @torch.no_grad()

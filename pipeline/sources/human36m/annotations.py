@@ -78,6 +78,7 @@ class AnnotatedHuman36m(Human36m):
         return "smpl_param" if self.smpl else "SMPLX_NeuralAnnot"
 
     def available_subjects(self) -> list[int]:
+        """As of the base; InputError without images or a complete subject."""
         if not (self.root / "images").is_dir():
             raise InputError(
                 f"{self.root} has no folder images. Put the images of the annotations there (a link will do)."
@@ -110,6 +111,7 @@ class AnnotatedHuman36m(Human36m):
         ]
 
     def recordings(self, subject: int) -> Iterator[Recording | Reject | Skipped | Annotated]:
+        """As of the base, from the four JSON files of a subject."""
         cameras = read_cameras(self.path(subject, "camera"))
         images = self._read_images(subject, self.path(subject, "data"))
         yield from images.left_out

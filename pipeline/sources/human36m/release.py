@@ -156,6 +156,7 @@ class ReleasedHuman36m(Human36m):
         super().__init__(root, options)
 
     def available_subjects(self) -> list[int]:
+        """As of the base; InputError where no subject has joints."""
         found = [s for s in SUBJECTS if (self.root / f"S{s}" / "MyPoseFeatures" / "D3_Positions").is_dir()]
         if not found:
             raise InputError(
@@ -183,6 +184,7 @@ class ReleasedHuman36m(Human36m):
         return [f"{name} has no frames that can be read: the numbers of poses are not compared with the known ones."]
 
     def recordings(self, subject: int) -> Iterator[Recording | Reject | Skipped | Annotated]:
+        """As of the base, from the CDF files and videos of a subject."""
         names = self.metadata.sequences.get(subject, {})
         if not any(self.pose_file(subject, name).exists() for name in names.values()):
             raise InputError(
