@@ -22,6 +22,7 @@ COMMANDS = {
     "inspect": "cli.inspect",
     "view": "cli.view",
     "predict": "cli.predict",
+    "keypoints": "cli.keypoints",
     "report": "cli.report",
     "export": "cli.export",
     "demo": "cli.demo",
