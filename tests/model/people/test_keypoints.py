@@ -44,12 +44,13 @@ def test_the_source_openpose_reads_what_was_found(data, layout):
     at = {name: view.joints_2d[k] for k, name in enumerate(names) if view.confidence[k] > 0}
     # where her face and shoulders are in the photograph, by eye
     for name, place in (
-        ("nose", (290, 205)),
-        ("left_eye", (305, 165)),
-        ("right_shoulder", (95, 400)),
-        ("left_shoulder", (420, 390)),
+        ("nose", (265, 230)),
+        ("left_eye", (312, 188)),
+        ("right_eye", (222, 188)),
+        ("right_shoulder", (85, 405)),
+        ("left_shoulder", (455, 420)),
     ):
-        assert np.linalg.norm(at[name] - place) < 45, (name, at[name])
+        assert np.linalg.norm(at[name] - place) < 25, (name, at[name])
     assert json.loads((data / "keypoints" / "0002_keypoints.json").read_text())["people"] == []
 
 
