@@ -6,7 +6,8 @@ python -m benchmarks.compare runs/compare --minutes 10 --seeds 3 [--models nvf,h
 Models are given equal measured cost, not an equal clock: all are timed first, in turns, which makes the minutes a number of steps for
 each (timing.json), so that whoever runs while the machine is busy loses nothing by it. For every model a few
 learning rates (--rates) are tried for a part of the steps, and the configured one stays unless another is clearly better on
-validation; then it is trained for all of them with every seed and evaluated on the test split, only the box known.
+validation; then it is trained for all of them with every seed and evaluated on the test split, only the box known: as its head gives
+the joints ("votes") and as bodies fitted to them ("body"), the headline by whichever of the two its own validation views chose.
 Finished rows are kept: the same command goes on, and --models adds some. Writes table.json (a row per model and seed),
 predictions/, summary.json and comparison.png. Without --shards the synthetic capture is made first.
 """
@@ -48,6 +49,8 @@ ROUNDS = 3
 # Steps of a timing, after some that are not timed.
 TIMED_STEPS, WARM_STEPS = 20, 6
 BOOTSTRAPS = 2000
+# What is said of a model under each decode.
+DECODED = ("mpjpe_mm", "pa_mpjpe_mm")
 
 
 def make_shards(folder: Path, instants: int) -> Path:
@@ -135,7 +138,8 @@ def row_of(out: Path, shards: Path, config: Config, seed: int, timing: dict, tri
     """Train and evaluate one model with one seed."""
     folder = out / f"{config.network.head.kind}-seed{seed}"
     record = trained(folder, shards, with_train(config, seed=seed))
-    report = evaluate_run(folder, shards)
+    learns = config.network.head.kind != "mean_pose"
+    report = evaluate_run(folder, shards, both=learns)
     # a copy: evaluating the run in another way would overwrite it
     predictions = out / "predictions" / f"{folder.name}.npz"
     predictions.parent.mkdir(exist_ok=True)
@@ -154,6 +158,8 @@ def row_of(out: Path, shards: Path, config: Config, seed: int, timing: dict, tri
         "model": config.network.head.kind,
         "seed": seed,
         **{key: report[key] for key in keys},
+        "decode": report["decode"],
+        "decodes": {name: {key: row[key] for key in DECODED} for name, row in report["decodes"].items()},
         "queries": report.get("queries"),
         "mpjpe_gt_scale_mm": report["scale"]["gt"]["mpjpe_mm"],
         "mean_pose_mpjpe_mm": report["mean_pose"]["mpjpe_mm"],
@@ -192,6 +198,16 @@ def paired_bootstrap(rows: list[dict], others: list[dict]) -> dict:
     return {"ratio": round(float(a.sum() / b.sum()), 4), "low": round(float(low), 4), "high": round(float(high), 4)}
 
 
+def decodes_of(rows: list[dict]) -> dict[str, dict[str, float]]:
+    """Means of a model's rows under each decode that all of them have. Rows of before there were bodies have none."""
+    shared = set.intersection(*(set(row.get("decodes", {})) for row in rows))
+    return {
+        name: {key: round(float(np.mean([row["decodes"][name][key] for row in rows])), 2) for key in DECODED}
+        for name in ("votes", "body")
+        if name in shared
+    }
+
+
 def summarise(table: list[dict]) -> dict:
     """Per model the mean and spread over seeds; and the field against the best of the others, whatever it is but the mean pose."""
     models = {}
@@ -206,6 +222,8 @@ def summarise(table: list[dict]) -> dict:
             "of_mean_pose": round(float(values.mean() / rows[0]["mean_pose_mpjpe_mm"]), 4),
             "distal_ratio": round(float(np.mean([row["distal_ratio"] for row in rows])), 3),
             "facing_flips": round(float(np.mean([row["facing_flips"] for row in rows])), 4),
+            "decodes": decodes_of(rows),
+            "chosen": sorted({row["decode"] for row in rows if "decode" in row}),
             "steps": rows[0]["steps"],
             "parameters": rows[0]["parameters"],
         }
@@ -224,6 +242,11 @@ def summarise(table: list[dict]) -> dict:
     }
 
 
+def both(row: dict[str, float] | None) -> str:
+    """MPJPE and PA-MPJPE under a decode."""
+    return "-" if row is None else f"{row['mpjpe_mm']:.1f} / {row['pa_mpjpe_mm']:.1f}"
+
+
 def print_table(summary: dict) -> None:
     table = Table(
         "model",
@@ -231,6 +254,9 @@ def print_table(summary: dict) -> None:
         "MPJPE mm",
         "spread",
         "PA mm",
+        "votes",
+        "body",
+        "decode",
         "of mean pose",
         "distal ratio",
         "flips %",
@@ -244,13 +270,15 @@ def print_table(summary: dict) -> None:
             f"{row['mpjpe_mm']:.1f}",
             f"{row['spread_mm']:.1f}",
             f"{row['pa_mpjpe_mm']:.1f}",
+            *(both(row["decodes"].get(name)) for name in ("votes", "body")),
+            ", ".join(row["chosen"]) or "-",
             f"{row['of_mean_pose']:.3f}",
             f"{row['distal_ratio']:.2f}",
             f"{100 * row['facing_flips']:.1f}",
             str(row["steps"]),
             f"{row['parameters']:,}",
         )
-    console = Console(width=max(110, Console().width))
+    console = Console(width=max(130, Console().width))
     console.print(table)
     if "best_baseline" in summary:
         found = summary["nvf_against_it"]

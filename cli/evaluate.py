@@ -25,10 +25,16 @@ import click
 @click.option("--allow-partial", is_flag=True, help="Score a recorded dataset that lacks views; the report says so.")
 @click.option(
     "--decode",
-    type=click.Choice(["votes", "body"]),
-    default="votes",
+    type=click.Choice(["auto", "votes", "body"]),
+    default="auto",
     show_default=True,
-    help="Score the joints that the model gives, or those of the free body fitted to them.",
+    help="Score the joints that the model gives, or those of the free body fitted to them; auto: what the run chose on validation.",
+)
+@click.option(
+    "--hypotheses",
+    type=click.IntRange(0, 6),
+    default=0,
+    help="Also fit up to so many bodies that explain a view, and score the best of them.",
 )
 @click.option("--device", default=None, help="cpu, cuda, cuda:1 ...; default: a GPU if there is one.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON and nothing else.")
@@ -41,16 +47,21 @@ def command(
     truth: str,
     allow_partial: bool,
     decode: str,
+    hypotheses: int,
     device: str | None,
     as_json: bool,
 ) -> None:
-    """Evaluate RUN's best weights on SHARDS. Writes RUN/evaluation.json, RUN/predictions.npz and RUN/figures/."""
+    """Evaluate RUN's best weights on SHARDS. Writes RUN/evaluation.json, RUN/predictions.npz, RUN/figures/ and, where bodies are
+    fitted, RUN/bodies.npz with their SMPL-X parameters."""
     from model.evaluate import evaluate_run
 
-    report = evaluate_run(run, shards, split, protocol_name, root, truth, allow_partial, device, decode)
+    report = evaluate_run(
+        run, shards, split, protocol_name, root, truth, allow_partial, device, decode, hypotheses=hypotheses
+    )
     click.echo(json.dumps(report, indent=1, allow_nan=False) if as_json else describe(report))
     if not as_json:
-        click.echo(f"Written: {run / 'evaluation.json'}, {run / 'predictions.npz'}, {run / 'figures'}")
+        bodies = f", {run / 'bodies.npz'}" if "body" in report else ""
+        click.echo(f"Written: {run / 'evaluation.json'}, {run / 'predictions.npz'}{bodies}, {run / 'figures'}")
 
 
 def describe(report: dict) -> str:
@@ -61,13 +72,22 @@ def describe(report: dict) -> str:
     if report["partial"]:
         lines.append(report["partial"])
     lines += [wrapped(f"{name:22}", text) for name, text in facts(report)]
-    lines += ["", *scale_lines(report), "", "per joint (MPJPE, PA-MPJPE mm)"]
+    lines += [
+        "",
+        *scale_lines(report),
+        "",
+        *direction_lines(report["by_direction"]),
+        "",
+        "per joint (MPJPE, PA-MPJPE mm)",
+    ]
     lines += [f"  {n:16}{r['mpjpe_mm']:9.1f}{r['pa_mpjpe_mm']:9.1f}" for n, r in report["per_joint"].items()]
     for group in ("per_subject", "per_action"):
         lines += ["", f"{group.replace('_', ' ')} (views, MPJPE, PA-MPJPE mm)"]
         lines += [f"  {n:16}{r['n']:6}{r['mpjpe_mm']:9.1f}{r['pa_mpjpe_mm']:9.1f}" for n, r in report[group].items()]
     if report["facing_flips"] is not None:
         lines += ["", f"facing flips {100 * report['facing_flips']:.1f} %, distal ratio {report['distal_ratio']}"]
+    if "hypotheses" in report:
+        lines.append(hypotheses_line(report["hypotheses"]))
     if "fallback" in report:
         lines.append(
             f"{report['queries']:.0f} points asked a view; "
@@ -93,6 +113,25 @@ def scale_lines(report: dict) -> list[str]:
         )
     mean = report["mean_pose"]
     return [*lines, f"{'mean training pose':28}{mean['mpjpe_mm']:10.1f}{mean['pa_mpjpe_mm']:10.1f}{'-':>10}"]
+
+
+def hypotheses_line(found: dict) -> str:
+    """The fitted body against the best of several."""
+    if not found["views"]:
+        return "no view says how good the hypotheses are"
+    return (
+        f"of up to {found['asked']} bodies a view ({found['mean_count']:.1f} different ones) the best has "
+        f"{found['min_of_k_mpjpe_mm']:.1f} / {found['min_of_k_pa_mpjpe_mm']:.1f} mm, the fitted one "
+        f"{found['fitted_mpjpe_mm']:.1f} / {found['fitted_pa_mpjpe_mm']:.1f}"
+    )
+
+
+def direction_lines(found: dict[str, dict]) -> list[str]:
+    """Errors across the image and along the ray, of seen and of hidden joints."""
+    from model.scoring.report import DIRECTIONS, direction_rows
+
+    head = f"{'joints':12}{'count':>10}" + "".join(f"{title:>22}" for title in DIRECTIONS)
+    return [head, *(f"{row[0]:12}{row[1]:>10}" + "".join(f"{v:>22}" for v in row[2:]) for row in direction_rows(found))]
 
 
 def quoted_lines(report: dict) -> list[str]:

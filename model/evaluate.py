@@ -7,7 +7,6 @@ column says otherwise. Files hold source-camera axes.
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -20,10 +19,13 @@ from rich.progress import Progress
 from model.data.loading import ViewDataset, evaluation_batches
 from model.data.views import Views, need_views, read_views
 from model.data.workers import loader
+from model.decoding import AUTO, BODY, VOTES, decode_of, fitted, run_decoder, save_bodies
 from model.device import choose_device, fast_bf16
 from model.networks.frame import reference_depth
 from model.networks.network import Network
 from model.scoring import figures, protocols
+from model.scoring.bodies import body_report, hypotheses_report
+from model.scoring.by_direction import by_direction, hidden_joints
 from model.scoring.evaluation import Predictions, ground_truth, report_of, view_errors
 from model.scoring.protocols import DEFAULT
 from model.scoring.published import published
@@ -34,7 +36,10 @@ from model.training.logbook import read_history
 from model.training.runs import load_run, trained_on
 from pipeline.errors import InputError
 from pipeline.outputs import encode_picture, write_file, write_json
-from pipeline.skeletons import JointSet
+from pipeline.shards.run_json import joined_hash
+
+# What a report says of each decode.
+DECODE_COLUMNS = ("mpjpe_mm", "pa_mpjpe_mm", "mrpe_mm", "by_direction", "images_per_second")
 
 
 def predict_views(
@@ -123,37 +128,41 @@ def evaluate_run(
     truth_kind: str = "dataset",
     allow_partial: bool = False,
     device: str | None = None,
-    decode: str = "votes",
+    decode: str = AUTO,
+    both: bool = False,
+    hypotheses: int = 0,
 ) -> dict:
-    """Evaluate a run's best weights; leaves evaluation.json, predictions.npz and figures/ in it, and returns the
-    report.
+    """Evaluate a run's best weights; leaves evaluation.json, predictions.npz, figures/ and, of bodies, bodies.npz in it, and
+    returns the report.
 
-    decode: one of `report.DECODED`. Raises InputError for a missing run, an empty split, another joint set, or a protocol that
-    does not fit the shards.
+    decode: "votes", "body", or "auto" for what the run chose on validation. both: fit bodies also where votes are asked for, so that
+    the report's `decodes` has both. hypotheses: of so many bodies a view the best is scored as well, 0 for none. Raises InputError
+    for a missing run, an empty split, another joint set, or a protocol that does not fit the shards.
     """
     protocol = protocols.protocol(protocol_name)
     where = choose_device(device)
     network, config, record = load_run(run, where)
-    views = views_to_score(run, network, shards, split, truth_kind)
-    index, left_out = protocols.select(protocol, views.table, views.folders[0].run.source)
-    _, valid = ground_truth(views, index)
-    real = all(folder.run.recorded for folder in views.folders)
-    protocols.check_usable(protocol, *protocols.usable_views(protocol, valid), real, allow_partial)  # not after an hour
+    splits = read_views([shards])
+    views = views_to_score(run, network, shards, splits, split, truth_kind)
+    index, left_out = views_of(protocol, views, allow_partial)
+    decode = decode_of(decode, record)
     with counting(len(index)) as advance:
-        predicted = predict_views(network, views, index, where, bf16=config.train.bf16, advance=advance)
-    if decode == "body":
-        predicted = fitted(predicted, views.joint_set)
-    mean_pose = network.mean_pose.cpu().numpy()
+        said = {VOTES: predict_views(network, views, index, where, bf16=config.train.bf16, advance=advance)}
+    about_bodies = {}
+    if both or hypotheses or decode == BODY:
+        about_bodies = fit_bodies(said, run, record, views, its_training(splits, record), hypotheses)
+    predicted, reports = said[decode], reports_of(said, views, network, root, protocol, allow_partial)
     report = {
         **origin(run, shards, views, config, record),
         "decode": decode,
         "left_out": left_out,
-        **report_of(predicted, views, mean_pose, root, protocol, allow_partial),
+        **reports[decode],
+        "decodes": {name: {key: row[key] for key in DECODE_COLUMNS} for name, row in reports.items()},
+        **about_bodies,
         "quoted": published(protocol.name),
     }
-    truth, valid = ground_truth(views, predicted.view)
     shown = predicted.at_scale(predicted.scale_true) if root == "gt" else predicted
-    errors = view_errors(shown, truth, valid, views.joint_set)
+    errors = view_errors(shown, *ground_truth(views, index), views.joint_set)
     report["confidence"] = reliability(shown.confidence, errors["joints"])
     save_predictions(run / "predictions.npz", shown, views, errors)
     write_json(run / "evaluation.json", report)
@@ -162,22 +171,60 @@ def evaluate_run(
     return report
 
 
-def fitted(predicted: Predictions, joint_set: JointSet) -> Predictions:
-    """The joints of bodies that are fitted to the predicted ones; a view whose prediction is not finite stays as it is."""
-    # imported where a body is asked for, since loading the fit takes a while
-    from model.body_fit import BodyDecoder
-    from pipeline.body.model import load_body
-
-    rows = np.isfinite(predicted.joints).all((1, 2)) & np.isfinite(predicted.root).all(1)
-    bodies = BodyDecoder(load_body(), joint_set)(predicted.joints[rows], predicted.root[rows])
-    joints, root = predicted.joints.copy(), predicted.root.copy()
-    joints[rows], root[rows] = bodies.joints, bodies.root
-    return replace(predicted, joints=joints, root=root)
+def views_of(protocol: protocols.Protocol, views: Views, allow_partial: bool) -> tuple[np.ndarray, dict]:
+    """(n,) indices of the views that a protocol takes, and how many it leaves out by reason. Raises InputError now, and not after
+    an hour, where what is left cannot be scored.
+    """
+    index, left_out = protocols.select(protocol, views.table, views.folders[0].run.source)
+    _, valid = ground_truth(views, index)
+    real = all(folder.run.recorded for folder in views.folders)
+    protocols.check_usable(protocol, *protocols.usable_views(protocol, valid), real, allow_partial)
+    return index, left_out
 
 
-def views_to_score(run: Path, network: Network, shards: Path, split: str, truth_kind: str) -> Views:
-    """The views of a split, labelled. Says where crops are enlarged. Raises InputError for an empty split or another joint set."""
-    views = need_views(read_views([shards]), split, [shards]).labelled(truth_kind)
+def reports_of(
+    said: dict[str, Predictions], views: Views, network: Network, root: str, protocol: protocols.Protocol, partial: bool
+) -> dict[str, dict]:
+    """The report of each decode. partial: whether a recorded dataset may lack views."""
+    mean_pose, hidden = network.mean_pose.cpu().numpy(), hidden_joints(views, said[VOTES].view)
+    return {
+        name: report_of(one, views, mean_pose, root, protocol, partial)
+        | {"by_direction": by_direction(one, views, network.config.crop_px, hidden)}
+        for name, one in said.items()
+    }
+
+
+def fit_bodies(
+    said: dict[str, Predictions], run: Path, record: dict, views: Views, training: Views | None, hypotheses: int
+) -> dict[str, dict]:
+    """Adds the bodies fitted to the votes to `said`, leaves RUN/bodies.npz, and returns what a report says of them. training: the
+    views that an older run learnt from, where they are at hand.
+    """
+    decoder = run_decoder(run, record, views.joint_set, training)
+    said[BODY], bodies = fitted(said[VOTES], decoder.decoder)
+    votes, others, about = said[VOTES], None, {}
+    if hypotheses:
+        others = decoder.decoder.hypotheses(votes.joints, votes.root, hypotheses, confidence=votes.confidence)
+        about = {"hypotheses": hypotheses_report(others, views, votes.view)}
+    save_bodies(run / "bodies.npz", bodies, decoder.decoder.body, views, votes.view, others)
+    return {"body": decoder.facts() | body_report(bodies, views, votes.view)} | about
+
+
+def its_training(splits: dict[str, Views], record: dict) -> Views | None:
+    """The training views among the splits of a shard folder, where the run was trained on that folder's shards."""
+    views = splits.get("train")
+    known = {row["content_hash"] for row in record["data"]}
+    return views if views is not None and joined_hash(views.folders[0].run.shards) in known else None
+
+
+def views_to_score(
+    run: Path, network: Network, shards: Path, splits: dict[str, Views], split: str, truth_kind: str
+) -> Views:
+    """The views of one of the splits of `shards`, labelled. Says where crops are enlarged.
+
+    Raises InputError for an empty split or another joint set.
+    """
+    views = need_views(splits, split, [shards]).labelled(truth_kind)
     if views.joint_set.name != network.config.joint_set:
         raise InputError(
             f"{run} predicts the joints {network.config.joint_set}, {shards} holds {views.joint_set.name}. Evaluate on shards of "
@@ -201,6 +248,7 @@ def origin(run: Path, shards: Path, views: Views, config: Config, record: dict) 
         "step": record["step"],
         "parameters": record["parameters"],
         "training_seconds": record["seconds"],
+        "chosen_by": (record.get("body") or {}).get("validation"),
         "commit": record["commit"],
     }
 

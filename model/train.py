@@ -10,6 +10,7 @@ import torch
 
 from model.data.loading import refuse_small_pools
 from model.data.views import Views, need_views, read_views
+from model.decode_choice import choice_line, settle_decode
 from model.device import as_the_first_has_it, choose_device, join_ranks, leave_ranks, wait_for_all
 from model.evaluate import predict_views
 from model.networks.build import build_network, kept_of, make_encoder
@@ -172,14 +173,18 @@ def finish(run: Run, job: Job, log: Logbook) -> None:
     if run.record["best"] is None:  # nothing to choose by: the last one it is
         save(run, job.folder / BEST, weights_only=True)
     save(run, job.folder / LAST)
+    if isinstance(run.average.network, PoseNetwork):
+        index = looked_at(job.validation, job.config.train.evaluate_views)
+        run.record["body"] = settle_decode(job.folder, job.folder / BEST, job.views, job.validation, index, job.device)
+        save(run, job.folder / LAST)
+        log.note([choice_line(run.record["body"])])
 
 
 def evaluate_now(run: Run, job: Job, log: Logbook) -> None:
     """A look at validation, evenly spread over its views; the best so far is kept."""
     validation, settings, network = job.validation, job.config.train, run.average.network
     assert validation is not None
-    usable = scorable(validation)
-    index = usable[spread_evenly(len(usable), settings.evaluate_views)]
+    index = looked_at(validation, settings.evaluate_views)
     predicted = predict_views(network, validation, index, job.device, bf16=settings.bf16)
     found = report_of(predicted, validation, network.mean_pose.cpu().numpy())
     errors = {name: row["mpjpe_mm"] for name, row in found["per_joint"].items()}
@@ -217,3 +222,9 @@ def known_truth(views: Views | None, wanted: str) -> Views | None:
 def scorable(views: Views) -> np.ndarray:
     """(n,) indices of the views whose every joint is known."""
     return np.flatnonzero(ground_truth(views, np.arange(len(views)))[1].all(1))
+
+
+def looked_at(views: Views | None, count: int) -> np.ndarray:
+    """(n,) indices of at most `count` views that can be scored, spread evenly; none of no views."""
+    usable = np.zeros(0, int) if views is None else scorable(views)
+    return usable[spread_evenly(len(usable), count)]

@@ -37,6 +37,7 @@ ROOT = Path(__file__).parent.parent
                 "held_out_camera_off_percent",
             ],
         ),
+        ("fit_oracles", ["views", "rows"]),
     ],
 )
 def test_the_quick_form_runs(tmp_path, name, keys):

@@ -82,6 +82,7 @@ def page(report: dict, figures: Path) -> str:
         f"<p class=partial>{escape(report['partial'])}</p>" if report["partial"] else "",
         big_numbers(big),
         scale_table(report),
+        direction_table(report["by_direction"]) if "by_direction" in report else "",
         "<h2>What was scored, and how</h2>",
         facts_table(facts(report)),
     ]
@@ -126,12 +127,29 @@ def facts(report: dict) -> list[tuple[str, str]]:
             f"{protocol['average']}; papers quote {' and '.join(HEADLINES[key] for key in protocol['headline'])}",
         ),
         ("boxes", report["box"]),
-        ("decode", DECODED[report.get("decode", "votes")]),  # reports of older versions do not say it
+        ("decode", decode_text(report)),
         ("trained on", trained_text(report["trained_on"])),
     ]
     if protocol["source"] == "threedpw":
         rows.append(("3DPW's training split", threedpw_text(report["trained_on"])))
     return rows
+
+
+def decode_text(report: dict) -> str:
+    """What the scored joints are, why, and how the other decode did. Reports of older versions do not say it."""
+    decode = report.get("decode", "votes")
+    text = DECODED[decode]
+    if "body" in report and decode == "body":
+        body = report["body"]
+        learnt = f"learnt from {body['poses']:,} poses of the run's own training fits"
+        text += f" (pose prior: {learnt if body['prior'] == 'learnt' else 'of real people in motion'})"
+    others = {name: row for name, row in report.get("decodes", {}).items() if name != decode}
+    text += "".join(f"; {name}: {row['mpjpe_mm']:.1f} / {row['pa_mpjpe_mm']:.1f} mm" for name, row in others.items())
+    chosen = report.get("chosen_by")
+    if chosen:
+        rows = ", ".join(f"{name} {row['mpjpe_mm']:.1f} mm" for name, row in chosen.items() if name != "views")
+        text += f"; the run chose on {chosen['views']} validation views: {rows}"
+    return text
 
 
 def views_text(report: dict) -> str:
@@ -210,6 +228,25 @@ def scale_table(report: dict) -> str:
     mean = report["mean_pose"]
     rows.append(["mean training pose", cell(mean["mpjpe_mm"]), cell(mean["pa_mpjpe_mm"]), "-", "-", "-"])
     return table(["scale", "MPJPE mm", "PA-MPJPE mm", "root (MRPE) mm", "PCK 150 mm", "AUC 0-150 mm"], rows)
+
+
+DIRECTIONS = ("across the image mm", "along the ray mm", "in the image px")
+
+
+def direction_rows(found: dict[str, dict]) -> list[list[str]]:
+    """Which joints, how many, and their errors under DIRECTIONS."""
+    keys = ("across_mm", "along_mm", "image_px")
+    return [[name, str(row["joints"]), *(cell(row[key]) for key in keys)] for name, row in found.items()]
+
+
+def direction_table(found: dict[str, dict]) -> str:
+    """Errors across the image and along the ray, of seen and of hidden joints."""
+    note = (
+        "Hidden: no evidence in the dataset, outside of the crop, or behind the person's own skin. What else is before people is not "
+        "known. Pixels are those of the network's crop."
+    )
+    rows = table(["joints", "count", *DIRECTIONS], direction_rows(found))
+    return f"<h2>Errors by direction</h2><p class=note>{note}</p>{rows}"
 
 
 def confidence_table(reliability: dict) -> str:

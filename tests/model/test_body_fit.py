@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 import torch
 
-from model.body_fit import BodyDecoder, BodyFitSettings
-from model.evaluate import fitted
+from model.body_fit import BodyDecoder, BodyFitSettings, Keypoints
+from model.decoding import fitted
 from model.scoring.evaluation import Predictions
 from pipeline.body.keypoints import keypoint_map
 from pipeline.body.model import load_body
-from pipeline.skeletons import FIELD_JOINTS
+from pipeline.skeletons import COCO, FIELD_JOINTS
 
 
 @pytest.fixture(scope="module")
@@ -58,15 +58,133 @@ def test_a_body_does_not_depend_on_those_beside_it(body, people):
     assert np.abs(together.joints[3] - alone.joints[0]).max() < 1e-5
 
 
-def test_what_is_not_finite_is_refused_and_left_as_it_is_in_an_evaluation(body, people):
+def test_the_same_body_alone_and_in_any_batch_to_a_hundredth_of_a_millimetre(body, people):
     joints, root = (part.copy() for part in people)
-    joints[2, 5] = np.nan
-    with pytest.raises(ValueError, match="not a finite number"):
-        BodyDecoder(body, FIELD_JOINTS)(joints, root)
+    confidence = np.random.default_rng(2).uniform(0.05, 0.95, joints.shape[:2])
+    joints[5] += 0.4 * np.random.default_rng(3).normal(size=joints[5].shape)  # beside one that is hard to fit
+    joints[7] = np.nan  # and one that is nobody
+    keypoints = seen_exactly(people)
+    decoder = BodyDecoder(body, FIELD_JOINTS)
+    together = decoder(joints, root, keypoints, confidence)
+    for row in (0, 6, 7, 11):
+        one = slice(row, row + 1)
+        alone = decoder(joints[one], root[one], keypoints.take(one), confidence[one])
+        assert np.abs(together.joints[row] - alone.joints[0]).max() < 1e-5
+        assert np.abs(together.spread[row] - alone.spread[0]).max() < 1e-5
+        assert together.doubts[row] == alone.doubts[0]
+        for name, values in alone.table().items():
+            assert np.abs(values[0] - together.table()[name][row]).max() < 1e-4, name
+
+
+def seen_exactly(people):
+    """Where a camera sees COCO's keypoints of the same bodies that lie on joints of the field's set."""
+    joints, root = people
+    rays = np.zeros((len(joints), 17, 2))
+    confidence = np.zeros((len(joints), 17))
+    for k, name in enumerate(COCO.names):
+        if name.split("_")[-1] in ("elbow", "ankle"):
+            points = joints[:, FIELD_JOINTS.index(name)] + root
+            rays[:, k], confidence[:, k] = points[:, :2] / points[:, 2:], 1.0
+    return Keypoints(rays, confidence)
+
+
+def test_keypoints_correct_joints_that_are_wrong_in_the_image(body, people):
+    joints, root = people
+    wrong = joints.copy()
+    elbows = FIELD_JOINTS.indices(("left_elbow", "right_elbow"))
+    wrong[:, elbows, 0] += 0.08
+    decoder = BodyDecoder(body, FIELD_JOINTS)
+    without, seen = decoder(wrong, root), decoder(wrong, root, seen_exactly(people))
+    assert mean_error(seen.joints[:, elbows], joints[:, elbows]) < 0.85 * mean_error(
+        without.joints[:, elbows], joints[:, elbows]
+    )
+
+
+def test_keypoints_come_from_pixels_of_a_camera():
+    K = np.array([[500.0, 0, 100], [0, 400, 80], [0, 0, 1]])
+    found = Keypoints.from_pixels(np.full((2, 17, 2), [150.0, 60.0]), np.ones((2, 17)), K)
+    assert np.allclose(found.rays, [0.1, -0.05])
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e9])
+def test_a_joint_without_a_place_is_left_to_the_prior_and_said(body, people, bad):
+    joints, root = (part.copy() for part in people)
+    joints[2, FIELD_JOINTS.index("left_wrist")] = bad
+    found = BodyDecoder(body, FIELD_JOINTS)(joints, root)
+    assert found.doubts[2] == "1 of 17 joints have no place" and found.doubts[3] == ""
+    assert mean_error(found.joints[2], people[0][2]) < 0.1
+    wrist = FIELD_JOINTS.index("left_wrist")
+    assert found.spread[2, wrist] > 1.2 * found.spread[2, FIELD_JOINTS.index("right_wrist")]
+
+
+def test_nobody_is_a_body_with_doubts_and_never_a_nan(body, people):
+    joints, root = (part.copy() for part in people)
+    joints[1], root[2], root[3, 2], joints[4, 5:] = np.nan, np.nan, -3.0, np.nan
+    joints[6], root[6] = np.nan, np.nan
+    keypoints = Keypoints(np.full((12, 17, 2), np.nan), np.full((12, 17), np.nan))
+    found = BodyDecoder(body, FIELD_JOINTS)(joints, root, keypoints, np.full((12, 17), np.nan))
+    assert all(np.isfinite(part).all() for part in (found.joints, found.root, found.spread, *found.table().values()))
+    assert "fewer than 6 joints" in found.doubts[1] and "is not known" in found.doubts[2]
+    assert "is not known" in found.doubts[3] and "fewer than 6 joints" in found.doubts[4]
+    assert "is not known; fewer than 6" in found.doubts[6]
+    assert (found.root[:, 2] > 0).all()
+
+
+def test_no_view_is_no_body(body):
+    found = BodyDecoder(body, FIELD_JOINTS)(np.zeros((0, 17, 3)), np.zeros((0, 3)))
+    assert found.joints.shape == (0, 17, 3) and found.table()["body_pose"].shape == (0, 63)
+
+
+def test_the_spread_grows_with_what_is_not_known(body, people):
+    joints, root = people
+    decoder = BodyDecoder(body, FIELD_JOINTS)
+    sure, unsure = (decoder(joints, root, confidence=np.full(joints.shape[:2], p)).spread for p in (0.9, 0.1))
+    assert (sure[:, FIELD_JOINTS.root_index] == 0).all()
+    assert (unsure[:, 1:] > sure[:, 1:]).all() and unsure.mean() > 1.5 * sure.mean()
+    scattered = decoder(joints, root, confidence=np.full(joints.shape[:2], 0.001))
+    assert all("mm off" in said for said in scattered.doubts)
+
+
+def test_settings_that_mean_nothing_are_refused():
+    for name in ("along", "across", "robust", "keypoints", "prior", "shape", "batch"):
+        with pytest.raises(ValueError, match=f"{name} is 0"):
+            BodyFitSettings(**{name: 0})
+
+
+def test_bodies_in_an_evaluation_take_the_place_of_votes(body, people):
+    joints, root = people
     none = np.full(12, np.nan)
     predicted = Predictions(
-        np.arange(12), joints, root, none, none, none, np.ones((12, 17)), None, None, None, seconds=1.0
+        np.arange(12), joints, root, none, none, none, np.full((12, 17), 0.8), None, None, None, seconds=1.0
     )
-    found = fitted(predicted, FIELD_JOINTS)
-    assert np.isnan(found.joints[2, 5]).all() and np.isfinite(np.delete(found.joints, 2, 0)).all()
-    assert np.abs(found.joints[0] - joints[0]).max() > 0
+    found, bodies = fitted(predicted, BodyDecoder(body, FIELD_JOINTS))
+    assert (found.joints == bodies.joints).all() and found.seconds > 1.0
+    assert np.abs(found.joints - joints).max() > 0
+
+
+def test_hypotheses_are_different_bodies_and_the_fitted_one_comes_first(body, people):
+    joints, root = people
+    decoder = BodyDecoder(body, FIELD_JOINTS)
+    fitted_ones, found = decoder(joints, root), decoder.hypotheses(joints, root, 4)
+    assert np.abs(found.joints[:, 0] - fitted_ones.joints).max() < 1e-9
+    assert np.allclose(found.weights.sum(1), 1) and (found.weights[:, 0] > 0).all()
+    assert (found.weights > 0).sum(1).mean() > 1.5
+    centred = found.joints - found.joints.mean(2, keepdims=True)
+    for row, weights in enumerate(found.weights):
+        there = np.flatnonzero(weights)
+        for k in there:
+            for other in there[there < k]:
+                assert np.linalg.norm(centred[row, k] - centred[row, other], axis=-1).mean() >= 0.025
+    none = found.weights == 0
+    assert np.abs(found.joints - found.joints[:, :1])[none].max(initial=0) < 1e-9
+    alone = decoder.hypotheses(joints[3:4], root[3:4], 4)
+    assert np.abs(alone.joints[0] - found.joints[3]).max() < 1e-5
+    assert np.abs(alone.weights[0] - found.weights[3]).max() < 1e-5
+
+
+def test_hypotheses_of_nobody_and_of_no_view_are_numbers(body, people):
+    joints, root = (part.copy() for part in people)
+    joints[1], root[2] = np.nan, np.nan
+    found = BodyDecoder(body, FIELD_JOINTS).hypotheses(joints, root, 3)
+    assert np.isfinite(found.joints).all() and np.isfinite(found.weights).all()
+    assert BodyDecoder(body, FIELD_JOINTS).hypotheses(joints[:0], root[:0], 3).joints.shape == (0, 3, 17, 3)

@@ -54,6 +54,25 @@ def test_the_field_is_set_against_the_best_baseline_on_the_same_views(tmp_path):
     assert found["high"] - found["low"] < 0.01  # paired: the views' difficulty cancels
 
 
+def test_every_model_has_a_column_of_votes_and_one_of_bodies(tmp_path, capsys):
+    difficulty = np.random.default_rng(0).uniform(0.05, 0.2, 40)
+    table = rows(tmp_path, "nvf", difficulty, 2) + rows(tmp_path, "holistic", 2 * difficulty)
+    for k, row in enumerate(table[:2]):
+        votes, body = ({"mpjpe_mm": 100.0 + value + k, "pa_mpjpe_mm": 60.0} for value in (0, -10))
+        row |= {"decode": "body", "decodes": {"votes": votes, "body": body}}
+    table[2] |= {"decode": "votes", "decodes": {"votes": {"mpjpe_mm": 150.0, "pa_mpjpe_mm": 90.0}}}
+    table += rows(tmp_path, "heatmap25d", difficulty)  # a row of before there were bodies
+    found = compare.summarise(table)["models"]
+    assert found["nvf"]["decodes"] == {
+        "votes": {"mpjpe_mm": 100.5, "pa_mpjpe_mm": 60.0},
+        "body": {"mpjpe_mm": 90.5, "pa_mpjpe_mm": 60.0},
+    }
+    assert found["nvf"]["chosen"] == ["body"] and found["holistic"]["chosen"] == ["votes"]
+    assert "body" not in found["holistic"]["decodes"] and found["heatmap25d"]["decodes"] == {}
+    compare.print_table(compare.summarise(table))
+    assert "90.5 / 60.0" in capsys.readouterr().out
+
+
 @pytest.fixture
 def untrained(monkeypatch):
     """`compare` without its training: what it asked for; a step takes 10 ms, 30 of the volumetric one."""

@@ -1,0 +1,276 @@
+"""What would help the body fit most: a part of the truth given to it, one at a time, on a run's validation views.
+
+    python -m benchmarks.fit_oracles RUN SHARDS [--views 240] [--json FILE]
+    python -m benchmarks.fit_oracles --quick       # made-up predictions about rendered bodies, to see that it runs
+
+Rows: the joints before the fit; the fit under each prior; with MoveNet's keypoints beside the joints; with the true image positions,
+depths, size or shape in place of the predicted ones; the best of several bodies in other depth twins; and with the true surface: some
+points of the skin are drawn to the nearest points of the true skin, again and again while the body moves, which is what a perfect
+signed distance could say. Nothing here is a result: the truth is in it.
+"""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+from scipy.spatial import cKDTree
+
+from model.body_fit import BodyDecoder, BodyFitSettings, Keypoints
+from model.body_fit.evidence import made_usable
+from model.body_fit.prior import learn_prior
+from model.data.loading import ViewDataset, evaluation_batches
+from model.data.poses import body_poses
+from model.data.views import Views, need_views, read_views
+from model.evaluate import predict_views
+from model.networks.encoders.body import weights_file
+from model.networks.encoders.movenet import MoveNet, decode_keypoints
+from model.networks.encoders.movenet_weights import read_weights
+from model.scoring import metrics
+from model.scoring.evaluation import ground_truth
+from model.training.runs import load_run
+from pipeline.body.keypoints import KeypointMap, keypoint_map
+from pipeline.body.model import BodyModel, load_body
+from pipeline.errors import InputError
+from pipeline.fit.kinematics import BODY_JOINTS, Chain
+from pipeline.fit.objective import Evidence, Objective
+from pipeline.fit.prior_terms import Prior
+from pipeline.fit.priors import anatomical_prior
+from pipeline.fit.solver import minimise
+from pipeline.outputs import write_json
+from pipeline.records import PARAMETER_SIZES, BodyParameters
+from pipeline.skeletons import FIELD_JOINTS
+from pipeline.spread import spread_evenly
+
+# Points of the skin that are drawn to the true one, how often their nearest points are sought, and how well these are known, metres.
+SKIN_POINTS, SKIN_ROUNDS, SKIN_SIGMA = 200, 5, 0.02
+EXACT = 0.005
+HYPOTHESES = 6
+
+
+@dataclass(frozen=True)
+class Case:
+    """N views. joints, truth: (N, J, 3) m about the root, crop axes; root: (N, 3) m as predicted; confidence: (N, J); bodies: the true
+    ones about the root; keypoints: of MoveNet, None where nobody looked."""
+
+    joints: np.ndarray
+    root: np.ndarray
+    confidence: np.ndarray
+    truth: np.ndarray
+    bodies: list[BodyParameters]
+    keypoints: Keypoints | None
+
+    @property
+    def placed(self) -> np.ndarray:
+        """(N, J, 3) m: the true joints about the predicted root, in whose perspective the image oracle is told."""
+        return self.truth + self.root[:, None]
+
+
+def true_bodies(views: Views, index: np.ndarray) -> list[BodyParameters]:
+    """The fits of some views, their root at the origin of the crop's axes."""
+    found = []
+    for view in index:
+        reader = views.folders[views["folder"][view]].readers[views["shard"][view]]
+        found.append(reader.read_body(int(views["row"][view])))
+    return found
+
+
+@torch.no_grad()
+def seen_by_movenet(views: Views, index: np.ndarray, side: int) -> Keypoints:
+    """COCO's keypoints in the crops of some views."""
+    kind, state = read_weights(weights_file("lightning"))
+    network = MoveNet(kind).eval()
+    network.load_state_dict(state)
+    dataset, pixels, scores, cameras = ViewDataset(views, side, None, None), [], [], []
+    for keys in evaluation_batches(index, 16):
+        batch = dataset.__getitems__(keys).to("cpu")
+        found, score = decode_keypoints(network(batch.image))
+        pixels.append(found.double().numpy())
+        scores.append(score.double().numpy())
+        cameras.append(batch.K.double().numpy())
+    return Keypoints.from_pixels(np.concatenate(pixels), np.concatenate(scores), np.concatenate(cameras))
+
+
+def case_of(run: Path, views: Views, count: int) -> Case:
+    """What a run predicts of some views that have a valid fit."""
+    network, config, _ = load_run(run)
+    usable = np.flatnonzero(views["fit_valid"] & ground_truth(views, np.arange(len(views)))[1].all(1))
+    if not len(usable):
+        raise InputError("No validation view has a valid fit and a whole measured body.")
+    index = usable[spread_evenly(len(usable), count)]
+    said = predict_views(network, views, index, bf16=config.train.bf16)
+    keypoints = seen_by_movenet(views, index, config.network.crop_px)
+    truth = np.asarray(views["joints"][index], float)
+    return Case(
+        said.joints.astype(float), said.root.astype(float), said.confidence, truth, true_bodies(views, index), keypoints
+    )
+
+
+def made_up(body: BodyModel, count: int) -> Case:
+    """Bodies in random poses, and predictions that are off as a network's are."""
+    rng = np.random.default_rng(0)
+    bodies, points = [], []
+    for _ in range(count):
+        values = {name: np.zeros(size) for name, size in PARAMETER_SIZES.items()}
+        values |= {"betas": rng.normal(size=10), "body_pose": rng.normal(0, 0.2, 63)}
+        one = BodyParameters(**values | {"global_orient": np.array([np.pi, 0, 0])})
+        vertices, joints = body.mesh(one)
+        here = keypoint_map(body, FIELD_JOINTS)(joints, vertices)
+        bodies.append(replace(one, transl=one.transl - here[0]))
+        points.append(here - here[0])
+    truth = np.stack(points)
+    off = rng.normal(0, [0.04, 0.04, 0.08], truth.shape)
+    root = np.tile([0.0, 0.0, 4.0], (count, 1))
+    return Case(truth + off - off[:, :1], root, np.full(truth.shape[:2], 0.7), truth, bodies, None)
+
+
+def errors(joints: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """MPJPE and PA-MPJPE, mm, of (N, J, 3) m about any root."""
+    root = FIELD_JOINTS.root_index
+    pair = metrics.root_align(joints, root), metrics.root_align(truth, root)
+    return {
+        "mpjpe_mm": round(1000 * float(metrics.mpjpe(*pair).mean()), 1),
+        "pa_mpjpe_mm": round(1000 * float(metrics.pa_mpjpe(*pair).mean()), 1),
+    }
+
+
+def moved(case: Case, name: str) -> np.ndarray:
+    """The predicted joints (N, J, 3) m about the root with one thing about them made true."""
+    root, true = case.root[:, None], case.placed
+    joints = case.joints + root
+    if name == "image positions":
+        return np.concatenate([true[..., :2] / true[..., 2:] * joints[..., 2:], joints[..., 2:]], -1) - root
+    if name == "depths":
+        return np.concatenate([joints[..., :2] / joints[..., 2:] * true[..., 2:], true[..., 2:]], -1) - root
+    assert name == "size", name
+    size = [np.linalg.norm(part, axis=-1).sum(1) for part in (case.truth, case.joints)]
+    return case.joints * (size[0] / size[1])[:, None, None]
+
+
+def with_true_shape(decoder: BodyDecoder, case: Case) -> np.ndarray:
+    """Joints of bodies whose betas are the true ones."""
+    told = made_usable(case.joints, case.root, decoder.filler)
+    free = decoder.objective(told, confidence=case.confidence)
+    fixed = Objective(free.chain, free.prior, free.evidence, free.weights, free_shape=False)
+    betas = torch.as_tensor(np.stack([one.betas for one in case.bodies]), dtype=torch.float64)
+    start = replace(decoder.solve(free), shape=betas)
+    return decoder.placed(decoder.solve(fixed, start))[1]
+
+
+def with_true_skin(decoder: BodyDecoder, case: Case, batch: int = 32) -> np.ndarray:
+    """Joints of bodies whose skin is drawn to the true one about the predicted root."""
+    body, J = decoder.body, len(FIELD_JOINTS)
+    ids = np.unique(np.linspace(0, body.n_vertices - 1, SKIN_POINTS).round().astype(np.int64))
+    ids = ids[(body.weights[ids][:, 22:].sum(1) < 0.1).numpy()]  # not of face and fingers, which the fit does not turn
+    skin = KeypointMap(FIELD_JOINTS, np.zeros((len(ids), 55)), ids, np.eye(len(ids)), np.ones(len(ids), bool))
+    chain = Chain(body, [keypoint_map(body, FIELD_JOINTS), skin], BODY_JOINTS, False)
+    told, found = made_usable(case.joints, case.root, decoder.filler), []
+    for k in range(0, len(case.joints), batch):
+        rows = slice(k, k + batch)
+        part = replace(told, joints=told.joints[rows], root=told.root[rows], has=told.has[rows])
+        objective = decoder.objective(part, confidence=case.confidence[rows])
+        state = decoder.solve(objective)
+        trees = [cKDTree(body.mesh(one)[0] + root) for one, root in zip(case.bodies[rows], part.root, strict=True)]
+        for _ in range(SKIN_ROUNDS):
+            points = chain.points(state)[:, J:].numpy()
+            nearest = [tree.data[tree.query(p)[1]] for tree, p in zip(trees, points, strict=True)]
+            evidence = with_points(objective.evidence, np.stack(nearest))
+            drawn = Objective(chain, decoder.prior, evidence, objective.weights, free_shape=True)
+            state = minimise(drawn, state, iterations=6, tolerance=1e-4).state
+        found.append(chain.points(state)[:, :J].numpy())
+    return np.concatenate(found)
+
+
+def with_points(evidence: Evidence, targets: np.ndarray) -> Evidence:
+    """The evidence of joints with further points (B, n, 3) m that are known to SKIN_SIGMA in space and are not in the image."""
+    B, n, _ = targets.shape
+    more = torch.as_tensor(targets, dtype=torch.float64)
+    weight, pixels = torch.full((B, n), SKIN_SIGMA**-2, dtype=torch.float64), evidence.pixels
+    unseen = pixels.new_zeros(B, pixels.shape[1], n)
+    return replace(
+        evidence,
+        points=torch.cat([evidence.points, more], 1),
+        points_weight=torch.cat([evidence.points_weight, weight], 1),
+        pixels=torch.cat([pixels, pixels.new_zeros(B, pixels.shape[1], n, 2)], 2),
+        pixels_weight=torch.cat([evidence.pixels_weight, unseen], 2),
+    )
+
+
+def best_of_twins(decoder: BodyDecoder, case: Case) -> np.ndarray:
+    """Of several bodies a view the one nearest to the truth."""
+    found = decoder.hypotheses(case.joints, case.root, HYPOTHESES, confidence=case.confidence)
+    root = FIELD_JOINTS.root_index
+    off = np.linalg.norm(found.joints - (case.truth - case.truth[:, root, None])[:, None], axis=-1).mean(-1)
+    return found.joints[np.arange(len(off)), off.argmin(1)]
+
+
+def measure(case: Case, body: BodyModel, learnt: Prior | None) -> dict[str, dict[str, float]]:
+    """Every row of the table."""
+    decoder = BodyDecoder(body, FIELD_JOINTS, prior=learnt)
+    exact = BodyDecoder(body, FIELD_JOINTS, BodyFitSettings(across=EXACT), learnt)
+
+    def fit(
+        joints: np.ndarray,
+        by: BodyDecoder = decoder,
+        sure: np.ndarray | None = case.confidence,
+        **more: Keypoints | None,
+    ) -> np.ndarray:
+        return by(joints, case.root, confidence=sure, **more).joints
+
+    rows: dict[str, Callable[[], np.ndarray]] = {
+        "before the fit": lambda: case.joints,
+        "prior of motion": lambda: fit(case.joints, BodyDecoder(body, FIELD_JOINTS)),
+        "anatomical prior": lambda: fit(
+            case.joints, BodyDecoder(body, FIELD_JOINTS, prior=anatomical_prior(torch.float64))
+        ),
+        "learnt prior: nothing true": lambda: fit(case.joints),
+        "all joints as sure as one another": lambda: fit(case.joints, sure=None),
+        "with MoveNet's keypoints": lambda: fit(case.joints, keypoints=case.keypoints),
+        "true image positions": lambda: fit(moved(case, "image positions")),
+        "true image positions, known to 5 mm": lambda: fit(moved(case, "image positions"), exact, None),
+        "true depths": lambda: fit(moved(case, "depths")),
+        "true size of the pose": lambda: fit(moved(case, "size")),
+        "true shape": lambda: with_true_shape(decoder, case),
+        f"best of up to {HYPOTHESES} depth twins": lambda: best_of_twins(decoder, case),
+        "true surface": lambda: with_true_skin(decoder, case),
+    }
+    if case.keypoints is None:
+        del rows["with MoveNet's keypoints"]
+    return {name: errors(make(), case.truth) for name, make in rows.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, nargs="?")
+    parser.add_argument("shards", type=Path, nargs="?")
+    parser.add_argument("--views", type=int, default=240)
+    parser.add_argument("--json", type=Path, help="also into this file")
+    parser.add_argument("--quick", action="store_true", help="no run is asked for: the numbers say nothing")
+    asked = parser.parse_args()
+    body = load_body()
+    try:
+        if asked.quick:
+            case, learnt = made_up(body, 12), None
+        elif asked.run is None or asked.shards is None:
+            parser.error("name a run and the shards it was trained on, or give --quick")
+        else:
+            splits = read_views([asked.shards])
+            case = case_of(asked.run, need_views(splits, "validation", [asked.shards]), asked.views)
+            learnt = learn_prior(body_poses(need_views(splits, "train", [asked.shards])))
+    except InputError as error:
+        parser.exit(2, f"{parser.prog}: {error}\n")
+    rows = measure(case, body, learnt)
+    table = Table("inside the fit", "MPJPE mm", "PA-MPJPE mm", title=f"{len(case.joints)} views")
+    for name, row in rows.items():
+        table.add_row(name, str(row["mpjpe_mm"]), str(row["pa_mpjpe_mm"]))
+    Console().print(table)
+    if asked.json:
+        write_json(asked.json, {"views": len(case.joints), "rows": rows})
+
+
+if __name__ == "__main__":
+    main()

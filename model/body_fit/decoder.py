@@ -1,0 +1,156 @@
+"""From what a network says to a body: SMPL-X fitted to it by the pipeline's own solver.
+
+Joints that are predicted one by one need not be those of any body. Bone lengths, joint limits and a prior of poses correct them,
+and the result has parameters and a surface. The same fit serves every head: it uses joints, how sure they are, and keypoints.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from model.body_fit import evidence as evidences
+from model.body_fit.hypotheses import Hypotheses, other_bodies
+from model.body_fit.records import Bodies, BodyFitSettings, Keypoints
+from model.body_fit.uncertainty import doubtful, joint_spread
+from pipeline.body.model import BodyModel
+from pipeline.fit import starts
+from pipeline.fit.fitter import Fitter, Kind, export_parameters
+from pipeline.fit.kinematics import Chain, State
+from pipeline.fit.objective import Objective, Weights
+from pipeline.fit.prior_terms import Prior
+from pipeline.fit.settings import FitSettings
+from pipeline.fit.solver import minimise
+from pipeline.skeletons import COCO, JointSet
+
+# Steps of the solver at most, and the part of the cost that a step must gain for another to follow.
+STEPS, LEAST_GAIN = 30, 1e-4
+# Upright in camera axes: x right, y down, z forward.
+UPRIGHT = np.diag([1.0, -1.0, -1.0])
+
+
+class BodyDecoder:
+    """Fits bodies to predictions, in batches; a body does not depend on those beside it."""
+
+    def __init__(
+        self,
+        body: BodyModel,
+        joint_set: JointSet,
+        settings: BodyFitSettings | None = None,
+        prior: Prior | None = None,
+        spread_factor: float = 1.0,
+    ):
+        """prior: of poses; the one of real people's motion where it is left out. spread_factor: how much further off joints are than
+        the fit itself expects.
+        """
+        self.body = body
+        self.settings, self.joint_set, self.spread_factor = settings or BodyFitSettings(), joint_set, spread_factor
+        self.fitter = Fitter(body, FitSettings())
+        self.prior = prior or self.fitter.prior
+        likely = self.fitter.likely_pose(self._chain(False)[0])
+        self.filler = self._standing(likely)
+
+    def _chain(self, with_keypoints: bool) -> tuple[Chain, np.ndarray]:
+        """The chain, and which of its points the body has."""
+        extra = (COCO.name,) if with_keypoints else ()
+        kind = Kind(self.joint_set.name, extra, n_views=1, from_3d=True, shape_known=False)
+        chain, _, defined = self.fitter.chain(kind)
+        return chain, defined
+
+    def _standing(self, likely: torch.Tensor) -> np.ndarray:
+        """(J, 3) m about the root: the joints of a body that stands upright before the camera in the likely pose."""
+        chain, _ = self._chain(False)
+        state = chain.rest(1)
+        state.R[:] = likely
+        state.R[:, 0] = torch.as_tensor(UPRIGHT)
+        points = chain.points(state)[0, : len(self.joint_set)].numpy()
+        return points - points[self.joint_set.root_index]
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        joints: np.ndarray,
+        root: np.ndarray,
+        keypoints: Keypoints | None = None,
+        confidence: np.ndarray | None = None,
+    ) -> Bodies:
+        """joints: (N, J, 3) m, root-relative in camera axes. root: (N, 3) m, absolute. confidence: (N, J) 0..1, that a joint
+        lies within 100 mm of the truth. A joint that is not finite is left to the prior, and the body's doubts say so.
+        """
+        found = []
+        for objective, doubts in self._objectives(joints, root, keypoints, confidence):
+            state = self.solve(objective)
+            spread = joint_spread(objective, state, len(self.joint_set), self.joint_set.root_index)
+            found.append((state, spread, doubts))
+        if not found:
+            return self._none()
+        state = State.cat([each for each, _, _ in found])
+        spread = self.spread_factor * np.concatenate([each for _, each, _ in found])
+        own_root, points = self.placed(state)
+        doubts = doubtful([said for _, _, row in found for said in row], spread)
+        return Bodies(points, own_root, export_parameters(self._chain(False)[0], state), spread, doubts)
+
+    @torch.no_grad()
+    def hypotheses(
+        self,
+        joints: np.ndarray,
+        root: np.ndarray,
+        count: int,
+        keypoints: Keypoints | None = None,
+        confidence: np.ndarray | None = None,
+    ) -> Hypotheses:
+        """Up to `count` bodies of each person, the fitted one first, those that differ by 25 mm at least. The rest as `__call__`."""
+        chain, _ = self._chain(keypoints is not None)
+        likely = self.fitter.likely_pose(chain)
+        parts = []
+        for objective, _ in self._objectives(joints, root, keypoints, confidence):
+            parts.append(other_bodies(objective, likely, self.solve(objective), count, self.joint_set))
+        J = len(self.joint_set)
+        if not parts:
+            return Hypotheses(np.zeros((0, count, J, 3)), np.zeros((0, count)), [[] for _ in range(count)])
+        states = [State.cat([states[k] for states, _ in parts]) for k in range(count)]
+        placed = np.stack([self.placed(state)[1] for state in states], 1)
+        exported = [export_parameters(chain, state) for state in states]
+        return Hypotheses(placed, np.concatenate([weights for _, weights in parts]), exported)
+
+    def _objectives(
+        self, joints: np.ndarray, root: np.ndarray, keypoints: Keypoints | None, confidence: np.ndarray | None
+    ) -> Iterator[tuple[Objective, tuple[str, ...]]]:
+        """What is minimised for each batch of people, and what is missing of each of them."""
+        told = evidences.made_usable(np.asarray(joints, float), np.asarray(root, float), self.filler)
+        for k in range(0, len(joints), self.settings.batch):
+            rows = slice(k, k + self.settings.batch)
+            part = evidences.Told(told.joints[rows], told.root[rows], told.has[rows], told.doubts[rows])
+            sure = None if confidence is None else confidence[rows]
+            yield self.objective(part, keypoints and keypoints.take(rows), sure), part.doubts
+
+    def objective(
+        self, told: evidences.Told, keypoints: Keypoints | None = None, confidence: np.ndarray | None = None
+    ) -> Objective:
+        """What is minimised for some views."""
+        chain, defined = self._chain(keypoints is not None)
+        evidence = evidences.build(told, defined, self.settings, keypoints, confidence)
+        weights = Weights(self.settings.robust, self.settings.prior, self.settings.shape)
+        return Objective(chain, self.prior, evidence, weights, free_shape=True)
+
+    def solve(self, objective: Objective, start: State | None = None) -> State:
+        """The best bodies: from a start, or from the torso's and the limbs' directions."""
+        chain, evidence = objective.chain, objective.evidence
+        if start is None:
+            likely = self.fitter.likely_pose(chain)
+            shape = torch.zeros(len(evidence.points), chain.n_shape, dtype=torch.float64)
+            known = evidence.points_weight > 0
+            limbs = starts.limbs_of(chain, likely)
+            start = starts.procrustes_start(chain, limbs, likely, evidence.points, known, shape, self.joint_set)
+        return minimise(objective, start, STEPS, LEAST_GAIN).state
+
+    def placed(self, state: State) -> tuple[np.ndarray, np.ndarray]:
+        """Roots (N, 3) and joints about them (N, J, 3), m."""
+        chain, _ = self._chain(False)
+        points = chain.points(state)[:, : len(self.joint_set)].numpy()
+        root = points[:, self.joint_set.root_index]
+        return root, points - root[:, None]
+
+    def _none(self) -> Bodies:
+        J = len(self.joint_set)
+        return Bodies(np.zeros((0, J, 3)), np.zeros((0, 3)), [], np.zeros((0, J)), ())

@@ -1,0 +1,103 @@
+"""What a network says of people as evidence of the pipeline's fit."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.stats import chi
+
+from model.body_fit.records import BodyFitSettings, Keypoints
+from pipeline.fit.objective import NEAREST_Z, Evidence
+from pipeline.skeletons import COCO
+
+# A body stands so far away (metres) where nothing says where it is.
+SOMEWHERE = np.array([0.0, 0.0, 4.0])
+# Fewer joints with a place than this say too little of a body.
+LEAST_JOINTS = 6
+# Deviation (metres) with which the filler of a view that says too little is believed.
+FILLER = 0.5
+# A joint that lies further than this from the root (metres) is no joint of the same body.
+REACH = 3.0
+# A joint that a network calls right (within 100 mm of the truth) with the probability p is expected to be off by so much a direction
+# that a Gaussian has p of its mass there: relative to a usual joint, and within limits, since no confidence is that sure.
+RIGHT, USUAL, LIMITS = 0.1, 0.07, (0.5, 4.0)
+# How far annotators disagree about COCO's keypoints, relative to their mean.
+KEYPOINT_NOISE = np.array(COCO.noise) / np.mean(COCO.noise or 1.0)
+
+
+@dataclass(frozen=True)
+class Told:
+    """What N views say of J joints, made usable. joints: (N, J, 3) m about the root and root: (N, 3) m, all finite. has: (N, J) bool,
+    which joints are the network's word. doubts: (N,) what is missing, "" where nothing is.
+    """
+
+    joints: np.ndarray
+    root: np.ndarray
+    has: np.ndarray
+    doubts: tuple[str, ...]
+
+
+def made_usable(joints: np.ndarray, root: np.ndarray, filler: np.ndarray) -> Told:
+    """joints: (N, J, 3) m, root-relative; root: (N, 3) m. filler: (J, 3) m about the root, in place of a view that says too little.
+
+    A joint that is not finite, or lies where no joint of the same body can be, has no place. A root that is not finite or not in
+    front of the camera is put SOMEWHERE.
+    """
+    with np.errstate(invalid="ignore"):
+        has = np.isfinite(joints).all(-1) & (np.abs(np.nan_to_num(joints, nan=np.inf)).max(-1) < REACH)
+        placed = np.isfinite(root).all(-1) & (np.nan_to_num(root[:, 2]) > NEAREST_Z)
+    enough = has.sum(1) >= LEAST_JOINTS
+    has = has & enough[:, None]
+    doubts = []
+    for row in range(len(joints)):
+        missing = int((~has[row]).sum())
+        said = [] if placed[row] else ["where the person is, is not known"]
+        if not enough[row]:
+            said.append(f"fewer than {LEAST_JOINTS} joints have a place")
+        elif missing:
+            said.append(f"{missing} of {joints.shape[1]} joints have no place")
+        doubts.append("; ".join(said))
+    usable = np.where(has[..., None], joints, np.where(enough[:, None, None], 0.0, filler))
+    return Told(usable, np.where(placed[:, None], root, SOMEWHERE), has, tuple(doubts))
+
+
+def build(
+    told: Told,
+    defined: np.ndarray,
+    settings: BodyFitSettings,
+    keypoints: Keypoints | None = None,
+    confidence: np.ndarray | None = None,
+) -> Evidence:
+    """Each joint as a point in space, known to `along`, and as a point of the image, known to `across` at the root's depth; keypoints
+    as further points of the image.
+
+    defined: (P,) bool, points of the chain that the body has: the joints, then the keypoints. confidence: (N, J) 0..1, that a joint
+    lies within 100 mm of the truth; all joints are as good as one another where it is left out.
+    """
+    (B, J), P = told.has.shape, len(defined)
+    enough = told.has.any(1, keepdims=True)
+    factor = np.ones((B, J)) if confidence is None else deviation_factor(confidence)
+    deviation = np.where(enough, settings.along * factor, FILLER)
+    counts = (told.has | ~enough) & defined[:J]
+    points, weight = np.zeros((B, P, 3)), np.zeros((B, P))
+    points[:, :J], weight[:, :J] = told.joints + told.root[:, None], counts / deviation**2
+    views = 1 if keypoints is None else 2
+    pixels, seen, scale = np.zeros((B, views, P, 2)), np.zeros((B, views, P)), np.zeros((B, views, 2, 2))
+    pixels[:, 0, :J] = points[:, :J, :2] / np.maximum(points[:, :J, 2:], NEAREST_Z)
+    seen[:, 0, :J] = (told.has & defined[:J]) / factor**2
+    scale[:, 0] = np.eye(2) * (told.root[:, 2] / settings.across)[:, None, None]
+    if keypoints is not None:  # a view of its own, in which a deviation has another length
+        there = np.isfinite(keypoints.rays).all(-1) & np.isfinite(keypoints.confidence) & (keypoints.confidence > 0)
+        pixels[:, 1, J:] = np.where(there[..., None], keypoints.rays, 0.0)
+        weight_2d = np.clip(keypoints.confidence, 0, 1) / KEYPOINT_NOISE
+        seen[:, 1, J:] = np.where(there & defined[J:], weight_2d, 0.0) ** 2
+        scale[:, 1] = np.eye(2) * (told.root[:, 2] / settings.keypoints)[:, None, None]
+    R, t = np.broadcast_to(np.eye(3), (B, views, 3, 3)), np.zeros((B, views, 3))
+    tensors = (points, weight, pixels, seen, R, t, scale, np.zeros((B, 3)))
+    return Evidence(*(torch.tensor(a, dtype=torch.float64) for a in tensors))
+
+
+def deviation_factor(confidence: np.ndarray) -> np.ndarray:
+    """How much further off than a usual joint one of this confidence is expected to be; confidence that is not finite is none."""
+    p = np.clip(np.nan_to_num(confidence, nan=0.0), 0.0, 1.0 - 1e-6)
+    return np.clip(RIGHT / chi(3).ppf(np.maximum(p, 1e-6)) / USUAL, *LIMITS)

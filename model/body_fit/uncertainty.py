@@ -1,0 +1,39 @@
+"""How far the joints of a fitted body may be off, and which bodies are not to be trusted."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from pipeline.fit.kinematics import State
+from pipeline.fit.objective import Objective
+
+# A body whose joints are expected to be further off than this on average (metres) is doubtful.
+FAR_OFF = 0.15
+
+
+def joint_spread(objective: Objective, state: State, n_joints: int, root: int) -> np.ndarray:
+    """(N, J) m: root of the mean squared distance of each joint from where it was fitted, both relative to the root, by the
+    curvature of the cost: Gauss-Newton's matrix is the inverse covariance of a turn, shape and place.
+    """
+    chain = objective.chain
+    normal = objective.linearise(state)
+    parts = chain.parts(state, normal.posed)
+    J = chain.jacobian(state, normal.posed, parts, objective.free_shape)[:, :n_joints]
+    J = (J - J[:, root : root + 1]).flatten(1, 2)
+    matrix = normal.matrix.clone()
+    diagonal = matrix.diagonal(dim1=1, dim2=2)
+    diagonal.add_(1e-9 * diagonal.amax(1, keepdim=True))
+    factor = torch.linalg.cholesky(matrix)
+    white = torch.linalg.solve_triangular(factor, J.transpose(1, 2), upper=False)
+    variance = white.square().sum(1).unflatten(1, (-1, 3)).sum(2)
+    return variance.sqrt().cpu().numpy()
+
+
+def doubtful(doubts: Sequence[str], spread: np.ndarray) -> tuple[str, ...]:
+    """What is missing, and where the joints are uncertain altogether. spread: (N, J) m."""
+    far = spread.mean(1) > FAR_OFF
+    return tuple(
+        "; ".join(filter(None, [said, f"joints may be {1000 * row.mean():.0f} mm off" if wide else ""]))
+        for said, row, wide in zip(doubts, spread, far, strict=True)
+    )
