@@ -12,6 +12,8 @@ from pipeline.skeletons import COCO
 
 # A body stands so far away (metres) where nothing says where it is.
 SOMEWHERE = np.array([0.0, 0.0, 4.0])
+# Nobody is photographed from further away, metres.
+FURTHEST = 1000.0
 # Fewer joints with a place than this say too little of a body.
 LEAST_JOINTS = 6
 # Deviation (metres) with which the filler of a view that says too little is believed.
@@ -40,12 +42,12 @@ class Told:
 def made_usable(joints: np.ndarray, root: np.ndarray, filler: np.ndarray) -> Told:
     """joints: (N, J, 3) m, root-relative; root: (N, 3) m. filler: (J, 3) m about the root, in place of a view that says too little.
 
-    A joint that is not finite, or lies where no joint of the same body can be, has no place. A root that is not finite or not in
-    front of the camera is put SOMEWHERE.
+    A joint that is not finite, or lies where no joint of the same body can be, has no place. A root that is not finite, not in
+    front of the camera or beyond FURTHEST is put SOMEWHERE.
     """
     with np.errstate(invalid="ignore"):
         has = np.isfinite(joints).all(-1) & (np.abs(np.nan_to_num(joints, nan=np.inf)).max(-1) < REACH)
-        placed = np.isfinite(root).all(-1) & (np.nan_to_num(root[:, 2]) > NEAREST_Z)
+        placed = np.isfinite(root).all(-1) & (root[:, 2] > NEAREST_Z) & (np.abs(root).max(-1, initial=0) < FURTHEST)
     enough = has.sum(1) >= LEAST_JOINTS
     has = has & enough[:, None]
     doubts = []

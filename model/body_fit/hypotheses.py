@@ -16,6 +16,8 @@ from pipeline.skeletons import JointSet
 LOOSER = 3.0
 LIMB_JOINTS = ("elbow", "wrist", "knee", "ankle")
 STEPS = 8
+# The fitted body, its torso turned round, and each of four limbs in another twin.
+MOST = 6
 # By what a difference of costs is divided before it counts as twice a difference of log-likelihoods: residuals of one body are no
 # independent witnesses.
 TEMPERATURE = 4.0
@@ -45,6 +47,8 @@ def other_bodies(
     objective: Objective, likely: torch.Tensor, fitted: State, count: int, joint_set: JointSet
 ) -> tuple[list[State], np.ndarray]:
     """`count` states, the fitted one first, and their weights (N, count). likely: (A, 3, 3) rotations of the likely pose."""
+    if not 1 <= count <= MOST:
+        raise ValueError(f"{count} hypotheses were asked for; there are 1 to {MOST} of a person")
     chain, J = objective.chain, len(joint_set)
     loose = loosened(objective, joint_set)
     limbs = starts.limbs_of(chain, likely)

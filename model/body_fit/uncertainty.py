@@ -10,6 +10,8 @@ from pipeline.fit.objective import Objective
 
 # A body whose joints are expected to be further off than this on average (metres) is doubtful.
 FAR_OFF = 0.15
+# No joint of a body is further off than this (metres), and where the matrix says nothing it may be anywhere.
+MOST = 2.0
 
 
 def joint_spread(objective: Objective, state: State, n_joints: int, root: int) -> np.ndarray:
@@ -24,10 +26,11 @@ def joint_spread(objective: Objective, state: State, n_joints: int, root: int) -
     matrix = normal.matrix.clone()
     diagonal = matrix.diagonal(dim1=1, dim2=2)
     diagonal.add_(1e-9 * diagonal.amax(1, keepdim=True))
-    factor = torch.linalg.cholesky(matrix)
+    factor, info = torch.linalg.cholesky_ex(matrix)
     white = torch.linalg.solve_triangular(factor, J.transpose(1, 2), upper=False)
-    variance = white.square().sum(1).unflatten(1, (-1, 3)).sum(2)
-    return variance.sqrt().cpu().numpy()
+    spread = white.square().sum(1).unflatten(1, (-1, 3)).sum(2).sqrt()
+    told = (info == 0)[:, None] & spread.isfinite()
+    return torch.where(told, spread.clamp_max(MOST), MOST).cpu().numpy()
 
 
 def doubtful(doubts: Sequence[str], spread: np.ndarray) -> tuple[str, ...]:

@@ -120,13 +120,13 @@ def test_a_joint_without_a_place_is_left_to_the_prior_and_said(body, people, bad
 def test_nobody_is_a_body_with_doubts_and_never_a_nan(body, people):
     joints, root = (part.copy() for part in people)
     joints[1], root[2], root[3, 2], joints[4, 5:] = np.nan, np.nan, -3.0, np.nan
-    joints[6], root[6] = np.nan, np.nan
+    joints[6], root[6], root[7, 2] = np.nan, np.nan, 1e9
     keypoints = Keypoints(np.full((12, 17, 2), np.nan), np.full((12, 17), np.nan))
     found = BodyDecoder(body, FIELD_JOINTS)(joints, root, keypoints, np.full((12, 17), np.nan))
     assert all(np.isfinite(part).all() for part in (found.joints, found.root, found.spread, *found.table().values()))
     assert "fewer than 6 joints" in found.doubts[1] and "is not known" in found.doubts[2]
     assert "is not known" in found.doubts[3] and "fewer than 6 joints" in found.doubts[4]
-    assert "is not known; fewer than 6" in found.doubts[6]
+    assert "is not known; fewer than 6" in found.doubts[6] and "is not known" in found.doubts[7]
     assert (found.root[:, 2] > 0).all()
 
 
@@ -188,3 +188,6 @@ def test_hypotheses_of_nobody_and_of_no_view_are_numbers(body, people):
     found = BodyDecoder(body, FIELD_JOINTS).hypotheses(joints, root, 3)
     assert np.isfinite(found.joints).all() and np.isfinite(found.weights).all()
     assert BodyDecoder(body, FIELD_JOINTS).hypotheses(joints[:0], root[:0], 3).joints.shape == (0, 3, 17, 3)
+    for count in (0, 7):
+        with pytest.raises(ValueError, match=f"{count} hypotheses"):
+            BodyDecoder(body, FIELD_JOINTS).hypotheses(joints[:1], root[:1], count)
