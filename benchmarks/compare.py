@@ -244,7 +244,7 @@ def summarise(table: list[dict]) -> dict:
 
 def both(row: dict[str, float] | None) -> str:
     """MPJPE and PA-MPJPE under a decode."""
-    return "-" if row is None else f"{row['mpjpe_mm']:.1f} / {row['pa_mpjpe_mm']:.1f}"
+    return "-" if row is None else f"{row['mpjpe_mm']:.1f}/{row['pa_mpjpe_mm']:.1f}"
 
 
 def print_table(summary: dict) -> None:
@@ -278,7 +278,7 @@ def print_table(summary: dict) -> None:
             str(row["steps"]),
             f"{row['parameters']:,}",
         )
-    console = Console(width=max(130, Console().width))
+    console = Console(width=max(150, Console().width))
     console.print(table)
     if "best_baseline" in summary:
         found = summary["nvf_against_it"]

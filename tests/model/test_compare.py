@@ -70,7 +70,7 @@ def test_every_model_has_a_column_of_votes_and_one_of_bodies(tmp_path, capsys):
     assert found["nvf"]["chosen"] == ["body"] and found["holistic"]["chosen"] == ["votes"]
     assert "body" not in found["holistic"]["decodes"] and found["heatmap25d"]["decodes"] == {}
     compare.print_table(compare.summarise(table))
-    assert "90.5 / 60.0" in capsys.readouterr().out
+    assert "90.5/60.0" in capsys.readouterr().out
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from model.scoring.by_direction import behind_skin, by_direction, hidden_joints
 from model.scoring.evaluation import Predictions
 from model.train import train
 from model.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from model.training.pack import pack_run
 from model.training.runs import load_run
 from pipeline.body.model import load_body
 from pipeline.errors import InputError
@@ -130,6 +131,13 @@ def test_an_evaluation_takes_the_run_s_choice_and_writes_bodies(run, shards):
         assert saved["hypotheses_joints"].shape == (3, 2, 17, 3) and saved["hypotheses_body_pose"].shape == (3, 2, 63)
         assert np.abs(saved["hypotheses_joints"][:, 0] - saved["joints"]).max() < 1e-5
     assert body["body"]["prior"] in (MOTION, LEARNT) and body["mpjpe_mm"] == body["decodes"][BODY]["mpjpe_mm"]
+
+
+@pytest.mark.slow
+def test_a_packed_run_keeps_its_prior_and_its_choice(run, tmp_path):
+    record = pack_run(run, tmp_path, {})
+    assert pose_prior(tmp_path, record) is not None
+    assert load_run(tmp_path)[2]["body"] == load_run(run)[2]["body"]
 
 
 def test_parameters_on_disk_are_the_body_in_the_source_s_axes(tmp_path):
