@@ -32,7 +32,7 @@ VOTES, BODY, AUTO = "votes", "body", "auto"
 # Priors of poses: of real people's motion, which comes with the program, and of the run's own training fits.
 MOTION, LEARNT = "motion", "learnt"
 # How much further off joints are than the fit expects, in runs that have not measured it.
-USUAL_SPREAD = 1.3
+USUAL_SPREAD = 2.3
 UNITS = (
     "SMPL-X parameters of the free body in the source camera's axes (x right, y down, z forward): global_orient, body_pose and "
     "the other poses are axis-angle in radians, transl and root metres, joints and spread metres relative to the root, betas and "

@@ -9,7 +9,7 @@ from pipeline.fit.kinematics import State
 from pipeline.fit.objective import Objective
 
 # A body whose joints are expected to be further off than this on average (metres) is doubtful.
-FAR_OFF = 0.15
+FAR_OFF = 0.2
 # No joint of a body is further off than this (metres), and where the matrix says nothing it may be anywhere.
 MOST = 2.0
 

@@ -141,6 +141,7 @@ def test_the_spread_grows_with_what_is_not_known(body, people):
     sure, unsure = (decoder(joints, root, confidence=np.full(joints.shape[:2], p)).spread for p in (0.9, 0.1))
     assert (sure[:, FIELD_JOINTS.root_index] == 0).all()
     assert (unsure[:, 1:] > sure[:, 1:]).all() and unsure.mean() > 1.5 * sure.mean()
+    decoder = BodyDecoder(body, FIELD_JOINTS, spread_factor=2.3)
     scattered = decoder(joints, root, confidence=np.full(joints.shape[:2], 0.001))
     assert all("mm off" in said for said in scattered.doubts)
 
