@@ -155,7 +155,8 @@ def move_body(body: BodyModel, parameters: BodyParameters, R: np.ndarray, t: np.
     the moved translation is `R (p + transl) + t - p`.
     """
     p = body.rest_pelvis(parameters)
-    orient = Rotation.from_matrix(R) * Rotation.from_rotvec(np.asarray(parameters.global_orient, np.float64))
+    # a copy: what another process sent may be read-only, which scipy does not take
+    orient = Rotation.from_matrix(R) * Rotation.from_rotvec(np.array(parameters.global_orient, np.float64))
     return replace(parameters, global_orient=orient.as_rotvec(), transl=R @ (p + parameters.transl) + t - p)
 
 

@@ -113,6 +113,15 @@ def test_moved_body_is_the_moved_mesh_and_moves_back(which, request):
         np.testing.assert_allclose(model.mesh(back)[0], model.mesh(old)[0], atol=tolerance)
 
 
+def test_a_body_that_came_from_another_process_is_moved(body):
+    """Its arrays are read-only then."""
+    old = random_bodies(1)[0]
+    for field in fields(old):
+        getattr(old, field.name).flags.writeable = False
+    new = move_body(body, old, np.eye(3), np.zeros(3))
+    np.testing.assert_allclose(new.global_orient, old.global_orient, atol=1e-6)
+
+
 def test_posing_is_fast_enough_for_long_runs(body):
     """Best of several: 3 ms a body and 0.2 s for 64 on an idle core; the limits only catch a lost fast path."""
     params, one = as_tensors(random_bodies(64)), random_bodies(1)[0]
