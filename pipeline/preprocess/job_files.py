@@ -52,7 +52,8 @@ def decode(value: Any) -> Any:
         return value
     if "array" in value:
         dtype, shape, data = value["array"]
-        return np.frombuffer(base64.b64decode(data), np.dtype(dtype)).reshape(shape)
+        # a copy: some of scipy's functions refuse memory that may not be written, which a view of bytes is
+        return np.frombuffer(base64.b64decode(data), np.dtype(dtype)).reshape(shape).copy()
     if "dict" in value:
         return {key: decode(item) for key, item in value["dict"].items()}
     return _RECORDS[value["record"]](**{key: decode(item) for key, item in value.items() if key != "record"})

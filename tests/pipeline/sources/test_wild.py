@@ -28,7 +28,10 @@ from pipeline.fit import FitSettings
 from pipeline.fit.supplied import supplied_fit, uses_supplied
 from pipeline.images import read_image
 from pipeline.preprocess.folder import run_lock
-from pipeline.run import Workers
+from pipeline.preprocess.progress import RunProgress
+from pipeline.preprocess.settings import PreprocessSettings, Request
+from pipeline.run import Workers, preprocess
+from pipeline.sampling import SamplingSettings
 from pipeline.sources import open_source
 from pipeline.sources.synthetic.poses import neutral_pose, pose_rotations
 from pipeline.sources.synthetic.wild import blocks, clips, film, stage
@@ -116,6 +119,14 @@ def test_the_true_body_is_the_fit_of_runs_with_the_same_body(capture):
         assert fit.quality.valid
         errors.append(fit.quality.fit_error_mm)
     assert 0 < np.mean(errors) < 12
+
+
+def test_preprocess_makes_shards_of_it(capture, tmp_path):
+    settings = PreprocessSettings(crop_px=32, sampling=SamplingSettings(pool=300, voters=6))
+    request = Request("wild", capture, tmp_path / "shards", settings=settings, limit=4)
+    run = preprocess(request, Workers(0), RunProgress(Console(file=io.StringIO())))
+    assert (run.state, run.views, run.supplied, run.recorded) == ("complete", 4, 4, False)
+    assert sum(shard.fit_valid for shard in run.shards) == 4 and not run.all_rejects
 
 
 def test_cameras_and_floors_are_as_the_settings_say(truth):
