@@ -7,6 +7,7 @@ A judgement is None where nothing is wrong, else a sentence without its end.
 
 import functools
 from collections import Counter
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -39,6 +40,8 @@ SHORTEST_BONE, LONGEST_BONE = 0.1, 2.5
 LEAST_BESIDE, SURE_AHEAD = 0.1, 0.35
 # Focal lengths over the image's longer side, and the one over the other: anamorphic lenses squeeze by 2.
 LEAST_FOCAL, MOST_FOCAL, MOST_SQUEEZED = 0.05, 100.0, 2.5
+# Of the image's side, how far from its middle a principal point may lie.
+OFF_CENTRE = 0.2
 # How far a lens may move what it shows: the place in the image over that without distortion. Wide action cameras have 0.5.
 # Of the image, the share that may be folded over itself.
 LEAST_BENT, MOST_BENT, MOST_FOLDED = 0.4, 1.25, 0.25
@@ -199,6 +202,14 @@ def odd_view(instant: Instant, view: View) -> str | None:
     return f"{reason}, as if {mistake}" if mistake else reason
 
 
+def calibration_of_another(
+    cameras: Mapping[int, Camera], number: int, joints: np.ndarray, boxes: np.ndarray
+) -> int | None:
+    """The camera whose calibration is that of the views of camera `number`. joints and boxes: as of `odd_calibration`."""
+    others = (other for other in cameras if other != number)
+    return next((other for other in others if odd_calibration(cameras[other], joints, boxes) is None), None)
+
+
 def _behind(camera: Camera, joints: np.ndarray) -> bool:
     return bool((joints @ camera.R[2] + camera.t[2] < 0.1).mean() > 0.5)
 
@@ -293,6 +304,8 @@ def odd_camera(view: View) -> list[str]:
         signs.append("focal length far from the image size: is it in pixels of this image?")
     if not (0 < c[0] < camera.width and 0 < c[1] < camera.height):
         signs.append("principal point outside the image")
+    elif (np.abs(c / (camera.width, camera.height) - 0.5) > OFF_CENTRE).any():
+        signs.append("principal point far from the middle of the image: is K that of images of this size?")
     if np.abs(camera.R @ camera.R.T - np.eye(3)).max() > 1e-3 or np.linalg.det(camera.R) < 0:
         signs.append("the camera's R is not a rotation")
     if lens := odd_lens(camera):

@@ -1,6 +1,7 @@
 """Whether 2D keypoints can be of their pictures, judged from all people together: part of what `pipeline.plausible` judges."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ JOINTS_INSIDE = 0.5
 BEYOND = 0.03
 # Of all joints in a picture, the share that may lie outside; of all pictures, the share that may be such.
 PICTURE_OUTSIDE, PICTURES_OUTSIDE = 0.1, 0.2
+# One box may fit the few joints that are seen better by chance.
+FEWEST_BOXES = 3
 _FACTORS = (1.25, 1.33, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
 
 
@@ -121,13 +124,27 @@ def swapped_sides(points: np.ndarray, seen: np.ndarray, names: Sequence[str]) ->
     return int((whole & wrong).sum()), int(whole.sum())
 
 
-def corner_boxes(points: np.ndarray, seen: np.ndarray, boxes: np.ndarray) -> bool:
-    """Whether boxes (P, 4) are corners x1, y1, x2, y2 in place of x, y, width, height: for most people they then fit the
-    keypoints much better. points: (P, J, 2) pixels. seen: (P, J) bool."""
-    better = []
-    for p in np.flatnonzero(seen.sum(1) >= LEAST_JOINTS)[:2000]:
-        x, y, u, v = boxes[p]
+def odd_boxes(points: np.ndarray, seen: np.ndarray, boxes: np.ndarray) -> str | None:
+    """What boxes (P, 4) are in place of x, y, width, height where most people's then fit their keypoints much better. points:
+    (P, J, 2) pixels. seen: (P, J) bool."""
+    better: Counter[str] = Counter()
+    chosen = np.flatnonzero(seen.sum(1) >= LEAST_JOINTS)[:2000]
+    for p in chosen:
         person = tight(points[p][seen[p]])
-        as_corners = overlap(person, np.array([x, y, u - x, v - y])) if u > x and v > y else 0.0
-        better.append(as_corners > max(0.4, overlap(person, boxes[p]) + 0.1))
-    return bool(better) and float(np.mean(better)) > 0.6
+        given = overlap(person, boxes[p])
+        better.update(name for name, box in _box_readings(boxes[p]) if overlap(person, box) > max(0.4, given + 0.1))
+    name, count = better.most_common(1)[0] if better else ("", 0)
+    sure = count >= FEWEST_BOXES or name.startswith("corners")
+    return f"the boxes are {name}" if sure and count > 0.6 * len(chosen) else None
+
+
+def _box_readings(box: np.ndarray) -> Iterator[tuple[str, tuple[float, float, float, float]]]:
+    """Boxes that four numbers may mean, by what they are then. What fits alike is told by the first."""
+    x, y, w, h = map(float, box)
+    usual = "in place of x, y, width, height"
+    if w > x and h > y:
+        yield f"corners x1, y1, x2, y2 {usual}", (x, y, w - x, h - y)
+    yield f"centres and sizes {usual}", (x - w / 2, y - h / 2, w, h)
+    yield f"y, x, height, width {usual}", (y, x, h, w)
+    for k in (0.25, 1 / 3, 0.5, 2 / 3, 0.75, 4 / 3, 1.5, 2.0, 3.0, 4.0):
+        yield f"of an image {k:.3g} times as large as that of the keypoints", (x / k, y / k, w / k, h / k)

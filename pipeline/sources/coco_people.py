@@ -1,14 +1,16 @@
 """The people of an MSCOCO annotation file: who is one, what their keypoints are called, and whether they make sense."""
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from pipeline.errors import InputError
-from pipeline.plausible_people import corner_boxes, odd_people
+from pipeline.plausible_people import odd_boxes, odd_people
 from pipeline.skeletons import COCO
+from pipeline.sources.base import Doubt
 from pipeline.sources.joint_names import Placing, place
 from pipeline.sources.parsing import array, image_shape, load_json, member, typed
 
@@ -106,8 +108,7 @@ def odd_annotations(people: list[Person]) -> list[str | None]:
     sizes = {person.image: person.size for person in people}
     picture = np.array([images[person.image] for person in people])
     reasons = odd_people(keypoints[..., :2], seen, picture, np.array([sizes[number] for number in images]))
-    corners = corner_boxes(keypoints[..., :2], seen, np.array([person.box for person in people]))
-    everyone = "the boxes are corners x1, y1, x2, y2 in place of x, y, width, height" if corners else None
+    everyone = odd_boxes(keypoints[..., :2], seen, np.array([person.box for person in people]))
     return [
         _score(person.keypoints[:, 2]) or reason or everyone for person, reason in zip(people, reasons, strict=True)
     ]
@@ -118,3 +119,13 @@ def _score(visibility: np.ndarray) -> str | None:
     if not len(odd):
         return None
     return "a keypoint's third number is a score, where MSCOCO has the visibility 0, 1 or 2 (the source openpose reads scores)"
+
+
+def doubt_twice(people: list[Person]) -> Iterator[Doubt]:
+    """Told where somebody is annotated twice, with the same keypoints in the same image."""
+    found = Counter((person.image, person.keypoints.tobytes()) for person in people if person.keypoints[:, 2].any())
+    twice = sum(count - 1 for count in found.values())
+    if twice:
+        yield Doubt(
+            f"{twice} of {len(people)} people have the keypoints of another in the same image: annotated twice?"
+        )

@@ -259,11 +259,20 @@ def read_track(path: Path, name: str) -> Track:
         raise InputError(
             f"{path}: cam_intrinsics {K.tolist()} needs finite numbers and focal lengths above 0. Fetch it again."
         )
+    if not np.allclose([K[1, 0], *K[2]], [0, 0, 0, 1], atol=1e-6):
+        raise InputError(f"{path}: cam_intrinsics {K.tolist()} is no camera matrix; is it transposed? Fetch it again.")
+    usable = each("campose_valid", (n,)) > 0
+    R = extrinsics[usable.any(0) & np.isfinite(extrinsics).all((1, 2))][:, :3, :3]
+    turned = (np.abs(R @ R.swapaxes(1, 2) - np.eye(3)) < 1e-2).all((1, 2)) & (np.linalg.det(R) > 0)
+    if turned.sum() < len(R) / 2:
+        raise InputError(
+            f"{path}: cam_poses holds something that is no rotation (mirrored, or scaled). Fetch it again."
+        )
     return Track(
         name=name,
         K=K,
         extrinsics=extrinsics,
-        usable=each("campose_valid", (n,)) > 0,
+        usable=usable,
         joints=each("jointPositions", (n, 72)).reshape(-1, n, 24, 3),
         poses=each("poses", (n, 72)),
         betas=np.array([array(b, (10,), path, "betas") for b in betas]),

@@ -13,7 +13,7 @@ import numpy as np
 
 from pipeline.camera import in_image, project, tight_box, world_to_camera
 from pipeline.errors import InputError
-from pipeline.plausible import odd_bones, odd_calibration, odd_sides_of_all
+from pipeline.plausible import calibration_of_another, odd_bones, odd_calibration, odd_sides_of_all
 from pipeline.records import BodyParameters, Camera, Instant, Reject, SmplParameters, View
 from pipeline.skeletons import HUMAN36M
 from pipeline.sources.base import Annotated, Findings, Found, Implausible, Item, Skipped, Source
@@ -274,6 +274,10 @@ class Human36m(Source):
                 yield instant
 
 
+# Of a camera, so many views say whose calibration it has.
+FEWEST_VIEWS = 3
+
+
 def odd_cameras(recordings: list[Recording]) -> dict[int, str]:
     """Cameras of a subject that do not belong to its boxes, and why; all of them where most are odd. Boxes that were computed
     tell nothing, and joints in another unit tell nothing of cameras."""
@@ -293,6 +297,10 @@ def odd_cameras(recordings: list[Recording]) -> dict[int, str]:
     if 2 * len(odd) >= max(3, len(found)):
         usual = Counter(odd.values()).most_common(1)[0][0]
         odd = {number: usual for number in found} | odd
+    for number, reason in found.items():
+        if reason is not None and ", as if" not in odd[number] and len(joints[number]) >= FEWEST_VIEWS:
+            other = calibration_of_another(cameras, number, np.array(joints[number]), np.array(boxes[number]))
+            odd[number] += "" if other is None else f", as if its calibration were camera {other}'s"
     return odd
 
 
