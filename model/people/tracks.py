@@ -1,0 +1,154 @@
+"""Who is who from frame to frame of a video: by where the boxes are and how they look, enough for a few people."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from model.people.detector import overlaps
+from model.people.records import Box, Picture
+from pipeline.images import split_frame
+
+# Who is not seen any more is waited for so long, seconds, and stands where he was so long, for the network to say whether he is there.
+WAITED_S, FILLED_S = 1.0, 0.25
+# What a pair of boxes costs: of place (1 - overlap) and of looks; a pair that costs more are two people.
+PLACE, LOOKS, MOST_COST = 0.7, 0.3, 0.75
+# Frames between two thorough looks; between them the detector looks once, unless it misses somebody.
+THOROUGH = 10
+USUAL_FPS = 25.0
+
+
+@dataclass
+class Track:
+    """Somebody who is followed. time_s: when he was seen last. speed: (4,) px a second of the box."""
+
+    number: int
+    box: Box
+    looks: np.ndarray
+    time_s: float
+    speed: np.ndarray
+
+    def expected(self, time_s: float) -> np.ndarray:
+        """(4,) where the box is expected."""
+        moved = self.box.box + self.speed * min(time_s - self.time_s, FILLED_S)
+        return np.r_[moved[:2], np.maximum(moved[2:], 1)]
+
+
+class Tracker:
+    """Numbers the boxes of a video's frames, which come in order; another video begins anew. Photographs are left as they are."""
+
+    def __init__(self) -> None:
+        self.source = ""
+        self.tracks: list[Track] = []
+        self.begun = 0
+
+    def __call__(self, picture: Picture, boxes: Sequence[Box]) -> list[Box]:
+        """The boxes with their tracks; and, for those whom the detector has just missed, a box where they are expected."""
+        if picture.frame is None:
+            return list(boxes)
+        self.look_at(picture)
+        time_s = frame_time(picture)
+        self.tracks = [track for track in self.tracks if time_s - track.time_s <= WAITED_S]
+        looks = [appearance(picture.pixels, box.box) for box in boxes]
+        known = self._matched(boxes, looks, time_s)
+        numbered = []
+        for k, box in enumerate(boxes):
+            track = known.get(k) or self._begin(box, looks[k], time_s)
+            passed = max(time_s - track.time_s, 1e-3)
+            if k in known:
+                speed = (box.box - track.box.box) / passed
+                track.speed = 0.5 * track.speed + 0.5 * speed
+                track.looks = 0.9 * track.looks + 0.1 * looks[k]
+            track.box, track.time_s = box, time_s
+            numbered.append(replace(box, track=track.number))
+        seen = {box.track for box in numbered}
+        return numbered + [
+            Box(clipped(track.expected(time_s), picture), None, "track", track=track.number)
+            for track in self.tracks
+            if track.number not in seen and time_s - track.time_s <= FILLED_S
+        ]
+
+    def look_at(self, picture: Picture) -> None:
+        """Begins anew with another video."""
+        source = split_frame(picture.name)[0]
+        if source != self.source:
+            self.source, self.tracks, self.begun = source, [], 0
+
+    def expecting(self, time_s: float) -> int:
+        """How many people were just seen."""
+        return sum(time_s - track.time_s <= FILLED_S for track in self.tracks)
+
+    def _begin(self, box: Box, looks: np.ndarray, time_s: float) -> Track:
+        self.begun += 1
+        self.tracks.append(Track(self.begun, box, looks, time_s, np.zeros(4)))
+        return self.tracks[-1]
+
+    def _matched(self, boxes: Sequence[Box], looks: Sequence[np.ndarray], time_s: float) -> dict[int, Track]:
+        """Number of a box -> its track, the cheapest of all ways to pair them."""
+        if not boxes or not self.tracks:
+            return {}
+        where = np.stack([box.box for box in boxes])
+        cost = np.stack(
+            [
+                PLACE * (1 - overlaps(track.expected(time_s), where))
+                + LOOKS * np.array([unlike(track.looks, look) for look in looks])
+                for track in self.tracks
+            ]
+        )
+        pairs = zip(*linear_sum_assignment(cost), strict=True)
+        return {int(k): self.tracks[t] for t, k in pairs if cost[t, k] <= MOST_COST}
+
+
+class VideoFinder:
+    """The detector, looking less at the frames of a video than at photographs, and the tracker behind it."""
+
+    def __init__(self, thorough: Callable[[np.ndarray], list[Box]], quick: Callable[[np.ndarray], list[Box]]):
+        """thorough, quick: boxes of (H, W, 3) pixels."""
+        self.thorough, self.quick, self.tracker, self.since = thorough, quick, Tracker(), 0
+
+    def __call__(self, picture: Picture) -> list[Box]:
+        if picture.frame is None:
+            return self.thorough(picture.pixels)
+        self.tracker.look_at(picture)
+        expected = self.tracker.expecting(frame_time(picture))
+        self.since += 1
+        boxes = self.quick(picture.pixels) if expected and self.since < THOROUGH else []
+        if len(boxes) < max(expected, 1):
+            boxes, self.since = self.thorough(picture.pixels), 0
+        return self.tracker(picture, boxes)
+
+
+def frame_time(picture: Picture) -> float:
+    """Seconds; by the number of the frame where a video does not say."""
+    if picture.time_s is not None:
+        return picture.time_s
+    return (picture.frame or 0) / USUAL_FPS
+
+
+def clipped(box: np.ndarray, picture: Picture) -> np.ndarray:
+    """A box (4,) cut at the border of the picture; at least two pixels of it stay."""
+    height, width = picture.pixels.shape[:2]
+    low = np.clip(box[:2], 0, [width - 2, height - 2])
+    return np.r_[low, np.clip(box[:2] + box[2:] - low, 2, [width - low[0], height - low[1]])]
+
+
+def appearance(pixels: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """(96,) shares of colours in the middle of a box, of its upper, middle and lower third: mostly clothes."""
+    x, y, w, h = box
+    left, right = int(max(x + 0.25 * w, 0)), int(x + 0.75 * w) + 1
+    thirds = []
+    for k in range(3):
+        part = pixels[int(max(y + k * h / 3, 0)) : int(y + (k + 1) * h / 3) + 1, left:right]
+        step = max(1, int(np.sqrt(part.shape[0] * part.shape[1] / 2000)))
+        part = np.ascontiguousarray(part[::step, ::step])
+        counts = cv2.calcHist([part], [0, 1, 2], None, [4, 2, 4], [0, 256] * 3).ravel() if part.size else np.zeros(32)
+        thirds.append(counts / max(counts.sum(), 1))
+    return np.concatenate(thirds)
+
+
+def unlike(first: np.ndarray, second: np.ndarray) -> float:
+    """0 for the same colours, 1 for colours that have nothing in common (Hellinger's distance, over the thirds)."""
+    alike = np.sqrt(first * second).sum() / 3
+    return float(np.sqrt(max(0.0, 1 - alike)))

@@ -1,0 +1,112 @@
+"""People keep their number from frame to frame, also when their boxes cross, are missed for a moment, or come back."""
+
+import numpy as np
+import pytest
+
+from model.people.photographs import photograph_camera
+from model.people.records import Box, Picture
+from model.people.tracks import THOROUGH, Tracker, VideoFinder, appearance, unlike
+
+COLOURS = np.array([(200, 40, 40), (40, 60, 200), (60, 180, 60)])
+
+
+def frame(number: int, places: list[tuple[float, float] | None], name="v.mp4") -> tuple[Picture, list[Box]]:
+    """People of different clothes on grey, 40 x 100 px, at x, y; None is not there."""
+    pixels = np.full((240, 400, 3), 128, np.uint8)
+    boxes = []
+    for colour, place in zip(COLOURS, places, strict=False):
+        if place is not None:
+            x, y = (int(value) for value in place)
+            pixels[y : y + 100, x : x + 40] = colour
+            boxes.append(Box(np.array([x, y, 40.0, 100.0]), 0.9, "detector"))
+    return Picture(f"{name}#frame={number}", pixels, photograph_camera(400, 240, None), number, number / 25), boxes
+
+
+def numbers(boxes) -> list[int | None]:
+    return [box.track for box in boxes if box.source == "detector"]
+
+
+def test_two_who_cross_keep_their_numbers():
+    tracker = Tracker()
+    for k in range(60):
+        picture, boxes = frame(k, [(20 + 5 * k, 60), (320 - 5 * k, 70)])
+        order = [1, 0] if k % 3 == 0 else [0, 1]  # the detector's order says nothing
+        found = {box.track: box.box[0] for box in tracker(picture, [boxes[i] for i in order])}
+        if k == 0:
+            own = {x: track for track, x in found.items()}
+        assert found == {own[20]: 20 + 5 * k, own[320]: 320 - 5 * k}
+
+
+def test_who_is_missed_for_a_moment_stays_and_who_is_gone_is_gone():
+    tracker = Tracker()
+    tracker(*frame(0, [(50, 60)]))
+    tracker(*frame(1, [(54, 60)]))
+    (kept,) = tracker(frame(2, [(58, 60)])[0], [])
+    assert kept.source == "track" and kept.track == 1 and 54 < kept.box[0] < 60
+    (again,) = tracker(*frame(3, [(62, 60)]))
+    assert again.track == 1 and again.source == "detector"
+    assert tracker(frame(20, [(62, 60)])[0], []) == []  # not for ever
+    assert numbers(tracker(*frame(60, [(62, 60)]))) == [2]
+
+
+def test_who_comes_back_within_a_second_is_the_same():
+    tracker = Tracker()
+    tracker(*frame(0, [(50, 60), (200, 60)]))
+    tracker(*frame(10, [None, (200, 60)]))
+    assert sorted(numbers(tracker(*frame(20, [(60, 60), (205, 60)])))) == [1, 2]
+
+
+def test_looks_tell_who_is_who_where_places_do_not():
+    tracker = Tracker()
+    tracker(*frame(0, [(100, 60), (120, 60)]))
+    picture, boxes = frame(1, [(118, 60), (102, 60)])  # they jumped past each other
+    red, blue = tracker(picture, boxes)
+    before = numbers(tracker(*frame(2, [(118, 60), (102, 60)])))
+    assert [red.track, blue.track] == before and {red.track, blue.track} == {1, 2}
+
+
+def test_another_video_begins_anew_and_photographs_have_no_tracks():
+    tracker = Tracker()
+    tracker(*frame(0, [(50, 60), (200, 60)]))
+    assert numbers(tracker(*frame(0, [None, (200, 60)], "w.mp4"))) == [1]
+    picture, boxes = frame(0, [(50, 60)])
+    photograph = Picture("a.png", picture.pixels, picture.camera)
+    assert numbers(tracker(photograph, boxes)) == [None]
+
+
+def test_a_box_that_leaves_the_picture_stays_within_it():
+    tracker = Tracker()
+    for k in range(4):
+        tracker(*frame(k, [(320 + 12 * k, 60)]))
+    (kept,) = tracker(frame(6, [None])[0], [])
+    assert kept.box[0] + kept.box[2] <= 400 and kept.box[2] >= 2
+
+
+def test_the_detector_looks_thoroughly_where_it_misses_somebody_and_now_and_then():
+    looks = []
+    shown = {}
+
+    def look(kind):
+        def boxes(pixels):
+            looks.append(kind)
+            return shown["boxes"] if kind == "thorough" or shown["seen"] else []
+
+        return boxes
+
+    find = VideoFinder(look("thorough"), look("quick"))
+    for k in range(2 * THOROUGH):
+        picture, boxes = frame(k, [(50, 60)])
+        shown |= {"boxes": boxes, "seen": k != 5}
+        assert numbers(find(picture)) == [1]
+    assert looks[:8] == ["thorough", *["quick"] * 5, "thorough", "quick"]
+    assert 2 <= looks.count("thorough") <= 4
+    picture, boxes = frame(0, [(50, 60)])
+    looks.clear()
+    assert numbers(find(Picture("a.png", picture.pixels, picture.camera))) == [None] and looks == ["thorough"]
+
+
+@pytest.mark.parametrize("box", [(-20, -20, 30, 30), (390, 230, 40, 40), (0, 0, 400, 240), (500, 500, 10, 10)])
+def test_looks_of_any_box(box):
+    picture, _ = frame(0, [(50, 60)])
+    looks = appearance(picture.pixels, np.array(box, float))
+    assert looks.shape == (96,) and np.isfinite(looks).all() and 0 <= unlike(looks, looks) <= 1
