@@ -14,6 +14,7 @@ from model.people.pictures import Given, find_given, read_given
 from model.people.predict import Finder, load_model, predict_people
 from model.people.predictions import PredictionsFile, results_folder
 from model.people.records import Box, PicturePeople
+from model.people.tracks import VideoFinder
 from pipeline.errors import InputError
 
 
@@ -108,4 +109,4 @@ def finder(question: Question, given: Sequence[Given]) -> Finder:
     if question.keypoints is not None:
         return read_keypoints(question.keypoints)
     detector = Detector()
-    return lambda picture: detector(picture.pixels)
+    return VideoFinder(detector, detector.quick)

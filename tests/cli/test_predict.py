@@ -36,6 +36,7 @@ def place(tmp_path, monkeypatch):
         return [Box(np.array([5.0, 4, 50, 60]), 0.8, "detector")] if pixels.any() else []
 
     monkeypatch.setattr(detector.Detector, "__call__", look)
+    monkeypatch.setattr(detector.Detector, "quick", look)
     for name, level in (("a.png", 200), ("b.png", 100), ("nobody.png", 0)):
         cv2.imwrite(str(tmp_path / name), np.full((90, 120, 3), level, np.uint8))
     writer = cv2.VideoWriter(str(tmp_path / "v.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 10, (120, 96))
@@ -66,6 +67,7 @@ def test_people_of_pictures_and_videos(run, place):
         ("v.mp4", 4),
     ]
     assert people[0]["box_source"] == "detector" and people[3]["time_s"] == 0.2
+    assert [entry["track"] for entry in people] == [None, None, 1, 1, 1]
 
 
 def test_every_box_is_a_person(run, place):
