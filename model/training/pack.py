@@ -23,6 +23,7 @@ def pack_run(run: Path, out: Path, notes: dict) -> dict:
     path = find_weights(run)
     checkpoint = load_checkpoint(path)
     tensors = {f"network.{name}": halved(name, t, path) for name, t in evaluated_weights(checkpoint).items()}
+    tensors |= {f"pose_prior.{name}": tensor for name, tensor in checkpoint.part("pose_prior").items()}
     # a prior's covariances would no longer be positive definite in half precision
     tensors |= {name: tensor for name, tensor in checkpoint.tensors.items() if name.startswith("pose_prior.")}
     record = {**checkpoint.record, "packed": {**notes, "weights_sha256": content_sum(tensors)}}

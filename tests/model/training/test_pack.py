@@ -38,6 +38,13 @@ def test_a_packed_run_predicts_as_the_run_to_a_tenth_of_a_millimetre(run, tmp_pa
     assert said["data"] == load_checkpoint(run / BEST).record["data"]
 
 
+def test_the_run_s_pose_prior_goes_along_as_it_is(run, tmp_path):
+    checkpoint, prior = load_checkpoint(run / BEST), {"pose_prior.means": torch.rand(2, 5000, dtype=torch.float64)}
+    save_checkpoint(tmp_path / BEST, Checkpoint({**checkpoint.tensors, **prior}, checkpoint.record))
+    pack_run(tmp_path, tmp_path / "out", {})
+    assert torch.equal(load_checkpoint(tmp_path / "out" / BEST).tensors["pose_prior.means"], prior["pose_prior.means"])
+
+
 def test_the_sum_is_of_the_weights_and_not_of_the_notes(run, tmp_path):
     sums = [pack_run(run, tmp_path / note, {"made_by": note})["packed"]["weights_sha256"] for note in ("one", "two")]
     assert sums[0] == sums[1]
