@@ -99,6 +99,8 @@ CASES = [
     Case("inspect", "run", ("*.json", "*.jsonl"), ("inspect", "IN"), 4),
     Case("predict", "run", ("best.safetensors",), ("predict", "--run", "IN", "GOOD/openpose/images/0.jpg", "--out", "OUT"), 6),
     Case("predict", "openpose", PICTURES, ("predict", "--run", "GOOD/run", "IN/images/MUTATED", "--out", "OUT"), 8),
+    Case("predict --keypoints", "openpose", ("*_keypoints.json",), (
+        "predict", "GOOD/openpose/images/2.webp", "--run", "GOOD/run", "--keypoints", "IN/keypoints", "--out", "OUT"), 2),
     Case("evaluate", "shards", ("*.h5", "run.json"), ("evaluate", "OUT/../run", "IN", "--split", "train"), 2),
     Case("report", "run", ("*.json", "*.jsonl"), ("report", "IN"), 2),
     Case("train", "config.toml", ("config.toml",), ("train", "GOOD/shards", "OUT", "--config", "IN", "--steps", "1"), 3),
@@ -342,11 +344,10 @@ def keep(place: Path, scratch: Path, about: dict[str, Any]) -> None:
 
 
 def replay(place: Path) -> None:
-    """Runs a kept input again, in this process. What lay in the folder of good inputs must still be there."""
+    """Runs a kept input again, in this process, with the folder of good inputs."""
     about = json.loads((place / "about.json").read_text())
     arguments = [word.replace(about["scratch"], str(place)) for word in about["arguments"]]
-    print(about["done"], "\nnvf-cli", *arguments)
-    print(*call(arguments), sep="\n")
+    print(about["done"], "nvf-cli", *arguments, *call(arguments), sep="\n")
 
 
 def show(found: dict[str, Any], seconds: float) -> None:
