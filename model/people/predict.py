@@ -13,6 +13,7 @@ import torch
 from model.networks.network import Network
 from model.people.given import check_box
 from model.people.records import Box, Person, Picture, PicturePeople, Refusal
+from model.people.smooth import smooth_tracks
 from model.training.runs import load_run
 from pipeline.camera import Crop, in_image, make_crop, project, project_pinhole, warp_to_crop
 from pipeline.errors import InputError
@@ -64,11 +65,18 @@ class Waiting:
 def predict_people(
     model: Model, pictures: Iterable[Picture | Refusal], find: Finder, batch: int = BATCH
 ) -> Iterator[tuple[Picture | None, PicturePeople]]:
-    """The people of each picture, in order; the picture is None where it could not be read.
+    """The people of each picture, in order; the picture is None where it could not be read. Tracks of a video are smoothed.
 
     find: boxes of a picture; an InputError of its becomes the picture's refusal. Raises InputError when the run's weights give values
     that are not finite.
     """
+    yield from smooth_tracks(_predicted(model, pictures, find, batch))
+
+
+def _predicted(
+    model: Model, pictures: Iterable[Picture | Refusal], find: Finder, batch: int
+) -> Iterator[tuple[Picture | None, PicturePeople]]:
+    """Frame by frame, batch by batch."""
     waiting: list[Waiting] = []
     for picture in pictures:
         waiting.append(_looked_at(model, picture, find))

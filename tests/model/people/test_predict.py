@@ -1,6 +1,7 @@
 """Pictures in, people out: the same joints as a stored view, the same whoever else is there, and nothing wrong stops the others."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -103,6 +104,19 @@ def test_pictures_are_not_gathered(model):
         ):
             ahead["answered"] += 1
         assert ahead["read"] == 40 and ahead["most"] <= most + 2
+
+
+def test_tracks_of_a_video_are_smoothed_and_photographs_are_not(model):
+    def still(track):
+        return lambda picture: [Box(np.array([5.0, 4, 50, 60]), 0.5, "detector", track=track)]
+
+    frames = [replace(picture(k), name=f"v.mp4#frame={k}", frame=k, time_s=k / 25) for k in range(9)]
+    rough, smooth = (
+        np.stack([found.people[0].joints for _, found in predict_people(model, frames, still(track))])
+        for track in (None, 1)
+    )
+    jitter = [np.abs(np.diff(joints, 2, axis=0)).mean() for joints in (rough, smooth)]
+    assert jitter[1] < 0.5 * jitter[0] and np.abs(smooth.mean(0) - rough.mean(0)).max() < 0.1
 
 
 def test_a_picture_that_is_refused_does_not_stop_the_others(model):
