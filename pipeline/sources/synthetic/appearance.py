@@ -71,7 +71,9 @@ class Cloth:
 
 @dataclass(frozen=True)
 class Outfit:
-    """A whole appearance; heights and half widths in metres on the template, colours sRGB 0..255."""
+    """A whole appearance; heights and half widths in metres on the template, colours sRGB 0..255. tucked: whether the
+    top goes into the bottom. bare: which of
+    `garment_masks` are not painted, because a mesh shows them or nothing is worn there."""
 
     skin: np.ndarray
     lips: np.ndarray
@@ -91,6 +93,8 @@ class Outfit:
     zip: bool
     badge: tuple[float, float, float]
     slant: float
+    tucked: bool
+    bare: tuple[str, ...] = ()
 
 
 def _colour(rng: np.random.Generator) -> np.ndarray:
@@ -140,6 +144,7 @@ def draw_outfit(rng: np.random.Generator, marks: Landmarks) -> Outfit:
             rng.uniform(0.03, 0.09) if rng.random() < 0.6 else 0.0,
         ),
         slant=rng.normal(0, 0.12),
+        tucked=bool(rng.random() < 0.25),
     )
 
 
@@ -152,12 +157,13 @@ def garment_masks(outfit: Outfit, marks: Landmarks, p: np.ndarray) -> dict[str, 
         np.minimum(y - outfit.hem - outfit.slant * x, outfit.sleeve - side),
         outfit.neckline - outfit.neck_v * front * np.maximum(0.10 - side, 0) + 0.6 * np.maximum(side - 0.07, 0) - y,
     )
-    return {
+    masks = {
         "top": top,
         "bottom": np.minimum(y - outfit.trouser_end, marks.waist + 0.02 - y),
         "shoes": outfit.shoe_end - y,
         "hair": _hair(outfit, marks, p),
     }
+    return {name: np.full(len(p), -1.0) if name in outfit.bare else mask for name, mask in masks.items()}
 
 
 def _hair(outfit: Outfit, marks: Landmarks, p: np.ndarray) -> np.ndarray:
@@ -205,7 +211,7 @@ def paint(outfit: Outfit, marks: Landmarks, p: np.ndarray) -> np.ndarray:
     for name in ("bottom", "shoes", "top"):
         cloth: Cloth = getattr(outfit, name)
         on = masks[name] > 0
-        colour[on] = _pattern(cloth, p[on], marks)
+        colour[on] = pattern(cloth, p[on], marks)
     x, y, z = p.T
     in_front = (masks["top"] > 0) & (z > marks.chest_z + 0.03)
     bx, by, size = outfit.badge
@@ -221,7 +227,8 @@ def paint(outfit: Outfit, marks: Landmarks, p: np.ndarray) -> np.ndarray:
     return (np.clip(colour, 0, 255) / 255).astype(np.float32)
 
 
-def _pattern(cloth: Cloth, p: np.ndarray, marks: Landmarks) -> np.ndarray:
+def pattern(cloth: Cloth, p: np.ndarray, marks: Landmarks) -> np.ndarray:
+    """(N, 3) places on the template -> (N, 3) sRGB 0..255 colours of a cloth there."""
     x, y, z = p.T / cloth.period + cloth.phase
     if cloth.pattern == "plain":
         second = np.zeros(len(p), bool)

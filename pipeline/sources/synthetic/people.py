@@ -158,15 +158,17 @@ def chain(rig: Rig, person: Person, rotations: np.ndarray, translations: np.ndar
     return turned, places
 
 
-def skin(rig: Rig, person: Person, rest: np.ndarray, motion: Motion, frame: int) -> np.ndarray:
+def skin(
+    rig: Rig, person: Person, rest: np.ndarray, motion: Motion, frame: int, weights: sparse.csr_array | None = None
+) -> np.ndarray:
     """Linear blend skinning of one moment of a motion: (V, 3) zero-pose vertices -> (V, 3) metres in the world.
 
-    `rest` is the person's own body or a clothed version of it.
+    `rest` is the person's own body or a clothed version of it; or anything else in zero pose with skinning `weights` of its own.
     """
-    if rig.posedirs is not None:
+    if rig.posedirs is not None and weights is None:
         feature = (motion.rotations[frame, 1:] - np.eye(3)).reshape(-1).astype(np.float32)
         rest = rest + (feature @ rig.posedirs).reshape(-1, 3)
-    blended = rig.weights @ _moves(person, motion.turned[frame], motion.places[frame])
+    blended = (rig.weights if weights is None else weights) @ _moves(person, motion.turned[frame], motion.places[frame])
     return np.einsum("vab,vb->va", blended[:, :9].reshape(-1, 3, 3), rest) + blended[:, 9:]
 
 

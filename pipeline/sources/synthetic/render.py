@@ -4,14 +4,13 @@ Colours come from the place of each hit on the template; light is lamps with cas
 linear until the camera's sensor develops it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from embreex.mesh_construction import TriangleMesh
 from embreex.rtcore_scene import EmbreeScene
-from scipy import sparse
 
 from pipeline.records import Camera
 from pipeline.sources.synthetic.light import Light
@@ -28,15 +27,18 @@ CONTACT_M, CONTACT_SHADE, CELL_M = 0.35, 0.75, 0.06
 LOWEST_LAMP = 0.08
 # OpenCV looks up a picture of places, not a list: so wide is ours.
 REMAP_WIDTH = 1024
+# Template metres and texture coordinates.
+PLACE_WIDTH = 5
 
 
-# Colours of hits: (M,) indices of the faces hit and (M, 3) places on the template -> (M, 3) float32 albedo, 0..1 sRGB.
+# Colours of hits: (M,) indices of the faces hit and (M, K) places, as the scene's -> (M, 3) float32 albedo, 0..1 sRGB.
 Painter = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
 class Scene:
-    """Posed, clothed meshes ready for rays. vertices, normals: (V, 3) float32 in the world; template: (V, 3) float32.
+    """Posed, clothed meshes ready for rays. vertices, normals: (V, 3) float32 in the world; template: (V, K) float32,
+    what the painter knows a place by.
 
     outline: (N, 3) points in the world, so dense that everything to draw projects near one of them.
     """
@@ -49,25 +51,53 @@ class Scene:
     outline: np.ndarray
 
 
-def face_incidence(faces: np.ndarray, n_vertices: int) -> sparse.csr_array:
-    """(V, F) ones where a vertex belongs to a face: sums face normals to vertex normals."""
-    rows, columns = faces.ravel(), np.repeat(np.arange(len(faces)), 3)
-    return sparse.csr_array((np.ones(len(rows), np.float32), (rows, columns)), shape=(n_vertices, len(faces)))
+@dataclass(frozen=True)
+class Mesh:
+    """A mesh in the world. vertices: (G, 3) metres; faces: (F, 3).
+
+    places: (G, K) float32, K at most PLACE_WIDTH: what `paint` knows a place by, linear over faces. paint: (M, PLACE_WIDTH) places ->
+    (M, 3) float32 albedo, 0..1 sRGB.
+    """
+
+    vertices: np.ndarray
+    faces: np.ndarray
+    places: np.ndarray
+    paint: Callable[[np.ndarray], np.ndarray]
 
 
-def vertex_normals(vertices: np.ndarray, faces: np.ndarray, incidence: sparse.csr_array) -> np.ndarray:
+def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     """(V, 3) unit normals, faces weighted by area."""
     a, b, c = (vertices[faces[:, k]] for k in range(3))
-    normals = incidence @ np.cross(b - a, c - a)
-    return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+    across, corners = np.cross(b - a, c - a), faces.T.ravel()
+    sums = [np.bincount(corners, np.tile(across[:, k], 3), minlength=len(vertices)) for k in range(3)]
+    return unit(np.stack(sums, 1))
 
 
-def make_scene(vertices: np.ndarray, faces: np.ndarray, incidence: sparse.csr_array, template: np.ndarray) -> Scene:
+def make_scene(vertices: np.ndarray, faces: np.ndarray, template: np.ndarray) -> Scene:
     vertices = np.ascontiguousarray(vertices, np.float32)
     rays = EmbreeScene()
     TriangleMesh(rays, vertices, np.ascontiguousarray(faces, np.int32))
-    normals = vertex_normals(vertices, faces, incidence).astype(np.float32)
-    return Scene(rays, vertices, normals, faces, template, outline=vertices)
+    return Scene(rays, vertices, vertex_normals(vertices, faces).astype(np.float32), faces, template, outline=vertices)
+
+
+def compose(meshes: Sequence[Mesh]) -> tuple[Scene, Painter, np.ndarray]:
+    """Meshes as one scene, what paints it, and which mesh (F,) each of its faces is of."""
+    firsts = np.cumsum([0, *(len(mesh.vertices) for mesh in meshes)])
+    faces = np.concatenate([mesh.faces + first for mesh, first in zip(meshes, firsts[:-1], strict=True)])
+    owners = np.repeat(np.arange(len(meshes)), [len(mesh.faces) for mesh in meshes])
+    places = np.zeros((firsts[-1], PLACE_WIDTH), np.float32)
+    for mesh, first in zip(meshes, firsts[:-1], strict=True):
+        places[first : first + len(mesh.places), : mesh.places.shape[1]] = mesh.places
+
+    def painter(hit: np.ndarray, at: np.ndarray) -> np.ndarray:
+        colours = np.empty((len(hit), 3), np.float32)
+        of_mesh = owners[hit]
+        for k in np.unique(of_mesh).tolist():
+            mine = np.flatnonzero(of_mesh == k)
+            colours[mine] = meshes[k].paint(at[mine])
+        return colours
+
+    return make_scene(np.concatenate([mesh.vertices for mesh in meshes]), faces, places), painter, owners
 
 
 def candidate_pixels(scene: Scene, camera: Camera) -> np.ndarray:
@@ -159,6 +189,8 @@ def _shade(
         return values[first] * rest + values[second] * u + values[third] * v
 
     normals = unit(at(scene.normals))
+    # Cloth has two sides.
+    normals *= np.where(np.einsum("mk,mk->m", normals, rays) > 0, -1, 1).astype(np.float32)[:, None]
     albedo = np.square(painter(faces, at(scene.template)))
     points = at(scene.vertices) + 0.012 * normals
     shade = light.on(normals).astype(np.float32)

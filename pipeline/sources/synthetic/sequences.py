@@ -13,7 +13,7 @@ import numpy as np
 
 from pipeline.camera import in_image, project, tight_box, world_to_camera
 from pipeline.records import Camera
-from pipeline.sources.synthetic import appearance, motion, people, render, repertoire, scenery
+from pipeline.sources.synthetic import dressing, motion, people, render, repertoire, scenery
 from pipeline.sources.synthetic.cameras import draw_cameras
 from pipeline.sources.synthetic.light import Light
 from pipeline.sources.synthetic.settings import (
@@ -87,25 +87,18 @@ class Studio:
     rig: people.Rig
     settings: CaptureSettings
     bank: repertoire.ArmBank
-    marks: appearance.Landmarks
-    incidence: object
-    normals: np.ndarray
-    template: np.ndarray
+    tailor: dressing.Tailor
     persons: dict[int, people.Person] = field(default_factory=dict)
     cameras: dict[int, tuple[Camera, ...]] = field(default_factory=dict)
 
 
 def open_studio(rig: people.Rig, settings: CaptureSettings) -> Studio:
     """Bodies and cameras of every subject, and tables of the template."""
-    incidence = render.face_incidence(rig.faces, len(rig.template))
     studio = Studio(
         rig,
         settings,
         repertoire.make_arm_bank(np.random.default_rng([settings.seed, _BANK])),
-        appearance.make_landmarks(rig.template, rig.regressor @ rig.template, rig.nose),
-        incidence,
-        render.vertex_normals(rig.template, rig.faces, incidence),
-        rig.template.astype(np.float32),
+        dressing.open_tailor(rig, settings.looks),
     )
     studio.persons.update(
         people.make_people(rig, (settings.seed, _PERSON), settings.shape_spread, settings.shape_warp_m)
@@ -156,19 +149,20 @@ def film(studio: Studio, plan: SequencePlan, images: Path) -> SequenceResult:
     kept = np.arange(plan.kept) * plan.stride
     seen = [see(camera, joints_mm[kept] / 1000) for camera in cameras]
     look = _draw_look(
-        studio, np.random.default_rng([settings.seed, _LOOK, *key]), split, cameras, [boxes for boxes, _ in seen]
+        studio,
+        person,
+        np.random.default_rng([settings.seed, _LOOK, *key]),
+        split,
+        cameras,
+        [boxes for boxes, _ in seen],
     )
-    clothed = person.rest + look.offsets
     pixels = np.random.default_rng([settings.seed, _PIXELS, *key])
     jitter = np.random.default_rng([settings.seed, _BOX, *key])
     thumbs = []
     for k, frame in enumerate(kept.tolist()):
-        vertices = people.skin(rig, person, clothed, moving, frame)
-        scene = render.make_scene(vertices, rig.faces, studio.incidence, studio.template)
+        scene, painter, _ = render.compose(dressing.pose(rig, person, look.parts, moving, frame))
         for number, camera, backdrop, (boxes, _) in zip(CAMERAS, cameras, look.backdrops, seen, strict=True):
-            image, _ = render.draw_view(
-                scene, camera, look.painter, look.light, backdrop, settings.supersampling, pixels
-            )
+            image, _ = render.draw_view(scene, camera, painter, look.light, backdrop, settings.supersampling, pixels)
             write_image(images / plan.image_name(number, frame), image, settings.jpeg_quality - backdrop.sensor.coarse)
             if k == 0:
                 thumbs.append(_thumb(image, boxes[0]))
@@ -182,28 +176,29 @@ def film(studio: Studio, plan: SequencePlan, images: Path) -> SequenceResult:
 
 @dataclass(frozen=True)
 class Look:
-    painter: render.Painter
-    offsets: np.ndarray
+    parts: tuple[dressing.Part, ...]
     light: Light
     backdrops: list[scenery.Backdrop]
 
 
 def _draw_look(
-    studio: Studio, rng: np.random.Generator, split: str, cameras: Sequence[Camera], boxes: list[np.ndarray]
+    studio: Studio,
+    person: people.Person,
+    rng: np.random.Generator,
+    split: str,
+    cameras: Sequence[Camera],
+    boxes: list[np.ndarray],
 ) -> Look:
     """New clothes, light and room; per camera perhaps something that stands before the person. boxes: per camera (K, 4)."""
     settings = studio.settings
-    outfit = appearance.draw_outfit(rng, studio.marks)
-    offsets = appearance.clothe(outfit, studio.marks, studio.rig.template, studio.normals, rng, settings.garment_m)
+    parts = dressing.dress(studio.tailor, person, rng, settings.garment_m)
     setting = scenery.draw_setting(rng, settings.looks, settings.seed, split)
     backdrops = []
     for camera, of_camera in zip(cameras, boxes, strict=True):
         occluded = rng.random() < settings.occluder_rate
         before = of_camera[rng.integers(len(of_camera))] if occluded else None
         backdrops.append(scenery.draw_backdrop(setting, camera, rng, before, settings.looks))
-    return Look(
-        lambda _faces, places: appearance.paint(outfit, studio.marks, places), offsets, setting.light, backdrops
-    )
+    return Look(parts, setting.light, backdrops)
 
 
 def see(camera: Camera, joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -36,11 +36,13 @@ SHARE = {"train": 0.76, "validation": 0.08, "test": 0.16}
 class Looks:
     """How either capture looks; each can be turned off, to see what it is worth.
 
-    places: share of pictures in real places and their light, the others are in built rooms. camera_effects: exposures, casts, blur,
+    places: share of pictures in real places and their light, the others are in built rooms. garments: clothes as meshes
+    over the body; without, all clothes are painted on the skin and stand off it. camera_effects: exposures, casts, blur,
     shake, noise and compression that differ from camera to camera; without, all are as a plain camera's.
     """
 
     places: float = 0.7
+    garments: bool = True
     camera_effects: bool = True
 
     def __post_init__(self) -> None:

@@ -129,20 +129,25 @@ def filmed(studio):
     """A dressed and a naked picture of one moment, with what they were made from."""
     moving = move(studio, "Greeting", 30)
     person, camera = studio.persons[1], studio.cameras[1][0]
-    outfit = appearance.draw_outfit(np.random.default_rng(3), studio.marks)
+    outfit = appearance.draw_outfit(np.random.default_rng(3), studio.tailor.marks)
     offsets = appearance.clothe(
-        outfit, studio.marks, studio.rig.template, studio.normals, np.random.default_rng(4), SETTINGS.garment_m
+        outfit,
+        studio.tailor.marks,
+        studio.rig.template,
+        studio.tailor.normals,
+        np.random.default_rng(4),
+        SETTINGS.garment_m,
     )
     setting = scenery.draw_setting(np.random.default_rng(5), SETTINGS.looks, SETTINGS.seed, "train")
     backdrop = scenery.draw_backdrop(setting, camera, np.random.default_rng(6), None, SETTINGS.looks)
     covers = []
 
     def painter(_faces, places):
-        return appearance.paint(outfit, studio.marks, places)
+        return appearance.paint(outfit, studio.tailor.marks, places)
 
     for rest in (person.rest, person.rest + offsets):
         vertices = people.skin(studio.rig, person, rest, moving, 12)
-        scene = render.make_scene(vertices, studio.rig.faces, studio.incidence, studio.template)
+        scene = render.make_scene(vertices, studio.rig.faces, studio.rig.template.astype(np.float32))
         image, cover = render.draw_view(scene, camera, painter, setting.light, backdrop, 2, np.random.default_rng(7))
         covers.append(cover)
     joints = people.field_joints(studio.rig, person, moving)[12]
@@ -189,8 +194,8 @@ def test_blocks_skip_no_pixel_of_the_person(filmed):
 
 
 def test_a_head_has_a_front(studio):
-    outfit = appearance.draw_outfit(np.random.default_rng(0), studio.marks)
-    marks = studio.marks
+    outfit = appearance.draw_outfit(np.random.default_rng(0), studio.tailor.marks)
+    marks = studio.tailor.marks
     skull = studio.rig.template[studio.rig.template[:, 1] > marks.nose[1] - 0.08]
     front = skull[:, 2] > marks.head[2] + 0.04
     colours = appearance.paint(outfit, marks, skull)

@@ -95,7 +95,7 @@ def test_nobody_is_seen_behind_what_stands_before_them_and_the_floor_gets_darker
     studio = sequences.open_studio(people.make_rig(load_body()), SETTINGS)
     person, camera = studio.persons[1], studio.cameras[1][0]
     standing = (person.rest - person.rest[:, 1].min() * np.array([0, 1.0, 0]))[:, [0, 2, 1]] * [1.0, -1, 1]
-    scene = render.make_scene(standing, studio.rig.faces, studio.incidence, studio.template)
+    scene = render.make_scene(standing, studio.rig.faces, studio.rig.template.astype(np.float32))
     setting = scenery.draw_setting(np.random.default_rng(1), SETTINGS.looks, SETTINGS.seed, "train")
     backdrop = scenery.draw_backdrop(setting, camera, np.random.default_rng(2), None, SETTINGS.looks)
 

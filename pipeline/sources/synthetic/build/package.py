@@ -13,18 +13,20 @@ class Known:
     """A package that was read and tried.
 
     name, version, licence: for the provenance. how: the command that fetches it. licence_file: its name in the package, which must
-    begin with `licence_text`. manifest: a JSON file that names the package and its version, or None where there is none. sha256: of
-    each file that is taken, by its path in the package.
+    begin with `licence_text`; None where each item states its own.
+    manifest: a JSON file that names the package and its version, or None where there is none. sha256: of
+    each file that is taken, by its path below `folder`.
     """
 
     name: str
     version: str
     licence: str
     how: str
-    licence_file: str
+    licence_file: str | None
     licence_text: str
     manifest: str | None
     sha256: dict[str, str]
+    folder: str = "."
 
 
 def open_package(folder: Path, known: Known) -> dict[str, bytes]:
@@ -35,19 +37,15 @@ def open_package(folder: Path, known: Known) -> dict[str, bytes]:
     """
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder. Fetch {known.name} {known.version}: {known.how}.")
-    licence = _read(folder, known.licence_file, known, "its licence")
-    if not licence.decode("utf-8", "replace").lstrip().startswith(known.licence_text):
-        raise InputError(
-            f"{folder / known.licence_file} does not begin with {known.licence_text!r}: these may not be the {known.licence} files "
-            f"that were read and tried. Fetch {known.name} {known.version}: {known.how}."
-        )
-    said = _manifest_changes(folder, known)
-    files = {known.licence_file: licence}
+    said, files = _manifest_changes(folder, known), {}
+    if known.licence_file is not None:
+        files[known.licence_file] = _read_licence(folder, known.licence_file, known)
     for name, checksum in known.sha256.items():
-        if not (folder / name).is_file():
+        path = f"{known.folder}/{name}"
+        if not (folder / path).is_file():
             said.append(f"{name} is missing")
             continue
-        files[name] = _read(folder, name, known, "a file")
+        files[name] = _read(folder, path, known, "a file")
         have = hashlib.sha256(files[name]).hexdigest()
         if have != checksum:
             said.append(f"{name} has the checksum {have[:12]}, the known one {checksum[:12]}")
@@ -57,6 +55,16 @@ def open_package(folder: Path, known: Known) -> dict[str, bytes]:
             f"{folder} is not {known.name} {known.version}: {'; '.join(said[:5])}{more}. Fetch the known one: {known.how}."
         )
     return files
+
+
+def _read_licence(folder: Path, name: str, known: Known) -> bytes:
+    licence = _read(folder, name, known, "its licence")
+    if not licence.decode("utf-8", "replace").lstrip().startswith(known.licence_text):
+        raise InputError(
+            f"{folder / name} does not begin with {known.licence_text!r}: these may not be the {known.licence} files "
+            f"that were read and tried. Fetch {known.name} {known.version}: {known.how}."
+        )
+    return licence
 
 
 def _read(folder: Path, name: str, known: Known, what: str) -> bytes:

@@ -132,7 +132,10 @@ def make_place(panorama: np.ndarray) -> tuple[np.ndarray, Light]:
         dark = np.sqrt(np.clip(band * gain, 0, 1)).mean() < MEAN
         low, high = (gain, high) if dark else (low, gain)
     exposed = panorama * np.float32(gain)
-    picture = np.sqrt(np.clip(exposed / BRIGHTEST, 0, 1)) * 255
+    # Compression has coloured what is much brighter than white; a camera shows it white.
+    level = exposed.mean(2, keepdims=True)
+    white = np.clip(level / 1.5 - 1, 0, 1)
+    picture = np.sqrt(np.clip((exposed + (level - exposed) * white) / BRIGHTEST, 0, 1)) * 255
     return (picture + 0.5).astype(np.uint8), make_light(exposed)
 
 

@@ -12,7 +12,7 @@ from pipeline.body.model import BodyModel
 from pipeline.camera import in_image, project, world_to_camera
 from pipeline.records import Camera
 from pipeline.skeletons import COCO, FIELD_JOINTS
-from pipeline.sources.synthetic import appearance, motion, people, render, repertoire, scenery
+from pipeline.sources.synthetic import dressing, motion, people, render, repertoire, scenery
 from pipeline.sources.synthetic.wild import stage
 from pipeline.sources.synthetic.wild.cameras import Subject, draw_camera
 from pipeline.sources.synthetic.wild.clips import Clips, load_clips
@@ -38,10 +38,7 @@ class WildStudio:
     rig: people.Rig
     bank: repertoire.ArmBank
     clips: Clips
-    marks: appearance.Landmarks
-    incidence: object
-    normals: np.ndarray
-    template: np.ndarray
+    tailor: dressing.Tailor
     persons: tuple[people.Person, ...]
     field: KeypointMap
     coco: KeypointMap
@@ -79,16 +76,12 @@ class Shot:
 
 def open_studio(body: BodyModel, settings: WildSettings) -> WildStudio:
     rig = people.make_rig(body)
-    incidence = render.face_incidence(rig.faces, len(rig.template))
     return WildStudio(
         settings,
         rig,
         repertoire.make_arm_bank(np.random.default_rng([settings.seed, _BANK])),
         load_clips(),
-        appearance.make_landmarks(rig.template, rig.regressor @ rig.template, rig.nose),
-        incidence,
-        render.vertex_normals(rig.template, rig.faces, incidence),
-        rig.template.astype(np.float32),
+        dressing.open_tailor(rig, settings.looks),
         _people(rig, settings),
         keypoint_map(body, FIELD_JOINTS),
         keypoint_map(body, COCO),
@@ -181,45 +174,21 @@ def _dress(
     studio: WildStudio, rng: np.random.Generator, figures: list[stage.Figure], things: list[stage.Thing], camera: Camera
 ) -> tuple[render.Scene, render.Painter, np.ndarray]:
     """Everything as one scene, what paints it, and the figure (F,) that each face belongs to; things count on after the figures."""
-    rig, marks = studio.rig, studio.marks
-    outfits = [appearance.draw_outfit(rng, marks) for _ in figures]
-    dressed = [
-        people.skin(
-            rig,
-            figure.person,
-            figure.person.rest
-            + appearance.clothe(outfit, marks, rig.template, studio.normals, rng, studio.settings.garment_m),
-            figure.motion,
-            0,
-        )
-        for figure, outfit in zip(figures, outfits, strict=True)
-    ]
-    textures = [scenery.make_texture(rng, 64) for _ in things]
-    meshes = [(vertices, rig.faces, studio.template) for vertices in dressed]
-    meshes += [(thing.world, thing.faces, thing.places.astype(np.float32)) for thing in things]
-    firsts = np.cumsum([0, *(len(vertices) for vertices, _, _ in meshes)])
-    faces = np.concatenate([mesh + first for (_, mesh, _), first in zip(meshes, firsts[:-1], strict=True)])
-    owners = np.repeat(np.arange(len(meshes)), [len(mesh) for _, mesh, _ in meshes])
-    vertices = np.concatenate([mesh[0] for mesh in meshes])
-    scene = render.make_scene(
-        vertices, faces, render.face_incidence(faces, len(vertices)), np.concatenate([mesh[2] for mesh in meshes])
-    )
-    scene = replace(scene, outline=np.concatenate([*dressed, *(stage.outline(thing, camera) for thing in things)]))
-
-    def painter(hit: np.ndarray, places: np.ndarray) -> np.ndarray:
-        colours = np.empty((len(hit), 3), np.float32)
-        for k in range(len(meshes)):
-            mine = owners[hit] == k
-            if mine.any():
-                at = places[mine]
-                colours[mine] = (
-                    appearance.paint(outfits[k], marks, at)
-                    if k < len(figures)
-                    else _paint_thing(textures[k - len(figures)], at)
-                )
-        return colours
-
-    return scene, painter, owners
+    meshes: list[render.Mesh] = []
+    of_mesh: list[int] = []
+    for k, figure in enumerate(figures):
+        parts = dressing.dress(studio.tailor, figure.person, rng, studio.settings.garment_m)
+        dressed = dressing.pose(studio.rig, figure.person, parts, figure.motion, 0)
+        meshes += dressed
+        of_mesh += [k] * len(dressed)
+    outline = [mesh.vertices for mesh in meshes]
+    for k, thing in enumerate(things, start=len(figures)):
+        paint = functools.partial(_paint_thing, scenery.make_texture(rng, 64))
+        meshes.append(render.Mesh(thing.world, thing.faces, thing.places.astype(np.float32), paint))
+        of_mesh.append(k)
+        outline.append(stage.outline(thing, camera))
+    scene, painter, owners = render.compose(meshes)
+    return replace(scene, outline=np.concatenate(outline)), painter, np.array(of_mesh)[owners]
 
 
 def _paint_thing(texture: np.ndarray, places: np.ndarray) -> np.ndarray:
