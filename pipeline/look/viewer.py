@@ -13,7 +13,7 @@ from pipeline.errors import InputError
 from pipeline.lattice import LATTICE_M
 from pipeline.look.overview import find_target, length
 from pipeline.shards.store import ShardReader
-from pipeline.skeletons import FIELD_JOINTS, SIDE_COLOURS, side_of
+from pipeline.skeletons import FIELD_JOINTS, SIDE_COLOURS, JointSet, side_of
 
 if TYPE_CHECKING:
     import viser  # an extra, opened late so that one line can say what to install
@@ -64,15 +64,11 @@ def serve(
 ) -> "viser.ViserServer":
     """Starts the server and returns it. predictions: as `read_predictions`; the first view is then one that has one. A shard is
     open while one of its views is drawn, and no longer. InputError when viser is not installed or there is no view."""
-    try:
-        import viser
-    except ImportError as error:
-        raise InputError("`nvf-cli view` needs viser: pip install 'neural-voting-field-body[view]'") from error
     rows = [(shard, row) for shard in find_target(path).shards for row in range(length(shard))]
     if not rows:
         raise InputError(f"{path} has no views to show; `nvf-cli inspect` says what was left out, and why")
     first = first_predicted(rows, predictions or {})
-    server = viser.ViserServer(host=host, port=port, verbose=False)
+    server = open_server(host, port)
     set_stage(server)
     number = server.gui.add_slider("view", 0, max(1, len(rows) - 1), 1, first)
     text, crop = server.gui.add_markdown(""), server.gui.add_image(np.zeros((8, 8, 3), np.uint8), label="crop")
@@ -97,6 +93,15 @@ def serve(
     joint.on_update(show)
     show()
     return server
+
+
+def open_server(host: str, port: int) -> "viser.ViserServer":
+    """InputError when viser is not installed."""
+    try:
+        import viser
+    except ImportError as error:
+        raise InputError("`nvf-cli view` needs viser: pip install 'neural-voting-field-body[view]'") from error
+    return viser.ViserServer(host=host, port=port, verbose=False)
 
 
 def first_predicted(rows: list[tuple[Path, int]], predictions: Mapping[str, np.ndarray]) -> int:
@@ -179,12 +184,13 @@ def draw_skeleton(
     joints: np.ndarray,
     visible: bool,
     colour: tuple[int, int, int] | None = None,
-) -> None:
+    joint_set: JointSet = FIELD_JOINTS,
+) -> "viser.LineSegmentsHandle":
     """joints: (J, 3) m. colour: of all bones; those of the sides without."""
-    sides = [colour or SIDE_COLOURS[side_of(FIELD_JOINTS.names[child])] for _, child in FIELD_JOINTS.bones]
-    bones = np.array([[joints[a], joints[b]] for a, b in FIELD_JOINTS.bones])
+    sides = [colour or SIDE_COLOURS[side_of(joint_set.names[child])] for _, child in joint_set.bones]
+    bones = np.array([[joints[a], joints[b]] for a, b in joint_set.bones])
     colours = np.repeat(np.array(sides, np.uint8)[:, None], 2, 1)
-    scene.add_line_segments(f"/{name}", bones, colours, thickness=4, thickness_units="screen", visible=visible)
+    return scene.add_line_segments(f"/{name}", bones, colours, thickness=4, thickness_units="screen", visible=visible)
 
 
 def said_of(view: dict, predicted: np.ndarray | None) -> str:

@@ -1,0 +1,80 @@
+"""A 3D view of predictions in the browser: everybody of a picture before its camera, picture after picture."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from model.people.predictions import FILE, Predictions, read_predictions
+from model.people.records import Person, PicturePeople
+from pipeline.body.model import BodyModel
+from pipeline.errors import InputError
+from pipeline.look.viewer import LINES, draw_skeleton, open_server, set_stage
+
+if TYPE_CHECKING:
+    import viser
+
+
+def find_predictions(path: Path) -> Path | None:
+    """predictions.json, where a path means one: the file, or the folder that `predict` wrote. None for a shard or its folder."""
+    if path.is_dir() and (path / FILE).is_file():
+        return path / FILE
+    return path if path.suffix == ".json" else None
+
+
+def serve_predictions(path: Path, body: BodyModel, host: str, port: int) -> "viser.ViserServer":
+    """Starts the server and returns it. InputError when viser is not installed or nobody was found."""
+    predictions = read_predictions(path)
+    pictures = [picture for picture in predictions.pictures if picture.people]
+    if not pictures:
+        raise InputError(f"{path} has nobody to show")
+    server = open_server(host, port)
+    set_stage(server)
+    server.initial_camera.position, server.initial_camera.look_at = (2.5, -1.5, -2.0), (0.0, 0.0, 3.0)
+    number = server.gui.add_slider("picture", 0, max(1, len(pictures) - 1), 1, 0)
+    text = server.gui.add_markdown("")
+    shown: list[Any] = []
+
+    def show(_: Any = None) -> None:
+        for handle in shown:
+            handle.remove()
+        shown.clear()
+        picture = pictures[min(number.value, len(pictures) - 1)]
+        text.content = said_of(picture)
+        shown.extend(draw_people(server.scene, body, predictions, picture))
+
+    number.on_update(show)
+    show()
+    return server
+
+
+def draw_people(
+    scene: "viser.SceneApi", body: BodyModel, predictions: Predictions, picture: PicturePeople
+) -> list[Any]:
+    """Everybody's skeleton, and the body where one was fitted, in the camera's axes, metres; what was drawn."""
+    drawn: list[Any] = []
+    for k, person in enumerate(picture.people):
+        joints = person.joints + person.root
+        drawn.append(draw_skeleton(scene, f"person {k}", joints, True, joint_set=predictions.joint_set))
+        if person.body is not None:
+            vertices = body.mesh(person.body)[0]
+            drawn.append(scene.add_mesh_simple(f"/body {k}", vertices, body.faces, color=(205, 200, 190), opacity=0.4))
+    feet = max(float((person.joints + person.root)[:, 1].max()) for person in picture.people)
+    far = np.mean([person.root[2] for person in picture.people])
+    position = (0.0, feet, float(far))
+    drawn.append(
+        scene.add_grid(
+            "/ground", 6.0, 6.0, plane="xz", cell_size=0.5, cell_color=LINES, section_color=LINES, position=position
+        )
+    )
+    return drawn
+
+
+def said_of(picture: PicturePeople) -> str:
+    """A line about the picture and one about everybody, in markdown."""
+    return "  \n".join([f"**{picture.name}**", *(said_of_person(k, person) for k, person in enumerate(picture.people))])
+
+
+def said_of_person(number: int, person: Person) -> str:
+    who = f"track {person.track}" if person.track is not None else f"person {number}"
+    return f"{who}: {person.root[2]:.2f} m away, confidence {person.confidence.mean():.2f}"
