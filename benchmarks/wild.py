@@ -1,10 +1,10 @@
 """What a picture of the wild capture costs, step by step, and how hard the capture is.
 
-    python -m benchmarks.wild [--pictures 60] [--image-px 384] [--quick] [--json FILE]
+    python -m benchmarks.wild [--pictures 60] [--image-px 384] [--capture FOLDER] [--quick] [--json FILE]
 
 Costs are seconds of processor time a picture on one core. Mean pose: the mean root-relative pose of the training people in camera
 axes, as the prediction for every validation person. Nearest pose: the distance of each validation pose to the training pose that is
-nearest after Procrustes alignment, which is what a perfect memory would reach.
+nearest after Procrustes alignment, which is what a perfect memory would reach. They are of the same pictures, or of a whole capture.
 """
 
 import argparse
@@ -19,7 +19,9 @@ import numpy as np
 from benchmarks.capture import nearest_pa
 from model.scoring.metrics import align, mpjpe
 from pipeline.body.model import load_body
+from pipeline.camera import world_to_camera
 from pipeline.skeletons import HUMAN36M
+from pipeline.sources import open_source
 from pipeline.sources.synthetic import render, scenery
 from pipeline.sources.synthetic.wild import film, stage
 from pipeline.sources.synthetic.wild.settings import WildSettings, split_of
@@ -59,7 +61,13 @@ class Clock:
         return timed
 
 
-def measure(pictures: int, image_px: int) -> dict[str, float]:
+def read_people(capture: Path) -> list[tuple[str, np.ndarray]]:
+    """Split and joints (17, 3) metres, camera axes, of everybody whom a run would take."""
+    instants = open_source("wild", capture).instants()
+    return [(i.split, world_to_camera(i.views[0].camera, i.joints_3d)) for i in instants]
+
+
+def measure(pictures: int, image_px: int, capture: Path | None = None) -> dict[str, float]:
     cv2.setNumThreads(1)
     settings = WildSettings(image_px=image_px)
     studio, clock = film.open_studio(load_body(), settings), Clock()
@@ -80,7 +88,8 @@ def measure(pictures: int, image_px: int) -> dict[str, float]:
     people = sum(len(found) for _, found in shots)
     found = {f"{name}, ms": 1000 * seconds / pictures for name, seconds in clock.seconds.items()}
     found |= dict(zip(TOTALS, (1000 * total / pictures, 1000 * total / people), strict=True))
-    return found | hardness([(split, note.joints) for split, notes in shots for note in notes])
+    here = [(split, note.joints) for split, notes in shots for note in notes]
+    return found | hardness(read_people(capture) if capture else here)
 
 
 def hardness(people: list[tuple[str, np.ndarray]]) -> dict[str, float]:
@@ -99,10 +108,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pictures", type=int, default=60)
     parser.add_argument("--image-px", type=int, default=384)
+    parser.add_argument("--capture", type=Path, help="a capture whose people the baselines are of")
     parser.add_argument("--quick", action="store_true", help="20 pictures of 128 pixels")
     parser.add_argument("--json", type=Path, help="also write the numbers here")
     arguments = parser.parse_args()
-    numbers = measure(20, 128) if arguments.quick else measure(arguments.pictures, arguments.image_px)
+    numbers = (
+        measure(20, 128) if arguments.quick else measure(arguments.pictures, arguments.image_px, arguments.capture)
+    )
     for name, value in numbers.items():
         print(f"{name:42s} {value:8.1f}")
     if arguments.json:
