@@ -4,14 +4,15 @@
     python -m benchmarks.fit_oracles --quick       # made-up predictions about rendered bodies, to see that it runs
 
 Rows: the joints before the fit; the fit under each prior; with MoveNet's keypoints beside the joints; with the true image positions,
-depths, size or shape in place of the predicted ones; the best of several bodies in other depth twins; and with the true surface: some
-points of the skin are drawn to the nearest points of the true skin, again and again while the body moves, which is what a perfect
-signed distance could say. Nothing here is a result: the truth is in it.
+depths, size or shape in place of the predicted ones; the best of several bodies in other depth twins; and with a surface: some points
+of the skin are drawn to the nearest points of it, again and again while the body moves. The true skin says what a perfect signed
+distance could give, the network's own distance and gradient what this one gives. The truth is in all other rows from "true" on.
 """
 
 import argparse
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,9 @@ from model.evaluate import predict_views
 from model.networks.encoders.body import weights_file
 from model.networks.encoders.movenet import MoveNet, decode_keypoints
 from model.networks.encoders.movenet_weights import read_weights
+from model.networks.frame import reference_depth, to_crop
+from model.networks.network import Network
+from model.networks.records import PredictedDistance
 from model.scoring import metrics
 from model.scoring.evaluation import ground_truth
 from model.training.runs import load_run
@@ -46,16 +50,29 @@ from pipeline.records import PARAMETER_SIZES, BodyParameters
 from pipeline.skeletons import FIELD_JOINTS
 from pipeline.spread import spread_evenly
 
-# Points of the skin that are drawn to the true one, how often their nearest points are sought, and how well these are known, metres.
-SKIN_POINTS, SKIN_ROUNDS, SKIN_SIGMA = 200, 5, 0.02
+# Points of the skin that are drawn to a surface, how often their nearest points are sought, and how well the network's own surface is
+# known, metres.
+SKIN_POINTS, SKIN_ROUNDS, SKIN_SIGMAS = 200, 5, (0.1, 0.3)
+# Metres over which the gradient of a predicted distance is taken, and views at once.
+GRADIENT_STEP, BATCH = 0.02, 32
 EXACT = 0.005
 HYPOTHESES = 6
 
 
 @dataclass(frozen=True)
+class Surface:
+    """A predicted distance of some views, with their D0 and predicted scale."""
+
+    distance: PredictedDistance
+    depth: torch.Tensor
+    scale: torch.Tensor
+
+
+@dataclass(frozen=True)
 class Case:
     """N views. joints, truth: (N, J, 3) m about the root, crop axes; root: (N, 3) m as predicted; confidence: (N, J); bodies: the true
-    ones about the root; keypoints: of MoveNet, None where nobody looked."""
+    ones about the root; keypoints: of MoveNet, None where nobody looked; surfaces: the network's own, BATCH views each, where it has
+    one."""
 
     joints: np.ndarray
     root: np.ndarray
@@ -63,6 +80,7 @@ class Case:
     truth: np.ndarray
     bodies: list[BodyParameters]
     keypoints: Keypoints | None
+    surfaces: list["Surface"]
 
     @property
     def placed(self) -> np.ndarray:
@@ -106,8 +124,29 @@ def case_of(run: Path, views: Views, count: int) -> Case:
     keypoints = seen_by_movenet(views, index, config.network.crop_px)
     truth = np.asarray(views["joints"][index], float)
     return Case(
-        said.joints.astype(float), said.root.astype(float), said.confidence, truth, true_bodies(views, index), keypoints
+        said.joints.astype(float),
+        said.root.astype(float),
+        said.confidence,
+        truth,
+        true_bodies(views, index),
+        keypoints,
+        surfaces_of(network, views, index, said.scale),
     )
+
+
+@torch.no_grad()
+def surfaces_of(network: Network, views: Views, index: np.ndarray, scale: np.ndarray) -> list[Surface]:
+    """The predicted distances of some views; none of a network without any."""
+    side, found = network.config.crop_px, []
+    dataset = ViewDataset(views, side, None, None)
+    for k, keys in enumerate(evaluation_batches(index, BATCH)):
+        batch = dataset.__getitems__(keys).to("cpu")
+        distance = network.distance(batch.image, batch.K)
+        if distance is None:
+            return []
+        own = torch.as_tensor(scale[k * BATCH : k * BATCH + len(keys)])
+        found.append(Surface(distance, reference_depth(batch.K, side), own))
+    return found
 
 
 def made_up(body: BodyModel, count: int) -> Case:
@@ -125,7 +164,7 @@ def made_up(body: BodyModel, count: int) -> Case:
     truth = np.stack(points)
     off = rng.normal(0, [0.04, 0.04, 0.08], truth.shape)
     root = np.tile([0.0, 0.0, 4.0], (count, 1))
-    return Case(truth + off - off[:, :1], root, np.full(truth.shape[:2], 0.7), truth, bodies, None)
+    return Case(truth + off - off[:, :1], root, np.full(truth.shape[:2], 0.7), truth, bodies, None, [])
 
 
 def errors(joints: np.ndarray, truth: np.ndarray) -> dict[str, float]:
@@ -161,35 +200,69 @@ def with_true_shape(decoder: BodyDecoder, case: Case) -> np.ndarray:
     return decoder.placed(decoder.solve(fixed, start))[1]
 
 
-def with_true_skin(decoder: BodyDecoder, case: Case, batch: int = 32) -> np.ndarray:
-    """Joints of bodies whose skin is drawn to the true one about the predicted root."""
+# Of rows of a case and points (B, n, 3) m of their skin: the nearest points of a surface, and which of them are known, (B, n) bool.
+Nearest = Callable[[slice, np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
+def true_skin(body: BodyModel, case: Case) -> Nearest:
+    """The true skin about the predicted root."""
+
+    def nearest(rows: slice, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        trees = [cKDTree(body.mesh(one)[0] + r) for one, r in zip(case.bodies[rows], case.root[rows], strict=True)]
+        found = [tree.data[tree.query(p)[1]] for tree, p in zip(trees, points, strict=True)]
+        return np.stack(found), np.ones(points.shape[:2], bool)
+
+    return nearest
+
+
+@torch.no_grad()
+def own_surface(case: Case) -> Nearest:
+    """Where the network's own distance says that the surface is: a step against its gradient. Unknown where it saturates."""
+
+    def nearest(rows: slice, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        field = case.surfaces[rows.start // BATCH]
+        scale = field.scale[:, None, None]
+        canonical = torch.as_tensor(points).float() * scale
+        shifts = torch.cat([torch.zeros(1, 3), GRADIENT_STEP * torch.eye(3)])
+        asked = to_crop((canonical[:, None] + shifts[:, None]).flatten(1, 2), field.depth)
+        with torch.no_grad():
+            values = field.distance.at(asked).unflatten(1, (4, -1))
+        here, gradient = values[:, 0], ((values[:, 1:] - values[:, :1]) / GRADIENT_STEP).transpose(1, 2)
+        steep = gradient.norm(dim=-1).clamp_min(0.3)
+        targets = canonical - (here / steep.square())[..., None] * gradient
+        known = (here.abs() < 0.8 * field.distance.limit) & (asked[:, : here.shape[1]].abs() < 1).all(-1)
+        return (targets / scale).double().numpy(), known.numpy()
+
+    return nearest
+
+
+def with_skin(decoder: BodyDecoder, case: Case, nearest: Nearest, sigma: float) -> np.ndarray:
+    """Joints of bodies whose skin is drawn to a surface that is known to `sigma` metres, again and again while the body moves."""
     body, J = decoder.body, len(FIELD_JOINTS)
     ids = np.unique(np.linspace(0, body.n_vertices - 1, SKIN_POINTS).round().astype(np.int64))
     ids = ids[(body.weights[ids][:, 22:].sum(1) < 0.1).numpy()]  # not of face and fingers, which the fit does not turn
     skin = KeypointMap(FIELD_JOINTS, np.zeros((len(ids), 55)), ids, np.eye(len(ids)), np.ones(len(ids), bool))
     chain = Chain(body, [keypoint_map(body, FIELD_JOINTS), skin], BODY_JOINTS, False)
     told, found = made_usable(case.joints, case.root, decoder.filler), []
-    for k in range(0, len(case.joints), batch):
-        rows = slice(k, k + batch)
+    for k in range(0, len(case.joints), BATCH):
+        rows = slice(k, k + BATCH)
         part = replace(told, joints=told.joints[rows], root=told.root[rows], has=told.has[rows])
         objective = decoder.objective(part, confidence=case.confidence[rows])
         state = decoder.solve(objective)
-        trees = [cKDTree(body.mesh(one)[0] + root) for one, root in zip(case.bodies[rows], part.root, strict=True)]
         for _ in range(SKIN_ROUNDS):
-            points = chain.points(state)[:, J:].numpy()
-            nearest = [tree.data[tree.query(p)[1]] for tree, p in zip(trees, points, strict=True)]
-            evidence = with_points(objective.evidence, np.stack(nearest))
+            targets, known = nearest(rows, chain.points(state)[:, J:].numpy())
+            evidence = with_points(objective.evidence, targets, known / sigma**2)
             drawn = Objective(chain, decoder.prior, evidence, objective.weights, free_shape=True)
             state = minimise(drawn, state, iterations=6, tolerance=1e-4).state
         found.append(chain.points(state)[:, :J].numpy())
     return np.concatenate(found)
 
 
-def with_points(evidence: Evidence, targets: np.ndarray) -> Evidence:
-    """The evidence of joints with further points (B, n, 3) m that are known to SKIN_SIGMA in space and are not in the image."""
+def with_points(evidence: Evidence, targets: np.ndarray, weights: np.ndarray) -> Evidence:
+    """The evidence of joints with further points (B, n, 3) m in space and their weights (B, n), which are not in the image."""
     B, n, _ = targets.shape
-    more = torch.as_tensor(targets, dtype=torch.float64)
-    weight, pixels = torch.full((B, n), SKIN_SIGMA**-2, dtype=torch.float64), evidence.pixels
+    more, weight = (torch.as_tensor(a, dtype=torch.float64) for a in (targets, weights))
+    pixels = evidence.pixels
     unseen = pixels.new_zeros(B, pixels.shape[1], n)
     return replace(
         evidence,
@@ -236,7 +309,13 @@ def measure(case: Case, body: BodyModel, learnt: Prior | None) -> dict[str, dict
         "true size of the pose": lambda: fit(moved(case, "size")),
         "true shape": lambda: with_true_shape(decoder, case),
         f"best of up to {HYPOTHESES} depth twins": lambda: best_of_twins(decoder, case),
-        "true surface": lambda: with_true_skin(decoder, case),
+        "true surface, known to 20 mm": lambda: with_skin(decoder, case, true_skin(body, case), 0.02),
+        **{
+            f"the network's own surface, known to {1000 * sigma:.0f} mm": partial(
+                with_skin, decoder, case, own_surface(case), sigma
+            )
+            for sigma in (SKIN_SIGMAS if case.surfaces else ())
+        },
     }
     if case.keypoints is None:
         del rows["with MoveNet's keypoints"]

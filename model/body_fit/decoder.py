@@ -24,7 +24,7 @@ from pipeline.fit.solver import minimise
 from pipeline.skeletons import COCO, JointSet
 
 # Steps of the solver at most, and the part of the cost that a step must gain for another to follow.
-STEPS, LEAST_GAIN = 30, 1e-4
+STEPS, LEAST_GAIN = 30, 1e-3
 # Upright in camera axes: x right, y down, z forward.
 UPRIGHT = np.diag([1.0, -1.0, -1.0])
 

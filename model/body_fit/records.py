@@ -20,7 +20,7 @@ class BodyFitSettings:
     along: float = 0.1
     across: float = 0.03
     robust: float = 10.0
-    keypoints: float = 0.03
+    keypoints: float = 0.02
     prior: float = 1.0
     shape: float = 3.0
     batch: int = 64
