@@ -86,8 +86,6 @@ def describe(report: dict) -> str:
         lines += [f"  {n:16}{r['n']:6}{r['mpjpe_mm']:9.1f}{r['pa_mpjpe_mm']:9.1f}" for n, r in report[group].items()]
     if report["facing_flips"] is not None:
         lines += ["", f"facing flips {100 * report['facing_flips']:.1f} %, distal ratio {report['distal_ratio']}"]
-    if "hypotheses" in report:
-        lines.append(hypotheses_line(report["hypotheses"]))
     if "fallback" in report:
         lines.append(
             f"{report['queries']:.0f} points asked a view; "
@@ -113,17 +111,6 @@ def scale_lines(report: dict) -> list[str]:
         )
     mean = report["mean_pose"]
     return [*lines, f"{'mean training pose':28}{mean['mpjpe_mm']:10.1f}{mean['pa_mpjpe_mm']:10.1f}{'-':>10}"]
-
-
-def hypotheses_line(found: dict) -> str:
-    """The fitted body against the best of several."""
-    if not found["views"]:
-        return "no view says how good the hypotheses are"
-    return (
-        f"of up to {found['asked']} bodies a view ({found['mean_count']:.1f} different ones) the best has "
-        f"{found['min_of_k_mpjpe_mm']:.1f} / {found['min_of_k_pa_mpjpe_mm']:.1f} mm, the fitted one "
-        f"{found['fitted_mpjpe_mm']:.1f} / {found['fitted_pa_mpjpe_mm']:.1f}"
-    )
 
 
 def direction_lines(found: dict[str, dict]) -> list[str]:

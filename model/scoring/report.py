@@ -143,6 +143,13 @@ def decode_text(report: dict) -> str:
         body = report["body"]
         learnt = f"learnt from {body['poses']:,} poses of the run's own training fits"
         text += f" (pose prior: {learnt if body['prior'] == 'learnt' else 'of real people in motion'})"
+    several = report.get("hypotheses", {})
+    if several.get("views"):
+        text += (
+            f"; of up to {several['asked']} bodies a view ({several['mean_count']:.1f} different ones) the best has "
+            f"{several['min_of_k_mpjpe_mm']:.1f} / {several['min_of_k_pa_mpjpe_mm']:.1f} mm, the fitted one "
+            f"{several['fitted_mpjpe_mm']:.1f} / {several['fitted_pa_mpjpe_mm']:.1f}"
+        )
     others = {name: row for name, row in report.get("decodes", {}).items() if name != decode}
     text += "".join(f"; {name}: {row['mpjpe_mm']:.1f} / {row['pa_mpjpe_mm']:.1f} mm" for name, row in others.items())
     chosen = report.get("chosen_by")

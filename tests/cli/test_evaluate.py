@@ -50,6 +50,23 @@ REPORT = {
     "training_seconds": 60.0,
     "seed": 0,
     "commit": "abc",
+    "decode": "body",
+    "decodes": {"votes": {"mpjpe_mm": 85.0, "pa_mpjpe_mm": 66.0}, "body": {"mpjpe_mm": 80.0, "pa_mpjpe_mm": 60.0}},
+    "chosen_by": {"views": 64, "votes": {"mpjpe_mm": 84.0}, "body, learnt prior": {"mpjpe_mm": 79.0}},
+    "body": {"prior": "learnt", "poses": 1140},
+    "by_direction": {
+        "all": {"joints": 128, "across_mm": 50.0, "along_mm": 61.5, "image_px": 4.25},
+        "hidden": {"joints": 0, "across_mm": None, "along_mm": None, "image_px": None},
+    },
+    "hypotheses": {
+        "asked": 3,
+        "views": 8,
+        "mean_count": 2.0,
+        "fitted_mpjpe_mm": 80.0,
+        "fitted_pa_mpjpe_mm": 60.0,
+        "min_of_k_mpjpe_mm": 77.5,
+        "min_of_k_pa_mpjpe_mm": 58.0,
+    },
     "quoted": published("h36m-i2l-14j"),
 }
 
@@ -67,6 +84,12 @@ SAID = (
     "papers quote MPJPE and PA-MPJPE",
     "24 views, weight 1, content abababababab",
     "Published (quoted, not measured here)",
+    "pose prior: learnt from 1,140 poses of the run's own training fits",
+    "votes: 85.0 / 66.0 mm",
+    "the run chose on 64 validation views: votes 84.0 mm, body, learnt prior 79.0 mm",
+    "of up to 3 bodies a view (2.0 different ones) the best has 77.5 / 58.0 mm, the fitted one 80.0 / 60.0",
+    "along the ray mm",
+    "61.5",
 )
 
 
@@ -78,7 +101,7 @@ def plain(text: str) -> str:
 @pytest.fixture
 def called(monkeypatch):
     calls = []
-    monkeypatch.setattr(evaluate, "evaluate_run", lambda *a: calls.append(a) or REPORT)
+    monkeypatch.setattr(evaluate, "evaluate_run", lambda *a, **k: calls.append((*a, *k.values())) or REPORT)
     return calls
 
 
@@ -96,9 +119,11 @@ def test_options_reach_the_evaluation_and_the_table_says_what_was_used(called):
         "--allow-partial",
         "--decode",
         "body",
+        "--hypotheses",
+        "3",
     ]
     result = CliRunner().invoke(nvf, arguments, catch_exceptions=False)
-    assert called == [(Path("runs/x"), Path("shards"), "validation", "all-17j", "gt", "fit", True, None, "body")]
+    assert called == [(Path("runs/x"), Path("shards"), "validation", "all-17j", "gt", "fit", True, None, "body", 3)]
     assert [text for text in SAID if text not in plain(result.output)] == []
     for text in (
         "All <views>.",
@@ -135,6 +160,10 @@ def test_the_page_holds_its_pictures_and_escapes_names(tmp_path):
     assert page.count("<img") == 1 and "data:image/png;base64,cG5n" in page and "http" not in page
     with pytest.raises(InputError, match="Evaluate first"):
         CliRunner().invoke(nvf, ["report", str(tmp_path / "none")], catch_exceptions=False)
+    newer = ("decode", "decodes", "chosen_by", "body", "by_direction", "hypotheses")
+    (tmp_path / "evaluation.json").write_text(json.dumps({k: v for k, v in REPORT.items() if k not in newer}))
+    CliRunner().invoke(nvf, ["report", str(tmp_path)], catch_exceptions=False)
+    assert "the joints that the model gives" in plain((tmp_path / "report.html").read_text())
     (tmp_path / "evaluation.json").write_text(json.dumps({k: v for k, v in REPORT.items() if k != "trained_on"}))
     with pytest.raises(InputError, match="evaluation.json: it has no 'trained_on'.*Evaluate again"):
         CliRunner().invoke(nvf, ["report", str(tmp_path)], catch_exceptions=False)
@@ -143,7 +172,7 @@ def test_the_page_holds_its_pictures_and_escapes_names(tmp_path):
 def test_what_is_missing_or_not_comparable_is_said_on_both(called, tmp_path, monkeypatch):
     partial = "PARTIAL: 8 of 2181 views; not comparable with published numbers."
     report = REPORT | {"partial": partial, "recorded": False, "ground_truth": "fit", "root": "ground truth"}
-    monkeypatch.setattr(evaluate, "evaluate_run", lambda *a: report)
+    monkeypatch.setattr(evaluate, "evaluate_run", lambda *a, **k: report)
     terminal = CliRunner().invoke(nvf, ["evaluate", "runs/x", "shards"], catch_exceptions=False).output
     (tmp_path / "evaluation.json").write_text(json.dumps(report))
     CliRunner().invoke(nvf, ["report", str(tmp_path)], catch_exceptions=False)
