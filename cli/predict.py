@@ -9,6 +9,9 @@ import click
 from cli.options import POSITIVE
 from pipeline.errors import InputError
 
+# Of the files that were written so many are named.
+MOST_NAMED = 12
+
 
 @click.command("predict")
 @click.argument("images", nargs=-1, required=True)
@@ -29,6 +32,22 @@ from pipeline.errors import InputError
 @click.option(
     "--every", type=click.IntRange(min=1), default=1, show_default=True, help="Of a video's frames, every so many."
 )
+@click.option(
+    "--write",
+    "formats",
+    default="overlay",
+    show_default=True,
+    metavar="WORDS",
+    help="Files besides predictions.json, with commas between: html, npz, overlay, glb, ply, bvh, amass; or none.",
+)
+@click.option("--html", is_flag=True, help="One page that turns in 3D in a browser, as html in --write.")
+@click.option(
+    "--decode",
+    type=click.Choice(["auto", "votes", "body"]),
+    default="auto",
+    show_default=True,
+    help="Joints of fitted bodies, or as the network says them; votes fits no bodies.",
+)
 @click.option("--focal", type=POSITIVE, help="Focal length in pixels; default: the image's diagonal.")
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("people"), show_default=True, help="Folder for results."
@@ -41,6 +60,9 @@ def command(
     keypoints: Path | None,
     own_boxes: tuple[str, ...],
     every: int,
+    formats: str,
+    html: bool,
+    decode: str,
     focal: float | None,
     out: Path,
     device: str | None,
@@ -54,8 +76,10 @@ def command(
     from cli.progress import Progress
     from model.device import choose_device
     from model.people.job import Question, answer
+    from model.people.outputs import parse_formats
 
-    question = Question(images, run, own, boxes, keypoints, every, focal)
+    wanted = parse_formats(f"html,{'' if formats.strip() == 'none' else formats}" if html else formats)
+    question = Question(images, run, own, boxes, keypoints, every, focal, decode, wanted)
     with Progress() as progress:
         found = answer(question, out, choose_device(device), progress.begin, progress.add)
     if found.unused:
@@ -63,6 +87,10 @@ def command(
             f"{len(found.unused)} pictures of the file of boxes were not given, {found.unused[0]} for one.", err=True
         )
     click.echo(f"Wrote {found.people} {'person' if found.people == 1 else 'people'}: {found.path}")
+    for path in found.written[:MOST_NAMED]:
+        click.echo(f"      {path}")
+    if len(found.written) > MOST_NAMED:
+        click.echo(f"      and {len(found.written) - MOST_NAMED} more files beside it")
     sys.exit(1 if found.refused else 0)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("pipeline", "model", "cli")
+PACKAGES = ("pipeline", "model", "cli", "nvf_body")
 
 pytestmark = pytest.mark.slow
 
@@ -65,7 +65,9 @@ def test_the_wheel_holds_nothing_else(wheel):
 
 def test_nvf_cli_of_the_wheel_makes_a_capture_and_reads_it(installed, tmp_path):
     nvf_cli = (sys.executable, installed / "bin" / "nvf-cli")
-    where = run(installed, tmp_path, sys.executable, "-c", "import pipeline, model, cli; print(cli.__file__)")
+    where = run(
+        installed, tmp_path, sys.executable, "-c", "import pipeline, model, cli, nvf_body; print(nvf_body.__file__)"
+    )
     assert Path(where.strip()).is_relative_to(installed)
     assert "preprocess" in run(installed, tmp_path, *nvf_cli, "--help")
     assert "free body" in run(installed, tmp_path, *nvf_cli, "body", "info")

@@ -61,6 +61,12 @@ class Film:
         whole = np.pad(image, room, constant_values=255)[:height, :width]
         self._writer.write(np.ascontiguousarray(whole[..., ::-1]))
 
+    def drop(self) -> None:
+        """Leaves nothing, for work that was broken off."""
+        if self._writer is not None:
+            self._writer.release()
+        self._temporary.unlink(missing_ok=True)
+
     def close(self) -> None:
         if self._waiting is not None:
             self._open(None, None, self._waiting[1])

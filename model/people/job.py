@@ -8,12 +8,16 @@ import numpy as np
 import torch
 
 from model.people import free_model
+from model.people.bodies import AUTO, VOTES, BodyFits, with_bodies
 from model.people.detector import Detector
 from model.people.given import GivenBoxes, read_boxes, read_keypoints
+from model.people.outputs import FORMATS, Outputs, Place
 from model.people.pictures import Given, find_given, read_given
 from model.people.predict import Finder, load_model, predict_people
 from model.people.predictions import PredictionsFile, results_folder
 from model.people.records import Box, PicturePeople
+from model.people.shown import Shown, Stems
+from model.people.smooth import smooth_tracks
 from model.people.tracks import VideoFinder
 from pipeline.errors import InputError
 
@@ -22,7 +26,7 @@ from pipeline.errors import InputError
 class Question:
     """images: files, folders, patterns, videos, or the number of a webcam. run: None is the model that is shipped. box: of people in
     one image, x, y, width, height px; boxes, keypoints: files with them (`given`); without any the detector looks. every: of a video's
-    frames. focal: px.
+    frames. focal: px. decode: as of `BodyFits`. formats: of `outputs.FORMATS`, besides predictions.json.
     """
 
     images: Sequence[str]
@@ -32,8 +36,15 @@ class Question:
     keypoints: Path | None = None
     every: int = 1
     focal: float | None = None
+    decode: str = AUTO
+    formats: Sequence[str] = ()
 
     def __post_init__(self) -> None:
+        lacking = [name for name in self.formats if FORMATS[name].bodies] if self.decode == VOTES else []
+        if lacking:
+            raise InputError(
+                f"--write {lacking[0]} is of bodies, and --decode {VOTES} fits none. Leave one of them out."
+            )
         if sum((bool(self.box), self.boxes is not None, self.keypoints is not None)) > 1:
             raise InputError("--box, --boxes and --keypoints each say where people are. Give one of them.")
 
@@ -45,16 +56,18 @@ class Question:
             "images": list(self.images),
             "every": self.every,
             "focal": self.focal,
+            "decode": self.decode,
         }
 
 
 @dataclass(frozen=True)
 class Answer:
-    """path: of predictions.json. people: how many were found. refused: why pictures were refused. unused: pictures that a file of
-    boxes names and that were not read.
+    """path: of predictions.json. written: the other files. people: how many were found. refused: why pictures were refused. unused:
+    pictures that a file of boxes names and that were not read.
     """
 
     path: Path
+    written: Sequence[Path]
     people: int
     refused: tuple[str, ...]
     unused: tuple[str, ...]
@@ -78,21 +91,28 @@ def answer(
     asked = question.said() | {"step": model.step}
     counts = [one.pictures for one in given if one.kind != "nothing"]
     begin(None if None in counts else sum(count or 0 for count in counts))
-    file = PredictionsFile(results_folder(out, asked), model.joint_set, {"asked": asked})
+    folder = results_folder(out, asked)
+    outputs, stems, fits = Outputs(Place(folder), question.formats), Stems(), BodyFits(model, question.decode)
+    file = PredictionsFile(folder, model.joint_set, {"asked": asked})
     people, refused = 0, []
     try:
-        for _, found in predict_people(model, read_given(given, question.focal, question.every), find):
+        answers = predict_people(model, read_given(given, question.focal, question.every), find)
+        for picture, found in with_bodies(smooth_tracks(answers), fits):
             file.add(found)
+            if picture is not None:
+                outputs.add(Shown.of(picture, found, stems, model.joint_set, fits))
             tell(found)
             people += len(found.people)
             refused += [found.refusal] if found.refusal else []
         if not people:
             raise InputError(f"nobody was found. {refused[0] if refused else 'No frame of the video shows a person.'}")
+        written = outputs.close()
         path = file.close()
     except BaseException:
+        outputs.drop()
         file.drop()
         raise
-    return Answer(path, people, tuple(refused), tuple(find.left()) if isinstance(find, GivenBoxes) else ())
+    return Answer(path, written, people, tuple(refused), tuple(find.left()) if isinstance(find, GivenBoxes) else ())
 
 
 def finder(question: Question, given: Sequence[Given]) -> Finder:

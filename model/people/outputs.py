@@ -159,6 +159,10 @@ class Overlays:
     def close(self) -> None:
         self._end_film()
 
+    def drop(self) -> None:
+        if self.film is not None:
+            self.film.drop()
+
     def _end_film(self) -> None:
         if self.film is not None:
             self.film.close()
@@ -194,9 +198,11 @@ FORMATS = {
 def parse_formats(text: str) -> tuple[str, ...]:
     """ "npz, glb" -> ("npz", "glb"). Raises InputError for a word that is no format."""
     names = tuple(dict.fromkeys(word.strip().lower() for word in text.split(",") if word.strip()))
+    if text.strip().lower() == "none":
+        return ()
     unknown = [name for name in names if name not in FORMATS]
     if unknown:
-        raise InputError(f"--write {text}: there is no format {unknown[0]}. Choose from {', '.join(FORMATS)}.")
+        raise InputError(f"--write {text}: there is no format {unknown[0]}. Choose from {', '.join(FORMATS)}, or none.")
     return names
 
 
@@ -216,3 +222,9 @@ class Outputs:
         for writer in self._writers:
             writer.close()
         return self.place.written
+
+    def drop(self) -> None:
+        """Leaves no file unfinished; for work that was broken off."""
+        for writer in self._writers:
+            if isinstance(writer, Overlays):
+                writer.drop()

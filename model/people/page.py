@@ -144,7 +144,7 @@ def steps(values: np.ndarray) -> dict[str, Any]:
 
 def text(values: np.ndarray) -> str:
     """Little-endian bytes in base64."""
-    return base64.b64encode(np.ascontiguousarray(values.astype(values.dtype.newbyteorder("<")))).decode()
+    return base64.b64encode(values.astype(values.dtype.newbyteorder("<")).tobytes()).decode()
 
 
 BUTTONS = (

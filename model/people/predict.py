@@ -31,12 +31,13 @@ Finder = Callable[[Picture], Sequence[Box]]
 
 @dataclass(frozen=True)
 class Model:
-    """A run that predicts. folder, step: which weights."""
+    """A run that predicts. folder, step: which weights. record: of the run (`model.training.runs.load_run`)."""
 
     network: Network
     joint_set: JointSet
     folder: Path
     step: int
+    record: dict
 
     @property
     def side(self) -> int:
@@ -47,7 +48,7 @@ class Model:
 def load_model(folder: Path, device: torch.device | str = "cpu") -> Model:
     """Raises InputError for a folder that holds no run which can predict."""
     network, config, record = load_run(folder, device)
-    return Model(network, JOINT_SETS[config.network.joint_set], folder, record["step"])
+    return Model(network, JOINT_SETS[config.network.joint_set], folder, record["step"], record)
 
 
 @dataclass

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from model.people.bodies import BodyFits
 from model.people.records import Person, Picture, PicturePeople
 from pipeline.body.model import BodyModel, as_tensors
 from pipeline.records import BodyParameters
@@ -31,6 +32,12 @@ class Shown:
     joint_set: JointSet
     body: BodyModel
     fitted: bool = True
+
+    @classmethod
+    def of(cls, picture: Picture, found: PicturePeople, stems: "Stems", joint_set: JointSet, fits: BodyFits) -> "Shown":
+        """stems: gives names to the files of all pictures."""
+        names = stems.picture(picture), stems.source(picture.name)
+        return cls(picture, found, *names, joint_set, fits.body, fits.decoder is not None)
 
     @property
     def people(self) -> tuple[Person, ...]:

@@ -1,0 +1,87 @@
+"""People get bodies: SMPL-X parameters fitted to their joints and keypoints."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from model.body_fit import BodyDecoder, Keypoints
+from model.decoding import AUTO, BODY, VOTES, decode_of, run_decoder
+from model.people.predict import Model
+from model.people.records import Person, Picture, PicturePeople
+from pipeline.body.model import BodyModel, load_body
+from pipeline.camera import pixel_rays, project
+from pipeline.errors import InputError
+from pipeline.records import Camera
+from pipeline.skeletons import COCO
+
+# People that are fitted at once, and how many pictures and pixels may wait for that.
+BATCH, MOST_PICTURES, MOST_PIXELS = 32, 32, 64_000_000
+DECODES = (AUTO, VOTES, BODY)
+Answered = tuple[Picture | None, PicturePeople]
+
+
+class BodyFits:
+    """How a model's people get bodies. decode: VOTES for none; BODY, and the joints are those of the bodies; AUTO, and they are those
+    that were better when the run was validated. body: the model of the bodies, also where there are none.
+    """
+
+    def __init__(self, model: Model, decode: str = AUTO):
+        if decode not in DECODES:
+            raise InputError(f"decode {decode!r}: choose from {', '.join(DECODES)}.")
+        self.decoder: BodyDecoder | None = None
+        self.own_joints = decode_of(decode, model.record) == BODY
+        if decode != VOTES:
+            self.decoder = run_decoder(model.folder, model.record, model.joint_set).decoder
+        self.body: BodyModel = load_body() if self.decoder is None else self.decoder.body
+
+
+def with_bodies(answers: Iterable[Answered], fits: BodyFits) -> Iterator[Answered]:
+    """The same pictures in the same order, their people with bodies in the axes of the picture's camera. A body does not depend on
+    those that are fitted beside it."""
+    waiting: list[Answered] = []
+    for answer in answers:
+        waiting.append(answer)
+        people = sum(len(found.people) for _, found in waiting)
+        pixels = sum(picture.pixels.size // 3 for picture, _ in waiting if picture is not None)
+        if people >= BATCH or not people or len(waiting) >= MOST_PICTURES or pixels >= MOST_PIXELS:
+            yield from _embodied(waiting, fits)
+            waiting = []
+    yield from _embodied(waiting, fits)
+
+
+def _embodied(waiting: Sequence[Answered], fits: BodyFits) -> Iterator[Answered]:
+    cameras = [found.camera for _, found in waiting for _ in found.people]
+    people = iter(embody([person for _, found in waiting for person in found.people], cameras, fits))
+    for picture, found in waiting:
+        yield picture, replace(found, people=tuple(next(people) for _ in found.people))
+
+
+def embody(people: Sequence[Person], cameras: Sequence[Camera | None], fits: BodyFits) -> list[Person]:
+    """The people with bodies. cameras: one a person, in whose axes it is."""
+    if not people or fits.decoder is None:
+        return list(people)
+    joints, root, confidence = (
+        np.stack([getattr(one, name) for one in people]) for name in ("joints", "root", "confidence")
+    )
+    bodies = fits.decoder(joints, root, keypoints_of(people, cameras), confidence)
+    fitted = []
+    for k, (person, camera) in enumerate(zip(people, cameras, strict=True)):
+        assert camera is not None
+        person = replace(person, body=bodies.parameters[k], spread=bodies.spread[k])
+        if fits.own_joints:
+            flat = project(camera, bodies.joints[k] + bodies.root[k])
+            person = replace(person, joints=bodies.joints[k], root=bodies.root[k], joints_2d=flat)
+        fitted.append(person)
+    return fitted
+
+
+def keypoints_of(people: Sequence[Person], cameras: Sequence[Camera | None]) -> Keypoints | None:
+    """COCO's keypoints of the people that have them, as evidence; None where nobody has any."""
+    rays, sure = np.zeros((len(people), len(COCO), 2)), np.zeros((len(people), len(COCO)))
+    for k, (person, camera) in enumerate(zip(people, cameras, strict=True)):
+        if person.keypoints is not None and person.keypoints.joint_set == COCO.name and camera is not None:
+            seen = person.keypoints.confidence > 0
+            rays[k, seen] = pixel_rays(camera, person.keypoints.points[seen])
+            sure[k] = person.keypoints.confidence
+    return Keypoints(rays, sure) if sure.any() else None
