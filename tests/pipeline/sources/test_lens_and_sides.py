@@ -74,7 +74,8 @@ def test_confidences_in_percent_are_a_doubt_and_those_a_little_above_one_are_not
     from pipeline.sources.joint_names import doubt_confidence
 
     people = np.ones((4, 25, 3))
-    assert not list(doubt_confidence(people * [1, 1, 1.2])) and not list(doubt_confidence(people[:0]))
+    for right in (people * [1, 1, 1.2], people * [1, 1, 2], people[:0]):  # 2 is MSCOCO's visibility
+        assert not list(doubt_confidence(right))
     assert (
         "confidences reach 87, where they are from 0 to 1" in next(iter(doubt_confidence(people * [1, 1, 87]))).reason
     )
