@@ -1,5 +1,6 @@
 """The wild capture: bytes, resuming, what its reader gives, and that labels lie where the pictures show people."""
 
+import atexit
 import functools
 import hashlib
 import io
@@ -53,9 +54,10 @@ def write(out, settings=SETTINGS, workers=0):
 @functools.cache
 def made() -> Path:
     """A capture that several modules read; made once."""
-    folder = Path(tempfile.mkdtemp(prefix="wild-"))
-    write(folder / "capture")
-    return folder / "capture"
+    folder = tempfile.mkdtemp(prefix="wild-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    write(Path(folder) / "capture")
+    return Path(folder) / "capture"
 
 
 @pytest.fixture(scope="module")
