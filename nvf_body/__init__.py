@@ -25,7 +25,6 @@ from model.people.pictures import find_given, read_given
 from model.people.predict import Model, load_model, predict_people
 from model.people.records import Box, Person, Picture, PicturePeople, Refusal
 from model.people.shown import Shown, Stems
-from model.people.smooth import smooth_tracks
 from model.people.tracks import VideoFinder
 from pipeline.body.model import BodyModel
 from pipeline.errors import InputError
@@ -82,7 +81,7 @@ class People:
         """
         given = find_given([names] if isinstance(names, str) else list(names), every)
         find = VideoFinder(self._detector, self._detector.quick)
-        answers = smooth_tracks(predict_people(self._model, read_given(given, focal, every), find))
+        answers = predict_people(self._model, read_given(given, focal, every), find)
         for _, found in with_bodies(answers, self._fits):
             yield found
 

@@ -17,7 +17,6 @@ from model.people.predict import Finder, load_model, predict_people
 from model.people.predictions import PredictionsFile, results_folder
 from model.people.records import Box, PicturePeople
 from model.people.shown import Shown, Stems
-from model.people.smooth import smooth_tracks
 from model.people.tracks import VideoFinder
 from pipeline.errors import InputError
 
@@ -97,7 +96,7 @@ def answer(
     people, refused = 0, []
     try:
         answers = predict_people(model, read_given(given, question.focal, question.every), find)
-        for picture, found in with_bodies(smooth_tracks(answers), fits):
+        for picture, found in with_bodies(answers, fits):
             file.add(found)
             if picture is not None:
                 outputs.add(Shown.of(picture, found, stems, model.joint_set, fits))
