@@ -49,3 +49,27 @@ def build(out: Path, instants: int, minutes: float, workers: int, seed: int) -> 
         f"validation {best['mpjpe_mm']:.1f} / {best['pa_mpjpe_mm']:.1f} mm. "
         f"nvf-cli predict --run {out / 'free'} uses it."
     )
+
+
+@command.command()
+@click.argument("run", required=False, type=click.Path(path_type=Path))
+def info(run: Path | None) -> None:
+    """What the free model was made of; with RUN, what that run was."""
+    from model.people import free_model
+    from model.training.checkpoint import load_checkpoint
+    from model.training.runs import find_weights
+
+    record = load_checkpoint(find_weights(run or free_model.folder())).record
+    best, packed, network = record["best"], record.get("packed", {}), record["config"]["network"]
+    rows = {
+        "head, encoder": f"{network['head']['kind']}, {network['encoder']['kind']}, crops of {network['crop_px']} px",
+        "steps": f"{record['step']} of {record['config']['train']['batch_size']} people",
+        "code": record["commit"],
+        "made by": packed.get("made_by"),
+        "weights": packed.get("weights_sha256"),
+        "validation": best and f"{best['mpjpe_mm']:.1f} / {best['pa_mpjpe_mm']:.1f} mm on {best['n_views']} views",
+    }
+    for number, data in enumerate(record["data"], 1):
+        rows[f"data {number}"] = f"{data['train_views']} people of {data['source']}, content {data['content_hash']}"
+    for name, value in rows.items():
+        click.echo(f"{name:14} {value if value is not None else 'not recorded'}")

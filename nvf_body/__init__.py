@@ -59,7 +59,7 @@ class People:
     def __call__(self, images: Image, boxes: Any = None, focal: float | None = None) -> PicturePeople: ...
     @overload
     def __call__(
-        self, images: Sequence[Image], boxes: Any = None, focal: float | None = None
+        self, images: list[Image] | tuple[Image, ...], boxes: Any = None, focal: float | None = None
     ) -> list[PicturePeople]: ...
     def __call__(
         self, images: Image | Sequence[Image], boxes: Any = None, focal: float | None = None

@@ -4,7 +4,7 @@ Pictures come one after the other and leave in the same order; only as many are 
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -94,13 +94,12 @@ def _looked_at(model: Model, picture: Picture | Refusal, find: Finder) -> Waitin
     if isinstance(picture, Refusal):
         return Waiting(None, PicturePeople(picture.name, 0, 0, None, refusal=picture.reason))
     height, width = picture.pixels.shape[:2]
-    about = (picture.name, width, height, picture.camera)
-    timed = {"frame": picture.frame, "time_s": picture.time_s}
-    one = Waiting(picture, PicturePeople(*about, **timed))
+    answer = PicturePeople(picture.name, width, height, picture.camera, frame=picture.frame, time_s=picture.time_s)
+    one = Waiting(picture, answer)
     try:
         boxes = find(picture)
     except InputError as error:
-        one.found = PicturePeople(*about, refusal=str(error), **timed)
+        one.found = replace(answer, refusal=str(error))
         return one
     for box in boxes:
         try:

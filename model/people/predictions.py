@@ -3,7 +3,6 @@
 The first line holds what is true of the whole file, so that it is read without the rest.
 """
 
-import contextlib
 import json
 import os
 import tempfile
@@ -98,9 +97,8 @@ class PredictionsFile:
 
     def drop(self) -> None:
         """Leaves nothing; for work that was broken off."""
-        for part in (self.file, self.pictures):
-            with contextlib.suppress(OSError):  # a full disk is told already
-                part.close()
+        self.file.close()
+        self.pictures.close()
         self.temporary.unlink(missing_ok=True)
 
     def _failed(self, error: OSError) -> InputError:

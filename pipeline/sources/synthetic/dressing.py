@@ -90,7 +90,7 @@ def dress(tailor: Tailor, person: Person, rng: np.random.Generator, garment_m: t
         offsets += (np.clip(hair / 0.02, 0, 1) * bulk)[:, None] * tailor.normals
     rest = person.rest + offsets
     hidden = np.zeros(len(rest), bool)
-    parts = []
+    parts: list[Part] = []
     for garment, worn_as in chosen:
         if worn_as == "coat":
             parts = [_without(part, beneath(part.places[:, :3], garment.rest, garment.faces)) for part in parts]
@@ -215,7 +215,7 @@ def _texture_paint(texture: np.ndarray, cloth: Cloth, rng: np.random.Generator) 
         row = ((1 - at[:, 4] % 1) * height).astype(int).clip(0, height - 1)
         return image[row, column]
 
-    image = cv2.GaussianBlur(image, (0, 0), 0.6)
+    image = np.asarray(cv2.GaussianBlur(image, (0, 0), 0.6))
     return paint
 
 

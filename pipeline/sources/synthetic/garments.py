@@ -122,7 +122,9 @@ def _read_texture(name: str, record: dict) -> np.ndarray:
         raise InputError(
             f"{path} is {'damaged' if data else 'missing'}: it is not the file that garments.json lists. Install this program again."
         )
-    return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[..., ::-1].copy()
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    assert image is not None  # it has the sum of a picture
+    return image[..., ::-1].copy()
 
 
 def neighbour_mean(faces: np.ndarray, n: int) -> sparse.csr_array:

@@ -69,6 +69,7 @@ def open_place(name: str) -> Place:
             f"{path} is {'damaged' if data else 'missing'}: it is not the file that {LIST_FILE} lists. Install this program again."
         )
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    assert image is not None  # it has the sum of a picture
     light = Light(*(np.array(record[part], np.float32).reshape(-1, 3) for part in ("ambient", "directions", "colours")))
     return Place(name, image[..., ::-1].copy(), light)
 

@@ -64,8 +64,8 @@ def shake_kernel(length: float, angle: float) -> np.ndarray:
     for step in np.linspace(-length / 2, length / 2, 4 * reach + 1):
         column, row = reach + step * np.cos(angle), reach + step * np.sin(angle)
         kernel[round(row), round(column)] += 1
-    kernel = cv2.GaussianBlur(kernel, (0, 0), 0.5)
-    return kernel / kernel.sum()
+    blurred = np.asarray(cv2.GaussianBlur(kernel, (0, 0), 0.5))
+    return blurred / blurred.sum()
 
 
 def develop(light: np.ndarray, sensor: Sensor, rng: np.random.Generator) -> np.ndarray:

@@ -206,7 +206,9 @@ def attribution(records: dict[str, dict]) -> str:
 
 def read_obj(text: str) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """(V, 3) vertices, and the quads (F, 4) of each group."""
-    vertices, groups, group = [], {}, ""
+    vertices: list[list[float]] = []
+    groups: dict[str, list[list[int]]] = {}
+    group = ""
     for line in text.splitlines():
         kind, *rest = line.split() or [""]
         if kind == "v":

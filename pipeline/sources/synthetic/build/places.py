@@ -102,6 +102,7 @@ def build_places(folders: Sequence[Path], out: Path) -> dict[str, dict]:
                 "directions": np.round(light.directions, 5).tolist(),
                 "colours": np.round(light.colours, 5).tolist(),
             }
+        assert known.licence_file is not None  # both packages have one
         write_file(out / f"{prefix}_LICENSE.txt", files[known.licence_file])
     write_json(out / LIST_FILE, records)
     return records

@@ -34,7 +34,8 @@ def write_sheet(folder: Path) -> None:
 
 def _lay_out(pictures: list[tuple[np.ndarray, list[tuple[np.ndarray, np.ndarray]]]]) -> np.ndarray:
     """Rows of one height, filled from left to right and stretched to the sheet's width."""
-    rows, waiting = [], list(pictures)
+    rows: list[np.ndarray] = []
+    waiting = list(pictures)
     while waiting and len(rows) < ROWS:
         row, width = [], 0.0
         while waiting and width < WIDTH:
