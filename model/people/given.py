@@ -75,11 +75,7 @@ def read_boxes(path: Path) -> GivenBoxes:
     for where, name, frame, values, score, track in rows:
         box = array(values, (4,), path, where)
         _check_number(box, path, where)
-        if score is not None and not (isinstance(score, int | float) and math.isfinite(score)):
-            raise InputError(f"{path}: {where} has the score {str(score)[:40]!r}. Give a number, or leave it out.")
-        found.setdefault((name, frame), []).append(
-            Box(box, None if score is None else float(score), "given", track=track)
-        )
+        found.setdefault((name, frame), []).append(Box(box, score, "given", track=track))
     if not found:
         raise InputError(f"{path} has no box. {FORMATS} says what is read.")
     return GivenBoxes(path, found)
@@ -113,7 +109,7 @@ def _csv_rows(path: Path) -> Iterator[Row]:
                 "are known, score, frame, track."
             )
         frame, track = (_whole(row.get(name), path, f"{where}, {name}") for name in ("frame", "track"))
-        score = array(row["score"], (), path, where).item() if row.get("score") else None
+        score = _score({"score": array(row["score"], (), path, where).item()} if row.get("score") else {}, path, where)
         yield where, str(row["image"]), frame, [row[name] for name in COLUMNS[1:]], score, track
 
 
@@ -143,23 +139,35 @@ def _json_rows(path: Path) -> Iterator[Row]:
             name,
             frame,
             values,
-            entry.get("score"),
+            _score(entry, path, where),
             _whole(entry.get("track"), path, f"{where}/track"),
         )
 
 
 def _coco_rows(path: Path, content: dict, key: str) -> Iterator[Row]:
-    images = {
-        entry["id"]: entry for entry in typed(member(content, "images", path), list, path, "images") if "id" in entry
-    }
-    people = {c["id"] for c in content.get("categories", []) if str(c.get("name", "")).lower() == "person"} or {1}
+    def by_id(key: str) -> dict[str, dict]:
+        entries = [typed(entry, dict, path, key) for entry in typed(content.get(key, []), list, path, key)]
+        return {str(member(entry, "id", path, key)): entry for entry in entries}
+
+    member(content, "images", path)
+    images, kinds = by_id("images"), by_id("categories")
+    people = {number for number, kind in kinds.items() if str(kind.get("name", "")).lower() == "person"} or {"1"}
     for k, entry in enumerate(typed(content["annotations"], list, path, "annotations")):
         where = f"annotations/{k}"
-        if typed(entry, dict, path, where).get("category_id", min(people)) not in people:
+        if str(typed(entry, dict, path, where).get("category_id", min(people))) not in people:
             continue
-        image = member(images, member(entry, "image_id", path, where), path, "images")
+        image = member(images, str(member(entry, "image_id", path, where)), path, "images")
         name = typed(member(image, "file_name", path, "images"), str, path, "images/file_name")
-        yield f"{where}/{key}", name, None, member(entry, key, path, where), entry.get("score"), None
+        yield f"{where}/{key}", name, None, member(entry, key, path, where), _score(entry, path, where), None
+
+
+def _score(entry: dict, path: Path, where: str) -> float | None:
+    score = entry.get("score")
+    if score is None:
+        return None
+    if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score):
+        raise InputError(f"{path}: {where} has the score {str(score)[:40]!r}. Give a number, or leave it out.")
+    return float(score)
 
 
 def _whole(value: Any, path: Path, where: str) -> int | None:
@@ -205,6 +213,8 @@ def read_keypoints(path: Path) -> GivenBoxes:
             )
         for where, name, _, values, score, _ in _coco_rows(path, content, "keypoints"):
             points = array(values, (3 * len(COCO),), path, where).reshape(-1, 3)
+            if not np.isfinite(points).all():
+                raise InputError(f"{path}: {where} is not finite.")
             points[:, 2] = np.minimum(points[:, 2], 1)  # marked visibilities are 0, 1 and 2
             found.setdefault((name, None), []).extend(_boxes(points, "coco17", path, score))
     return GivenBoxes(path, _framed(found))
@@ -222,7 +232,8 @@ def _framed(found: dict[tuple[str, int | None], list[Box]]) -> dict[tuple[str, i
 
 def _openpose_people(path: Path) -> list[Box]:
     people = typed(member(load_json(path), "people", path), list, path, "people")
-    counts = {len(entry.get("pose_keypoints_2d", [])) // 3 for entry in people if isinstance(entry, dict)}
+    given = [entry.get("pose_keypoints_2d") for entry in people if isinstance(entry, dict)]
+    counts = {len(values) // 3 for values in given if isinstance(values, list)}
     layout = next((name for name, names in LAYOUTS.items() if counts == {len(names)}), "body25")
     return [box for person in read_people(path, layout, SEEN) for box in _boxes(person.body, layout, path, None)]
 

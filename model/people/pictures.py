@@ -90,6 +90,10 @@ def _meant(name: str, every: int) -> Iterator[Given]:
     path = Path(name)
     if path.is_dir():
         yield from _in_folder(path, every)
+    elif path.exists() and not path.is_file():
+        yield Given(
+            name, "nothing", 0, f"{name}: it is no plain file. Give the path of a picture, a video or a folder."
+        )
     elif path.exists():
         yield _file(path, every)
     elif name.isdigit() and len(name) <= 3:
@@ -127,15 +131,17 @@ def _written_by_us(path: Path) -> bool:
 
 
 def _file(path: Path, every: int) -> Given:
+    """A picture or a video, by its name; one whose name says nothing by whether it opens as a video."""
     suffix = path.suffix.lower()
-    if suffix in MOVING or suffix == ".gif":
-        try:
-            frames = frames_of(path)
-        except InputError as error:
-            return Given(str(path), "nothing", 0, str(error))
-        if frames > 1 or suffix != ".gif":
-            return Given(str(path), "video", -(-frames // every))
-    return Given(str(path), "picture")
+    if suffix in STILL and suffix != ".gif":
+        return Given(str(path), "picture")
+    try:
+        frames = frames_of(path)
+    except InputError as error:
+        return Given(str(path), "nothing", 0, str(error)) if suffix in MOVING else Given(str(path), "picture")
+    if frames <= 1 and suffix not in MOVING:
+        return Given(str(path), "picture")
+    return Given(str(path), "video", -(-frames // every))
 
 
 def frames_of(path: Path) -> int:

@@ -3,6 +3,7 @@
 The first line holds what is true of the whole file, so that it is read without the rest.
 """
 
+import contextlib
 import json
 import os
 import tempfile
@@ -97,8 +98,9 @@ class PredictionsFile:
 
     def drop(self) -> None:
         """Leaves nothing; for work that was broken off."""
-        self.file.close()
-        self.pictures.close()
+        for part in (self.file, self.pictures):
+            with contextlib.suppress(OSError):  # a full disk is told already
+                part.close()
         self.temporary.unlink(missing_ok=True)
 
     def _failed(self, error: OSError) -> InputError:

@@ -84,6 +84,14 @@ def test_a_name_of_several_pictures_is_not_guessed(tmp_path):
         ("b.json", [{"image": "a.jpg", "box": [1, 2, 3, 4], "score": "x"}], "the score 'x'"),
         ("b.json", [{"image": "a.jpg", "box": [1, 2, 3, 4], "frame": 1.5}], "expected a whole number"),
         ("b.json", {"a.jpg": 3}, "a.jpg is '3', expected a list"),
+        ("b.json", COCO | {"images": [3]}, "images is '3', expected an object"),
+        ("b.json", COCO | {"images": [{"id": 4}]}, "no key images/file_name"),
+        ("b.json", COCO | {"images": 3}, "images is '3', expected a list"),
+        ("b.json", COCO | {"categories": ["person"]}, "categories is 'person', expected an object"),
+        ("b.json", COCO | {"annotations": [{"image_id": [4], "bbox": [1, 2, 3, 4]}]}, "no key images"),
+        ("b.json", {"annotations": []}, "no key images"),
+        ("b.json", [{"image": "a.jpg", "box": [1, 2, 3, 4], "score": True}], "the score 'True'"),
+        ("b.csv", "image,x,y,width,height,score\na.jpg,1,2,3,4,inf\n", "the score 'inf'"),
         ("b.csv", "a.jpg,1,2,3,4\n", "has no box"),
         ("b.csv", "image,x,y\na.jpg,1,2\n", "line 2 has no width"),
         ("b.csv", "image,x,y,width,height\na.jpg,1,2,x,4\n", "line 2 is not an array of 4 numbers"),
@@ -133,7 +141,13 @@ def test_mscoco_keypoints_give_boxes(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [([], "neither MSCOCO's JSON"), ({"annotations": [{"image_id": 1}]}, "no key images"), ("x", "not complete JSON")],
+    [
+        (COCO | {"annotations": [{"image_id": 4, "keypoints": [float("nan")] * 51}]}, "not finite"),
+        (COCO | {"annotations": [{"image_id": 4, "keypoints": 3}]}, "keypoints has no list"),
+        ([], "neither MSCOCO's JSON"),
+        ({"annotations": [{"image_id": 1}]}, "no key images"),
+        ("x", "not complete JSON"),
+    ],
 )
 def test_what_is_wrong_with_keypoints_is_named(tmp_path, content, said):
     with pytest.raises(InputError, match=said):

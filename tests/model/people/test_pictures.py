@@ -1,5 +1,6 @@
 """Pictures of every kind become what people see, or a refusal that says why; of videos what is broken is told."""
 
+import os
 import re
 import struct
 from pathlib import Path
@@ -204,6 +205,15 @@ def test_a_video_gives_frames_with_their_times(tmp_path):
     assert [one.time_s for one in found] == pytest.approx([0, 0.5, 1.0])
     assert [round(one.pixels.mean() / 20) for one in found] == [0, 5, 10]
     assert find_given([str(path)], 5)[0].pictures == 3
+
+
+def test_a_name_that_says_nothing_is_looked_into_and_a_pipe_is_not(tmp_path):
+    make_video(tmp_path / "v.mp4").rename(tmp_path / "film")
+    save(tmp_path / "a.png", plain()).rename(tmp_path / "picture")
+    os.mkfifo(tmp_path / "pipe.jpg")
+    kinds = [one.kind for one in find_given([str(tmp_path / name) for name in ("film", "picture", "pipe.jpg")])]
+    assert kinds == ["video", "picture", "nothing"]
+    assert read(tmp_path / "picture")[0].pixels.shape == (30, 40, 3)
 
 
 def test_a_broken_frame_in_the_middle_is_told_and_the_others_come(tmp_path, monkeypatch):
