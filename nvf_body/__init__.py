@@ -62,7 +62,7 @@ class People:
         self, images: list[Image] | tuple[Image, ...], boxes: Any = None, focal: float | None = None
     ) -> list[PicturePeople]: ...
     def __call__(
-        self, images: Image | Sequence[Image], boxes: Any = None, focal: float | None = None
+        self, images: Image | list[Image] | tuple[Image, ...], boxes: Any = None, focal: float | None = None
     ) -> PicturePeople | list[PicturePeople]:
         """The people of one picture, or of each of several; several go through the network together, with the same results.
 
