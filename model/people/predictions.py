@@ -188,7 +188,7 @@ def read_predictions(path: Path) -> Predictions:
         raise InputError(f"{path} has the joint set {content.get('joint_set')!r}, which is not known here.")
     people: dict[tuple[str, int | None], list[Person]] = {}
     for k, entry in enumerate(typed(member(content, "people", path), list, path, "people")):
-        key = member(entry, "image", path, f"people/{k}"), entry.get("frame")
+        key = _picture_key(entry, path, f"people/{k}")
         people.setdefault(key, []).append(_person(entry, joint_set, path, f"people/{k}"))
     pictures = [
         _picture(entry, people, path, f"pictures/{k}")
@@ -196,6 +196,13 @@ def read_predictions(path: Path) -> Predictions:
     ]
     about = {key: value for key, value in content.items() if key not in ("people", "pictures")}
     return Predictions(path, about, joint_set, tuple(pictures))
+
+
+def _picture_key(entry: Any, path: Path, where: str) -> tuple[str, int | None]:
+    entry = typed(entry, dict, path, where)
+    frame = entry.get("frame")
+    name = typed(member(entry, "image", path, where), str, path, f"{where}/image")
+    return name, None if frame is None else typed(frame, int, path, f"{where}/frame")
 
 
 def _person(entry: dict, joint_set: JointSet, path: Path, where: str) -> Person:
@@ -223,7 +230,7 @@ def _person(entry: dict, joint_set: JointSet, path: Path, where: str) -> Person:
         joints_2d=of_joints("joints_2d", (2,)),
         confidence=of_joints("confidence", ()),
         visible=of_joints("visible", ()) > 0,
-        presence=float(entry.get("presence", 1.0)),
+        presence=float(array(entry.get("presence", 1.0), (), path, f"{where}/presence")),
         track=entry.get("track"),
         body=body,
         spread=of_joints("spread", ()) if "spread" in entry else None,
@@ -231,7 +238,7 @@ def _person(entry: dict, joint_set: JointSet, path: Path, where: str) -> Person:
 
 
 def _picture(entry: dict, people: dict, path: Path, where: str) -> PicturePeople:
-    name, frame = str(member(entry, "image", path, where)), entry.get("frame")
+    name, frame = _picture_key(entry, path, where)
     camera, width, height = None, 0, 0
     if "focal_px" in entry:
         width, height = (typed(member(entry, key, path, where), int, path, where) for key in ("width", "height"))
@@ -248,5 +255,5 @@ def _picture(entry: dict, people: dict, path: Path, where: str) -> PicturePeople
         tuple(people.get((name, frame), ())),
         frame,
         refusal=str(entry.get("refusal", "")),
-        left_out=tuple(entry.get("left_out", ())),
+        left_out=tuple(map(str, typed(entry.get("left_out", []), list, path, f"{where}/left_out"))),
     )

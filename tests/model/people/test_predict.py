@@ -202,6 +202,27 @@ def test_other_files_are_no_predictions(tmp_path, content):
         read_predictions(tmp_path / "p.json")
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("frame", [3], r"people/0/frame is '\[3\]', expected a whole number"),
+        ("image", 3, "people/0/image is '3', expected a text"),
+        ("presence", "x", "people/0/presence is not an array"),
+        ("box", [1, 2], "people/0/box has 2 numbers"),
+        ("joints", {}, "no key people/0/joints/pelvis"),
+    ],
+)
+def test_a_value_that_is_none_is_named(model, tmp_path, key, value, said):
+    file = PredictionsFile(results_folder(tmp_path, {}), model.joint_set, {})
+    for _, found in predict_people(model, [picture(1)], boxes):
+        file.add(found)
+    content = json.loads(file.close().read_text())
+    content["people"][0][key] = value
+    (tmp_path / "other.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match=said):
+        read_predictions(tmp_path / "other.json")
+
+
 def test_an_assumed_camera_looks_along_the_image_centre():
     camera = photograph_camera(400, 300, None)
     assert camera.K[0, 0] == 500 and camera.K[0, 2] == 199.5 and camera.assumed
