@@ -13,8 +13,8 @@ OUT/real_views.json and OUT/real_views.jpg.
 
 import argparse
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,18 +25,20 @@ from rich.table import Table
 from benchmarks import _pose2sim as pose2sim
 from benchmarks._sample import sample_capture
 from benchmarks._triangulate import Seen, Triangulated, detect, limb_lengths, triangulate
+from model.decoding import AUTO, BODY, decode_of
 from model.networks.build import build_network
 from model.networks.encoders.body import weights_file
 from model.networks.keypoint_network import KeypointNetwork
 from model.networks.network import Network
 from model.networks.records import Statistics
-from model.people.predict import Model, make_person, predict_crops
-from model.people.records import Box, Picture
+from model.people.bodies import BodyFits, embody
+from model.people.keypoints import mark
+from model.people.predict import Model, load_model, make_person, predict_crops
+from model.people.records import Box, Person, Picture
 from model.scoring import metrics
 from model.scoring.figures import prediction_grid
 from model.scoring.shown import ShownView
 from model.training.config import load_config
-from model.training.runs import load_run
 from pipeline.camera import BOX_SCALE, make_crop, project, warp_to_crop, world_to_camera
 from pipeline.errors import InputError
 from pipeline.images import read_image
@@ -61,6 +63,8 @@ SCORED = slice(2, None)
 # A joint this part of the box's longer side from where it should be in the image counts as found.
 NEAR = 0.1
 PICTURES = 8
+# What is done to a predicted person before it is compared.
+Finish = Callable[[Person, Picture], Person]
 
 
 @dataclass(frozen=True)
@@ -89,11 +93,12 @@ def limbs(points: np.ndarray, joint_set: JointSet) -> np.ndarray:
     return np.concatenate([np.stack(middles, -2), own], -2)
 
 
-def compare(network: Network, instants: Sequence[Instant], root: Path, seen: Seen, points: np.ndarray) -> Compared:
+def compare(
+    model: Model, instants: Sequence[Instant], root: Path, seen: Seen, points: np.ndarray, finish: Finish
+) -> Compared:
     """Ask the network about every view. points: (F, 17, 3) m, COCO's keypoints in the instants' frame."""
-    own, rows = JOINT_SETS[network.config.joint_set], []
-    model = Model(network, own, root, 0)
-    mean_pose = limbs(network.mean_pose.cpu().numpy().astype(np.float64), own)
+    own, rows = model.joint_set, []
+    mean_pose = limbs(model.network.mean_pose.cpu().numpy().astype(np.float64), own)
     for f, instant in enumerate(instants):
         for c, view in enumerate(instant.views):
             low, size = seen.boxes[f, c, :2], seen.boxes[f, c, 2:]
@@ -102,6 +107,7 @@ def compare(network: Network, instants: Sequence[Instant], root: Path, seen: See
             crop = make_crop(view.camera, box, model.side, model.side)
             pixels = warp_to_crop(picture.pixels, view.camera, crop)
             found = make_person(picture, Box(box, None, "given"), crop, predict_crops(model, [crop], [pixels])[0])
+            found = finish(found, picture)
             predicted = limbs(found.joints + found.root, own)
             truth = world_to_camera(view.camera, limbs(points[f], COCO))
             off = [project(view.camera, joints[SCORED]) for joints in (predicted, truth)]
@@ -119,6 +125,20 @@ def compare(network: Network, instants: Sequence[Instant], root: Path, seen: See
     return Compared(*(np.array(column) for column in (predicted, true, mean, off, presence)), shown=list(shown))
 
 
+def finishes(model: Model) -> dict[str, Finish]:
+    """What may become of a predicted person, by name: each is what `nvf-cli predict` can do."""
+    fits, network = BodyFits(model, BODY), KeypointNetwork()
+
+    def body(person: Person, picture: Picture) -> Person:
+        return embody([person], [picture.camera], fits)[0]
+
+    def with_keypoints(person: Person, picture: Picture) -> Person:
+        box = Box(person.box, None, "given")
+        return body(replace(person, keypoints=mark(network, picture, box)), picture)
+
+    return {"votes": lambda person, picture: person, "body": body, "body, with keypoints": with_keypoints}
+
+
 def numbers(predicted: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     """Errors of (N, 14, 3) m over the scored joints, mm."""
     pair = predicted[:, SCORED], truth[:, SCORED]
@@ -128,6 +148,11 @@ def numbers(predicted: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     }
 
 
+def summary(compared: Compared) -> dict[str, float]:
+    near = {"near_in_the_image": round(float((compared.off < NEAR).mean()), 4)}
+    return numbers(compared.predicted, compared.truth) | near
+
+
 def report(compared: Compared, seen: Seen, found: Triangulated, cameras: Sequence[str]) -> dict:
     """What the JSON file says. cameras: of every view."""
     errors = 1000 * metrics.joint_errors(compared.predicted, compared.truth)[:, SCORED]
@@ -135,8 +160,7 @@ def report(compared: Compared, seen: Seen, found: Triangulated, cameras: Sequenc
     reprojection = found.errors[:, :, COCO.indices(names)]
     return {
         "views": len(errors),
-        **numbers(compared.predicted, compared.truth),
-        "near_in_the_image": round(float((compared.off < NEAR).mean()), 4),
+        **summary(compared),
         "mean_pose": numbers(compared.mean_pose, compared.truth),
         "presence": round(float(compared.presence.mean()), 3),
         "per_joint_mm": {name: round(float(errors[:, k].mean()), 1) for k, name in enumerate(names)},
@@ -156,11 +180,16 @@ def report(compared: Compared, seen: Seen, found: Triangulated, cameras: Sequenc
 
 
 def print_report(said: dict) -> None:
-    table = Table("", "MPJPE mm", "PA-MPJPE mm", title=f"{said['views']} views, 12 joints of the limbs")
-    for name, row in (("the run", said), ("mean training pose", said["mean_pose"])):
-        table.add_row(name, str(row["mpjpe_mm"]), str(row["pa_mpjpe_mm"]))
+    table = Table(
+        "", "MPJPE mm", "PA-MPJPE mm", "near in the image %", title=f"{said['views']} views, 12 joints of the limbs"
+    )
+    for name, row in {**said["decodes"], "mean training pose": said["mean_pose"]}.items():
+        table.add_row(name, str(row["mpjpe_mm"]), str(row["pa_mpjpe_mm"]), near(row))
     Console().print(table)
-    print(f"{100 * said['near_in_the_image']:.1f} % of the joints lie within a tenth of the box in the image.")
+
+
+def near(row: dict) -> str:
+    return f"{100 * row['near_in_the_image']:.1f}" if "near_in_the_image" in row else "-"
 
 
 def rendered_people(folder: Path) -> tuple[Path, list[Instant]]:
@@ -178,12 +207,17 @@ def unlearnt(config_name: str = "small") -> Network:
     return build_network(config, Statistics(torch.zeros(joints, 3), torch.ones(joints - 1), 0.0, 1.0)).eval()
 
 
-def judge(network: Network, instants: Sequence[Instant], root: Path, weights: Path, out: Path) -> dict:
+def judge(model: Model, instants: Sequence[Instant], root: Path, weights: Path, out: Path) -> dict:
     """The report, which is written with its picture into `out`."""
     seen = detect(instants, root, KeypointNetwork(weights))
     found = triangulate([[view.camera for view in instant.views] for instant in instants], seen)
-    compared = compare(network, instants, root, seen, found.points)
-    said = report(compared, seen, found, [view.camera_id for instant in instants for view in instant.views])
+    all_compared = {
+        name: compare(model, instants, root, seen, found.points, finish) for name, finish in finishes(model).items()
+    }
+    chosen_decode = "body, with keypoints" if decode_of(AUTO, model.record) == BODY else "votes"  # as predict does
+    compared = all_compared[chosen_decode]
+    said = {"decode": chosen_decode, "decodes": {name: summary(one) for name, one in all_compared.items()}}
+    said |= report(compared, seen, found, [view.camera_id for instant in instants for view in instant.views])
     known = [instant.joints_3d for instant in instants if instant.joints_3d is not None]
     if len(known) == len(instants):
         true = limbs(np.stack(known), JOINT_SETS[instants[0].joint_set])
@@ -201,17 +235,18 @@ def quick(out: Path) -> dict:
     """The report on rendered people, of a network that has learnt nothing."""
     with tempfile.TemporaryDirectory() as folder:
         root, instants = rendered_people(Path(folder))
-        return judge(unlearnt(), instants, root, weights_file("lightning"), out)
+        model = Model(network := unlearnt(), JOINT_SETS[network.config.joint_set], root, 0, {})
+        return judge(model, instants, root, weights_file("lightning"), out)
 
 
 def of_the_film(run: Path, wheel: Path, weights: Path, out: Path) -> dict:
     """The report on the real person. Raises InputError where the run, the wheel or the weights are not there."""
-    network, _, record = load_run(run)
+    model = load_model(run)
     weights = weights_file(str(weights))
     with tempfile.TemporaryDirectory() as folder:
         pose2sim.unpack(wheel, Path(folder))
-        found = judge(network, pose2sim.instants(Path(folder)), Path(folder), weights, out)
-    said = {"run": str(run), "step": record["step"], "commit": record["commit"]} | found
+        found = judge(model, pose2sim.instants(Path(folder)), Path(folder), weights, out)
+    said = {"run": str(run), "step": model.step, "commit": model.record["commit"]} | found
     write_json(out / "real_views.json", said)
     return said
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,8 @@ import numpy as np
 from model.networks.keypoint_network import KeypointNetwork
 from model.people.detector import Detector
 from model.people.pictures import find_given, read_given
-from model.people.records import Picture, Refusal
+from model.people.predict import Finder
+from model.people.records import Box, Keypoints, Picture, Refusal
 from pipeline.errors import InputError
 from pipeline.images import split_frame
 from pipeline.outputs import check_output, make_folder, write_marked
@@ -20,6 +21,8 @@ from pipeline.sources.joint_names import LAYOUTS
 # Joints of other layouts that lie in the middle of two.
 MIDDLES = {"neck": ("left_shoulder", "right_shoulder"), "pelvis": ("left_hip", "right_hip")}
 WRITTEN = ("body25", "coco17")
+# A keypoint of a higher score was seen.
+SEEN = 0.2
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,21 @@ def write_keypoints(images: Sequence[str], out: Path, layout: str = "body25", ev
             continue
         written[file] = picture.name
         yield Marked(picture.name, len(people), file)
+
+
+def marking(find: Finder) -> Finder:
+    """The same boxes with the shipped 2D network's keypoints, where they have none: evidence for the fit of bodies."""
+    network = KeypointNetwork()
+
+    def marked(picture: Picture) -> list[Box]:
+        return [box if box.keypoints else replace(box, keypoints=mark(network, picture, box)) for box in find(picture)]
+
+    return marked
+
+
+def mark(network: KeypointNetwork, picture: Picture, box: Box) -> Keypoints:
+    points, scores = network(picture.pixels, box.box)
+    return Keypoints(COCO.name, points, np.where(scores > SEEN, scores, 0))
 
 
 def file_stem(picture: Picture) -> str:
