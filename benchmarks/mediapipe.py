@@ -17,9 +17,9 @@ import cv2
 import numpy as np
 
 from benchmarks import _pose2sim as pose2sim
-from benchmarks._triangulate import Detector, detect, triangulate
+from benchmarks._triangulate import detect, triangulate
 from benchmarks.real_views import LIMBS, NEAR, SCORED, THUNDER, WHEEL, limbs, numbers
-from model.networks.encoders.body import weights_file
+from model.networks.keypoint_network import KeypointNetwork
 from pipeline.camera import project, world_to_camera
 from pipeline.errors import InputError
 from pipeline.images import read_image
@@ -81,7 +81,7 @@ def with_middles(joints: np.ndarray) -> np.ndarray:
 
 def judge(model: Path, wheel: Path, weights: Path) -> dict:
     """Errors of every view of the film, as benchmarks.real_views reports them."""
-    landmarks, detector = Landmarks(model), Detector(weights_file(str(weights)))
+    landmarks, detector = Landmarks(model), KeypointNetwork(weights)
     found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
