@@ -7,13 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from model.networks.keypoint_network import KeypointNetwork
+from model.people.keypoints import SEEN
 from pipeline.camera import pixel_rays, tight_box
 from pipeline.images import read_image
 from pipeline.records import Camera, Instant
 from pipeline.skeletons import COCO
 
-# A keypoint of a higher score is seen.
-SEEN = 0.2
 # Reprojection error at which a view counts half, px.
 HALF_WEIGHT_PX = 12.0
 ROUNDS = 8

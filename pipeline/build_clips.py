@@ -8,7 +8,6 @@ with the height at which the body's lowest point is above the floor (jumps).
 """
 
 import argparse
-import hashlib
 import json
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from scipy.spatial.transform import Rotation
 
 from pipeline.body.model import load_body
 from pipeline.errors import InputError
-from pipeline.fit.build_prior import FRAME, read_clip, retarget
+from pipeline.fit.build_prior import FRAME, read_clip, retarget, write_provenance
 from pipeline.skeletons import SMPLX_22
 from pipeline.sources.synthetic.people import Motion, Rig, chain, make_rig, shape_person, skin
 from pipeline.sources.synthetic.wild.clips import CLIPS_FILE, QUATERNION_STEPS
@@ -68,20 +67,8 @@ def build(motions: Path, out: Path) -> None:
         lift=np.concatenate(heights),
         clip=np.concatenate(clip_of),
     )
-    provenance = {
-        "what": "Poses of real people's motion on the free body: turns of SMPL-X's pelvis and 21 body joints, and heights.",
-        "made_from": "15 motion clips, pybullet_data/data/motions/humanoid3d_*.txt of the PyPI package pybullet 3.2.7",
-        "licence": "zlib (https://pypi.org/project/pybullet/); these numbers are an altered form and not the original",
-        "made_by": "python -m pipeline.build_clips MOTIONS OUT",
-        "frames": int(sum(map(len, heights))),
-        "sha256_of_the_clips": {path.name: _sha256(path) for path in paths},
-        "sha256": {CLIPS_FILE: _sha256(out / CLIPS_FILE)},
-    }
-    (out / "provenance.json").write_text(json.dumps(provenance, indent=2) + "\n")
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    what = "Poses of real people's motion on the free body: turns of SMPL-X's pelvis and 21 body joints, and heights."
+    write_provenance(out / CLIPS_FILE, what, "pipeline.build_clips", int(sum(map(len, heights))), paths)
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ describes clips that it has not seen better than a mixture of several does (docs
 import argparse
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -156,16 +157,23 @@ def build(motions: Path, out: Path) -> None:
     mean, covariance = learn(clips)
     out.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(out / MOTION_FILE, mean=mean, covariance=covariance.astype(np.float32))
+    what = "Mean and covariance of the turns of SMPL-X's 21 body joints in motion capture of real people."
+    frames = sum(len(joints) for _, joints in clips)
+    write_provenance(out / MOTION_FILE, what, "pipeline.fit.build_prior", frames, paths)
+
+
+def write_provenance(made: Path, what: str, module: str, frames: int, clips: Sequence[Path]) -> None:
+    """provenance.json beside a file that `python -m module` made of the clips: what it is, where from, licence, checksums."""
     provenance = {
-        "what": "Mean and covariance of the turns of SMPL-X's 21 body joints in motion capture of real people.",
+        "what": what,
         "made_from": "15 motion clips, pybullet_data/data/motions/humanoid3d_*.txt of the PyPI package pybullet 3.2.7",
         "licence": "zlib (https://pypi.org/project/pybullet/); these numbers are an altered form and not the original",
-        "made_by": "python -m pipeline.fit.build_prior MOTIONS OUT",
-        "frames": sum(len(joints) for _, joints in clips),
-        "sha256_of_the_clips": {path.name: _sha256(path) for path in paths},
-        "sha256": {MOTION_FILE: _sha256(out / MOTION_FILE)},
+        "made_by": f"python -m {module} MOTIONS OUT",
+        "frames": frames,
+        "sha256_of_the_clips": {path.name: _sha256(path) for path in clips},
+        "sha256": {made.name: _sha256(made)},
     }
-    (out / "provenance.json").write_text(json.dumps(provenance, indent=2) + "\n")
+    (made.parent / "provenance.json").write_text(json.dumps(provenance, indent=2) + "\n")
 
 
 def _sha256(path: Path) -> str:
