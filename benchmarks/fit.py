@@ -57,7 +57,7 @@ def facing_errors(joints: np.ndarray, truth: np.ndarray) -> np.ndarray:
 def monocular(body: BodyModel, settings: FitSettings, n: int, poses: str, prior: str = "motion") -> dict:
     """25 OpenPose joints with 1 px noise in one image, known intrinsics, unknown shape."""
     settings = replace(settings, prior=prior)
-    persons = make_persons(body, n, 7, "openpose_25", poses, as_in_0_1=settings.as_in_0_1)
+    persons = make_persons(body, n, 7, "openpose_25", poses, as_annotated=settings.manner.as_annotated)
     fits, rate = timed_fit(Fitter(body, settings), persons)
     _, joints = pose_fits(body, fits)
     error = pa_mpjpe(joints[:, :22], persons.joints[:, :22]) * 1000

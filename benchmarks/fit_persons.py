@@ -85,12 +85,12 @@ def make_persons(
     views: int = 1,
     noise_px: float = 1.0,
     noise_3d: float | None = None,
-    as_in_0_1: bool = False,
+    as_annotated: bool = True,
 ) -> Persons:
     """n persons 3.5 to 6 m away, facing all ways, seen by `views` cameras around them.
 
     subjects: so many people take turns (0: everyone is another, and nobody is named). noise_3d: metres an axis; also gives 3D joints.
-    as_in_0_1: where the joints lie, see `keypoint_map`.
+    as_annotated: where the joints lie, see `keypoint_map`.
     """
     rng = np.random.default_rng(seed)
     shapes = capture_shapes()
@@ -116,7 +116,7 @@ def make_persons(
         tensors = {name: torch.as_tensor(value[mine], dtype=torch.float32) for name, value in pose.items()}
         v, j = shapes.body(body, int(person)).pose(tensors)
         vertices[mine], joints[mine] = v.numpy(), j.numpy()
-    points = keypoint_map(body, joint_set, as_in_0_1)(joints, vertices)
+    points = keypoint_map(body, joint_set, as_annotated)(joints, vertices)
     instants = []
     for i in range(n):
         subject = f"P{who[i]}" if subjects else None

@@ -165,7 +165,7 @@ def measure(body: BodyModel, seen: Seen, prior: str, how: str) -> dict[str, floa
     made, truth = instants(seen, how)
     fits = Fitter(body, settings).fit(made)
     vertices, joints = body.pose(as_tensors([fit.parameters for fit in fits]))
-    points = keypoint_map(body, COCO, as_in_0_1=settings.as_in_0_1)(joints.numpy(), vertices.numpy())
+    points = keypoint_map(body, COCO, settings.manner.as_annotated)(joints.numpy(), vertices.numpy())
 
     def relative(x: np.ndarray) -> np.ndarray:
         return (x - x[:, HIPS].mean(1, keepdims=True))[:, LIMBS]

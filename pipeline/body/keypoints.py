@@ -95,9 +95,9 @@ class KeypointMap:
         )
 
 
-def keypoint_map(body: BodyModel, joint_set: str | JointSet, as_in_0_1: bool = False) -> KeypointMap:
-    """Where each joint of a set lies on this body. joint_set: a set of `skeletons.JOINT_SETS` or its name. as_in_0_1: knees and
-    wrists of annotators are the body's own, as version 0.1.0 had them."""
+def keypoint_map(body: BodyModel, joint_set: str | JointSet, as_annotated: bool = True) -> KeypointMap:
+    """Where each joint of a set lies on this body. joint_set: a set of `skeletons.JOINT_SETS` or its name. as_annotated: knees
+    and wrists of MSCOCO and OpenPose lie where annotators put them, not at the body's own joints."""
     if isinstance(joint_set, str):
         if joint_set not in JOINT_SETS:
             raise InputError(f"Unknown joint set '{joint_set}'; choose one of {', '.join(JOINT_SETS)}.")
@@ -107,7 +107,7 @@ def keypoint_map(body: BodyModel, joint_set: str | JointSet, as_in_0_1: bool = F
     if joint_set is OPENPOSE_FACE:
         return face_map(body)
     rows = [joint_row(body, joint_set, name) for name in joint_set.names]
-    if joint_set.name in ANNOTATED and not as_in_0_1:
+    if joint_set.name in ANNOTATED and as_annotated:
         moved = annotated_rows(body)
         rows = [moved.get(name, row) for name, row in zip(joint_set.names, rows, strict=True)]
     return compose(joint_set, rows)

@@ -96,9 +96,7 @@ def build_evidence(
     relative = np.ones(N)
     relative[:J] = joint_set.noise or 1.0
     for b, instant in enumerate(instants):
-        if (
-            not settings.as_in_0_1 and not instant.has_world
-        ):  # gravity is unknown; most people stand, most cameras are held level
+        if settings.manner.upright and not instant.has_world:  # most people stand, most cameras are held level
             up[b] = -instant.views[0].camera.R[1]
         if instant.joints_3d is not None:
             valid = np.ones(J, bool) if instant.joints_3d_valid is None else np.asarray(instant.joints_3d_valid, bool)
@@ -114,9 +112,8 @@ def build_evidence(
             inverse_depth = apparent_inverse_depth(xy, confidence > 0, template, joint_set.bones)
             f = view.camera.K[:2, :2]
             pixels_a_metre = inverse_depth * np.sqrt(f[0, 0] * f[1, 1])
-            scale[b, v] = f / max(
-                settings.trusted_noise_2d * settings.body_height * pixels_a_metre, settings.least_noise_px
-            )
+            noise_2d = settings.manner.noise_2d * settings.noise_2d
+            scale[b, v] = f / max(noise_2d * settings.body_height * pixels_a_metre, settings.least_noise_px)
     tensors = (points, points_weight, pixels, weight, R, t, scale, up)
     return Evidence(*(torch.as_tensor(a, dtype=torch.float64, device=settings.device) for a in tensors))
 

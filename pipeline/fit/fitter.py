@@ -31,8 +31,6 @@ from pipeline.spread import spread_evenly
 ENOUGH_3D = 6
 # Turns of a wrist about the forearm (radians) from which hands start.
 WRIST_TURNS = (0.0, 1.5, -1.5)
-# Different bodies of a row that are solved with all joints and the shape.
-FINISHED = 2
 
 
 @dataclass(frozen=True)
@@ -138,10 +136,8 @@ class Fitter:
         joints = joints or parts.fitted_joints(kind.extra_sets)
         key = (kind.joint_set, kind.extra_sets, joints)
         if key not in self._chains:
-            maps = [
-                keypoint_map(self.body, name, as_in_0_1=self.settings.as_in_0_1)
-                for name in (kind.joint_set, *kind.extra_sets)
-            ]
+            sets, as_annotated = (kind.joint_set, *kind.extra_sets), self.settings.manner.as_annotated
+            maps = [keypoint_map(self.body, name, as_annotated) for name in sets]
             chain = Chain(
                 self.body, maps, joints, OPENPOSE_FACE.name in kind.extra_sets, self.settings.device, self.dtype
             )
@@ -160,9 +156,8 @@ class Fitter:
         if kind.shape_known:
             solved = np.stack([betas[instant.subject] for instant in instants if instant.subject is not None])
             shape[:, :N_BETAS] = torch.as_tensor(solved, dtype=self.dtype)
-        objective = Objective(
-            chain, self.prior, evidence, Weights(self.settings.last_robust), not kind.shape_known, self._extras(chain)
-        )
+        weights = Weights(self.settings.manner.robust * self.settings.robust)
+        objective = Objective(chain, self.prior, evidence, weights, not kind.shape_known, self._extras(chain))
         joint_set = JOINT_SETS[kind.joint_set]
         points, known = evidence.points, evidence.points_weight > 0
         if not kind.from_3d and kind.n_views > 1:
@@ -244,25 +239,23 @@ class Fitter:
         twins = starts.mirrored_limbs(near, limbs, best.states)
         best = race(near, [*best.states, *twins], keep=2, iterations=6, starts=torch.cat([best.starts, best.starts]))
         finalists = rivals_of(near, limbs, best)
-        finished = self._finish(objective, coarse, best if self.settings.as_in_0_1 else finalists, len(joint_set))
-        final = minimise(objective, self._place_hands(objective, finished.states[0]), iterations=20, tolerance=1e-3)
-        if self.settings.as_in_0_1:
-            margin = margin_of(coarse, best.states[0], finalists, len(joint_set))
-        else:
+        if self.settings.manner.finalists > 1:
+            finished = self._finish(objective, coarse, finalists, len(joint_set))
             margin = margin_of(objective.chain, finished.states[0], finished, len(joint_set))
+        else:
+            winner = objective.chain.adopt(best.states[0], coarse)
+            finished = Finalists([winner], best.costs[:1], best.starts[:1])
+            margin = margin_of(coarse, best.states[0], finalists, len(joint_set))
+        final = minimise(objective, self._place_hands(objective, finished.states[0]), iterations=20, tolerance=1e-3)
         return Found(final, finished.starts[0].cpu().numpy(), margin.cpu().numpy(), tuple(name for name, _ in named))
 
     def _finish(self, objective: Objective, coarse: Chain, best: Finalists, n_joints: int) -> Finalists:
         """The finalists that are different bodies, solved with all joints and the shape: which of them costs least is
-        often seen only then. As in version 0.1.0 the best alone, as it is."""
-        if self.settings.as_in_0_1:
-            winner = objective.chain.adopt(best.states[0], coarse)
-            return Finalists([winner], best.costs[:1], best.starts[:1])
-        few = different(coarse, best, FINISHED, n_joints)
+        often seen only then."""
+        few = different(coarse, best, self.settings.manner.finalists, n_joints)
         states = [objective.chain.adopt(state, coarse) for state in few.states]
-        bodies = objective.over(
-            objective.evidence.first_points(n_joints)
-        )  # fingers begin in the hand that is then placed
+        # fingers begin in the hand that is then placed
+        bodies = objective.over(objective.evidence.first_points(n_joints))
         return race(bodies, states, keep=len(states), iterations=5, starts=few.starts)
 
     def _place_hands(self, objective: Objective, state: State) -> State:

@@ -12,12 +12,35 @@ PRIORS = ("motion", "anatomical", "l2", "angle", "gmm", "vposer")
 
 
 @dataclass(frozen=True)
+class Manner:
+    """What a fit does beside its settings.
+
+    upright: where up is not known, people are taken to stand upright in the image. as_annotated: MSCOCO's and OpenPose's knees
+    and wrists lie where annotators put them, not at the body's own joints. noise_2d: factor on the settings' `noise_2d`;
+    detectors err more than annotators. robust: factor on the settings' `robust`; detectors' errors have heavy tails, and a joint
+    that is written off at ten deviations leaves its limb to the prior. finalists: of one image so many different bodies are
+    solved with all joints and the shape.
+    """
+
+    upright: bool
+    as_annotated: bool
+    noise_2d: float
+    robust: float
+    finalists: int
+
+
+TODAY = Manner(upright=True, as_annotated=True, noise_2d=1.5, robust=2.0, finalists=2)
+# Fits of version 0.1.0 can be continued and compared.
+VERSION_0_1 = Manner(upright=False, as_annotated=False, noise_2d=1.0, robust=1.0, finalists=1)
+
+
+@dataclass(frozen=True)
 class FitSettings:
     """How bodies are fitted.
 
-    prior: motion or anatomical (no file), l2, angle, gmm or vposer, see `as_in_0_1`; prior_file: the user's gmm_08.pkl or VPoser
-    checkpoint. noise_2d:
-    expected keypoint error as a fraction of the person's height in the image, at least least_noise_px; noise_3d: metres an axis.
+    prior: motion or anatomical (no file), l2, angle, gmm or vposer, see `manner`; prior_file: the user's gmm_08.pkl or VPoser
+    checkpoint. noise_2d: expected keypoint error as a fraction of the person's height in the image, at least least_noise_px;
+    noise_3d: metres an axis.
     robust: Geman-McClure's c of the last stage, in units of the 2D noise. hands, face: also fit fingers, jaw and expression
     where keypoints of them are given. interpenetration: push limbs out of the body. body_height: metres, turns the person's
     size in the image into their height there. min_joints, min_confidence: below, an instant is refused or a keypoint ignored.
@@ -45,22 +68,9 @@ class FitSettings:
     device: str = "cpu"
 
     @property
-    def as_in_0_1(self) -> bool:
-        """With any prior but motion a fit is in everything as version 0.1.0 made it, so that its runs can be continued and compared:
-        nobody is taken to stand upright, MSCOCO's and OpenPose's knees and wrists are the body's own joints, keypoints are trusted as
-        much as they were, and one finalist alone is finished."""
-        return self.prior != "motion"
-
-    @property
-    def trusted_noise_2d(self) -> float:
-        """`noise_2d` as the fit uses it. With the motion prior 1.5 times as much: detectors err more than annotators."""
-        return self.noise_2d if self.as_in_0_1 else 1.5 * self.noise_2d
-
-    @property
-    def last_robust(self) -> float:
-        """`robust` as the fit uses it. With the motion prior twice as much: detectors' errors have heavy tails, and a joint that is
-        written off at ten deviations leaves its limb to the prior."""
-        return self.robust if self.as_in_0_1 else 2 * self.robust
+    def manner(self) -> Manner:
+        """Today's with the motion prior, that of version 0.1.0 with its priors."""
+        return TODAY if self.prior == "motion" else VERSION_0_1
 
     def __post_init__(self) -> None:
         if self.prior not in PRIORS:

@@ -56,7 +56,7 @@ def supplied_fit(instant: Instant, body: BodyModel, smpl: SmplBodies | None, set
         points = smpl.keypoints(joint_set, smpl.mesh(instant.id, parameters))
     else:
         vertices, joints = body.mesh(parameters)
-        points = keypoint_map(body, joint_set, as_in_0_1=settings.as_in_0_1)(joints, vertices)
+        points = keypoint_map(body, joint_set, settings.manner.as_annotated)(joints, vertices)
     quality = measure(
         instant,
         points,

@@ -20,7 +20,7 @@ from typing import Literal
 
 import numpy as np
 
-from pipeline.agreement import apart, odd_rig, same_people, sight_of
+from pipeline.agreement import Sight, apart, odd_rig, same_people, sight_of
 from pipeline.camera import from_opencv, tight_box
 from pipeline.errors import InputError
 from pipeline.images import VideoReader, frame_path, image_size
@@ -95,6 +95,18 @@ class Rig:
         if name not in self.pictures:
             raise InputError(f"images/{self.name}/{name}.*: {MISSING_IMAGE}")
         return f"images/{self.name}/{self.pictures[name]}"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One of the people whom a camera sees at a moment."""
+
+    view: View
+    sight: Sight
+
+
+# Of each camera that sees somebody at one moment, the people whom it sees.
+Moment = list[list[Seen]]
 
 
 class Multiview(Source):
@@ -184,47 +196,50 @@ class Multiview(Source):
             yield Skipped("before frame 0 of the common clock", early)
         lacking = Counter(rig.name for frame in kept for rig in self.rigs if frame not in rig.files)
         yield from (Skipped(f"{name} has no keypoints of the frame", count) for name, count in sorted(lacking.items()))
-        found, moments = self._people(kept), {}
+        found = self._people(kept)
+        moments: dict[int, Moment] = {}
         odd = self._odd_people(found)
         bodies = [person.body for people in found.values() for person in people]
         yield from doubt_confidence(np.array(bodies) if bodies else np.zeros((0, 1, 3)))
         for frame in kept:
-            views = []
+            moment: Moment = []
             for rig in (rig for rig in self.rigs if frame in rig.files):
                 item = self._views(frame, rig, found[rig.name, frame], odd)
-                views.append(item) if isinstance(item, list) else (yield item)
-            views = [candidates for candidates in views if candidates]
-            if len(views) < 2:
+                if isinstance(item, Reject):
+                    yield item
+                elif item:
+                    moment.append([Seen(view, sight_of(view)) for view in item])
+            if len(moment) < 2:
                 yield Skipped("seen by fewer than two cameras")
             else:
-                moments[frame] = views
+                moments[frame] = moment
         judged = [list(moments)[k] for k in spread_evenly(len(moments), JUDGED)]
         reason = odd_rig([self._instant(frame, _choose(moments[frame])) for frame in judged])
         if reason is not None:
-            for frame, views in moments.items():
-                yield Implausible(Reject(f"{frame:09d}", "read", reason), self._instant(frame, _choose(views)))
+            for frame, moment in moments.items():
+                yield Implausible(Reject(f"{frame:09d}", "read", reason), self._instant(frame, _choose(moment)))
             return
         yield from self._told_apart(moments)
 
-    def _told_apart(self, moments: dict[int, list[list[View]]]) -> Iterator[Item]:
+    def _told_apart(self, moments: dict[int, Moment]) -> Iterator[Item]:
         """The people of each frame, and those whom no two cameras agree about."""
-        people = {frame: _people_of(views) for frame, views in moments.items()}
+        people = {frame: _people_of(moment) for frame, moment in moments.items()}
         several = max(map(len, people.values()), default=0) > 1
-        for frame, views in moments.items():
-            yield from self._left_out(frame, views, people[frame])
+        for frame, moment in moments.items():
+            yield from self._left_out(frame, moment, people[frame])
             for k, person in enumerate(people[frame]):
                 yield self._instant(frame, person, k if several else None)
 
-    def _left_out(self, frame: int, views: list[list[View]], people: list[list[View]]) -> Iterator[Item]:
+    def _left_out(self, frame: int, moment: Moment, people: list[list[View]]) -> Iterator[Item]:
         """Views of nobody who is kept: a reject where a camera has nobody else, else a further person, who is counted."""
         if not people:
-            instant = self._instant(frame, _choose(views))
+            instant = self._instant(frame, _choose(moment))
             yield Implausible(Reject(instant.id, "read", "the cameras do not agree where the person is"), instant)
             return
         taken = {id(view) for person in people for view in person}
         reason = "does not agree with the other cameras where the person is: another moment, person or calibration"
-        for candidates in views:
-            left = [view for view in candidates if id(view) not in taken]
+        for candidates in moment:
+            left = [seen.view for seen in candidates if id(seen.view) not in taken]
             if len(left) == len(candidates):
                 reject = Reject(left[0].id, "read", f"{left[0].image_path}: {reason}")
                 yield Implausible(reject, self._instant(frame, left[:1]))
@@ -293,27 +308,23 @@ class Multiview(Source):
         return Instant(key, subject, "", frame, joint_set, named, has_world=True, split=self.options.split)
 
 
-def _people_of(views: list[list[View]]) -> list[list[View]]:
+def _people_of(moment: Moment) -> list[list[View]]:
     """The people whom two cameras at least agree about, from left to right in the first camera that sees each."""
-    groups = same_people([[sight_of(view) for view in candidates] for candidates in views])
-    people = [[views[c][k] for c, k in group.items()] for group in groups]
+    groups = same_people([[seen.sight for seen in candidates] for candidates in moment])
+    people = [[moment[c][k].view for c, k in group.items()] for group in groups]
     return sorted(people, key=lambda person: (person[0].camera_id, float(person[0].box[0])))
 
 
-def _choose(views: list[list[View]]) -> list[View]:
+def _choose(moment: Moment) -> list[View]:
     """Of each camera's people the one who agrees best with the others."""
-    if all(len(candidates) == 1 for candidates in views):
-        return [candidates[0] for candidates in views]
-    sights = [[sight_of(view) for view in candidates] for candidates in views]
-    best, least = [0] * len(views), np.inf
-    for choice in itertools.islice(itertools.product(*(range(len(c)) for c in views)), CHOICES):
-        pairs = [
-            apart(sights[i][choice[i]], sights[j][choice[j]]) for i, j in itertools.combinations(range(len(views)), 2)
-        ]
+    best, least = [candidates[0] for candidates in moment], np.inf
+    several = any(len(candidates) > 1 for candidates in moment)
+    for choice in itertools.islice(itertools.product(*moment), CHOICES if several else 0):
+        pairs = [apart(one.sight, other.sight) for one, other in itertools.combinations(choice, 2)]
         cost = float(np.nanmean(pairs)) if np.isfinite(pairs).any() else np.inf
         if cost < least:
             best, least = list(choice), cost
-    return [candidates[k] for candidates, k in zip(views, best, strict=True)]
+    return [seen.view for seen in best]
 
 
 def _camera(calibrated: Calibrated, width: int, height: int, path: Path) -> Camera:

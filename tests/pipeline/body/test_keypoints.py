@@ -50,7 +50,10 @@ def test_openpose_follows_smplx_joint_selector(body):
         "openpose_face_51": list(range(76, 127)),
     }.items():
         np.testing.assert_allclose(
-            keypoint_map(body, name, as_in_0_1=True)(theirs[:55], vertices), theirs[indices], atol=1e-6, err_msg=name
+            keypoint_map(body, name, as_annotated=False)(theirs[:55], vertices),
+            theirs[indices],
+            atol=1e-6,
+            err_msg=name,
         )
 
 
@@ -154,7 +157,7 @@ def test_face_set_is_openposes_inner_face():
 def test_knees_and_wrists_of_annotators_are_where_bodies_have_them(body, name):
     """Thigh and shank of one length, knees at 0.285 of stature (Drillis and Contini 1966); nothing else moves."""
     joints, vertices = body.joint_template.numpy(), body.v_template.numpy()
-    now, before = (keypoint_map(body, name, as_in_0_1=old)(joints, vertices) for old in (False, True))
+    now, before = (keypoint_map(body, name, as_annotated=new)(joints, vertices) for new in (True, False))
     names = JOINT_SETS[name].names
     at = {joint: now[k] for k, joint in enumerate(names)}
     for side in ("left", "right"):

@@ -84,7 +84,7 @@ def test_objective_is_the_sum_written_down(fitter, monocular):
     state, e = found.solution.state, objective.evidence
     P = objective.chain.points(state)[0]
     cost = fitter.prior.cost(state.R[:, 1:])[0] + state.shape.square().sum()
-    c = fitter.settings.last_robust
+    c = fitter.settings.manner.robust * fitter.settings.robust
     for n in range(len(P)):
         residual = e.scale[0, 0] @ (P[n, :2] / P[n, 2] - e.pixels[0, 0, n])
         s = residual @ residual
@@ -326,5 +326,5 @@ def test_how_far_keypoints_are_trusted_depends_on_the_prior():
     """The stored numbers are those of version 0.1.0 either way, so that its runs go on."""
     now, before = FitSettings(), FitSettings(prior="anatomical")
     assert (now.noise_2d, now.robust) == (before.noise_2d, before.robust) == (0.004, 10.0)
-    assert (before.trusted_noise_2d, before.last_robust) == (0.004, 10.0)
-    assert now.trusted_noise_2d == pytest.approx(0.006) and now.last_robust == 20.0
+    assert (before.manner.noise_2d, before.manner.robust) == (1.0, 1.0)
+    assert (now.manner.noise_2d, now.manner.robust) == (1.5, 2.0)

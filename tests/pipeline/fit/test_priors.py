@@ -17,7 +17,7 @@ from pipeline.fit.learned_priors import BendingPrior, VPoserPrior, read_mixture,
 from pipeline.fit.prior_choice import make_prior
 from pipeline.fit.prior_terms import LIMIT_SIGMA, row_of
 from pipeline.fit.priors import ASSETS, MOTION_FILE, anatomical_prior, l2_prior, motion_prior
-from pipeline.fit.settings import FitSettings
+from pipeline.fit.settings import TODAY, VERSION_0_1, FitSettings
 from pipeline.skeletons import SMPLX_22
 
 
@@ -330,4 +330,4 @@ def test_runs_of_version_0_1_can_be_continued_with_their_prior():
         "prior", "prior_file", "noise_2d", "least_noise_px", "noise_3d", "robust", "hands", "face", "interpenetration",
         "min_joints", "min_confidence", "valid_error_mm", "valid_reprojection", "batch", "shape_frames", "body_height", "device",
     }  # fmt: skip
-    assert FitSettings(prior="anatomical").as_in_0_1 and not FitSettings().as_in_0_1
+    assert FitSettings(prior="anatomical").manner == VERSION_0_1 and FitSettings().manner == TODAY
