@@ -17,12 +17,12 @@ import torch
 
 from model.device import choose_device
 from model.people import free_model
-from model.people.bodies import BodyFits, with_bodies
+from model.people.bodies import BodyFits, find_people
 from model.people.detector import Detector
 from model.people.outputs import Outputs, Place, parse_formats
 from model.people.photographs import photograph_camera
 from model.people.pictures import find_given, read_given
-from model.people.predict import Model, load_model, predict_people
+from model.people.predict import Model, load_model
 from model.people.records import Box, Person, Picture, PicturePeople, Refusal
 from model.people.shown import Shown, Stems
 from model.people.tracks import VideoFinder
@@ -81,8 +81,7 @@ class People:
         """
         given = find_given([names] if isinstance(names, str) else list(names), every)
         find = VideoFinder(self._detector, self._detector.quick)
-        answers = predict_people(self._model, read_given(given, focal, every), find)
-        for _, found in with_bodies(answers, self._fits):
+        for _, found in find_people(self._model, read_given(given, focal, every), find, self._fits):
             yield found
 
     def save(self, images: Sequence[Image], folder: str | Path, formats: str, focal: float | None = None) -> list[Path]:
@@ -115,7 +114,7 @@ class People:
         def find(picture: Picture) -> Sequence[Box]:
             return self._detector(picture.pixels) if given is None else given[now]
 
-        return with_bodies(predict_people(self._model, numbered(), find), self._fits)
+        return find_people(self._model, numbered(), find, self._fits)
 
 
 def load(run: str | Path | None = None, device: str | torch.device | None = None, decode: str = "auto") -> People:

@@ -7,8 +7,10 @@ import numpy as np
 
 from model.body_fit import BodyDecoder, Keypoints
 from model.decoding import AUTO, BODY, VOTES, decode_of, run_decoder
-from model.people.predict import Model
-from model.people.records import Person, Picture, PicturePeople
+from model.networks.keypoint_network import KeypointNetwork
+from model.people.keypoints import marking
+from model.people.predict import Finder, Model, predict_people
+from model.people.records import Person, Picture, PicturePeople, Refusal
 from pipeline.body.model import BodyModel, load_body
 from pipeline.camera import pixel_rays, project
 from pipeline.errors import InputError
@@ -23,7 +25,8 @@ Answered = tuple[Picture | None, PicturePeople]
 
 class BodyFits:
     """How a model's people get bodies. decode: VOTES for none; BODY, and the joints are those of the bodies; AUTO, and they are those
-    that were better when the run was validated. body: the model of the bodies, also where there are none.
+    that were better when the run was validated. body: the model of the bodies, also where there are none. keypoints: the 2D network
+    that comes with this program, whose keypoints are evidence; None where no bodies are fitted.
     """
 
     def __init__(self, model: Model, decode: str = AUTO):
@@ -34,6 +37,18 @@ class BodyFits:
         if decode != VOTES:
             self.decoder = run_decoder(model.folder, model.record, model.joint_set).decoder
         self.body: BodyModel = load_body() if self.decoder is None else self.decoder.body
+        self.keypoints = None if self.decoder is None else KeypointNetwork()
+
+
+def find_people(
+    model: Model, pictures: Iterable[Picture | Refusal], find: Finder, fits: BodyFits
+) -> Iterator[Answered]:
+    """The people of each picture, in order, with all that is known of them: what the command and the Python API give.
+
+    find: as of `predict_people`, which this calls. Boxes without keypoints get those of the 2D network where bodies are fitted.
+    """
+    look = find if fits.keypoints is None else marking(find, fits.keypoints)
+    return with_bodies(predict_people(model, pictures, look), fits)
 
 
 def with_bodies(answers: Iterable[Answered], fits: BodyFits) -> Iterator[Answered]:

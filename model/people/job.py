@@ -8,13 +8,12 @@ import numpy as np
 import torch
 
 from model.people import free_model
-from model.people.bodies import AUTO, VOTES, BodyFits, with_bodies
+from model.people.bodies import AUTO, VOTES, BodyFits, find_people
 from model.people.detector import Detector
 from model.people.given import GivenBoxes, read_boxes, read_keypoints
-from model.people.keypoints import marking
 from model.people.outputs import FORMATS, Outputs, Place
 from model.people.pictures import Given, find_given, read_given
-from model.people.predict import Finder, load_model, predict_people
+from model.people.predict import Finder, load_model
 from model.people.predictions import PredictionsFile, results_folder
 from model.people.records import Box, PicturePeople
 from model.people.shown import Shown, Stems
@@ -93,12 +92,11 @@ def answer(
     begin(None if None in counts else sum(count or 0 for count in counts))
     folder = results_folder(out, asked)
     outputs, stems, fits = Outputs(Place(folder), question.formats), Stems(), BodyFits(model, question.decode)
-    look = find if fits.decoder is None else marking(find)
     file = PredictionsFile(folder, model.joint_set, {"asked": asked})
     people, refused = 0, []
     try:
-        answers = predict_people(model, read_given(given, question.focal, question.every), look)
-        for picture, found in with_bodies(answers, fits):
+        pictures = read_given(given, question.focal, question.every)
+        for picture, found in find_people(model, pictures, find, fits):
             file.add(found)
             if picture is not None:
                 outputs.add(Shown.of(picture, found, stems, model.joint_set, fits))

@@ -65,9 +65,8 @@ def write_keypoints(images: Sequence[str], out: Path, layout: str = "body25", ev
         yield Marked(picture.name, len(people), file)
 
 
-def marking(find: Finder) -> Finder:
-    """The same boxes with the shipped 2D network's keypoints, where they have none: evidence for the fit of bodies."""
-    network = KeypointNetwork()
+def marking(find: Finder, network: KeypointNetwork) -> Finder:
+    """The same boxes with the 2D network's keypoints, where they have none: evidence for the fit of bodies."""
 
     def marked(picture: Picture) -> list[Box]:
         return [box if box.keypoints else replace(box, keypoints=mark(network, picture, box)) for box in find(picture)]

@@ -3,48 +3,25 @@
 import json
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
-import torch
 from click.testing import CliRunner
 
 from cli.main import nvf
 from cli.predict import parse_box
 from cli.progress import Progress
-from model.people import detector, free_model
-from model.people.records import Box
-from model.train import train
+from model.people import free_model
 from pipeline.errors import InputError
-from tests.model.capsules import make_folder, tiny_config
+from tests.model.people.places import make_place, quick_run
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    torch.set_num_threads(1)
-    root = tmp_path_factory.mktemp("predict")
-    train(make_folder(root / "shards", 4, 1, 1), root / "run", tiny_config(steps=1, evaluations=1), device="cpu")
-    return root / "run"
+    return quick_run(tmp_path_factory.mktemp("predict"))
 
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    """A folder with pictures; the detector sees one person in each that is not black. A network of one step is believed."""
-    monkeypatch.setattr("model.people.predict.SOMEBODY", 0.0)
-
-    def look(self, pixels):
-        return [Box(np.array([5.0, 4, 50, 60]), 0.8, "detector")] if pixels.any() else []
-
-    monkeypatch.setattr(detector.Detector, "__call__", look)
-    monkeypatch.setattr(detector.Detector, "quick", look)
-    for name, level in (("a.png", 200), ("b.png", 100), ("nobody.png", 0)):
-        cv2.imwrite(str(tmp_path / name), np.full((90, 120, 3), level, np.uint8))
-    writer = cv2.VideoWriter(str(tmp_path / "v.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 10, (120, 96))
-    for _ in range(6):
-        writer.write(np.full((96, 120, 3), 120, np.uint8))
-    writer.release()
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+    return make_place(tmp_path, monkeypatch, people=1, frames=6)
 
 
 def invoke(*arguments):

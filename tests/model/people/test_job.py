@@ -8,21 +8,20 @@ import sys
 from pathlib import Path
 
 import cv2
+import matplotlib
 import numpy as np
 import pytest
-import torch
 from click.testing import CliRunner
 
 import nvf_body
 from cli.main import nvf
-from model.people import detector
-from model.people.records import Box
-from model.train import train
+from model.people.predictions import read_predictions
 from pipeline.errors import InputError
-from tests.model.capsules import make_folder, tiny_config
+from tests.model.people.places import make_place, quick_run
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[3]
+HOPPER = Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
 # Predicts with bodies, and says no to any import of smplx; as `place` without its fixtures.
 SCRIPT = """
 import sys
@@ -44,31 +43,12 @@ assert "smplx" not in sys.modules
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    torch.set_num_threads(1)
-    root = tmp_path_factory.mktemp("job")
-    train(make_folder(root / "shards", 4, 1, 1), root / "run", tiny_config(steps=1, evaluations=1), device="cpu")
-    return root / "run"
+    return quick_run(tmp_path_factory.mktemp("job"))
 
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    """A folder with a photograph, one of nobody, and a video of three frames. A network of one step is believed."""
-    monkeypatch.setattr("model.people.predict.SOMEBODY", 0.0)
-    monkeypatch.setattr(detector.Detector, "__call__", look)
-    monkeypatch.setattr(detector.Detector, "quick", look)
-    cv2.imwrite(str(tmp_path / "a.png"), np.full((90, 120, 3), 200, np.uint8))
-    cv2.imwrite(str(tmp_path / "nobody.png"), np.zeros((90, 120, 3), np.uint8))
-    writer = cv2.VideoWriter(str(tmp_path / "v.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 10, (120, 96))
-    for _ in range(3):
-        writer.write(np.full((96, 120, 3), 120, np.uint8))
-    writer.release()
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def look(self, pixels):
-    """In place of the detector: two people in every picture that is not black."""
-    return [Box(np.array([5.0 + x, 4, 50, 60]), 0.8, "detector") for x in (0, 40)] if pixels.any() else []
+    return make_place(tmp_path, monkeypatch, people=2, frames=3)
 
 
 def predict(*arguments):
@@ -132,6 +112,23 @@ def test_python_finds_people_of_paths_arrays_and_lists(run, place):
     assert [found.frame for found in model.each("v.mp4", every=2)] == [0, 2]
     paths = model.save(["a.png"], "out", "glb")
     assert [path.name for path in paths] == ["a.people.glb"] and paths[0].exists()
+
+
+def test_the_command_and_python_give_the_same_people(tmp_path, monkeypatch):
+    """Of a photograph of somebody in whom the 2D network sees keypoints: they are evidence for both."""
+    monkeypatch.chdir(tmp_path)
+    assert predict(HOPPER, "--decode", "body", "--write", "none").exit_code == 0
+    (written,) = read_predictions(Path("people/predictions.json")).pictures
+    model = nvf_body.load(device="cpu", decode="body")
+    (person,) = written.people
+    pixels = cv2.imread(str(HOPPER), cv2.IMREAD_COLOR_RGB)
+    for found in (model(HOPPER), model(pixels), model([HOPPER])[0], *model.each(str(HOPPER))):
+        (other,) = found.people
+        assert (other.keypoints.confidence > 0.2).sum() >= 5
+        np.testing.assert_allclose(other.joints, person.joints, atol=1e-4)
+        np.testing.assert_allclose(other.body.body_pose, person.body.body_pose, atol=1e-3)
+    given = model(HOPPER, boxes=[person.box]).people[0]
+    np.testing.assert_allclose(given.joints, person.joints, atol=2e-3)  # a box is written to a hundredth of a pixel
 
 
 @pytest.mark.parametrize(
