@@ -73,13 +73,18 @@ class BodyDecoder:
         root: np.ndarray,
         keypoints: Keypoints | None = None,
         confidence: np.ndarray | None = None,
+        betas: np.ndarray | None = None,
     ) -> Bodies:
         """joints: (N, J, 3) m, root-relative in camera axes. root: (N, 3) m, absolute. confidence: (N, J) 0..1, that a joint
-        lies within 100 mm of the truth. A joint that is not finite is left to the prior, and the body's doubts say so.
+        lies within 100 mm of the truth. A joint that is not finite is left to the prior, and the body's doubts say so. betas:
+        (N, 10) shapes that are known, and stay as they are; they are solved for where they are left out.
         """
-        found = []
+        found, begun = [], 0
         for objective, doubts in self._objectives(joints, root, keypoints, confidence):
-            state = self.solve(objective)
+            known = None if betas is None else betas[begun : begun + len(doubts)]
+            begun += len(doubts)
+            objective = objective if known is None else objective.with_shape_known()
+            state = self.solve(objective, betas=known)
             spread = joint_spread(objective, state, len(self.joint_set), self.joint_set.root_index)
             found.append((state, spread, doubts))
         if not found:
@@ -133,12 +138,14 @@ class BodyDecoder:
         weights = Weights(self.settings.robust, self.settings.prior, self.settings.shape)
         return Objective(chain, self.prior, evidence, weights, free_shape=True)
 
-    def solve(self, objective: Objective, start: State | None = None) -> State:
-        """The best bodies: from a start, or from the torso's and the limbs' directions."""
+    def solve(self, objective: Objective, start: State | None = None, betas: np.ndarray | None = None) -> State:
+        """The best bodies: from a start, or from the torso's and the limbs' directions. betas: (N, 10) of the latter start."""
         chain, evidence = objective.chain, objective.evidence
         if start is None:
             likely = self.fitter.likely_pose(chain)
             shape = torch.zeros(len(evidence.points), chain.n_shape, dtype=torch.float64)
+            if betas is not None:
+                shape[:, : betas.shape[1]] = torch.as_tensor(betas, dtype=torch.float64)
             known = evidence.points_weight > 0
             limbs = starts.limbs_of(chain, likely)
             start = starts.procrustes_start(chain, limbs, likely, evidence.points, known, shape, self.joint_set)

@@ -16,6 +16,7 @@ class Arrays:
         self._joint_names: tuple[str, ...] = ()
 
     def add(self, shown: Shown) -> None:
+        """Takes the people of a picture."""
         self._joint_names = shown.joint_set.names
         camera = shown.picture.camera
         for number, person in enumerate(shown.people):
@@ -37,6 +38,7 @@ class Arrays:
                 "visible": person.visible,
                 "presence": person.presence,
                 "spread": spread,
+                "doubts": person.doubts,
                 "has_body": person.body is not None,
             }
             for name, size in PARAMETER_SIZES.items():

@@ -11,6 +11,7 @@ from model.networks.keypoint_network import KeypointNetwork
 from model.people.keypoints import marking
 from model.people.predict import Finder, Model, predict_people
 from model.people.records import Person, Picture, PicturePeople, Refusal
+from model.people.shapes import TrackShapes, track_of
 from pipeline.body.model import BodyModel, load_body
 from pipeline.camera import pixel_rays, project
 from pipeline.errors import InputError
@@ -53,42 +54,72 @@ def find_people(
 
 def with_bodies(answers: Iterable[Answered], fits: BodyFits) -> Iterator[Answered]:
     """The same pictures in the same order, their people with bodies in the axes of the picture's camera. A body does not depend on
-    those that are fitted beside it."""
+    those that are fitted beside it; those of a track have one shape."""
+    if fits.decoder is None:
+        yield from answers
+        return
+    shapes = TrackShapes()
     waiting: list[Answered] = []
     for answer in answers:
         waiting.append(answer)
         people = sum(len(found.people) for _, found in waiting)
         pixels = sum(picture.pixels.size // 3 for picture, _ in waiting if picture is not None)
         if people >= BATCH or not people or len(waiting) >= MOST_PICTURES or pixels >= MOST_PIXELS:
-            yield from _embodied(waiting, fits)
-            waiting = []
-    yield from _embodied(waiting, fits)
+            count = shapes.ripe([found for _, found in waiting])
+            yield from _embodied(waiting[:count], fits, shapes)
+            waiting = waiting[count:]
+    yield from _embodied(waiting, fits, shapes)
 
 
-def _embodied(waiting: Sequence[Answered], fits: BodyFits) -> Iterator[Answered]:
+def _embodied(waiting: Sequence[Answered], fits: BodyFits, shapes: TrackShapes) -> Iterator[Answered]:
     cameras = [found.camera for _, found in waiting for _ in found.people]
-    people = iter(embody([person for _, found in waiting for person in found.people], cameras, fits))
+    everybody = [person for _, found in waiting for person in found.people]
+    tracks = [track_of(found, person) for _, found in waiting for person in found.people]
+    new = [k for k, track in enumerate(tracks) if shapes.new(track)]
+    shapes.settle([tracks[k] for k in new], embody([everybody[k] for k in new], [cameras[k] for k in new], fits))
+    people = iter(embody(everybody, cameras, fits, [shapes.of(track) for track in tracks]))
     for picture, found in waiting:
         yield picture, replace(found, people=tuple(next(people) for _ in found.people))
 
 
-def embody(people: Sequence[Person], cameras: Sequence[Camera | None], fits: BodyFits) -> list[Person]:
-    """The people with bodies. cameras: one a person, in whose axes it is."""
-    if not people or fits.decoder is None:
+def embody(
+    people: Sequence[Person],
+    cameras: Sequence[Camera | None],
+    fits: BodyFits,
+    betas: Sequence[np.ndarray | None] | None = None,
+) -> list[Person]:
+    """The people with bodies. cameras: one a person, in whose axes it is. betas: (10,) of those whose shape is known."""
+    if fits.decoder is None:
         return list(people)
+    shapes = [None] * len(people) if betas is None else list(betas)
+    fitted: dict[int, Person] = {}
+    for known in (True, False):
+        rows = [k for k, shape in enumerate(shapes) if (shape is not None) == known]
+        if rows:
+            given = np.stack([shape for shape in shapes if shape is not None]) if known else None
+            bodies = _fitted([people[k] for k in rows], [cameras[k] for k in rows], fits, given)
+            fitted |= dict(zip(rows, bodies, strict=True))
+    return [fitted[k] for k in range(len(people))]
+
+
+def _fitted(
+    people: Sequence[Person], cameras: Sequence[Camera | None], fits: BodyFits, betas: np.ndarray | None
+) -> list[Person]:
+    """betas: (n, 10) of all of them, or of none."""
+    assert fits.decoder is not None
     joints, root, confidence = (
         np.stack([getattr(one, name) for one in people]) for name in ("joints", "root", "confidence")
     )
-    bodies = fits.decoder(joints, root, keypoints_of(people, cameras), confidence)
-    fitted = []
+    bodies = fits.decoder(joints, root, keypoints_of(people, cameras), confidence, betas)
+    found = []
     for k, (person, camera) in enumerate(zip(people, cameras, strict=True)):
         assert camera is not None
-        person = replace(person, body=bodies.parameters[k], spread=bodies.spread[k])
+        person = replace(person, body=bodies.parameters[k], spread=bodies.spread[k], doubts=bodies.doubts[k])
         if fits.own_joints:
             flat = project(camera, bodies.joints[k] + bodies.root[k])
             person = replace(person, joints=bodies.joints[k], root=bodies.root[k], joints_2d=flat)
-        fitted.append(person)
-    return fitted
+        found.append(person)
+    return found
 
 
 def keypoints_of(people: Sequence[Person], cameras: Sequence[Camera | None]) -> Keypoints | None:

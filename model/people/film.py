@@ -68,6 +68,7 @@ class Film:
         self._temporary.unlink(missing_ok=True)
 
     def close(self) -> None:
+        """Ends the video, which gets its name. Raises InputError where it cannot be written."""
         if self._waiting is not None:
             self._open(None, None, self._waiting[1])
             self._write(self._waiting[1])

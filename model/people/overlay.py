@@ -5,6 +5,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
+from model.people.records import Person
 from model.people.shown import Shown
 from model.scoring.figures import draw_skeleton
 from pipeline.camera import project
@@ -18,6 +19,7 @@ GROUND, LINES, INK = (246, 247, 249), (226, 229, 234), (20, 20, 20)
 FROM_THE_SIDE = np.array([[0.0, 0, 1], [0, 1, 0], [-1, 0, 0]])
 FAR = 60.0  # metres to the side: so far that nearly nothing is smaller for being further off
 ROOM, LINE = 0.25, 0.5  # metres about the people, and between lines
+LETTERS, SMALLEST = 0.55, 0.35  # size of letters on a picture of PICTURE_PX, and the least one, in OpenCV's measure
 
 
 def draw_people(shown: Shown, longest: int = PICTURE_PX, window: np.ndarray | None = None) -> np.ndarray:
@@ -65,7 +67,22 @@ def with_skeletons(shown: Shown, canvas: np.ndarray, scale: float) -> np.ndarray
         size = np.ptp(flat, 0).max()
         draw_skeleton(canvas, flat, shown.joint_set, INK, max(3, int(size / 50)))
         draw_skeleton(canvas, flat, shown.joint_set, None, max(2, int(size / 90)))
+    for number, person in enumerate(shown.people):
+        write_doubt(canvas, person, shown.colour(number), scale)
     return canvas
+
+
+def write_doubt(canvas: np.ndarray, person: Person, colour: np.ndarray, scale: float) -> None:
+    """Says at the top of a doubtful body's box what speaks against it."""
+    if not person.doubts:
+        return
+    text, size = f"doubtful: {person.doubts}", max(LETTERS * max(canvas.shape[:2]) / PICTURE_PX, SMALLEST)
+    (width, height), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, 1)
+    most = np.maximum([canvas.shape[1] - width - 2, canvas.shape[0] - below - 2], [2, height + 2])
+    x, y = np.clip(person.box[:2] * scale + [3, height + 4], [2, height + 2], most).astype(int).tolist()
+    cv2.rectangle(canvas, (x - 2, y - height - 2), (x + width + 2, y + below), INK, -1)
+    shade = tuple(colour.tolist())
+    cv2.putText(canvas, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, size, shade, 1, cv2.LINE_AA)
 
 
 def side_window(shown: Shown) -> np.ndarray:

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from model.people.shown import Shown
+from model.people.words import about
 from pipeline.body.model import POSE_ORDER, BodyModel
 from pipeline.outputs import encode_picture
 from pipeline.records import BodyParameters
@@ -77,7 +78,7 @@ def describe(shown: Shown) -> dict[str, Any]:
         flat = (person.joints_2d + 0.5) * scale - 0.5
         people.append(
             {
-                "says": says(shown, number),
+                "says": about(person, number, shown.joint_set),
                 "colour": shown.colour(number).tolist(),
                 "box": np.round(person.box * scale, 1).tolist(),
                 "joints": np.round(person.joints + person.root, 3).tolist(),
@@ -95,13 +96,6 @@ def describe(shown: Shown) -> dict[str, Any]:
         "people": people,
         "refusal": shown.found.refusal,
     }
-
-
-def says(shown: Shown, number: int) -> str:
-    """A line about a person."""
-    person = shown.people[number]
-    who = f"person {number + 1}" if person.track is None else f"track {person.track}"
-    return f"{who}: {person.root[2]:.1f} m away, joints {round(100 * float(person.confidence.mean()))} % sure"
 
 
 def describe_body(body: BodyParameters) -> dict[str, Any]:

@@ -152,6 +152,7 @@ def frames_of(path: Path) -> int:
 
 
 def open_video(path: Path) -> VideoReader:
+    """Raises InputError for a file that is empty, or that is no video which can be decoded here."""
     try:
         if path.stat().st_size == 0:
             raise InputError(f"{path}: the file is empty. Copy it again.")

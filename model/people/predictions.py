@@ -71,6 +71,7 @@ class PredictionsFile:
             raise self._failed(error) from error
 
     def add(self, found: PicturePeople) -> None:
+        """Writes a picture's people. Raises InputError where that fails; nothing is left then."""
         try:
             for person in found.people:
                 self.file.write(self.separator + _text(person_entry(found, person, self.joint_set)))
@@ -80,6 +81,7 @@ class PredictionsFile:
             raise self._failed(error) from error
 
     def close(self) -> Path:
+        """The whole file gets its name; where that is. Raises InputError where it cannot be written."""
         try:
             self.file.write('\n],\n"pictures": [')
             self.pictures.seek(0)
@@ -142,6 +144,7 @@ def person_entry(found: PicturePeople, person: Person, joint_set: JointSet) -> d
     if person.spread is not None:
         entry["spread"] = by_joint(_numbers(person.spread, 5))
     if person.body is not None:
+        entry["doubts"] = person.doubts
         entry["smplx"] = {name: _numbers(getattr(person.body, name), 5) for name in PARAMETER_SIZES}
     return entry
 
@@ -234,6 +237,7 @@ def _person(entry: dict, joint_set: JointSet, path: Path, where: str) -> Person:
         track=entry.get("track"),
         body=body,
         spread=of_joints("spread", ()) if "spread" in entry else None,
+        doubts=typed(entry.get("doubts", ""), str, path, f"{where}/doubts"),
     )
 
 

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from model.people.predictions import FILE, Predictions, read_predictions
-from model.people.records import Person, PicturePeople
+from model.people.records import PicturePeople
+from model.people.words import about
 from pipeline.body.model import BodyModel
 from pipeline.errors import InputError
 from pipeline.look.viewer import LINES, draw_skeleton, open_server, set_stage
+from pipeline.skeletons import JointSet
 
 if TYPE_CHECKING:
     import viser
@@ -40,7 +42,7 @@ def serve_predictions(path: Path, body: BodyModel, host: str, port: int) -> "vis
             handle.remove()
         shown.clear()
         picture = pictures[min(number.value, len(pictures) - 1)]
-        text.content = said_of(picture)
+        text.content = said_of(picture, predictions.joint_set)
         shown.extend(draw_people(server.scene, body, predictions, picture))
 
     number.on_update(show)
@@ -70,11 +72,8 @@ def draw_people(
     return drawn
 
 
-def said_of(picture: PicturePeople) -> str:
+def said_of(picture: PicturePeople, joint_set: JointSet) -> str:
     """A line about the picture and one about everybody, in markdown."""
-    return "  \n".join([f"**{picture.name}**", *(said_of_person(k, person) for k, person in enumerate(picture.people))])
-
-
-def said_of_person(number: int, person: Person) -> str:
-    who = f"track {person.track}" if person.track is not None else f"person {number}"
-    return f"{who}: {person.root[2]:.2f} m away, confidence {person.confidence.mean():.2f}"
+    return "  \n".join(
+        [f"**{picture.name}**", *(about(person, k, joint_set) for k, person in enumerate(picture.people))]
+    )

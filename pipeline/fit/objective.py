@@ -116,6 +116,10 @@ class Objective:
     def with_weights(self, weights: Weights) -> "Objective":
         return Objective(self.chain, self.prior, self.evidence, weights, self.free_shape, self.extras, self.penalty)
 
+    def with_shape_known(self) -> "Objective":
+        """The same objective of poses alone: the shape is given."""
+        return Objective(self.chain, self.prior, self.evidence, self.weights, False, self.extras, self.penalty)
+
     @property
     def n_parameters(self) -> int:
         return self.chain.n_parameters - (0 if self.free_shape else self.chain.n_shape)

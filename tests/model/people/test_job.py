@@ -122,13 +122,13 @@ def test_the_command_and_python_give_the_same_people(tmp_path, monkeypatch):
     model = nvf_body.load(device="cpu", decode="body")
     (person,) = written.people
     pixels = cv2.imread(str(HOPPER), cv2.IMREAD_COLOR_RGB)
-    for found in (model(HOPPER), model(pixels), model([HOPPER])[0], *model.each(str(HOPPER))):
+    for found in (*model([HOPPER, pixels]), *model.each(str(HOPPER))):
         (other,) = found.people
         assert (other.keypoints.confidence > 0.2).sum() >= 5
         np.testing.assert_allclose(other.joints, person.joints, atol=1e-4)
         np.testing.assert_allclose(other.body.body_pose, person.body.body_pose, atol=1e-3)
     given = model(HOPPER, boxes=[person.box]).people[0]
-    np.testing.assert_allclose(given.joints, person.joints, atol=2e-3)  # a box is written to a hundredth of a pixel
+    np.testing.assert_allclose(given.joints, person.joints, atol=5e-3)  # a box is written to a hundredth of a pixel
 
 
 @pytest.mark.parametrize(

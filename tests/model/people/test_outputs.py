@@ -2,6 +2,7 @@
 
 import json
 import struct
+from dataclasses import replace
 from io import BytesIO
 
 import cv2
@@ -207,6 +208,15 @@ def test_an_overlay_paints_bodies_where_they_are_seen(two):
         assert np.abs(bodies[y, x] - 90).max() > 30 and np.argmax(bodies[y, x]) == np.argmax(two.colour(k))
     assert (bodies[:3] == 90).all()  # the picture shows where nobody is
     assert (drawn[:, :WIDTH] != 90).any() and (drawn[:, 2 * WIDTH :] != overlay.GROUND).any()
+
+
+def test_an_overlay_says_which_body_is_doubtful(two):
+    doubtful = replace(two.people[1], doubts="fewer than 6 joints have a place")
+    other = replace(two, found=replace(two.found, people=(two.people[0], doubtful)))
+    plain, said = (overlay.with_skeletons(one, one.picture.pixels.copy(), 1.0) for one in (two, other))
+    y, x, _ = np.nonzero(plain != said)
+    assert len(x) > 500 and y.max() - y.min() < 30  # a line of words
+    assert x.max() - x.min() > 100
 
 
 def test_a_body_that_is_partly_behind_the_camera_is_drawn_all_the_same(body):

@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from model.people import page
 from model.people.page import PagePictures
 from pipeline.body.model import load_body
+from pipeline.skeletons import FIELD_JOINTS
 from tests.model.people.scenes import shown, standing
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -41,6 +43,18 @@ def test_the_page_needs_nothing_beside_itself(made):
     assert data["pictures"][0]["name"] == "a</script><b>.jpg"
     assert data["pictures"][0]["source"].startswith("data:image/jpeg;base64,")
     assert len(text) < 2_200_000
+
+
+def test_a_line_says_how_sure_everybody_is_and_which_bodies_are_doubtful(body):
+    one = shown(body, [standing(0), standing(1)])
+    spread = np.full(17, 0.04)
+    spread[FIELD_JOINTS.index("left_wrist")] = 0.21
+    first = replace(one.people[0], spread=spread, doubts="joints may be 250 mm off")
+    pictures = PagePictures()
+    pictures.add(replace(one, found=replace(one.found, people=(first, replace(one.people[1], spread=None)))))
+    lines = [person["says"] for person in data_of(pictures.page().decode())["pictures"][0]["people"]]
+    assert lines[0].endswith("joints 90 % sure, about 50 mm off, left wrist 210 mm; doubtful: joints may be 250 mm off")
+    assert lines[0].startswith("person 1: 3.") and lines[1].endswith("joints 90 % sure")
 
 
 def test_the_packed_body_is_the_body(body, made):

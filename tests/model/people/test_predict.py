@@ -21,6 +21,7 @@ from pipeline.camera import make_crop
 from pipeline.errors import InputError
 from pipeline.records import Camera
 from tests.model.capsules import CROP, SIZE, make_folder, tiny_config
+from tests.model.people.scenes import standing
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +151,10 @@ def test_weights_that_give_nothing_finite_are_named(model, run, monkeypatch):
 def test_predictions_are_written_as_they_come_and_read_again(model, tmp_path):
     pictures = [picture(2), Refusal("x.jpg", "x.jpg: cannot be read"), picture(1, frame=3, time_s=0.12)]
     found = [found for _, found in predict_people(model, pictures, boxes)]
+    fitted = replace(
+        found[2].people[0], body=standing(0), spread=np.full(17, 0.06), doubts="3 of 17 joints have no place"
+    )
+    found[2] = replace(found[2], people=(fitted,))
     folder = results_folder(tmp_path / "out", {"images": ["a"]})
     file = PredictionsFile(folder, model.joint_set, {"asked": {"images": ["a"]}})
     for one in found:
@@ -165,6 +170,9 @@ def test_predictions_are_written_as_they_come_and_read_again(model, tmp_path):
     )
     again = read_predictions(path)
     assert [len(one.people) for one in again.pictures] == [2, 0, 1] and again.pictures[1].refusal == found[1].refusal
+    assert again.pictures[2].people[0].doubts == fitted.doubts and again.pictures[0].people[0].doubts == ""
+    np.testing.assert_allclose(again.pictures[2].people[0].spread, fitted.spread)
+    np.testing.assert_allclose(again.pictures[2].people[0].body.body_pose, fitted.body.body_pose, atol=1e-5)
     for one, other in zip(found, again.pictures, strict=True):
         for person, read in zip(one.people, other.people, strict=True):
             np.testing.assert_allclose(person.joints, read.joints, atol=1e-5)
@@ -210,6 +218,7 @@ def test_other_files_are_no_predictions(tmp_path, content):
         ("presence", "x", "people/0/presence is not an array"),
         ("box", [1, 2], "people/0/box has 2 numbers"),
         ("joints", {}, "no key people/0/joints/pelvis"),
+        ("doubts", ["x"], "people/0/doubts is .*, expected a text"),
     ],
 )
 def test_a_value_that_is_none_is_named(model, tmp_path, key, value, said):

@@ -1,12 +1,14 @@
 """`view` shows predicted people: all of a picture, where they are, and those of the next picture in their place."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from model.people.photographs import photograph_camera
-from model.people.predictions import PredictionsFile
+from model.people.predictions import PredictionsFile, read_predictions
 from model.people.records import Person, PicturePeople
-from model.people.viewer import find_predictions, serve_predictions
+from model.people.viewer import find_predictions, said_of, serve_predictions
 from pipeline.body.model import load_body
 from pipeline.errors import InputError
 from pipeline.records import PARAMETER_SIZES, BodyParameters
@@ -46,6 +48,14 @@ def test_people_of_a_picture_are_shown_and_replaced_by_those_of_the_next(tmp_pat
         assert lines[..., 2].min() >= 5.0
     finally:
         server.stop()
+
+
+def test_a_line_says_who_is_where_and_what_is_doubtful(tmp_path):
+    doubtful = replace(person(3.0, body=True), spread=np.linspace(0, 0.3, 17), doubts="joints may be 300 mm off")
+    predictions = read_predictions(written(tmp_path, [[doubtful]]))
+    said = said_of(predictions.pictures[0], predictions.joint_set)
+    assert "person 1: 3.0 m away, joints 80 % sure, about 150 mm off" in said
+    assert said.endswith("300 mm; doubtful: joints may be 300 mm off")
 
 
 def test_a_file_with_nobody_is_refused(tmp_path):
