@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import variants, wild
+from benchmarks import mediapipe, predict_speed, variants, wild
 from model.networks.build import build_network
 from model.networks.records import Statistics
 from pipeline.skeletons import JOINT_SETS
@@ -38,6 +38,8 @@ ROOT = Path(__file__).parent.parent
             ],
         ),
         ("fit_oracles", ["views", "rows"]),
+        ("smoothing", ["filters", "bodies"]),
+        ("predict_speed", predict_speed.KEYS),
     ],
 )
 def test_the_quick_form_runs(tmp_path, name, keys):
@@ -45,6 +47,14 @@ def test_the_quick_form_runs(tmp_path, name, keys):
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr
     assert list(json.loads((tmp_path / "found.json").read_text())) == keys
+
+
+def test_mediapipe_says_what_it_lacks(capsys):
+    mediapipe.main(["--quick"])
+    assert "not shipped" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        mediapipe.main(["none.tflite"])
+    assert "none.tflite is no model that OpenCV reads" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", variants.VARIANTS)
