@@ -16,6 +16,8 @@ SOMEWHERE = np.array([0.0, 0.0, 4.0])
 FURTHEST = 1000.0
 # Fewer joints with a place than this say too little of a body.
 LEAST_JOINTS = 6
+# A person with so many keypoints in the image is where they are.
+LEAST_KEYPOINTS = 6
 # Deviation (metres) with which the filler of a view that says too little is believed.
 FILLER = 0.5
 # A joint that lies further than this from the root (metres) is no joint of the same body.
@@ -70,33 +72,41 @@ def build(
     keypoints: Keypoints | None = None,
     confidence: np.ndarray | None = None,
 ) -> Evidence:
-    """Each joint as a point in space, known to `along`, and as a point of the image, known to `across` at the root's depth; keypoints
-    as further points of the image.
+    """Each joint as a point in space, and either as a point of the image as well or, for a person with LEAST_KEYPOINTS, the keypoints
+    as points of the image: a 2D network that has seen photographs knows better where a joint is in one.
 
     defined: (P,) bool, points of the chain that the body has: the joints, then the keypoints. confidence: (N, J) 0..1, that a joint
     lies within 100 mm of the truth; all joints are as good as one another where it is left out.
     """
     (B, J), P = told.has.shape, len(defined)
+    seen_2d = np.zeros((B, P - J)) if keypoints is None else keypoint_weights(keypoints, defined[J:])
+    marked = (seen_2d > 0).sum(1, keepdims=True) >= LEAST_KEYPOINTS
     enough = told.has.any(1, keepdims=True)
     factor = np.ones((B, J)) if confidence is None else deviation_factor(confidence)
-    deviation = np.where(enough, settings.along * factor, FILLER)
+    usual = np.where(marked, settings.beside_keypoints, settings.along)
+    deviation = np.where(enough, usual * factor, FILLER)
     counts = (told.has | ~enough) & defined[:J]
     points, weight = np.zeros((B, P, 3)), np.zeros((B, P))
     points[:, :J], weight[:, :J] = told.joints + told.root[:, None], counts / deviation**2
     views = 1 if keypoints is None else 2
     pixels, seen, scale = np.zeros((B, views, P, 2)), np.zeros((B, views, P)), np.zeros((B, views, 2, 2))
     pixels[:, 0, :J] = points[:, :J, :2] / np.maximum(points[:, :J, 2:], NEAREST_Z)
-    seen[:, 0, :J] = (told.has & defined[:J]) / factor**2
+    seen[:, 0, :J] = (told.has & defined[:J] & ~marked) / factor**2
     scale[:, 0] = np.eye(2) * (told.root[:, 2] / settings.across)[:, None, None]
     if keypoints is not None:  # a view of its own, in which a deviation has another length
-        there = np.isfinite(keypoints.rays).all(-1) & np.isfinite(keypoints.confidence) & (keypoints.confidence > 0)
-        pixels[:, 1, J:] = np.where(there[..., None], keypoints.rays, 0.0)
-        weight_2d = np.clip(keypoints.confidence, 0, 1) / KEYPOINT_NOISE
-        seen[:, 1, J:] = np.where(there & defined[J:], weight_2d, 0.0) ** 2
+        pixels[:, 1, J:] = np.where(seen_2d[..., None] > 0, keypoints.rays, 0.0)
+        seen[:, 1, J:] = seen_2d
         scale[:, 1] = np.eye(2) * (told.root[:, 2] / settings.keypoints)[:, None, None]
     R, t = np.broadcast_to(np.eye(3), (B, views, 3, 3)), np.zeros((B, views, 3))
-    tensors = (points, weight, pixels, seen, R, t, scale, np.zeros((B, 3)))
+    tensors = (points, weight, pixels, seen, R, t, scale, np.zeros((B, 3)), np.full(B, settings.shift))
     return Evidence(*(torch.tensor(a, dtype=torch.float64) for a in tensors))
+
+
+def keypoint_weights(keypoints: Keypoints, defined: np.ndarray) -> np.ndarray:
+    """(N, 17) squared confidence of each keypoint; 0 of one that was not seen or that the body does not have."""
+    there = np.isfinite(keypoints.rays).all(-1) & np.isfinite(keypoints.confidence) & (keypoints.confidence > 0)
+    weight = np.clip(np.nan_to_num(keypoints.confidence), 0, 1) / KEYPOINT_NOISE
+    return np.where(there & defined, weight, 0.0) ** 2
 
 
 def deviation_factor(confidence: np.ndarray) -> np.ndarray:

@@ -12,15 +12,19 @@ from pipeline.records import PARAMETER_SIZES, BodyParameters
 class BodyFitSettings:
     """How far what a network says is expected to be off. Chosen on validation views (docs/body-fit.md).
 
-    along, across: metres, of a joint along the ray and across the image. robust: c of the image terms' Geman-McClure function, in
+    along, across: metres, of a joint along the ray and across the image. beside_keypoints: metres, in place of both for a person with
+    keypoints: the joints then say how the body lies in depth, and the keypoints where it is in the image. shift: metres an axis, of
+    all joints together: a root is known less well than joints about it. robust: c of the image terms' Geman-McClure function, in
     units of `across` and of `keypoints`. keypoints: metres at the root's depth, of a keypoint of full confidence. prior, shape:
     factors on what the priors of poses and of shapes cost. batch: bodies that are fitted at once.
     """
 
     along: float = 0.1
     across: float = 0.03
-    robust: float = 10.0
-    keypoints: float = 0.02
+    beside_keypoints: float = 0.2
+    shift: float = 0.3
+    robust: float = 13.0
+    keypoints: float = 0.015
     prior: float = 1.0
     shape: float = 3.0
     batch: int = 64

@@ -29,7 +29,8 @@ class Evidence:
     points: (B, N, 3) metres in the instant's frame; points_weight: (B, N) 1 / sigma^2, 0 where there is none. pixels:
     (B, V, N, 2) normalised image coordinates X/Z, Y/Z, undistorted. pixels_weight: (B, V, N) squared confidence. R: (B, V, 3, 3),
     t: (B, V, 3): the instant's frame -> camera. scale: (B, V, 2, 2) normalised coordinates -> units of pixel noise. up: (B, 3) unit,
-    where a body that stands would point in the instant's frame, zero where nothing is known of that.
+    where a body that stands would point in the instant's frame, zero where nothing is known of that. shift: (B,) metres, expected
+    size of an unknown shift (an axis) that the points have in common; None where they have none.
     """
 
     points: torch.Tensor
@@ -40,9 +41,11 @@ class Evidence:
     t: torch.Tensor
     scale: torch.Tensor
     up: torch.Tensor
+    shift: torch.Tensor | None = None
 
     def take(self, rows: torch.Tensor) -> "Evidence":
-        return Evidence(*(getattr(self, f.name)[rows] for f in fields(self)))
+        own = (getattr(self, f.name) for f in fields(self))
+        return Evidence(*(None if value is None else value[rows] for value in own))
 
     def first_points(self, n: int) -> "Evidence":
         """The evidence of the first n points only."""
@@ -138,12 +141,30 @@ class Objective:
     def data_cost(self, P: torch.Tensor) -> torch.Tensor:
         """(B,) what the points P (B, N, 3) fail to explain."""
         e = self.evidence
-        cost = (e.points_weight * (P - e.points).square().sum(-1)).sum(-1)
+        offset = P - e.points
+        if e.shift is None:
+            cost = (e.points_weight * offset.square().sum(-1)).sum(-1)
+        else:
+            cost = (self._pull(offset) * offset).sum((1, 2))
         if e.pixels.shape[1]:
             residual, _ = self._reproject(P, with_jacobian=False)
             s = residual.square().sum(-1)
             cost = cost + (e.pixels_weight * _geman_mcclure(s, self.weights.robust)).sum((1, 2))
         return cost
+
+    def _pull(self, offset: torch.Tensor) -> torch.Tensor:
+        """(B, N, 3) weight times how far the points are from where they were seen (`offset`), less the likeliest common shift."""
+        e = self.evidence
+        pull = e.points_weight[..., None] * offset
+        if e.shift is None:
+            return pull
+        return pull - e.points_weight[..., None] * (pull.sum(1) / self._shift_weight())[:, None]
+
+    def _shift_weight(self) -> torch.Tensor:
+        """(B, 1) what holds the common shift, 1 / m^2: the points and its own expected size."""
+        e = self.evidence
+        assert e.shift is not None
+        return (e.points_weight.sum(1) + e.shift**-2)[:, None]
 
     def prior_cost(self, state: State) -> torch.Tensor:
         """(B,) how unlikely the body is before anything was seen."""
@@ -169,7 +190,7 @@ class Objective:
         P = parts.sum(-1)
         J = chain.jacobian(state, posed, parts, self.free_shape)
         offset = P - e.points
-        pull = e.points_weight[..., None] * offset
+        pull = self._pull(offset)
         cost = (pull * offset).sum((1, 2))
         information = e.points_weight[..., None, None] * torch.eye(3, dtype=P.dtype, device=P.device)
         if e.pixels.shape[1]:
@@ -185,6 +206,9 @@ class Objective:
         B = len(P)
         gradient = (pull.reshape(B, 1, -1) @ J.reshape(B, -1, J.shape[-1]))[:, 0]
         matrix = (information @ J).reshape(B, -1, J.shape[-1]).transpose(1, 2) @ J.reshape(B, -1, J.shape[-1])
+        if e.shift is not None:  # what is common to all points may as well be the shift
+            common = (e.points_weight[..., None, None] * J).sum(1)
+            matrix = matrix - common.transpose(1, 2) @ common / self._shift_weight()[..., None]
         cost = cost + self._add_priors(state, posed, gradient, matrix)
         if self.penalty is not None:
             terms = self.penalty.linearise(state, posed, self.evidence, self.free_shape)
