@@ -142,10 +142,8 @@ class Objective:
         """(B,) what the points P (B, N, 3) fail to explain."""
         e = self.evidence
         offset = P - e.points
-        if e.shift is None:
-            cost = (e.points_weight * offset.square().sum(-1)).sum(-1)
-        else:
-            cost = (self._pull(offset) * offset).sum((1, 2))
+        pulled = e.points_weight * offset.square().sum(-1) if e.shift is None else (self._pull(offset) * offset).sum(-1)
+        cost = pulled.sum(-1)
         if e.pixels.shape[1]:
             residual, _ = self._reproject(P, with_jacobian=False)
             s = residual.square().sum(-1)

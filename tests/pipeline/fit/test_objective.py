@@ -15,9 +15,7 @@ def moved(fitter, in_space):
     weight = objective.evidence.points_weight * 1e-3
     evidence = replace(objective.evidence, points_weight=weight, shift=torch.full((2,), 0.2, dtype=torch.float64))
     objective = Objective(objective.chain, fitter.prior, evidence, objective.weights, free_shape=True)
-    direction = torch.randn(
-        2, objective.n_parameters, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
-    )
+    direction = torch.randn(2, objective.n_parameters, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     state = found.solution.state
     return objective, objective.chain.retract(state, objective.chain.pose(state), 0.05 * direction), direction
 
