@@ -16,11 +16,13 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
+from model.body_fit import Hypotheses
 from model.data.loading import ViewDataset, evaluation_batches
 from model.data.views import Views, need_views, read_views
 from model.data.workers import loader
 from model.decoding import AUTO, BODY, VOTES, decode_of, fitted, run_decoder, save_bodies
 from model.device import choose_device, fast_bf16
+from model.hypotheses_picture import draw_hypotheses
 from model.networks.frame import reference_depth
 from model.networks.network import Network
 from model.scoring import figures, protocols
@@ -148,9 +150,9 @@ def evaluate_run(
     decode = decode_of(decode, record)
     with counting(len(index)) as advance:
         said = {VOTES: predict_views(network, views, index, where, bf16=config.train.bf16, advance=advance)}
-    about_bodies = {}
+    about_bodies, others = {}, None
     if both or hypotheses or decode == BODY:
-        about_bodies = fit_bodies(said, run, record, views, its_training(splits, record), hypotheses)
+        about_bodies, others = fit_bodies(said, run, record, views, its_training(splits, record), hypotheses)
     predicted, reports = said[decode], reports_of(said, views, network, root, protocol, allow_partial)
     report = {
         **origin(run, shards, views, config, record),
@@ -166,7 +168,7 @@ def evaluate_run(
     report["confidence"] = reliability(shown.confidence, errors["joints"])
     save_predictions(run / "predictions.npz", shown, views, errors)
     write_json(run / "evaluation.json", report)
-    draw_figures(run, report, shown, errors["mpjpe"], views, network)
+    draw_figures(run, report, shown, errors["mpjpe"], views, network, others)
     figures.curves(run / "figures" / "curves.png", read_history(run), (record["best"] or {}).get("mean_pose_mpjpe_mm"))
     return report
 
@@ -196,9 +198,9 @@ def reports_of(
 
 def fit_bodies(
     said: dict[str, Predictions], run: Path, record: dict, views: Views, training: Views | None, hypotheses: int
-) -> dict[str, dict]:
-    """Adds the bodies fitted to the votes to `said`, leaves RUN/bodies.npz, and returns what a report says of them. training: the
-    views that an older run learnt from, where they are at hand.
+) -> tuple[dict[str, dict], Hypotheses | None]:
+    """Adds the bodies fitted to the votes to `said`, leaves RUN/bodies.npz, and returns what a report says of them, and the
+    hypotheses that were asked for. training: the views that an older run learnt from, where they are at hand.
     """
     decoder = run_decoder(run, record, views.joint_set, training)
     said[BODY], bodies = fitted(said[VOTES], decoder.decoder)
@@ -207,7 +209,7 @@ def fit_bodies(
         others = decoder.decoder.hypotheses(votes.joints, votes.root, hypotheses, confidence=votes.confidence)
         about = {"hypotheses": hypotheses_report(others, views, votes.view)}
     save_bodies(run / "bodies.npz", bodies, decoder.decoder.body, views, votes.view, others)
-    return {"body": decoder.facts() | body_report(bodies, views, votes.view)} | about
+    return {"body": decoder.facts() | body_report(bodies, views, votes.view)} | about, others
 
 
 def its_training(splits: dict[str, Views], record: dict) -> Views | None:
@@ -254,10 +256,16 @@ def origin(run: Path, shards: Path, views: Views, config: Config, record: dict) 
 
 
 def draw_figures(
-    run: Path, report: dict, predicted: Predictions, errors: np.ndarray, views: Views, network: Network
+    run: Path,
+    report: dict,
+    predicted: Predictions,
+    errors: np.ndarray,
+    views: Views,
+    network: Network,
+    others: Hypotheses | None,
 ) -> None:
-    """RUN/figures of an evaluation: views from good to bad, the joints' errors, and the distance through a middling view of a network
-    that predicts one. errors: (N,) m, NaN where a view was not scored.
+    """RUN/figures of an evaluation: views from good to bad, the joints' errors, hypotheses, and the distance through a middling view
+    of a network that predicts one. errors: (N,) m, NaN where a view was not scored.
     """
     folder = run / "figures"
     order = np.argsort(np.where(np.isfinite(errors), errors, np.inf))[: int(np.isfinite(errors).sum())]
@@ -266,9 +274,12 @@ def draw_figures(
     shown = shown_views(predicted.joints[rows], predicted.root[rows], index, views, size, errors[rows])
     write_file(folder / "predictions.png", encode_picture(figures.prediction_grid(shown, views.joint_set)))
     figures.joint_bars(folder / "joints.png", report)
+    draw_hypotheses(folder / "hypotheses.png", others, views, predicted.view, size)
     middle = int(predicted.view[order[len(order) // 2]])
     slices = slice_distance(network, views, middle) if views["fit_valid"][middle] else None
-    if slices is not None:
+    if slices is None:  # not that of an earlier evaluation
+        (folder / "field.png").unlink(missing_ok=True)
+    else:
         figures.field_slice(folder / "field.png", slices)
 
 

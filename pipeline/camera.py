@@ -5,7 +5,7 @@ source image: undistorted, rotated so that the box centre lies on the optical ax
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -19,6 +19,9 @@ BOX_MARGIN = 1.25
 NODE_PX = 4
 # A dataset's box is this much wider and higher than the tight box about the joints (3DMPPE's annotations).
 BOX_SCALE = 1.2
+# Axes of a camera to the right of another one: to the right what is further away from that one, down what is down. So far off
+# (metres) that nearly nothing is smaller for being further away.
+FROM_THE_SIDE, ASIDE = np.array([[0.0, 0, 1], [0, 1, 0], [-1, 0, 0]]), 60.0
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,21 @@ def assumed_camera(width: int, height: int, focal: float | None = None) -> Camer
     f = math.hypot(width, height) if focal is None else focal
     K = np.array([[f, 0, (width - 1) / 2], [0, f, (height - 1) / 2], [0, 0, 1]])
     return Camera(K, np.eye(3), np.zeros(3), width, height, assumed=focal is None)
+
+
+def resized(camera: Camera, width: int, height: int) -> Camera:
+    """The camera of the picture after it was resized."""
+    K = camera.K.copy()
+    for row, part in enumerate((width / camera.width, height / camera.height)):
+        K[row] *= part
+        K[row, 2] += (part - 1) / 2  # the middle of the first pixel is 0
+    return replace(camera, K=K, width=width, height=height)
+
+
+def side_camera(centre: np.ndarray, zoom: float, width: int, height: int) -> Camera:
+    """A camera to the right of another one, in whose axes the middle of the picture, `centre` (3,) m, is given. zoom: px a metre."""
+    K = np.array([[zoom * ASIDE, 0, (width - 1) / 2], [0, zoom * ASIDE, (height - 1) / 2], [0, 0, 1]])
+    return Camera(K, FROM_THE_SIDE, np.array([0, 0, ASIDE]) - FROM_THE_SIDE @ centre, width, height)
 
 
 def tight_box(joints_2d: np.ndarray, subtract: float, scale: float = BOX_SCALE) -> np.ndarray:

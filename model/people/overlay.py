@@ -1,23 +1,17 @@
 """What was found, drawn: boxes and skeletons on the picture, bodies on it, and both from the side."""
 
-from dataclasses import replace
-
 import cv2
 import numpy as np
 
 from model.people.records import Person
 from model.people.shown import Shown
 from model.scoring.figures import draw_skeleton
-from pipeline.camera import project
-from pipeline.records import Camera
+from pipeline.camera import project, resized, side_camera, world_to_camera
 from pipeline.shading import draw_meshes
 
 # Longest side of a panel, px.
 PICTURE_PX, FRAME_PX = 1024, 640
 GROUND, LINES, INK = (246, 247, 249), (226, 229, 234), (20, 20, 20)
-# From the right of the camera: to the right what is further away, down what is down.
-FROM_THE_SIDE = np.array([[0.0, 0, 1], [0, 1, 0], [-1, 0, 0]])
-FAR = 60.0  # metres to the side: so far that nearly nothing is smaller for being further off
 ROOM, LINE = 0.25, 0.5  # metres about the people, and between lines
 LETTERS, SMALLEST = 0.55, 0.35  # size of letters on a picture of PICTURE_PX, and the least one, in OpenCV's measure
 
@@ -29,7 +23,7 @@ def draw_people(shown: Shown, longest: int = PICTURE_PX, window: np.ndarray | No
     scale = longest / max(picture.pixels.shape[:2])
     filter_ = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     canvas = cv2.resize(picture.pixels, None, fx=scale, fy=scale, interpolation=filter_)
-    camera = scaled(picture.camera, canvas.shape[1], canvas.shape[0])
+    camera = resized(picture.camera, canvas.shape[1], canvas.shape[0])
     samples = 1 if longest <= FRAME_PX else 2
     panels = [with_skeletons(shown, canvas.copy(), scale)]
     if shown.fitted:
@@ -43,15 +37,6 @@ def draw_people(shown: Shown, longest: int = PICTURE_PX, window: np.ndarray | No
 def colours_of(shown: Shown) -> np.ndarray:
     """(n, 3) 0..255, of `embodied`."""
     return np.array([shown.colour(number) for number, _ in shown.embodied])
-
-
-def scaled(camera: Camera, width: int, height: int) -> Camera:
-    """The camera of the picture after it was resized."""
-    K = camera.K.copy()
-    for row, part in enumerate((width / camera.width, height / camera.height)):
-        K[row] *= part
-        K[row, 2] += (part - 1) / 2  # the middle of the first pixel is 0
-    return replace(camera, K=K, width=width, height=height)
 
 
 def with_skeletons(shown: Shown, canvas: np.ndarray, scale: float) -> np.ndarray:
@@ -100,8 +85,7 @@ def from_the_side(shown: Shown, height: int, window: np.ndarray, samples: int = 
     (near, top), (far, low) = window
     zoom = min(width / (far - near), height / (low - top))
     centre = np.array([0.0, (top + low) / 2, (near + far) / 2])
-    K = np.array([[zoom * FAR, 0, (width - 1) / 2], [0, zoom * FAR, (height - 1) / 2], [0, 0, 1]])
-    camera = Camera(K, FROM_THE_SIDE, np.array([0, 0, FAR]) - FROM_THE_SIDE @ centre, width, height)
+    camera = side_camera(centre, zoom, width, height)
     canvas = np.full((height, width, 3), GROUND, np.uint8)
     if zoom * LINE > 4:
         for axis, middle in ((1, (near + far) / 2), (0, (top + low) / 2)):
@@ -113,6 +97,6 @@ def from_the_side(shown: Shown, height: int, window: np.ndarray, samples: int = 
     canvas = draw_meshes(canvas, camera, list(shown.vertices), shown.body.faces, colours_of(shown), 0.55, samples)
     for person in shown.people:
         points = person.joints + person.root
-        flat = project(camera, points @ FROM_THE_SIDE.T + camera.t)
+        flat = project(camera, world_to_camera(camera, points))
         draw_skeleton(canvas, flat, shown.joint_set, None, max(2, int(np.ptp(flat, 0).max() / 110)))
     return canvas

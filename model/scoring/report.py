@@ -19,6 +19,12 @@ PICTURES = (
         "left, orange: right, green: middle, as predicted); right the same skeletons from the side, where depth shows.",
     ),
     (
+        "hypotheses.png",
+        "Several bodies of one view",
+        "The views in which the weights are most even. Left the crop and the true skeleton from the side; then the bodies that "
+        "explain it, the likeliest first, over the crop and from the side about the root. White: the true skeleton.",
+    ),
+    (
         "field.png",
         "A slice of the field",
         "The predicted distance to the body on two planes through the root. Dots are true samples within 2 cm of the plane in the "

@@ -116,11 +116,15 @@ def test_an_evaluation_takes_the_run_s_choice_and_writes_bodies(run, shards):
     auto = evaluate_run(run, shards, device="cpu", both=True)
     assert auto["decode"] == chosen and auto["mpjpe_mm"] == auto["decodes"][chosen]["mpjpe_mm"]
     assert set(auto["decodes"]) == {VOTES, BODY} and auto["chosen_by"]["views"] == 3
+    picture = run / "figures" / "hypotheses.png"
+    picture.touch()  # as an earlier evaluation left it
     votes = evaluate_run(run, shards, device="cpu", decode=VOTES)
+    assert not picture.exists()
     assert votes["decodes"] == {VOTES: votes["decodes"][VOTES]} and "body" not in votes
     assert votes["decodes"][VOTES]["mpjpe_mm"] == auto["decodes"][VOTES]["mpjpe_mm"]
     body = evaluate_run(run, shards, device="cpu", decode=BODY, hypotheses=2)
     several = body["hypotheses"]
+    assert picture.exists() == (several["mean_count"] > 1)
     assert several["min_of_k_mpjpe_mm"] <= several["fitted_mpjpe_mm"] and 1 <= several["mean_count"] <= 2
     assert several["fitted_mpjpe_mm"] == pytest.approx(body["mpjpe_mm"], abs=0.01)
     with np.load(run / "bodies.npz") as saved, np.load(run / "predictions.npz") as joints:
