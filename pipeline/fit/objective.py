@@ -44,8 +44,8 @@ class Evidence:
     shift: torch.Tensor | None = None
 
     def take(self, rows: torch.Tensor) -> "Evidence":
-        own = (getattr(self, f.name) for f in fields(self))
-        return Evidence(*(None if value is None else value[rows] for value in own))
+        own = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(self, **{name: value[rows] for name, value in own.items() if value is not None})
 
     def first_points(self, n: int) -> "Evidence":
         """The evidence of the first n points only."""
