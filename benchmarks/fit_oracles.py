@@ -308,9 +308,9 @@ def measure(case: Case, body: BodyModel, learnt: Prior | None) -> dict[str, dict
         joints: np.ndarray,
         by: BodyDecoder = decoder,
         sure: np.ndarray | None = case.confidence,
-        **more: Keypoints | None,
+        keypoints: Keypoints | None = None,
     ) -> np.ndarray:
-        return by(joints, case.root, confidence=sure, **more).joints
+        return by(joints, case.root, keypoints, sure).joints
 
     rows: dict[str, Callable[[], np.ndarray]] = {
         "before the fit": lambda: case.joints,

@@ -202,7 +202,7 @@ def evaluate_now(run: Run, job: Job, log: Logbook) -> None:
             "joints_mm": errors,
         }
         if isinstance(network, PoseNetwork):
-            run.record["best"]["certainty"] = calibrate(network, validation, index, job.device)
+            run.record["best"]["certainty"] = calibrate(network, validation, index, job.device, settings.bf16)
         save(run, job.folder / BEST, weights_only=True)
     log.validation(run.step, run.seconds, values, best, errors, found.get("effective_votes", {}))
     rows = spread_evenly(len(index), PICTURES)

@@ -17,13 +17,14 @@ from torch import Tensor
 from model.data.augment import AugmentConfig
 from model.data.loading import ViewDataset, evaluation_batches
 from model.data.views import Views
+from model.device import fast_bf16
 from model.networks.certainty import RIGHT_M, joint_features, presence_features
 from model.networks.frame import reference_depth, to_canonical
 from model.networks.network import PoseNetwork
 from pipeline.spread import spread_evenly
 
 # Views that are looked at, as they are and framed badly.
-VIEWS = 48
+VIEWS = 32
 BADLY_FRAMED = AugmentConfig(
     scale=0.6, shift=0.45, roll_degrees=30.0, flip=0.5, colour=0.3, occlusion=0.3, occlusion_size=0.5
 )
@@ -32,10 +33,12 @@ RIDGE = 1.0
 
 
 @torch.no_grad()
-def calibrate(network: PoseNetwork, views: Views, index: Sequence[int] | np.ndarray, device: torch.device) -> dict:
+def calibrate(
+    network: PoseNetwork, views: Views, index: Sequence[int] | np.ndarray, device: torch.device, bf16: bool = False
+) -> dict:
     """Fits a network's certainty to some views whose joints are known. Returns what the fit says of itself, JSON-able.
 
-    Uses no random state of the run: the same weights and views give the same lines.
+    bf16: see them in that precision where it is faster, as `predict_views` does; it takes half of the time then. Uses no random state of the run: the same weights and views give the same lines.
     """
     network.eval()
     some = np.asarray(index)[spread_evenly(len(index), VIEWS)]
@@ -45,12 +48,13 @@ def calibrate(network: PoseNetwork, views: Views, index: Sequence[int] | np.ndar
         dataset = ViewDataset(views, network.config.crop_px, draw=None, augment=augment)
         for keys in evaluation_batches(some, 16):
             batch = dataset.__getitems__(keys).to(device)
-            features, presence, found = look(network, batch.image, batch.K)
+            with torch.autocast(device.type, torch.bfloat16, enabled=bf16 and fast_bf16(device)):
+                features, presence, found = look(network, batch.image, batch.K)
+                absent.append(look(network, nobody(batch.image, generator), batch.K)[1])
             error = (found - batch.joints).norm(dim=-1)
             joints.append(features[batch.joints_valid])
             right.append((error < RIGHT_M)[batch.joints_valid])
             present.append(presence)
-            absent.append(look(network, nobody(batch.image, generator), batch.K)[1])
     known, labels = _table(joints), _table(right)
     person, nothing = _table(present), _table(absent)
     network.certainty.joint_line.copy_(_line(known, labels))
