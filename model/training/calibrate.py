@@ -38,7 +38,8 @@ def calibrate(
 ) -> dict:
     """Fits a network's certainty to some views whose joints are known. Returns what the fit says of itself, JSON-able.
 
-    bf16: see them in that precision where it is faster, as `predict_views` does; it takes half of the time then. Uses no random state of the run: the same weights and views give the same lines.
+    bf16: see them in that precision where it is faster, as `predict_views` does; it takes half of the time then. Uses no random
+    state of the run: the same weights and views give the same lines.
     """
     network.eval()
     some = np.asarray(index)[spread_evenly(len(index), VIEWS)]
