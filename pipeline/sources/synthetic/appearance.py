@@ -12,7 +12,8 @@ from pipeline.skeletons import SMPLX_55
 from pipeline.sources.synthetic.people import smooth_field
 
 _JOINT = {name: k for k, name in enumerate(SMPLX_55.names)}
-PATTERNS = ("plain", "plain", "stripes_y", "stripes_x", "stripes_diagonal", "checks", "dots", "blotches", "halves")
+# Most cloth has no pattern.
+PATTERNS = ("plain",) * 9 + ("stripes_y", "stripes_x", "stripes_diagonal", "checks", "dots", "blotches", "halves")
 # Linear mixes of these two cover people's skin; hair comes from the list. sRGB 0..255.
 _SKIN = np.array([[255, 219, 190], [232, 186, 148], [198, 140, 98], [141, 91, 60], [82, 51, 36]], float)
 _HAIR = np.array(

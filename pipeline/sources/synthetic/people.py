@@ -141,7 +141,8 @@ def smooth_field(
     """(N, 3) points -> (N, channels) smooth random values of unit variance: a sum of cosines in random directions."""
     directions = rng.normal(size=(3, waves))
     directions *= 2 * np.pi / (np.linalg.norm(directions, axis=0) * rng.uniform(*wavelength, waves))
-    phases = np.cos(points @ directions + rng.uniform(0, 2 * np.pi, waves))
+    # Half the digits are enough for a field that is smooth by design, and take a third of the time.
+    phases = np.cos((points @ directions + rng.uniform(0, 2 * np.pi, waves)).astype(np.float32))
     return phases @ (rng.normal(size=(waves, channels)) * np.sqrt(2 / waves))
 
 

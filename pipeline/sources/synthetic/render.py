@@ -14,7 +14,7 @@ from embreex.rtcore_scene import EmbreeScene
 
 from pipeline.records import Camera
 from pipeline.sources.synthetic.light import Light
-from pipeline.sources.synthetic.scenery import Backdrop
+from pipeline.sources.synthetic.scenery import Backdrop, look_up
 from pipeline.sources.synthetic.sensor import develop
 
 # The image is this many blocks wide; those with no projected vertex in or beside them are skipped. A block is wider than a face.
@@ -25,8 +25,6 @@ GLOSS = 0.06
 CONTACT_M, CONTACT_SHADE, CELL_M = 0.35, 0.75, 0.06
 # Lamps lower than this (sine of the height) cast no shadow on the floor: they hardly light it.
 LOWEST_LAMP = 0.08
-# OpenCV looks up a picture of places, not a list: so wide is ours.
-REMAP_WIDTH = 1024
 # Template metres and texture coordinates.
 PLACE_WIDTH = 5
 
@@ -102,8 +100,10 @@ def compose(meshes: Sequence[Mesh]) -> tuple[Scene, Painter, np.ndarray]:
 
 def candidate_pixels(scene: Scene, camera: Camera) -> np.ndarray:
     """(M, 2) column and row of the pixels that may see something of the scene: blocks near a projected point of its outline."""
-    points = scene.outline @ camera.R.T + camera.t
-    uv = points[:, :2] / points[:, 2:] @ camera.K[:2, :2].T + camera.K[:2, 2]
+    points = (scene.outline.astype(np.float32) @ camera.R.T.astype(np.float32)) + camera.t.astype(np.float32)
+    uv = points[:, :2] / points[:, 2:] * camera.K[[0, 1], [0, 1]].astype(np.float32) + camera.K[:2, 2].astype(
+        np.float32
+    )
     block = max(4, camera.width // BLOCKS)
     blocks = -(-np.array([camera.height, camera.width]) // block)
     cells = np.floor((uv[points[:, 2] > 0.1] + 0.5) / block).astype(int)[:, ::-1]
@@ -252,8 +252,5 @@ def contact_shade(scene: Scene, points: np.ndarray) -> np.ndarray:
     grid = np.zeros(cells.max(0) + 5, np.float32)
     np.maximum.at(grid, tuple(cells.T), 1 - low[:, 2].clip(0) / CONTACT_M)
     grid = cv2.GaussianBlur(grid, (0, 0), 1.5)
-    at = np.zeros((-(-len(points) // REMAP_WIDTH) * REMAP_WIDTH, 2), np.float32)
-    at[: len(points)] = (points[:, :2] - corner) / CELL_M - 0.5
-    rows, columns = at.reshape(-1, REMAP_WIDTH, 2).transpose(2, 0, 1)
-    shade = cv2.remap(grid, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
-    return CONTACT_SHADE * np.minimum(shade.ravel()[: len(points)], 1)
+    at = (points[:, 1::-1] - corner[::-1]) / CELL_M - 0.5
+    return CONTACT_SHADE * np.minimum(look_up(grid, at, cv2.BORDER_CONSTANT), 1)

@@ -3,6 +3,7 @@
 Rooms come from a pool of seeds; training and test subjects have pools of their own, so that no texture is in both.
 """
 
+import functools
 from dataclasses import dataclass
 
 import cv2
@@ -20,6 +21,8 @@ _POOL_KEY = {"train": 101, "validation": 102, "test": 103}
 FLOOR_REACH = 3.5
 # A texture covers a square of this side (metres).
 TILE_M = 4.0
+# OpenCV looks up a picture of places, not a list: so wide is ours.
+REMAP_WIDTH = 1024
 
 
 @dataclass(frozen=True)
@@ -59,15 +62,13 @@ class Setting:
 def draw_setting(rng: np.random.Generator, looks: Looks, seed: int, split: str) -> Setting:
     """A place of the split's own, or a room of its pool."""
     if rng.random() >= looks.places:
-        room = make_room(pool_generator(seed, split, int(rng.integers(POOL_SIZE[split]))))
+        room = pool_room(seed, split, int(rng.integers(POOL_SIZE[split])))
         return Setting(room, None, draw_light(rng))
     names = names_of(split)
     place, yaw = open_place(names[rng.integers(len(names))]), rng.uniform(0, 2 * np.pi)
-    own = pool_generator(seed, split, int(rng.integers(POOL_SIZE[split])))
+    floor = pool_floor(seed, split, int(rng.integers(POOL_SIZE[split])))
     laid, detail = rng.random() < 0.4, rng.uniform(0.2, 0.8)
-    return Setting(
-        None, place, place.light.turned(yaw), yaw, rng.uniform(8, 18), make_texture(own), 0.0 if laid else detail
-    )
+    return Setting(None, place, place.light.turned(yaw), yaw, rng.uniform(8, 18), floor, 0.0 if laid else detail)
 
 
 def draw_light(rng: np.random.Generator) -> Light:
@@ -85,6 +86,17 @@ def pool_generator(seed: int, split: str, index: int) -> np.random.Generator:
     return np.random.default_rng([seed, _POOL_KEY[split], index % POOL_SIZE[split]])
 
 
+# A process makes each room and floor once; all of them are some 100 MB.
+@functools.lru_cache(maxsize=sum(POOL_SIZE.values()))
+def pool_room(seed: int, split: str, index: int) -> "Room":
+    return make_room(pool_generator(seed, split, index))
+
+
+@functools.lru_cache(maxsize=sum(POOL_SIZE.values()))
+def pool_floor(seed: int, split: str, index: int) -> np.ndarray:
+    return make_texture(pool_generator(seed, split, index))
+
+
 def _noise(rng: np.random.Generator, size: int, cells: int) -> np.ndarray:
     """(size, size) smooth noise 0..1 of two octaves."""
     octaves = [
@@ -95,7 +107,7 @@ def _noise(rng: np.random.Generator, size: int, cells: int) -> np.ndarray:
 
 
 def make_texture(rng: np.random.Generator, size: int = 256) -> np.ndarray:
-    """(size, size, 3) float32 0..1: a wall or a floor, a square of TILE_M metres."""
+    """(size, size, 3) uint8 sRGB: a wall or a floor, a square of TILE_M metres."""
     jj, ii = np.meshgrid(np.arange(size), np.arange(size))
     base, second = rng.uniform(0.1, 0.95, 3), rng.uniform(0.1, 0.95, 3)
     colourful = 0.15 if rng.random() < 0.75 else 0.6  # most rooms are muted
@@ -126,7 +138,7 @@ def make_texture(rng: np.random.Generator, size: int = 256) -> np.ndarray:
     texture += 0.12 * (_noise(rng, size, 6)[..., None] - 0.5) + rng.normal(0, 0.02, (size, size, 3))
     if rng.random() < 0.5:
         _posters(rng, texture)
-    return np.clip(texture, 0, 1).astype(np.float32)
+    return (np.clip(texture, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
 def _posters(rng: np.random.Generator, texture: np.ndarray) -> None:
@@ -148,7 +160,8 @@ def _posters(rng: np.random.Generator, texture: np.ndarray) -> None:
 
 @dataclass(frozen=True)
 class Room:
-    """A box room. textures: floor, four walls, ceiling. half: (2,) metres from the middle to the walls. height: metres."""
+    """A box room. textures: floor, four walls, ceiling, as `make_texture` makes them. half: (2,) metres from the middle to the walls.
+    height: metres."""
 
     textures: tuple[np.ndarray, ...]
     half: np.ndarray
@@ -158,7 +171,7 @@ class Room:
 def make_room(rng: np.random.Generator) -> Room:
     wall = make_texture(rng)
     walls = [wall if rng.random() < 0.4 else make_texture(rng) for _ in range(4)]
-    ceiling = np.full((4, 4, 3), rng.uniform(0.5, 0.95), np.float32)
+    ceiling = np.full((4, 4, 3), round(255 * rng.uniform(0.5, 0.95)), np.uint8)
     return Room((make_texture(rng), *walls, ceiling), rng.uniform(6.0, 9.0, 2), rng.uniform(3.0, 4.5))
 
 
@@ -173,8 +186,8 @@ def draw_backdrop(
     h, w = camera.height, camera.width
     jj, ii = np.meshgrid(np.arange(w), np.arange(h))
     plane = (jj - camera.K[0, 2]) / camera.K[0, 0], (ii - camera.K[1, 2]) / camera.K[1, 1], np.ones((h, w))
-    rays = np.stack(plane, -1) @ camera.R
-    centre = -camera.R.T @ camera.t
+    rays = (np.stack(plane, -1) @ camera.R).astype(np.float32)
+    centre = (-camera.R.T @ camera.t).astype(np.float32)
     see = _see_room if setting.room is not None else _see_place
     image, depth = see(setting, rays, centre)
     image = cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.4, 1.3)) * w / 256)
@@ -185,9 +198,9 @@ def draw_backdrop(
         cover_image = np.square(cover_image) * setting.light.on_floor().astype(np.float32)
     return Backdrop(
         image,
-        depth.astype(np.float32),
+        depth,
         np.flatnonzero(close),
-        points[close].astype(np.float32),
+        points[close],
         cover,
         cover_image,
         draw_sensor(rng, image, setting.light, looks),
@@ -199,18 +212,24 @@ def _see_room(setting: Setting, rays: np.ndarray, centre: np.ndarray) -> tuple[n
     room, light = setting.room, setting.light
     assert room is not None
     image = np.zeros(rays.shape, np.float32)
-    nearest = np.full(rays.shape[:2], np.inf)
-    planes = [(2, 0.0), (0, room.half[0]), (0, -room.half[0]), (1, room.half[1]), (1, -room.half[1]), (2, room.height)]
-    for texture, (axis, level) in zip(room.textures, planes, strict=True):
+    nearest, shown = np.full(rays.shape[:2], np.inf, np.float32), np.full(rays.shape[:2], -1)
+    across, along = room.half.tolist()
+    planes = [(2, 0.0), (0, across), (0, -across), (1, along), (1, -along), (2, room.height)]
+    for k, (axis, level) in enumerate(planes):
         with np.errstate(divide="ignore", invalid="ignore"):
             depth = (level - centre[axis]) / rays[..., axis]
         seen = (depth > 0) & (depth < nearest)
-        nearest[seen] = depth[seen]
+        nearest[seen], shown[seen] = depth[seen], k
+    for k, (axis, level) in enumerate(planes):
+        mine = shown == k
+        if not mine.any():
+            continue
         inwards = np.zeros((1, 3))
         inwards[0, axis] = -1 if level > 0 else 1
         lamps = (np.maximum(light.directions @ inwards[0], 0)[:, None] * light.colours).sum(0)
         lit = light.on(inwards)[0] + (lamps if axis == 2 else 0.5 * lamps)
-        image[seen] = _tiled(texture, centre + np.where(seen, depth, 0)[..., None] * rays, axis)[seen] * lit
+        points = centre + nearest[mine][:, None] * rays[mine]
+        image[mine] = _tiled(room.textures[k], points, axis) * lit.astype(np.float32)
     return image, nearest
 
 
@@ -224,21 +243,30 @@ def _see_place(setting: Setting, rays: np.ndarray, centre: np.ndarray) -> tuple[
     if setting.floor is not None:
         points = centre + depth[..., None] * rays
         near = np.clip((0.8 * reach - np.hypot(points[..., 0], points[..., 1])) / (0.3 * reach), 0, 1)
-        near = (near * (points[..., 2] < 1e-3)).astype(np.float32)[..., None]
-        laid = _tiled(setting.floor, points, 2)
-        if setting.floor_detail:
-            image *= 1 + near * np.float32(setting.floor_detail) * (laid / max(float(laid.mean()), 1e-3) - 1).clip(
-                -1, 1.5
-            )
-        else:
-            image += (laid * setting.light.on_floor().astype(np.float32) - image) * near
+        on = (near > 0) & (points[..., 2] < 1e-3)
+        if on.any():
+            share, laid = near[on].astype(np.float32)[:, None], _tiled(setting.floor, points[on], 2)
+            if setting.floor_detail:
+                usual = max(float(np.square(setting.floor / 255).mean()), 1e-3)
+                image[on] *= 1 + share * np.float32(setting.floor_detail) * (laid / usual - 1).clip(-1, 1.5)
+            else:
+                image[on] += (laid * setting.light.on_floor().astype(np.float32) - image[on]) * share
     return image, depth
 
 
 def _tiled(texture: np.ndarray, points: np.ndarray, axis: int) -> np.ndarray:
-    """(H, W, 3) points on a plane across an axis -> (H, W, 3) linear reflectance of a texture that covers it tile by tile."""
-    across = (np.delete(points, axis, 2) * (len(texture) / TILE_M) % len(texture)).astype(np.float32)
-    return np.square(cv2.remap(texture, across[..., 0], across[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP))
+    """(M, 3) points on a plane across an axis -> (M, 3) linear reflectance of a texture that covers it tile by tile."""
+    across = np.delete(points, axis, 1) * (len(texture) / TILE_M) % len(texture)
+    return np.square(look_up(texture, across, cv2.BORDER_WRAP) * np.float32(1 / 255))
+
+
+def look_up(picture: np.ndarray, places: np.ndarray, border: int) -> np.ndarray:
+    """(M, 2) columns and rows, at least one -> (M, ...) of a picture (H, W, ...) there, between its pixels."""
+    at = np.zeros((-(-len(places) // REMAP_WIDTH) * REMAP_WIDTH, 2), np.float32)
+    at[: len(places)] = places
+    columns, rows = at.reshape(-1, REMAP_WIDTH, 2).transpose(2, 0, 1)
+    found = cv2.remap(picture, columns, rows, cv2.INTER_LINEAR, borderMode=border, borderValue=0)
+    return found.reshape(len(at), *picture.shape[2:])[: len(places)]
 
 
 def _occluder(rng: np.random.Generator, h: int, w: int, box: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -261,4 +289,4 @@ def _occluder(rng: np.random.Generator, h: int, w: int, box: np.ndarray) -> tupl
         axes = (int(rng.uniform(0.08, 0.22) * bh), int(rng.uniform(0.08, 0.22) * bh))
         cv2.ellipse(cover, centre, axes, float(rng.uniform(0, 180)), 0, 360, 1.0, -1)
     texture = cv2.resize(make_texture(rng), (w, h), interpolation=cv2.INTER_AREA)
-    return cv2.GaussianBlur(cover, (0, 0), 0.6), texture
+    return cv2.GaussianBlur(cover, (0, 0), 0.6), texture * np.float32(1 / 255)

@@ -226,8 +226,9 @@ def write_image(path: Path, image: np.ndarray, quality: int) -> None:
 
 
 def _thumb(image: np.ndarray, box: np.ndarray) -> np.ndarray:
-    """The square about a box, for the contact sheet."""
+    """The square about a box, for the contact sheet; white beside the image."""
     scale = THUMB_PX / (1.15 * box[2:].max())
     centre = box[:2] + box[2:] / 2
     move = np.array([[scale, 0, THUMB_PX / 2 - scale * centre[0]], [0, scale, THUMB_PX / 2 - scale * centre[1]]])
-    return cv2.warpAffine(image, move, (THUMB_PX, THUMB_PX), flags=cv2.INTER_LINEAR)
+    white = (255, 255, 255)
+    return cv2.warpAffine(image, move, (THUMB_PX, THUMB_PX), flags=cv2.INTER_LINEAR, borderValue=white)

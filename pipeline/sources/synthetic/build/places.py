@@ -118,8 +118,14 @@ def read_panorama(data: bytes, name: str) -> np.ndarray:
         raise InputError(
             f"{name} cannot be decoded as a panorama; this OpenCV may be built without OpenEXR. Use PyPI's."
         )
-    # Compression leaves negative values beside the sun.
-    return np.maximum(image[..., 2::-1], 0)
+    return without_rings(np.ascontiguousarray(image[..., 2::-1]))
+
+
+def without_rings(panorama: np.ndarray) -> np.ndarray:
+    """(H, W, 3) linear light, never negative. Where panoramas were made smaller or compressed, values beside the sun and lamps are
+    negative, black rings in the middle of what is white: they get the light around them."""
+    filled = cv2.morphologyEx(panorama, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8), borderType=cv2.BORDER_REPLICATE)
+    return np.maximum(np.where((panorama < 0).any(2, keepdims=True), filled, panorama), 0)
 
 
 def make_place(panorama: np.ndarray) -> tuple[np.ndarray, Light]:
