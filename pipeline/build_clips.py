@@ -16,7 +16,7 @@ from scipy.spatial.transform import Rotation
 
 from pipeline.body.model import load_body
 from pipeline.errors import InputError
-from pipeline.fit.build_prior import FRAME, read_clip, retarget, write_provenance
+from pipeline.fit.build_prior import FRAME, clip_files, read_clip, retarget, write_provenance
 from pipeline.skeletons import SMPLX_22
 from pipeline.sources.synthetic.people import Motion, Rig, chain, make_rig, shape_person, skin
 from pipeline.sources.synthetic.wild.clips import CLIPS_FILE, QUATERNION_STEPS
@@ -42,9 +42,7 @@ def lifts(rig: Rig, rotations: np.ndarray, heights: np.ndarray) -> np.ndarray:
 
 def build(motions: Path, out: Path) -> None:
     """Writes the clips and their provenance into the folder `out`, from a folder of clips."""
-    paths = sorted(motions.glob("humanoid3d_*.txt"))
-    if not paths:
-        raise InputError(f"{motions} holds no humanoid3d_*.txt; give the folder pybullet_data/data/motions.")
+    paths = clip_files(motions)
     body = load_body()
     rig, rest = make_rig(body), body.joint_template[: len(SMPLX_22)].numpy().astype(float)
     names, quaternions, heights, clip_of = [], [], [], []

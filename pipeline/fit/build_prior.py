@@ -53,6 +53,14 @@ LEANING, LEANING_WEIGHT = 30.0, 0.2
 Turns = dict[str, np.ndarray]
 
 
+def clip_files(motions: Path) -> list[Path]:
+    """The clips in a folder. Raises InputError where there are none."""
+    paths = sorted(motions.glob("humanoid3d_*.txt"))
+    if not paths:
+        raise InputError(f"{motions} holds no humanoid3d_*.txt; give the folder pybullet_data/data/motions.")
+    return paths
+
+
 def read_clip(path: Path) -> Turns:
     """(F, 3, 3) turns of the clip's joints relative to their parents, in SMPL-X's axes; InputError for another kind of file."""
     try:
@@ -149,9 +157,7 @@ def learn(clips: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.nd
 
 def build(motions: Path, out: Path) -> None:
     """Writes the prior and its provenance into the folder `out`, from a folder of clips."""
-    paths = sorted(motions.glob("humanoid3d_*.txt"))
-    if not paths:
-        raise InputError(f"{motions} holds no humanoid3d_*.txt; give the folder pybullet_data/data/motions.")
+    paths = clip_files(motions)
     rest = load_body().joint_template[: len(SMPLX_22)].numpy().astype(float)
     clips = [retarget(read_clip(path), rest) for path in paths]
     mean, covariance = learn(clips)

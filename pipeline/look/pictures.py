@@ -22,7 +22,9 @@ from pipeline.mesh import body_surface
 from pipeline.outputs import write_marked
 from pipeline.page import image
 from pipeline.preprocess.rejects import RejectCounts
+from pipeline.records import Camera
 from pipeline.sdf import SignedDistance
+from pipeline.shading import draw_meshes
 from pipeline.shards.store import ShardReader
 from pipeline.skeletons import FIELD_JOINTS, SIDE_COLOURS, side_of
 from pipeline.spread import spread_evenly
@@ -30,6 +32,7 @@ from pipeline.spread import spread_evenly
 # Half side of the slice, metres, and its cells a side.
 SLICE, CELLS = 1.1, 121
 SLAB = 0.03
+MESH_COLOUR, MESH_OPACITY = np.array([[120, 190, 255]]), 0.72
 
 
 def chosen_views(target: Target, count: int) -> Iterator[tuple[ShardReader, int]]:
@@ -122,24 +125,11 @@ def draw_mesh(axis: Axes, image: np.ndarray, reader: ShardReader, row: int, view
 
 
 def shade_mesh(image: np.ndarray, vertices: np.ndarray, faces: np.ndarray, K: np.ndarray, scale: int = 4) -> np.ndarray:
-    """The image, `scale` times as large, with the faces that look at the camera painted over it from far to near.
-
-    vertices: (V, 3) metres in crop axes of the camera.
-    """
+    """The image (H, W, 3), `scale` times as large, with a body over it. vertices: (V, 3) metres in crop axes of the camera."""
     large = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
-    corners = vertices[faces]
-    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    normals /= np.linalg.norm(normals, axis=1, keepdims=True) + 1e-12
-    facing = ((normals * corners.mean(1)).sum(1) < 0) & (corners[..., 2].min(1) > 0.1)
-    order = np.flatnonzero(facing)[np.argsort(-corners[facing, :, 2].mean(1))]
-    pixels = np.round(((project_pinhole(K, corners) + 0.5) * scale - 0.5) * 16).astype(np.int32)
-    layer = large.copy()
-    light = np.array([0.35, -0.5, -0.8]) / np.linalg.norm([0.35, -0.5, -0.8])
-    for face in order:
-        brightness = 0.45 + 0.55 * max(0.0, float(normals[face] @ light))
-        colour = tuple(int(brightness * c) for c in (120, 190, 255))
-        cv2.fillConvexPoly(layer, pixels[face], colour, shift=4)
-    return cv2.addWeighted(layer, 0.72, large, 0.28, 0)
+    zoom = np.array([[scale, 0, (scale - 1) / 2], [0, scale, (scale - 1) / 2], [0, 0, 1]])
+    camera = Camera(zoom @ K, np.eye(3), np.zeros(3), large.shape[1], large.shape[0])
+    return draw_meshes(large, camera, [vertices], faces, MESH_COLOUR, MESH_OPACITY)
 
 
 def draw_slice(axis: Axes, figure: Figure, reader: ShardReader, row: int, view: dict, body: BodyModel) -> None:

@@ -60,9 +60,11 @@ def read_list() -> dict[str, dict]:
 
 @cache
 def open_place(name: str) -> Place:
-    """A place by name. Raises InputError when its file is not the one that places.json lists."""
+    """A place by name. Raises InputError when its file is not the one that places.json lists, or has no licence beside it."""
     record = read_list()[name]
-    path = ASSETS / f"{name}.jpg"
+    path, licence = ASSETS / f"{name}.jpg", ASSETS / f"{name.split('_')[0]}_LICENSE.txt"
+    if not licence.is_file() or not licence.stat().st_size:
+        raise InputError(f"{licence}, the licence of {path.name}, is missing. Install this program again.")
     data = path.read_bytes() if path.is_file() else b""
     if hashlib.sha256(data).hexdigest() != record["sha256"]:
         raise InputError(
@@ -101,7 +103,7 @@ def surroundings_map(
     with np.errstate(divide="ignore"):
         floor = np.where(rays[..., 2] < 0, -centre[2] / np.minimum(rays[..., 2], -1e-9), np.inf)
     depth = np.minimum(depth, floor)
-    seen = centre + depth[..., None] * rays - [0.0, 0.0, TAKEN_AT]
+    seen = centre + depth[..., None] * rays - np.array([0.0, 0.0, TAKEN_AT], rays.dtype)
     azimuth = np.arctan2(-seen[..., 0], -seen[..., 1]) + yaw
     polar = np.arctan2(np.hypot(seen[..., 0], seen[..., 1]), seen[..., 2])
     columns = (azimuth / np.pi * height - 0.5) % (2 * height)

@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 MARK_FILE = "synthetic.json"
 SHEET_FILE = "contact_sheet.png"
 FORMAT = 1
+# So often processes are started anew when one was killed.
+ATTEMPTS = 3
 
 
 @one_thread()
@@ -128,14 +131,33 @@ def _film_in_worker(plan: SequencePlan, images: Path) -> SequenceResult:
 def _film_all(
     studio: Studio, plans: list[SequencePlan], images: Path, workers: int
 ) -> Iterator[tuple[int, SequenceResult]]:
-    """(index, result) of every plan, in the order in which they are done."""
+    """(index, result) of every plan, in the order in which they are done. Where a process dies, others do what it left."""
     if workers == 0:
         for k, plan in enumerate(plans):
             yield k, film(studio, plan, images)
         return
+    left = dict(enumerate(plans))
+    for _ in range(ATTEMPTS):
+        try:
+            for k, result in _film_in_pool(studio, left, images, workers):
+                del left[k]
+                yield k, result
+            return
+        except BrokenProcessPool:
+            continue
+    raise InputError(
+        f"a process that films was killed {ATTEMPTS} times with {len(left)} of {len(plans)} sequences to go; free some memory, or "
+        f"give fewer --workers than {workers}"
+    )
+
+
+def _film_in_pool(
+    studio: Studio, plans: dict[int, SequencePlan], images: Path, workers: int
+) -> Iterator[tuple[int, SequenceResult]]:
+    """As `_film_all`, over new processes. Raises BrokenProcessPool when one of them dies."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, _open_worker, (studio.rig, studio.settings)) as pool:
-        futures = {pool.submit(_film_in_worker, plan, images): k for k, plan in enumerate(plans)}
+        futures = {pool.submit(_film_in_worker, plan, images): k for k, plan in plans.items()}
         try:
             for future in as_completed(futures):
                 yield futures[future], future.result()

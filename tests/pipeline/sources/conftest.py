@@ -1,5 +1,6 @@
 """Small captures in the exact layouts of the real datasets."""
 
+import itertools
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +39,8 @@ class Capture:
 
 
 BODY_17 = [0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27]
+# A camera that did not record a sequence: subject, action, subaction, camera.
+LACKING = (11, 2, 2, 1)
 # Subject -> (action, subaction) -> frames.
 PLAN = {1: {(2, 1): 11, (9, 2): 7}, 8: {(2, 1): 6}, 9: {(12, 1): 3, (5, 2): 2}, 11: {(2, 1): 2, (2, 2): 3}}
 
@@ -73,20 +76,14 @@ def capture() -> Capture:
 
 
 def write_annotations(root: Path, capture: Capture, subjects=None, every_test: int = 64) -> Path:
-    """3DMPPE's layout. Boxes and visibility are computed here, frame by frame, independently of the reader; images
-    exist for the frames that the splits keep."""
+    """3DMPPE's layout. Images exist for the frames that the splits keep."""
     folder = root / "annotations"
     folder.mkdir(parents=True)
     grey = {c: np.full((*capture.size(c)[::-1], 3), 90, np.uint8) for c in CAMERA_NAMES}
     blank = {c: cv2.imencode(".jpg", image)[1].tobytes() for c, image in grey.items()}
-    identity = 0
+    number = itertools.count()
     for subject in subjects or PLAN:
-        cameras = {}
-        for c in CAMERA_NAMES:
-            R = capture.rotation(subject, c)
-            fx, fy, cx, cy = INTRINSICS[c][:4]
-            t = -R @ capture.centre[subject, c]
-            cameras[c] = {"R": R.tolist(), "t": t.tolist(), "f": [fx, fy], "c": [cx, cy]}
+        cameras = {c: annotated_camera(capture, subject, c) for c in CAMERA_NAMES}
         data, joint_3d = {"images": [], "annotations": []}, {}
         for (s, action, subaction), joints in capture.joints.items():
             if s != subject:
@@ -94,48 +91,53 @@ def write_annotations(root: Path, capture: Capture, subjects=None, every_test: i
             joints = joints[:, BODY_17].astype(float)
             of_action = joint_3d.setdefault(str(action), {})
             of_action[str(subaction)] = {str(k): frame.tolist() for k, frame in enumerate(joints)}
-            for c, camera in cameras.items():
-                if (subject, action, subaction, c) == (11, 2, 2, 1):
-                    continue
-                name = f"s_{subject:02d}_act_{action:02d}_subact_{subaction:02d}_ca_{c:02d}"
-                (root / "images" / name).mkdir(parents=True, exist_ok=True)
-                for k, frame in enumerate(joints):
-                    local = frame @ np.array(camera["R"]).T + camera["t"]
-                    u = local[:, 0] / local[:, 2] * camera["f"][0] + camera["c"][0]
-                    v = local[:, 1] / local[:, 2] * camera["f"][1] + camera["c"][1]
-                    width, height = capture.size(c)
-                    w, h = u.max() - u.min() - 1, v.max() - v.min() - 1
-                    x, y = (u.min() + w / 2), (v.min() + h / 2)
-                    file_name = f"{name}/{name}_{k + 1:06d}.jpg"
-                    data["images"].append(
-                        {
-                            "id": identity,
-                            "file_name": file_name,
-                            "width": width,
-                            "height": height,
-                            "subject": subject,
-                            "action_name": ACTIONS[action],
-                            "action_idx": action,
-                            "subaction_idx": subaction,
-                            "cam_idx": c,
-                            "frame_idx": k,
-                        }
-                    )
-                    inside = (u >= -0.5) & (u <= width - 0.5) & (v >= -0.5) & (v <= height - 0.5)
-                    data["annotations"].append(
-                        {
-                            "id": identity,
-                            "image_id": identity,
-                            "keypoints_vis": inside.tolist(),
-                            "bbox": [x - 1.2 * w / 2, y - 1.2 * h / 2, 1.2 * w, 1.2 * h],
-                        }
-                    )
-                    identity += 1
-                    if k % (every_test if subject in (9, 11) else 5) == 0:
-                        (root / "images" / file_name).write_bytes(blank[c])
+            views = [(c, k) for c in cameras for k in range(len(joints)) if (s, action, subaction, c) != LACKING]
+            for c, k in views:
+                image, annotation = annotated_view(
+                    next(number), (s, action, subaction), c, k, joints[k], cameras[c], capture.size(c)
+                )
+                data["images"].append(image)
+                data["annotations"].append(annotation)
+                if k % (every_test if subject in (9, 11) else 5) == 0:
+                    path = root / "images" / image["file_name"]
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_bytes(blank[c])
         for part, content in (("data", data), ("camera", cameras), ("joint_3d", joint_3d)):
             (folder / f"Human36M_subject{subject}_{part}.json").write_text(json.dumps(content))
     return root
+
+
+def annotated_camera(capture: Capture, subject: int, camera: int) -> dict:
+    """A camera as 3DMPPE writes it."""
+    R = capture.rotation(subject, camera)
+    fx, fy, cx, cy = INTRINSICS[camera][:4]
+    return {"R": R.tolist(), "t": (-R @ capture.centre[subject, camera]).tolist(), "f": [fx, fy], "c": [cx, cy]}
+
+
+def annotated_view(number, sequence, c, k, joints, camera, size) -> tuple[dict, dict]:
+    """The image and the annotation of frame k, joints (17, 3) mm. Box and visibility are computed here, independently of the
+    reader."""
+    (subject, action, subaction), (width, height) = sequence, size
+    local = joints @ np.array(camera["R"]).T + camera["t"]
+    u, v = (local[:, :2] / local[:, 2:] * camera["f"] + camera["c"]).T
+    w, h = u.max() - u.min() - 1, v.max() - v.min() - 1
+    x, y = (u.min() + w / 2), (v.min() + h / 2)
+    name = f"s_{subject:02d}_act_{action:02d}_subact_{subaction:02d}_ca_{c:02d}"
+    image = {
+        "id": number,
+        "file_name": f"{name}/{name}_{k + 1:06d}.jpg",
+        "width": width,
+        "height": height,
+        "subject": subject,
+        "action_name": ACTIONS[action],
+        "action_idx": action,
+        "subaction_idx": subaction,
+        "cam_idx": c,
+        "frame_idx": k,
+    }
+    inside = (u >= -0.5) & (u <= width - 0.5) & (v >= -0.5) & (v <= height - 0.5)
+    box = [x - 1.2 * w / 2, y - 1.2 * h / 2, 1.2 * w, 1.2 * h]
+    return image, {"id": number, "image_id": number, "keypoints_vis": inside.tolist(), "bbox": box}
 
 
 @pytest.fixture(scope="session")

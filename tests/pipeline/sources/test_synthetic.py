@@ -1,8 +1,10 @@
 """The capture as a whole: bytes, layout, boxes, labels, what is rendered."""
 
+import errno
 import hashlib
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,8 +16,9 @@ from pipeline.errors import InputError
 from pipeline.images import read_image
 from pipeline.skeletons import HUMAN36M
 from pipeline.sources import open_source
-from pipeline.sources.synthetic import CaptureSettings, write_capture
+from pipeline.sources.synthetic import CaptureSettings, write_capture, writer
 from pipeline.sources.synthetic.truth import read_truth
+from tests.pipeline import fault_tasks
 
 SETTINGS = CaptureSettings(seed=3, instants=7, image_px=128, subjects=(1, 8, 9), actions=("Walking", "Sitting"))
 
@@ -155,6 +158,32 @@ def test_nothing_is_left_behind_when_filming_fails(body, tmp_path, monkeypatch):
 
     monkeypatch.setattr("pipeline.sources.synthetic.writer.film", fail)
     with pytest.raises(RuntimeError, match="no film"):
+        write_capture(tmp_path / "out", body, SETTINGS)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("deaths", [1, 3])
+def test_what_a_killed_process_left_is_filmed_by_others(deaths, tmp_path, monkeypatch):
+    monkeypatch.setattr(writer, "_open_worker", fault_tasks.open_nothing)
+    monkeypatch.setattr(writer, "_film_in_worker", fault_tasks.film_or_die)
+    (tmp_path / "deaths").write_text("x" * deaths)
+    plans, studio = ["first", "poison", "last"], SimpleNamespace(rig=None, settings=None)
+    if deaths == writer.ATTEMPTS:
+        with pytest.raises(InputError, match=r"killed 3 times with \d of 3 sequences to go; .* fewer --workers than 1"):
+            list(writer._film_all(studio, plans, tmp_path, 1))
+    else:
+        filmed = dict(writer._film_all(studio, plans, tmp_path, 1))
+        assert filmed == {k: f"film of {plan}" for k, plan in enumerate(plans)}
+    assert (tmp_path / "deaths").read_text() == ""
+
+
+def test_a_full_disk_ends_filming_with_what_to_do(body, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("pipeline.sources.synthetic.writer.film", full)
+    with pytest.raises(InputError, match="No space left on device.*MB free"):
         write_capture(tmp_path / "out", body, SETTINGS)
     assert not list(tmp_path.iterdir())
 

@@ -42,7 +42,11 @@ def test_every_listed_place_is_there_with_its_licence_and_the_splits_share_none(
 
 
 def test_a_damaged_or_missing_place_is_named(tmp_path, monkeypatch):
+    licence = places.ASSETS / "pmndrs_LICENSE.txt"
     monkeypatch.setattr(places, "ASSETS", tmp_path)
+    with pytest.raises(InputError, match="pmndrs_LICENSE.txt, the licence of pmndrs_city.jpg, is missing"):
+        places.open_place.__wrapped__("pmndrs_city")
+    (tmp_path / licence.name).write_bytes(licence.read_bytes())
     with pytest.raises(InputError, match="pmndrs_city.jpg is missing"):
         places.open_place.__wrapped__("pmndrs_city")
     (tmp_path / "pmndrs_city.jpg").write_bytes(b"no picture")

@@ -39,7 +39,7 @@ from pipeline.sources.synthetic.wild import blocks, clips, film, stage
 from pipeline.sources.synthetic.wild.cameras import PITCH, ROLL, draw_camera, pitch_of, roll_of
 from pipeline.sources.synthetic.wild.columns import BEHIND_ITSELF, HIDDEN, OUTSIDE, SEEN, TRUTH_FILE
 from pipeline.sources.synthetic.wild.pose import Pose
-from pipeline.sources.synthetic.wild.settings import WildSettings, split_of
+from pipeline.sources.synthetic.wild.settings import Variety, WildSettings, split_of
 from pipeline.wild_run import WildProgress, WildRequest, synthesize_wild
 
 SETTINGS = WildSettings(seed=4, instants=21, image_px=128, block=8, supersampling=1)
@@ -299,6 +299,26 @@ def test_what_hides_a_joint_is_told(studio):
     whole = [note for note in codes if (note.seen > OUTSIDE).all()]
     assert whole and all(note.pixels > 0 for note in whole)
     assert {OUTSIDE, HIDDEN, BEHIND_ITSELF, SEEN} == {0, 1, 2, 3}
+
+
+@pytest.mark.slow
+def test_what_is_switched_off_is_in_no_picture(studio):
+    """Each of these is there in as many pictures as they come, so that the test can fail."""
+    plain = replace(SETTINGS, variety=Variety(motion_capture=False, roll=False, occluders=False, cuts=False))
+    without = film.open_studio(load_body(), plain)
+    found = {}
+    for name, made_in in (("with", studio), ("without", without)):
+        shots = [film.film(made_in, number) for number in range(16)]
+        notes = [note for shot in shots for note in shot.people]
+        seen = np.concatenate([note.seen for note in notes])
+        found[name] = {
+            "roll": max(abs(roll_of(shot.camera.R)) for shot in shots) > 1e-6,
+            "clips": any(note.kind.startswith("clip") for note in notes),
+            "crowds": max(len(shot.people) for shot in shots) > 1,
+            "hidden": bool((seen == HIDDEN).any()),
+            "cut": bool((seen == OUTSIDE).any()),
+        }
+    assert all(found["with"].values()) and not any(found["without"].values()), found
 
 
 def test_splits_share_neither_pictures_nor_people(truth):

@@ -27,8 +27,11 @@ class Subject:
     size: float
 
 
-def draw_camera(rng: np.random.Generator, subject: Subject, azimuth: float, longest_px: int) -> Camera:
-    """A camera that stands in the direction `azimuth` (radians) of the subject and sees it. World metres, z up."""
+def draw_camera(
+    rng: np.random.Generator, subject: Subject, azimuth: float, longest_px: int, level: bool = False
+) -> Camera:
+    """A camera that stands in the direction `azimuth` (radians) of the subject and sees it. World metres, z up. level: without
+    roll."""
     width, height = _draw_shape(rng, longest_px)
     while True:
         distance = float(np.clip(np.exp(rng.normal(np.log(3.2), 0.55)), *DISTANCE_M))
@@ -42,7 +45,7 @@ def draw_camera(rng: np.random.Generator, subject: Subject, azimuth: float, long
         centre = subject.centre + [away * np.cos(azimuth), away * np.sin(azimuth), above]
         fills = focal * subject.size / distance / area
         aim = _draw_aim(rng, subject, centre, distance / focal * np.array([width, height]), fills)
-        R = look_from(centre, aim, _draw_roll(rng))
+        R = look_from(centre, aim, _draw_roll(rng) * (not level))
         if PITCH[0] <= pitch_of(R) <= PITCH[1]:
             break
     K = np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]])

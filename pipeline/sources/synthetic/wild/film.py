@@ -37,7 +37,7 @@ class WildStudio:
     settings: WildSettings
     rig: people.Rig
     bank: repertoire.ArmBank
-    clips: Clips
+    clips: Clips | None
     tailor: dressing.Tailor
     persons: tuple[people.Person, ...]
     field: KeypointMap
@@ -80,7 +80,7 @@ def open_studio(body: BodyModel, settings: WildSettings) -> WildStudio:
         settings,
         rig,
         repertoire.make_arm_bank(np.random.default_rng([settings.seed, _BANK])),
-        load_clips(),
+        load_clips() if settings.variety.motion_capture else None,
         dressing.open_tailor(rig, settings.looks),
         _people(rig, settings),
         keypoint_map(body, FIELD_JOINTS),
@@ -123,18 +123,24 @@ def _arrange(
 ) -> tuple[list[stage.Figure], Camera, list[stage.Thing]]:
     """One to four people, the camera, seats and perhaps a thing before the first person."""
     settings, held_out = studio.settings, round(TRAIN_PEOPLE_SHARE * len(studio.persons))
+    variety = settings.variety
     bodies = range(held_out) if split == "train" else range(held_out, len(studio.persons))
-    count = 1 + int(rng.choice(len(stage.CROWDS), p=stage.CROWDS))
+    count = 1 + int(rng.choice(len(stage.CROWDS), p=stage.CROWDS)) * variety.occluders
     chosen = rng.choice(list(bodies), size=count, replace=False).tolist()
     azimuth = rng.uniform(0, 2 * np.pi)
     draw = functools.partial(_draw_figure, studio, rng, azimuth)
     figures = [draw(chosen[0], None)]
     subject = stage.subject_of(figures[0])
-    camera = draw_camera(rng, subject, azimuth, settings.image_px)
+
+    def may_see(camera: Camera, figure: stage.Figure) -> bool:
+        return variety.cuts or stage.wholly_in(figure, camera)
+
+    cameras = (draw_camera(rng, subject, azimuth, settings.image_px, not variety.roll) for _ in itertools.count())
+    camera = next(camera for camera in cameras if may_see(camera, figures[0]))
     for number in chosen[1:]:
         tried = (draw(number, camera) for _ in range(_TRIES))
-        figure = next((figure for figure in tried if stage.fits_in(figure, figures, camera)), None)
-        figures += [] if figure is None else [figure]
+        good = (f for f in tried if stage.fits_in(f, figures, camera) and may_see(camera, f))
+        figures += itertools.islice(good, 1)
     return figures, camera, _things(settings, rng, figures, camera, subject)
 
 
@@ -152,7 +158,7 @@ def _things(
     settings: WildSettings, rng: np.random.Generator, figures: list[stage.Figure], camera: Camera, subject: Subject
 ) -> list[stage.Thing]:
     things = [seat for figure in figures if (seat := stage.draw_seat(rng, figure)) is not None]
-    if rng.random() < settings.occluder_rate:
+    if rng.random() < settings.occluder_rate * settings.variety.occluders:
         tried = (stage.draw_occluder(rng, subject, camera) for _ in range(5))
         good = (t for t in tried if stage.free_of(t, figures, camera) and stage.leaves_in_sight(t, figures[0], camera))
         things += itertools.islice(good, 1)
@@ -195,7 +201,7 @@ def _paint_thing(texture: np.ndarray, places: np.ndarray) -> np.ndarray:
     """(M, 3) places in a thing's own axes -> (M, 3) colours: the texture covers a square metre, around the corners too."""
     size = len(texture)
     u, v = ((places[:, 0] + places[:, 1]) * size).astype(int) % size, (places[:, 2] * size).astype(int) % size
-    return texture[v, u]
+    return texture[v, u] * np.float32(1 / 255)
 
 
 # --- what is known of it ---------------------------------------------------------------------------------------------

@@ -52,6 +52,10 @@ _PARTS = tuple(
     for names in (_LEGS, _TRUNK, [f"left_{name}" for name in _ARM], [f"right_{name}" for name in _ARM])
 )
 _FINGERS = ("index", "middle", "ring", "pinky")
+_HANDS = np.array(
+    [SMPLX_55.index("jaw")]
+    + [SMPLX_55.index(f"{side}_{f}{k}") for side in ("left", "right") for f in (*_FINGERS, "thumb") for k in (1, 2, 3)]
+)
 # Candidates that are tried together, and rounds of them.
 _TOGETHER, _ROUNDS = 3, 12
 
@@ -67,9 +71,10 @@ class Pose:
 
 
 def draw_pose(
-    rng: np.random.Generator, rig: Rig, person: Person, bank: ArmBank, clips: Clips, penetration_m: float
+    rng: np.random.Generator, rig: Rig, person: Person, bank: ArmBank, clips: Clips | None, penetration_m: float
 ) -> Pose:
-    """A pose whose capsules overlap by no more than `penetration_m`; standing where none of many is."""
+    """A pose whose capsules overlap by no more than `penetration_m`; standing where none of many is. clips: None for none of
+    their poses."""
     for _ in range(_ROUNDS):
         poses = [_draw(rng, bank, clips) for _ in range(_TOGETHER)]
         rotations = np.stack([pose.rotations for pose in poses])
@@ -80,14 +85,15 @@ def draw_pose(
     return Pose(pose_rotations(neutral_pose()[None])[0], 0.0, "action")
 
 
-def _draw(rng: np.random.Generator, bank: ArmBank, clips: Clips) -> Pose:
-    kind = str(rng.choice(list(KINDS), p=list(KINDS.values())))
+def _draw(rng: np.random.Generator, bank: ArmBank, clips: Clips | None) -> Pose:
+    shares = np.array([share * (clips is not None or kind != "clip") for kind, share in KINDS.items()])
+    kind = str(rng.choice(list(KINDS), p=shares / shares.sum()))
     lift, name = 0.0, kind
     if kind == "calm":
         rotations = _calm(rng, bank)
     elif kind == "action":
         rotations = _action(rng, bank)
-    elif kind == "clip":
+    elif kind == "clip" and clips is not None:
         frame = draw_frame(rng, clips)
         rotations, lift, name = _frame(rng, clips, frame), clips.lift[frame], f"clip {clips.names[clips.clip[frame]]}"
         _shake(rng, rotations)
@@ -150,14 +156,17 @@ def _shake(rng: np.random.Generator, rotations: np.ndarray) -> None:
     rotations[:22] = rotations[:22] @ Rotation.from_rotvec(rng.normal(0, spread)).as_matrix()
 
 
-def _mixed(rng: np.random.Generator, bank: ArmBank, clips: Clips) -> np.ndarray:
+def _mixed(rng: np.random.Generator, bank: ArmBank, clips: Clips | None) -> np.ndarray:
     """(55, 3, 3): legs, trunk and either arm from an action or a clip each."""
     rotations = np.tile(np.eye(3), (55, 1, 1))
     both = rng.random() < 0.5  # arms that do something together
     source = None
     for k, joints in enumerate(_PARTS):
         if source is None or not (k == 3 and both):
-            source = _action(rng, bank) if rng.random() < 0.5 else _frame(rng, clips, draw_frame(rng, clips, _ON_FEET))
+            if clips is None or rng.random() < 0.5:
+                source = _action(rng, bank)
+            else:
+                source = _frame(rng, clips, draw_frame(rng, clips, _ON_FEET))
         rotations[joints] = source[joints]
     _shake(rng, rotations)
     return rotations
@@ -181,6 +190,7 @@ def _lying(rng: np.random.Generator, bank: ArmBank) -> np.ndarray:
 
 def _hands(rng: np.random.Generator, rotations: np.ndarray) -> None:
     """Both hands relaxed, open, closed or pointing, each finger a little its own way, in place; half the mouths stay shut."""
+    turns = np.zeros((55, 3))
     for side, mirror in (("left", 1.0), ("right", -1.0)):
         how = rng.choice(4, p=[0.5, 0.2, 0.2, 0.1])
         grip = np.full(
@@ -191,12 +201,10 @@ def _hands(rng: np.random.Generator, rotations: np.ndarray) -> None:
         splay = rng.uniform(-0.05, 0.2 if how == 1 else 0.1)
         for f, finger in enumerate(_FINGERS):
             for k in (1, 2, 3):
-                bend = np.clip(grip[f] + rng.normal(0, 0.1), -0.15, 1.5)
+                bend = min(max(grip[f] + rng.normal(0, 0.1), -0.15), 1.5)
                 sideways = (1.5 - f) * splay * (k == 1)
-                turn = np.array([0.0, -sideways * mirror, -bend * mirror])
-                rotations[SMPLX_55.index(f"{side}_{finger}{k}")] = Rotation.from_rotvec(turn).as_matrix()
+                turns[SMPLX_55.index(f"{side}_{finger}{k}")] = 0.0, -sideways * mirror, -bend * mirror
         for k in (1, 2, 3):
-            turn = rng.normal(0, 0.15, 3)
-            rotations[SMPLX_55.index(f"{side}_thumb{k}")] = Rotation.from_rotvec(turn).as_matrix()
-    jaw = max(0.0, rng.normal(0, 0.12))
-    rotations[SMPLX_55.index("jaw")] = Rotation.from_rotvec([jaw, 0, 0]).as_matrix()
+            turns[SMPLX_55.index(f"{side}_thumb{k}")] = rng.normal(0, 0.15, 3)
+    turns[SMPLX_55.index("jaw"), 0] = max(0.0, rng.normal(0, 0.12))
+    rotations[_HANDS] = Rotation.from_rotvec(turns[_HANDS]).as_matrix()

@@ -14,13 +14,28 @@ FOLDERS = {"train": "train2017", "validation": "val2017"}
 
 
 @dataclass(frozen=True)
+class Variety:
+    """What pictures vary in; each can be turned off, to see what it is worth.
+
+    motion_capture: poses from clips of real people, whole and limb by limb; without, all are the program's own. roll: cameras that are
+    not level. occluders: things and other people before somebody; without, a picture shows one person. cuts: people whom the border
+    cuts.
+    """
+
+    motion_capture: bool = True
+    roll: bool = True
+    occluders: bool = True
+    cuts: bool = True
+
+
+@dataclass(frozen=True)
 class WildSettings:
     """Settings of a wild capture; lengths in metres unless the name says otherwise.
 
     instants: pictures, each of one moment with one to four people. image_px: longest side of a picture. occluder_rate: share of
     pictures with a thing before somebody. garment_m: least and greatest displacement of clothes. penetration_m: how far two capsules
     of a body may overlap. supersampling: rays per pixel along each axis. block: pictures a task.
-    looks: how things look. shape_spread, shape_warp_m: as in
+    looks: how things look. variety: what pictures vary in. shape_spread, shape_warp_m: as in
     `CaptureSettings`, for a body that comes without people.
     """
 
@@ -33,6 +48,7 @@ class WildSettings:
     supersampling: int = 2
     jpeg_quality: int = 92
     looks: Looks = Looks()
+    variety: Variety = Variety()
     block: int = 16
     shape_spread: float = 1.0
     shape_warp_m: float = 0.008

@@ -111,6 +111,13 @@ def fits_in(figure: Figure, others: list[Figure], camera: Camera) -> bool:
     return all(mine.query(other.naked[::_EVERY])[0].min() > _APART_M for other in others)
 
 
+def wholly_in(figure: Figure, camera: Camera) -> bool:
+    """Whether no part of a person lies outside the picture."""
+    points = world_to_camera(camera, figure.naked[::_EVERY])
+    inside = in_image(project(camera, points), camera.width, camera.height)
+    return bool((inside & (points[:, 2] > _NEAREST_M)).all())
+
+
 def make_box(size: np.ndarray, centre: np.ndarray, turn: float) -> Thing:
     """A box of `size` (3,) metres about `centre` (3,), turned about the vertical by `turn` radians."""
     corners: list[np.ndarray] = []
