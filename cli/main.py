@@ -2,6 +2,7 @@
 
 import importlib
 import io
+import os
 import sys
 from pathlib import Path
 
@@ -61,6 +62,10 @@ def refuse_shadowed_packages() -> None:
             )
 
 
+# OpenCV's and FFmpeg's own words about damaged files would stand between ours. A user's own setting stays.
+QUIET = {"OPENCV_LOG_LEVEL": "SILENT", "OPENCV_FFMPEG_LOGLEVEL": "-8"}
+
+
 def main() -> None:
     """Entry point. Exit codes: 0 done, 1 done with failures listed, 2 refused or wrong usage."""
     refuse_shadowed_packages()
@@ -70,6 +75,8 @@ def main() -> None:
 
     keep_freed_memory()
     wait_passively()
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
 
     try:
         nvf(standalone_mode=False)

@@ -9,6 +9,7 @@ import numpy as np
 
 from model.networks.keypoint_network import KeypointNetwork
 from model.people.detector import Detector
+from model.people.given import check_box
 from model.people.pictures import find_given, read_given
 from model.people.predict import Finder
 from model.people.records import Box, Keypoints, Picture, Refusal
@@ -66,12 +67,18 @@ def write_keypoints(images: Sequence[str], out: Path, layout: str = "body25", ev
 
 
 def marking(find: Finder, network: KeypointNetwork) -> Finder:
-    """The same boxes with the 2D network's keypoints, where they have none: evidence for the fit of bodies."""
+    """The same boxes with the 2D network's keypoints, where they have none: evidence for the fit of bodies. Boxes that are refused
+    stay as they are.
+    """
 
-    def marked(picture: Picture) -> list[Box]:
-        return [box if box.keypoints else replace(box, keypoints=mark(network, picture, box)) for box in find(picture)]
+    def marked(picture: Picture, box: Box) -> Box:
+        try:
+            check_box(box.box, picture.pixels.shape[1], picture.pixels.shape[0])
+        except InputError:
+            return box
+        return box if box.keypoints else replace(box, keypoints=mark(network, picture, box))
 
-    return marked
+    return lambda picture: [marked(picture, box) for box in find(picture)]
 
 
 def mark(network: KeypointNetwork, picture: Picture, box: Box) -> Keypoints:

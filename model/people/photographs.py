@@ -86,7 +86,12 @@ def _why_not(head: bytes, header: Header | None, image: np.ndarray | None) -> st
     for start, kind in OTHERS.items():
         if head.startswith(start):
             return f"it is {kind}, not a picture. Give {KINDS}."
-    if header is not None or head[:4] in TIFF_MARKS:
+    if head[:4] in TIFF_MARKS:
+        return (
+            "it is cut off or damaged, or a kind of TIFF that is not read, of floating point numbers for example. Copy it again, "
+            "or save it as JPEG or PNG."
+        )
+    if header is not None:
         return "it is cut off or damaged: its pixels cannot be decoded. Copy it again."
     return f"not an image that can be decoded. Give {KINDS}."
 

@@ -14,7 +14,7 @@ from model.networks.network import Network
 from model.people.given import check_box
 from model.people.records import Box, Person, Picture, PicturePeople, Refusal
 from model.people.smooth import smooth_tracks
-from model.training.runs import load_run
+from model.training.runs import BEST, load_run
 from pipeline.camera import Crop, in_image, make_crop, project, project_pinhole, warp_to_crop
 from pipeline.errors import InputError
 from pipeline.skeletons import JOINT_SETS, JointSet
@@ -47,6 +47,8 @@ class Model:
 
 def load_model(folder: Path, device: torch.device | str = "cpu") -> Model:
     """Raises InputError for a folder that holds no run which can predict."""
+    if folder.is_file():
+        raise InputError(f"{folder} is a file, and a run is a folder with {BEST} in it. Name that folder with --run.")
     network, config, record = load_run(folder, device)
     return Model(network, JOINT_SETS[config.network.joint_set], folder, record["step"], record)
 

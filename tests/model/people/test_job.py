@@ -132,6 +132,15 @@ def test_the_command_and_python_give_the_same_people(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
+    "box", [[0, 0, 0, 0], [50, 50, 1e-9, 1e-9], [900, 5, 30, 60], [-1e9, 0, 2e9, 2e9], [5, 5, -4, 9]]
+)
+def test_a_box_that_holds_nobody_is_refused_beside_one_that_does(run, place, box, recwarn):
+    """With bodies, whose keypoints are looked for in every box."""
+    found = nvf_body.load(run, device="cpu", decode="body")("a.png", boxes=[box, [5, 4, 50, 60]])
+    assert len(found.people) == 1 and len(found.left_out) == 1 and not list(recwarn)
+
+
+@pytest.mark.parametrize(
     ("images", "boxes", "said"),
     [
         (np.zeros((4, 4)), None, r"image 0 is an array float64 \(4, 4\)"),

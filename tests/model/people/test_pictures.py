@@ -39,7 +39,7 @@ def save(path: Path, image: np.ndarray, *flags: int) -> Path:
 def make_video(path: Path, frames=12, codec="mp4v", size=(64, 48)) -> Path:
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*codec), 10, size)
     for k in range(frames):
-        writer.write(np.full((size[1], size[0], 3), 20 * k, np.uint8))
+        writer.write(np.full((size[1], size[0], 3), 20 * k % 256, np.uint8))
     writer.release()
     return path
 
@@ -251,6 +251,12 @@ def test_a_codec_that_is_missing_is_said(tmp_path):
     path.write_bytes(path.read_bytes().replace(b"MJPG", b"ZZZZ").replace(b"mjpg", b"ZZZZ"))
     (found,) = read(path)
     assert isinstance(found, Refusal) and "codec is not known here" in found.reason
+
+
+def test_a_tiff_of_floats_is_refused_by_its_kind(tmp_path):
+    assert cv2.imwrite(str(tmp_path / "a.tif"), plain().astype(np.float32) / 255)
+    (found,) = read(tmp_path / "a.tif")
+    assert "floating point numbers for example" in found.reason and "save it as JPEG or PNG" in found.reason
 
 
 def test_a_focal_length_of_no_lens_refuses_the_picture(tmp_path):

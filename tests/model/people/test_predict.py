@@ -232,6 +232,11 @@ def test_a_value_that_is_none_is_named(model, tmp_path, key, value, said):
         read_predictions(tmp_path / "other.json")
 
 
+def test_a_file_in_place_of_a_run_is_refused(run):
+    with pytest.raises(InputError, match="is a file, and a run is a folder with best.safetensors in it"):
+        load_model(run / "best.safetensors")
+
+
 def test_an_assumed_camera_looks_along_the_image_centre():
     camera = photograph_camera(400, 300, None)
     assert camera.K[0, 0] == 500 and camera.K[0, 2] == 199.5 and camera.assumed
