@@ -77,7 +77,7 @@ def print_table(report: dict, out: Path) -> None:
 @click.command()
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--instants", default=1500, show_default=True, help="Moments of the capture; each gives four images.")
-@click.option("--minutes", type=POSITIVE, default=11.0, show_default=True, help="Of training.")
+@click.option("--minutes", type=POSITIVE, default=10.0, show_default=True, help="Of training.")
 @click.option("--config", default="small", show_default=True, help="Named configuration or TOML file.")
 @click.option(
     "--workers", default=os.cpu_count(), show_default="number of cores", help="Processes of the capture and pipeline."
