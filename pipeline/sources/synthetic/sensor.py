@@ -81,6 +81,7 @@ def develop(light: np.ndarray, sensor: Sensor, rng: np.random.Generator) -> np.n
         image = cv2.GaussianBlur(image, (0, 0), sensor.blur)
     # Highlights roll off as film does; then about the curve that displays undo.
     image = np.sqrt(np.clip(image, 0, 4))
-    image = np.where(image > 0.8, 0.8 + 0.2 * np.tanh((image - 0.8) / 0.4), image)
+    bright = image > 0.8
+    image[bright] = 0.8 + 0.2 * np.tanh((image[bright] - 0.8) / 0.4)
     image += rng.standard_normal(image.shape, np.float32) * np.float32(sensor.noise)
     return (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)

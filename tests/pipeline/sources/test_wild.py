@@ -33,9 +33,10 @@ from pipeline.preprocess.progress import RunProgress
 from pipeline.preprocess.settings import PreprocessSettings, Request
 from pipeline.run import Workers, preprocess
 from pipeline.sampling import SamplingSettings
+from pipeline.skeletons import SMPLX_55
 from pipeline.sources import open_source
 from pipeline.sources.synthetic.poses import neutral_pose, pose_rotations
-from pipeline.sources.synthetic.wild import blocks, clips, film, stage
+from pipeline.sources.synthetic.wild import blocks, clips, film, held, stage
 from pipeline.sources.synthetic.wild.cameras import PITCH, ROLL, draw_camera, pitch_of, roll_of
 from pipeline.sources.synthetic.wild.columns import BEHIND_ITSELF, HIDDEN, OUTSIDE, SEEN, TRUTH_FILE
 from pipeline.sources.synthetic.wild.pose import Pose
@@ -363,6 +364,29 @@ def test_things_stand_in_nobody_and_hide_nobody_wholly(studio):
     assert stage.free_of(wall, [figure], camera) and not stage.leaves_in_sight(wall, figure, camera)
     assert stage.free_of(beside, [figure], camera) and stage.leaves_in_sight(beside, figure, camera)
     assert figure.naked[:, 2].min() == pytest.approx(0, abs=1e-9)
+
+
+def test_what_is_held_is_at_a_hand_and_in_nobody(studio, monkeypatch):
+    monkeypatch.setattr(held, "HOLDING", 1.0)
+    person, rng, found = studio.persons[0], np.random.default_rng(2), []
+    for _ in range(40):
+        pose = Pose(pose_rotations(neutral_pose()[None])[0], 0.0, "calm")
+        figure = stage.stand(studio.rig, 0, person, pose, rng.uniform(0, 6), np.zeros(2))
+        camera = draw_camera(rng, stage.subject_of(figure), 0.0, 384)
+        thing = held.draw_held(rng, figure, [figure], camera)
+        if thing is not None:
+            found.append(thing)
+            wrists = figure.motion.places[0, [SMPLX_55.index("left_wrist"), SMPLX_55.index("right_wrist")]]
+            near = np.linalg.norm(stage.outline(thing, camera)[None] - wrists[:, None], axis=-1).min()
+            assert near < 0.14 and thing.world[:, 2].min() > 0
+            assert stage.holds_none_of(
+                thing, figure.naked[np.linalg.norm(figure.naked - wrists[:, None], axis=-1).min(0) > 0.3]
+            )
+    assert len(found) > 20
+    sizes = np.array([np.ptp(thing.places, axis=0) for thing in found])
+    assert (sizes.max(1) > 0.45).any() and (sizes.min(1) < 0.02).any(), "sticks and phones"
+    monkeypatch.setattr(held, "HOLDING", 0.0)
+    assert held.draw_held(rng, figure, [figure], camera) is None
 
 
 def test_motion_clips_are_what_their_provenance_says():

@@ -17,6 +17,7 @@ from pipeline.sources.synthetic.wild import stage
 from pipeline.sources.synthetic.wild.cameras import Subject, draw_camera
 from pipeline.sources.synthetic.wild.clips import Clips, load_clips
 from pipeline.sources.synthetic.wild.columns import BEHIND_ITSELF, HIDDEN, OUTSIDE, SEEN
+from pipeline.sources.synthetic.wild.held import draw_held
 from pipeline.sources.synthetic.wild.pose import draw_pose
 from pipeline.sources.synthetic.wild.settings import TRAIN_PEOPLE_SHARE, WildSettings, split_of
 
@@ -162,6 +163,9 @@ def _things(
         tried = (stage.draw_occluder(rng, subject, camera) for _ in range(5))
         good = (t for t in tried if stage.free_of(t, figures, camera) and stage.leaves_in_sight(t, figures[0], camera))
         things += itertools.islice(good, 1)
+    if settings.variety.occluders:
+        held = (draw_held(rng, figure, figures, camera) for figure in figures)
+        things += [thing for thing in held if thing is not None]
     return things
 
 

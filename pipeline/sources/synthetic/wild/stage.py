@@ -41,8 +41,8 @@ class Figure:
 
 @dataclass(frozen=True)
 class Thing:
-    """A box of furniture. places: (24, 3) its corners in its own axes, four a side; world: (24, 3) the same in the world, metres.
-    faces: (12, 3)."""
+    """A box: furniture, or something in a hand. places: (24, 3) its corners in its own axes, four a side; world: (24, 3) the same in
+    the world, metres. faces: (12, 3)."""
 
     places: np.ndarray
     world: np.ndarray
@@ -120,6 +120,11 @@ def wholly_in(figure: Figure, camera: Camera) -> bool:
 
 def make_box(size: np.ndarray, centre: np.ndarray, turn: float) -> Thing:
     """A box of `size` (3,) metres about `centre` (3,), turned about the vertical by `turn` radians."""
+    return box_at(size, centre, Rotation.from_euler("z", turn).as_matrix())
+
+
+def box_at(size: np.ndarray, centre: np.ndarray, R: np.ndarray) -> Thing:
+    """A box of `size` (3,) metres about `centre` (3,). R: (3, 3) from its axes to the world's."""
     corners: list[np.ndarray] = []
     faces: list[list[int]] = []
     for axis in range(3):
@@ -131,7 +136,6 @@ def make_box(size: np.ndarray, centre: np.ndarray, turn: float) -> Thing:
             faces += [[n + order[0], n + order[1], n + order[2]], [n + order[0], n + order[2], n + order[3]]]
             corners.append(square)
     places = np.concatenate(corners) * size / 2
-    R = Rotation.from_euler("z", turn).as_matrix()
     return Thing(places, places @ R.T + centre, np.array(faces))
 
 
@@ -196,11 +200,14 @@ def leaves_in_sight(thing: Thing, figure: Figure, camera: Camera) -> bool:
 
 def free_of(thing: Thing, figures: list[Figure], camera: Camera) -> bool:
     """Whether a box stands in nobody and not in the camera's way."""
+    if not all(holds_none_of(thing, figure.naked[::_EVERY]) for figure in figures):
+        return False
+    return bool((thing.world @ camera.R[2] + camera.t[2] > 0.6).all())
+
+
+def holds_none_of(thing: Thing, points: np.ndarray) -> bool:
+    """Whether none of some points (N, 3), world metres, lies in a box or within a centimetre of it."""
     middle = thing.world.mean(0)
     R = np.linalg.lstsq(thing.places, thing.world - middle, rcond=None)[0]  # local = (world - middle) @ R.T
     half = np.abs(thing.places).max(0) + 0.01
-    for figure in figures:
-        local = (figure.naked[::_EVERY] - middle) @ R.T
-        if (np.abs(local) < half).all(1).any():
-            return False
-    return bool((thing.world @ camera.R[2] + camera.t[2] > 0.6).all())
+    return not (np.abs((points - middle) @ R.T) < half).all(1).any()
