@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import mediapipe, predict_speed, variants, wild
+from benchmarks import mediapipe, predict_speed, self_intersection, variants, wild
 from model.networks.build import build_network
 from model.networks.records import Statistics
 from pipeline.skeletons import JOINT_SETS
@@ -39,6 +39,7 @@ ROOT = Path(__file__).parent.parent
             ],
         ),
         ("fit_oracles", ["views", "rows"]),
+        ("self_intersection", list(self_intersection.ROWS)),
         ("smoothing", ["filters", "bodies"]),
         ("predict_speed", predict_speed.KEYS),
     ],

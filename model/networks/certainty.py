@@ -73,6 +73,7 @@ def presence_features(encoded: Encoded, decoded: Decoded) -> Tensor:
 
 
 def _logs(encoded: Encoded, decoded: Decoded) -> tuple[Tensor, Tensor]:
-    expected = decoded.spread if decoded.expected_error is None else decoded.expected_error
+    # votes that lie further apart than they themselves expect to be wrong cannot all be as right as that
+    expected = decoded.spread if decoded.expected_error is None else decoded.expected_error.maximum(decoded.spread)
     expected = (expected.clamp(min=1e-3) / RIGHT_M).log()
     return expected.float(), (heatmap_deviation(encoded.maps[-1]) / RIGHT_M).log()

@@ -195,6 +195,8 @@ def test_no_pickle_is_opened(licensed_arrays, tmp_path):
     [
         ({"weights": np.ones((6890, 24)) / 24}, "SMPL model .24 joints"),
         ({"weights": np.ones((6890, 52)) / 52}, "SMPL-H model .52 joints"),
+        ({"weights": np.ones((778, 16)) / 16}, "MANO model .16 joints"),
+        ({"weights": np.ones((5023, 5)) / 5}, "FLAME model .5 joints"),
         ({"lmk_faces_idx": None, "hands_meanl": None}, "lacks hands_meanl, lmk_faces_idx"),
         ({"f": np.full((5, 3), 10**6)}, "f points outside"),
         ({"v_template": np.array("x")}, "v_template is"),
