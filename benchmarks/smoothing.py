@@ -21,7 +21,7 @@ from scipy.spatial.transform import Rotation
 
 from model.decoding import BODY
 from model.people import free_model
-from model.people.bodies import BodyFits, embody, with_bodies
+from model.people.bodies import BodyFits, embody, steady, with_bodies
 from model.people.motion import rest_joints
 from model.people.predict import load_model
 from model.people.records import Person, Picture, PicturePeople
@@ -93,13 +93,18 @@ def lag_ms(smooth: np.ndarray, true: np.ndarray) -> float:
     return float(1000 * delays[int(np.argmin(off))])
 
 
+def jitter_mm(off: np.ndarray) -> float:
+    """Mean acceleration of errors (T, ..., 3) m, millimetres a frame squared."""
+    return float(1000 * np.linalg.norm(np.diff(off, 2, axis=0), axis=-1).mean())
+
+
 def judged(filter_: Callable[[np.ndarray], np.ndarray], seconds: float, seeds: int) -> dict:
     rows = []
     for seed in range(seeds):
         true = motions(seconds, seed)
         smooth = filter_(true + noise(true.shape, seed + 100))
         off = (smooth - true)[10:-10]
-        jitter = 1000 * np.linalg.norm(np.diff(off, 2, axis=0), axis=-1).mean()
+        jitter = jitter_mm(off)
         rows.append((jitter, lag_ms(filter_(true), true), 1000 * np.linalg.norm(off, axis=-1).mean()))
     jitter, lag, error = np.mean(rows, 0).round(1).tolist()
     return {"jitter_mm": jitter, "lag_ms": lag, "error_mm": error}
@@ -151,18 +156,21 @@ def judged_bodies(frames: int, clips: Sequence[str]) -> dict[str, dict]:
         bodies = walker(clip, frames, seed)
         vertices, joints = fits.body.pose(as_tensors(bodies))
         true = keypoint_map(fits.body, FIELD_JOINTS)(joints.numpy(), vertices.numpy()).astype(float)
+        true_root = true[:, FIELD_JOINTS.root_index]
         smooth = list(smooth_tracks(film_of(true, seed)))
         alone = [replace(found, people=tuple(embody(found.people, [found.camera], fits))) for _, found in smooth]
-        together = [found for _, found in with_bodies(smooth, fits)]
+        together = [found for _, found in steady(with_bodies(smooth, fits), fits)]
         for name, film in zip(rows, (alone, together), strict=True):
-            found = np.stack([one.people[0].joints + one.people[0].root for one in film])
+            root = np.stack([one.people[0].root for one in film])
+            found = np.stack([one.people[0].joints for one in film])
             tall = np.array([stature(fits.body, one.people[0].body.betas) for one in film if one.people[0].body])
-            off, cut = found - true, slice(5, -5)
-            jitter = 1000 * np.linalg.norm(np.diff(off, 2, axis=0), axis=-1)[cut].mean()
+            off, cut = found - (true - true_root[:, None]), slice(5, -5)
+            jitter = jitter_mm(off[cut])
             wrong = 1000 * abs(tall - stature(fits.body, bodies[0].betas)).mean()
-            error = 1000 * np.linalg.norm(off, axis=-1)[cut].mean()
-            rows[name].append((jitter, lag_ms(found, true), error, 1000 * tall.std(), wrong))
-    keys = ("jitter_mm", "lag_ms", "error_mm", "stature_flicker_mm", "stature_error_mm")
+            error = 1000 * np.linalg.norm(off[cut], axis=-1).mean()
+            lag = lag_ms(found, true - true_root[:, None])
+            rows[name].append((jitter, lag, error, jitter_mm((root - true_root)[cut]), 1000 * tall.std(), wrong))
+    keys = ("jitter_mm", "lag_ms", "error_mm", "root_jitter_mm", "stature_flicker_mm", "stature_error_mm")
     return {name: dict(zip(keys, np.mean(found, 0).round(1).tolist(), strict=True)) for name, found in rows.items()}
 
 

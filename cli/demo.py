@@ -8,7 +8,6 @@ import click
 
 from cli.options import POSITIVE
 from cli.stages import run_stages
-from pipeline.outputs import write_json
 
 
 def stage_arguments(
@@ -88,6 +87,8 @@ def command(out: Path, instants: int, minutes: float, config: str, workers: int,
 
     Ends with a table, OUT/report.json and OUT/report.html. The same command goes on with an interrupted demo.
     """
+    from pipeline.outputs import write_json
+
     stages = stage_arguments(out, instants, minutes, workers, config, seed)
     seconds = run_stages(out, stages, out)
     report = summarise(out, seconds)

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import click
 
-from pipeline.outputs import make_folder, write_json
-
 # Seconds of every finished stage. An interrupted chain goes on with the first stage that is not in it.
 SECONDS_FILE = "seconds.json"
 
@@ -18,6 +16,8 @@ def run_stages(out: Path, stages: dict[str, list[str]], run: Path) -> dict[str, 
     """Run what is not finished yet; seconds of every stage. stages: nvf-cli's arguments by name, in order. run: the folder that the
     stage `train` fills, which an interrupted one is resumed in. Exits with a failed command's code.
     """
+    from pipeline.outputs import make_folder, write_json
+
     make_folder(out)
     path = out / SECONDS_FILE
     seconds = json.loads(path.read_text()) if path.exists() else {}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import mediapipe, predict_speed, self_intersection, variants, wild
+from benchmarks import mediapipe, predict_speed, self_intersection, variants, video_memory, wild
 from model.networks.build import build_network
 from model.networks.records import Statistics
 from pipeline.skeletons import JOINT_SETS
@@ -42,6 +42,7 @@ ROOT = Path(__file__).parent.parent
         ("self_intersection", list(self_intersection.ROWS)),
         ("smoothing", ["filters", "bodies"]),
         ("predict_speed", predict_speed.KEYS),
+        ("video_memory", video_memory.KEYS),
     ],
 )
 def test_the_quick_form_runs(tmp_path, name, keys):

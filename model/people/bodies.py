@@ -12,6 +12,7 @@ from model.people.keypoints import marking
 from model.people.predict import Finder, Model, predict_people
 from model.people.records import Person, Picture, PicturePeople, Refusal
 from model.people.shapes import TrackShapes, track_of
+from model.people.smooth import smooth_tracks, steadied
 from pipeline.body.model import BodyModel, load_body
 from pipeline.camera import pixel_rays, project
 from pipeline.errors import InputError
@@ -49,7 +50,13 @@ def find_people(
     find: as of `predict_people`, which this calls. Boxes without keypoints get those of the 2D network where bodies are fitted.
     """
     look = find if fits.keypoints is None else marking(find, fits.keypoints)
-    return with_bodies(predict_people(model, pictures, look), fits)
+    return steady(with_bodies(predict_people(model, pictures, look), fits), fits)
+
+
+def steady(answers: Iterator[Answered], fits: BodyFits) -> Iterator[Answered]:
+    """The same, the bodies of a track moving steadily. Where the joints are not those of the bodies nothing is done: the network's
+    own are smoothed already."""
+    return smooth_tracks(answers, smoothing=steadied) if fits.own_joints and fits.decoder is not None else answers
 
 
 def with_bodies(answers: Iterable[Answered], fits: BodyFits) -> Iterator[Answered]:

@@ -6,7 +6,7 @@ have come, a fraction of a second.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +15,7 @@ from model.people.records import Person, Picture, PicturePeople
 from model.people.tracks import frame_time
 from pipeline.camera import project
 from pipeline.images import split_frame
+from pipeline.records import Camera
 
 # How far a curve reaches to either side, seconds, and the most frames that wait for it.
 REACH_S, MOST_WAITING = 0.2, 8
@@ -22,10 +23,19 @@ REACH_S, MOST_WAITING = 0.2, 8
 LEAST_WEIGHT = 0.05
 
 Pair = tuple[Picture | None, PicturePeople]
+# Seconds from now, and somebody then.
+Seen = tuple[float, Person]
+# What becomes of somebody, by himself in the frames about: (person, others, camera, reach_s).
+Smoothing = Callable[[Person, Sequence[Seen], Camera, float], Person]
 
 
-def smooth_tracks(pairs: Iterable[Pair], reach_s: float = REACH_S) -> Iterator[Pair]:
-    """The same pictures and people in the same order, of tracks smoothed. reach_s: 0 changes nothing."""
+def smooth_tracks(
+    pairs: Iterable[Pair], reach_s: float = REACH_S, smoothing: Smoothing | None = None
+) -> Iterator[Pair]:
+    """The same pictures and people in the same order, of tracks smoothed. reach_s: 0 changes nothing. smoothing: of the joints and
+    the root (`smoothed`) where it is left out.
+    """
+    smoothing = smoothing or smoothed
     past: deque[tuple[float, PicturePeople]] = deque(maxlen=MOST_WAITING)
     waiting: deque[tuple[float, Pair]] = deque()
 
@@ -34,7 +44,8 @@ def smooth_tracks(pairs: Iterable[Pair], reach_s: float = REACH_S) -> Iterator[P
         about = [*past, *((t, pair[1]) for t, pair in waiting)]
         near = [(t - time_s, other) for t, other in about if abs(t - time_s) <= reach_s]
         past.append((time_s, found))
-        return picture, replace(found, people=tuple(smoothed(person, found, near, reach_s) for person in found.people))
+        people = tuple(_followed(person, found, near, reach_s, smoothing) for person in found.people)
+        return picture, replace(found, people=people)
 
     source = ""
     for picture, found in pairs:
@@ -54,16 +65,25 @@ def smooth_tracks(pairs: Iterable[Pair], reach_s: float = REACH_S) -> Iterator[P
         yield out()
 
 
-def smoothed(person: Person, found: PicturePeople, near: list[tuple[float, PicturePeople]], reach_s: float) -> Person:
-    """The person with joints and root off the curve. near: seconds from now, and the people of another frame."""
+def _followed(
+    person: Person,
+    found: PicturePeople,
+    near: list[tuple[float, PicturePeople]],
+    reach_s: float,
+    smoothing: Smoothing,
+) -> Person:
+    """The person smoothed by those of the same track. near: seconds from now, and the people of another frame."""
     others = [
         (seconds, other)
         for seconds, frame in near
         for other in frame.people
         if person.track is not None and other.track == person.track
     ]
-    if not others or found.camera is None:
-        return person
+    return person if not others or found.camera is None else smoothing(person, others, found.camera, reach_s)
+
+
+def smoothed(person: Person, others: Sequence[Seen], camera: Camera, reach_s: float) -> Person:
+    """The person with joints and root off the curve."""
     times = np.array([0.0, *(seconds for seconds, _ in others)])
     everyone = [person, *(other for _, other in others)]
     joints = np.stack([one.joints + one.root for one in everyone])
@@ -71,7 +91,21 @@ def smoothed(person: Person, found: PicturePeople, near: list[tuple[float, Pictu
     placed = on_curve(times / reach_s, joints, np.maximum(sure, LEAST_WEIGHT))
     roots = np.stack([one.root for one in everyone])[:, None]
     root = on_curve(times / reach_s, roots, np.ones((len(times), 1)))[0]
-    return replace(person, joints=placed - root, root=root, joints_2d=project(found.camera, placed))
+    return replace(person, joints=placed - root, root=root, joints_2d=project(camera, placed))
+
+
+def steadied(person: Person, others: Sequence[Seen], camera: Camera, reach_s: float) -> Person:
+    """The person with the body moved onto the curve, and the root with it: a body of one shape is nearer or further by what its size
+    in the picture wavers. Joints stay as they are about the root."""
+    bodies = [(seconds, other.body) for seconds, other in ((0.0, person), *others) if other.body is not None]
+    if person.body is None or len(bodies) < 2:
+        return person
+    times = np.array([seconds for seconds, _ in bodies])
+    places = np.stack([body.transl.astype(float) for _, body in bodies])[:, None]
+    place = on_curve(times / reach_s, places, np.ones((len(times), 1)))[0]
+    root = person.root + place - person.body.transl
+    body = replace(person.body, transl=place.astype(np.float32))
+    return replace(person, body=body, root=root, joints_2d=project(camera, person.joints + root))
 
 
 def on_curve(times: np.ndarray, values: np.ndarray, weights: np.ndarray) -> np.ndarray:

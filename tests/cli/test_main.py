@@ -30,6 +30,19 @@ def test_threads_wait_passively_from_before_torch_is_there(given, used):
     assert said.stdout.split() == ["False", used, "0"]
 
 
+def test_the_list_of_commands_waits_for_no_library():
+    """`nvf-cli --help` imports every command, and none of them what it works with."""
+    ask = """
+import sys
+from click.testing import CliRunner
+from cli import main as room
+assert "predict" in CliRunner().invoke(room.nvf, ["--help"]).output
+print([name for name in ("numpy", "cv2", "torch", "scipy", "h5py") if name in sys.modules])
+"""
+    said = subprocess.run([sys.executable, "-c", ask], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == "[]"
+
+
 def test_an_error_of_the_disk_is_no_traceback(monkeypatch, capsys):
     def full(**_):
         raise OSError(28, "No space left on device", "somewhere")

@@ -1,11 +1,14 @@
 """Smoothing takes noise away and leaves movements where they are; nobody waits for ever, and everybody keeps his order."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from model.people.photographs import photograph_camera
 from model.people.records import Person, Picture, PicturePeople
-from model.people.smooth import MOST_WAITING, on_curve, smooth_tracks
+from model.people.smooth import MOST_WAITING, on_curve, smooth_tracks, steadied
+from pipeline.records import PARAMETER_SIZES, BodyParameters
 
 CAMERA = photograph_camera(80, 60, None)
 PIXELS = np.zeros((60, 80, 3), np.uint8)
@@ -73,6 +76,28 @@ def test_joints_in_the_picture_are_those_in_space():
         flat = points[:, :2] / points[:, 2:] @ CAMERA.K[:2, :2].T + CAMERA.K[:2, 2]
         np.testing.assert_allclose(people.people[0].joints_2d, flat, atol=1e-6)
         np.testing.assert_allclose(people.people[0].joints[0], 0, atol=1e-9)
+
+
+def test_a_body_whose_distance_wavers_is_moved_onto_the_curve_and_keeps_its_joints():
+    """It walks away at a steady pace; what it says of its distance is off by 50 mm."""
+    rng, joints = np.random.default_rng(0), np.array([[0, 0, 0], [0.1, 0.2, 0.3]])
+    away = np.stack([[0, 0, 4 + 0.05 * k] for k in range(40)])
+    told = away + rng.normal(0, 0.05, away.shape) * [0, 0, 1]
+
+    def body(place):
+        sizes = {name: np.zeros(size, np.float32) for name, size in PARAMETER_SIZES.items()}
+        return BodyParameters(**sizes | {"transl": (place + [0, 0.4, 0]).astype(np.float32)})
+
+    frames = [[replace(person(joints, 1, root=place), body=body(place))] for place in told]
+    found = [people.people[0] for _, people in smooth_tracks(video(frames), smoothing=steadied)]
+    roots = np.stack([one.root for one in found])
+    before, after = (np.abs(np.diff(values - away, 2, axis=0)).mean() for values in (told, roots))
+    assert after < 0.3 * before and np.abs(roots - away)[4:-4].max() < 0.08
+    for one in found:
+        np.testing.assert_array_equal(one.joints, joints)
+        np.testing.assert_allclose(one.body.transl - one.root, [0, 0.4, 0], atol=1e-5)
+    alone = [people.people[0] for _, people in smooth_tracks(video([[person(joints, 1)]] * 9), smoothing=steadied)]
+    assert all(one.body is None and (one.root == ROOT).all() for one in alone)
 
 
 @pytest.mark.parametrize("fps", [5.0, 25.0, 240.0])
