@@ -4,7 +4,7 @@ Part of what `pipeline.plausible` judges, for instants without 3D joints.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -13,6 +13,8 @@ from pipeline.camera import pixel_rays
 from pipeline.plausible import odd_bones, odd_sides_of_all
 from pipeline.plausible_people import LEAST_JOINTS
 from pipeline.records import Camera, Instant, View
+from pipeline.skeletons import JOINT_SETS
+from pipeline.spread import spread_evenly
 
 # Median distance between a joint and where another camera says it is, over the longer side of the person in that image. Right
 # cameras and detectors reach 0.01.
@@ -21,6 +23,8 @@ MOST_APART = 0.06
 CLEARLY_BETTER = 0.5
 # Below that nothing is to be mended; right cameras with a usual detector are above it.
 EXACT = 0.003
+# Of so many instants it is judged whether a camera's left and right are exchanged.
+SIDES_JUDGED, CLEARLY_WRONG = 8, 0.015
 # Rays that are nearly parallel do not say where they meet.
 LEAST_ANGLE = 0.05
 
@@ -117,6 +121,7 @@ def odd_rig(instants: Sequence[Instant]) -> str | None:
     if not np.isfinite(given):
         return None
     mistake = _likely(instants, seen, given) if given > EXACT else None
+    mistake = mistake or _exchanged_sides(instants, seen)
     reason = f"the cameras do not agree where the person is (joints are {100 * given:.1f} % of the person's size apart)"
     if mistake is not None:
         return f"{reason}, as if {mistake}"
@@ -132,8 +137,7 @@ def odd_rig(instants: Sequence[Instant]) -> str | None:
 
 def _score(seen: Sequence[Sequence[Sight]]) -> float:
     pairs = [apart(a, b) for sights in seen for a, b in combinations(sights, 2)]
-    finite = [value for value in pairs if np.isfinite(value)]
-    return float(np.median(finite)) if finite else float("nan")
+    return _median([value for value in pairs if np.isfinite(value)])
 
 
 def _odd_size(joint_set: str, sights: Sequence[Sight]) -> str | None:
@@ -190,6 +194,48 @@ def _exchanged(instants: Sequence[Instant]) -> dict[str, float]:
             seen.append([_as_of(s, swap[v.camera_id]) if v.camera_id in swap else s for v, s in sights])
         scores[f"the calibrations of {one} and {other} were exchanged"] = _score(seen)
     return scores
+
+
+def _exchanged_sides(instants: Sequence[Instant], seen: Sequence[Sequence[Sight]]) -> str | None:
+    """The camera whose left and right are exchanged, told where that brings the others to agree. Two cameras cannot tell: side by side
+    they see both sides at one height, and the rays meet elsewhere."""
+    chosen = spread_evenly(len(seen), SIDES_JUDGED)
+    instants, seen = [instants[k] for k in chosen], [seen[k] for k in chosen]
+    given = _median([off for sights in seen for off in _seen_by_a_third(sights)])
+    if not given > CLEARLY_WRONG:
+        return None
+    found = {}
+    for one in sorted({view.camera_id for instant in instants for view in instant.views}):
+        offs = []
+        for instant, sights in zip(instants, seen, strict=True):
+            flip, views = JOINT_SETS[instant.joint_set].flip, instant.views
+            offs += _seen_by_a_third(
+                [
+                    replace(s, rays=s.rays[flip], seen=s.seen[flip]) if v.camera_id == one else s
+                    for v, s in zip(views, sights, strict=True)
+                ]
+            )
+        found[one] = _median(offs)
+    best = min(found, key=lambda one: found[one])
+    return f"left and right were exchanged in {best}" if found[best] < CLEARLY_BETTER * given else None
+
+
+def _seen_by_a_third(sights: Sequence[Sight]) -> list[float]:
+    """How far, over the person's size, the joints of each two cameras lie from where each other camera sees them: medians."""
+    offs = []
+    for a, b in combinations(range(len(sights)), 2):
+        points, told, _ = meet(sights[a], sights[b])
+        for third in (s for k, s in enumerate(sights) if k not in (a, b)):
+            local = points @ third.R.T + third.t
+            both = told & third.seen & (local[:, 2] > 0.01)
+            if both.sum() >= LEAST_JOINTS:
+                off = local[both, :2] / local[both, 2:] - third.rays[both]
+                offs.append(float(np.median(np.linalg.norm(off, axis=1)) / third.size))
+    return offs
+
+
+def _median(values: Sequence[float]) -> float:
+    return float(np.median(values)) if values else float("nan")
 
 
 def _as_of(s: Sight, camera: Camera) -> Sight:

@@ -1,5 +1,6 @@
 """What goes wrong because of what the user gave us, told so that the user can mend it."""
 
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,16 @@ class InputError(ValueError):
     The message is one paragraph that names the file, the value and the remedy. The command line prints it and exits with 2.
     Our own mistakes are `assert`s, never this.
     """
+
+
+def refuse_pipe(path: Path) -> None:
+    """Raises InputError for a pipe or a device, which a reader might wait for without end. What is not there is another's to tell."""
+    try:
+        kind = path.stat().st_mode
+    except (OSError, ValueError):
+        return
+    if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
+        raise InputError(f"{path} is a pipe or a device, not a file. Put a copy of the file there.")
 
 
 @contextmanager

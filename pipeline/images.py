@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 import cv2
 import numpy as np
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, refuse_pipe
 from pipeline.image_header import TIFF_MARKS, Header, read_header
 
 # Images that announce more are not decoded: 0.8 GB as pixels. The largest photographs of phones have 200 million.
@@ -127,6 +127,7 @@ def _read_file(path: Path) -> tuple[Header, np.ndarray]:
 
 def _header(path: Path) -> Header | None:
     """What the file announces, None where its kind has no header that is known. InputError for more than MOST_PIXELS."""
+    refuse_pipe(path)
     try:
         with open(path, "rb") as file:
             header = read_header(file)
@@ -167,6 +168,7 @@ class VideoReader:
             raise InputError(
                 f"The video {path} does not exist. Complete the download, or run `nvf-cli check-data` to list gaps."
             )
+        refuse_pipe(self.path)
         self._open()
         self._shown: tuple[int, np.ndarray] | None = None
         # When each frame is shown, ms; looked up where frames do not follow one another at the announced rate.

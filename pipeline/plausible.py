@@ -42,12 +42,17 @@ LEAST_BESIDE, SURE_AHEAD = 0.1, 0.35
 LEAST_FOCAL, MOST_FOCAL, MOST_SQUEEZED = 0.05, 100.0, 2.5
 # Of the image's side, how far from its middle a principal point may lie.
 OFF_CENTRE = 0.2
+# A person of fewer pixels is none, nor one who is so many metres away.
+LEAST_PX, FURTHEST = 4.0, 300.0
 # How far a lens may move what it shows: the place in the image over that without distortion. Wide action cameras have 0.5.
 # Of the image, the share that may be folded over itself.
 LEAST_BENT, MOST_BENT, MOST_FOLDED = 0.4, 1.25, 0.25
 # So many poses of one person are looked at to tell left from right.
 SIDES_JUDGED = 100
 _MIRRORED = "face, knees or feet point to the back of shoulders and hips, as if left and right were exchanged or the joints mirrored"
+# Shoulders against hips: nobody turns so far about the own axis (a cosine).
+MOST_TWISTED = -0.7
+_TWISTED = "shoulders and hips face opposite ways, as if left and right of one of them were exchanged"
 _UNITS = {
     0.001: "metres where millimetres are expected",
     0.01: "metres where centimetres are expected",
@@ -102,8 +107,26 @@ def odd_sides(joint_set: str, joints: np.ndarray | None, valid: np.ndarray | Non
     where shoulders and hips have the back. valid: (J,) bool, None for all. Nothing is said where fewer than two of them tell."""
     if joints is None:
         return None
-    ahead = _all_ahead(joint_set, joints, np.ones(len(joints), bool) if valid is None else np.asarray(valid, bool))
-    return _MIRRORED if len(ahead) > 1 and max(ahead) < 0 else None
+    known = np.ones(len(joints), bool) if valid is None else np.asarray(valid, bool)
+    ahead = _all_ahead(joint_set, joints, known)
+    if len(ahead) > 1 and max(ahead) < 0:
+        return _MIRRORED
+    return _TWISTED if _twisted(joint_set, joints, known) else None
+
+
+def _twisted(joint_set: str, joints: np.ndarray, known: np.ndarray) -> bool:
+    """Whether the line across the shoulders runs against that across the hips, both seen along the trunk."""
+    names, wanted = JOINT_SETS[joint_set].names, ("left_shoulder", "right_shoulder", "left_hip", "right_hip")
+    if not set(wanted) <= set(names):
+        return False
+    index = [names.index(name) for name in wanted]
+    if not (known[index].all() and np.isfinite(joints[index]).all()):
+        return False
+    a, b, c, d = joints[index]
+    trunk = (a + b - c - d) / max(float(np.linalg.norm(a + b - c - d)), 1e-6)
+    shoulders, hips = (line - (line @ trunk) * trunk for line in (a - b, c - d))
+    size = float(np.linalg.norm(shoulders) * np.linalg.norm(hips))
+    return size > 1e-6 and float(shoulders @ hips) < MOST_TWISTED * size
 
 
 def odd_sides_of_all(joint_set: str, joints: np.ndarray) -> str | None:
@@ -179,9 +202,15 @@ def odd_view(instant: Instant, view: View) -> str | None:
         return None
     if not np.isfinite(points).all():
         return "a joint does not project to a pixel"
+    if focal := odd_focal(camera):
+        return focal
     joints, reason = instant.joints_3d, None
     if joints is not None and _behind(camera, joints):
         reason = "the joints lie behind the camera"
+    elif joints is not None and (away := _distance(camera, joints)) > FURTHEST:
+        return f"the person is {away:.0f} m away from the camera, as if t were in millimetres where metres are expected"
+    elif max(view.box[2:]) < LEAST_PX:
+        return f"the person's box is {max(view.box[2:]):.1f} pixels large"
     elif inside(points, camera.width, camera.height).mean() < JOINTS_INSIDE:
         reason = "most joints lie outside the image"
     elif share_inside(view.box, camera) < BOX_INSIDE or share_inside(square(view.box), camera) < CROP_INSIDE:
@@ -212,6 +241,11 @@ def calibration_of_another(
 
 def _behind(camera: Camera, joints: np.ndarray) -> bool:
     return bool((joints @ camera.R[2] + camera.t[2] < 0.1).mean() > 0.5)
+
+
+def _distance(camera: Camera, joints: np.ndarray) -> float:
+    """Metres along the camera's axis, the median over the joints."""
+    return float(np.median(joints @ camera.R[2] + camera.t[2]))
 
 
 def odd_calibration(camera: Camera, joints: np.ndarray, boxes: np.ndarray) -> str | None:
@@ -245,6 +279,8 @@ def likely_mistake(camera: Camera, joints: np.ndarray, box: np.ndarray) -> str |
         "R were transposed and t the camera's centre": (R.T, -R @ t),
         "t were in metres where millimetres are expected": (R, 1000 * t),
         "t were in millimetres where metres are expected": (R, t / 1000),
+        "t were in centimetres where millimetres are expected": (R, 10 * t),
+        "t were in centimetres where metres are expected": (R, t / 100),
         "the camera's axes were y up and z backward": (turned @ R, turned @ t),
     }
     best, name = SURE_OVERLAP, None
@@ -262,16 +298,21 @@ def likely_mistake(camera: Camera, joints: np.ndarray, box: np.ndarray) -> str |
     return name
 
 
+def odd_focal(camera: Camera) -> str | None:
+    """Whether a camera's focal lengths are of one lens, in pixels of its images."""
+    (fx, fy), side = camera.K[[0, 1], [0, 1]].tolist(), max(camera.width, camera.height)
+    least, most = min(fx, fy), max(fx, fy)
+    if most <= MOST_SQUEEZED * least and LEAST_FOCAL * side < least and most < MOST_FOCAL * side:
+        return None
+    return f"fx, fy = {fx:.6g}, {fy:.6g} are no focal lengths in pixels of images {camera.width} x {camera.height}"
+
+
 def odd_lens(camera: Camera) -> str | None:
     """Whether a camera's focal lengths are of one lens, and whether it bends the image as no lens does: much too far, or over itself
     in more than a part of it (in the corners many calibrations of wide lenses do)."""
-    f, side = camera.K[[0, 1], [0, 1]], max(camera.width, camera.height)
-    if not (f.max() <= MOST_SQUEEZED * f.min() and LEAST_FOCAL * side < f.min() and f.max() < MOST_FOCAL * side):
-        return (
-            f"fx, fy = {f[0]:.6g}, {f[1]:.6g} are no focal lengths in pixels of images {camera.width} x {camera.height}"
-        )
-    if not camera.distortion.any():
-        return None
+    focal = odd_focal(camera)
+    if focal is not None or not camera.distortion.any():
+        return focal
     pixels = np.stack(
         np.meshgrid(*(np.linspace(0, side - 1, 15) for side in (camera.width, camera.height))), -1
     ).reshape(-1, 2)

@@ -34,6 +34,7 @@ def odd_people(
     if not len(points):
         return []
     size = sizes[picture].astype(float)
+    corner = in_the_corner(points, seen)
     normalised = _normalised(points, seen, size)
     outside = seen & ~inside(points, size[:, None, 0], size[:, None, 1], BEYOND)
     counts = np.stack([np.bincount(picture, values.sum(1), len(sizes)) for values in (outside, seen)])
@@ -45,7 +46,9 @@ def odd_people(
     guesses = _picture_guesses(points, seen, picture, sizes, np.flatnonzero(odd), everywhere)
     reasons: list[str | None] = []
     for p, m in enumerate(picture):
-        if normalised[p]:
+        if corner[p]:
+            reasons.append("joints at 0, 0 or at -1, -1 count as seen; give those that were not seen the confidence 0")
+        elif normalised[p]:
             reasons.append(f"the keypoints are not in pixels, as if they were normalised to {normalised[p]}")
         elif own[p]:
             reasons.append(f"most joints lie outside the image, as if {guesses[m]}")
@@ -56,6 +59,12 @@ def odd_people(
         else:
             reasons.append(None)
     return reasons
+
+
+def in_the_corner(points: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """(P,) whether several of a person's joints lie where programs put those that they do not see: exactly at 0, 0, or at -1, -1."""
+    placeholder = (points[..., 0] == points[..., 1]) & np.isin(points[..., 0], (0, -1))
+    return np.asarray((seen & placeholder).sum(1) > 1)
 
 
 def _picture_guesses(
@@ -128,13 +137,16 @@ def odd_boxes(points: np.ndarray, seen: np.ndarray, boxes: np.ndarray) -> str | 
     """What boxes (P, 4) are in place of x, y, width, height where most people's then fit their keypoints much better. points:
     (P, J, 2) pixels. seen: (P, J) bool."""
     better: Counter[str] = Counter()
+    clearly: set[str] = set()
     chosen = np.flatnonzero(seen.sum(1) >= LEAST_JOINTS)[:2000]
     for p in chosen:
         person = tight(points[p][seen[p]])
         given = overlap(person, boxes[p])
-        better.update(name for name, box in _box_readings(boxes[p]) if overlap(person, box) > max(0.4, given + 0.1))
+        shares = {name: overlap(person, box) for name, box in _box_readings(boxes[p])}
+        better.update(name for name, share in shares.items() if share > max(0.4, given + 0.1))
+        clearly |= {name for name, share in shares.items() if share > max(0.6, given + 0.4)}
     name, count = better.most_common(1)[0] if better else ("", 0)
-    sure = count >= FEWEST_BOXES or name.startswith("corners")
+    sure = count >= FEWEST_BOXES or name.startswith("corners") or name in clearly
     return f"the boxes are {name}" if sure and count > 0.6 * len(chosen) else None
 
 

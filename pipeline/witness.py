@@ -4,7 +4,9 @@ Numbers alone do not tell keypoints of half the size from a person in the upper 
 others: somebody must look. A witness is any function that finds MSCOCO's 17 joints of the person in a box.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -29,18 +31,42 @@ THERE, NOT_THERE = 0.65, 0.35
 LOOKED_AT = 0.6
 # A person of fewer pixels is not looked at.
 LEAST_SIDE = 24
+# Joints that were moved all alike lie so near to where the witness sees them when they are moved back, and so many of them do.
+EXACTLY, EXACT = 0.06, 0.8
+# How far the witness is off in the mean; what fits better than that says nothing.
+NOISE = 0.02
 # Joints and those of the other side tell left from right when they lie this share of the person's longer side apart.
 APART, PAIRS = 0.2, 3
 FACTORS = (0.25, 1 / 3, 0.5, 2 / 3, 0.75, 4 / 3, 1.5, 2.0, 3.0, 4.0)
-# Told where nothing that is known brings the joints to the person; of so many pictures at least, since a witness may err.
-ELSEWHERE, OFTEN = "they were of another camera, picture or moment", 3
 _OTHER_SIDE = [COCO.index(n.replace("left", "R").replace("right", "left").replace("R", "right")) for n in COCO.names]
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """What the joints of a view look like. kind: the same for pictures with the same mistake; what `numbers` are stands in braces."""
+
+    kind: str
+    numbers: tuple[float, ...] = ()
+
+    def __str__(self) -> str:
+        return self.kind.format(*self.numbers)
+
+
+THERE_ALREADY = Mistake("")
+# Told where nothing that is known brings the joints to the person.
+ELSEWHERE = Mistake("they were of another camera, picture or moment")
+EXCHANGED = Mistake("left and right were exchanged")
+SHIFTED = "the keypoints were shifted by {:.0f} and {:.0f} pixels"
+RESIZED = "the keypoints were of an image of {:.0f} x {:.0f} pixels"
+CUT_OUT = "the keypoints were of a part of the image that begins at {:.0f}, {:.0f}, {:.2g} times as large"
+# These are told of so many pictures at least, since a witness may err, and people who stand look alike.
+OFTEN = 3
 
 
 def misplaced(root: Path, instants: Sequence[Instant], witness: Witness) -> list[str]:
     """What is wrong with most of the pictures that tell, of at most PICTURES; and why the first picture that cannot be read
     cannot."""
-    told: dict[str, list[str]] = {}
+    told: dict[str, list[tuple[str, Mistake]]] = defaultdict(list)
     unread: list[str] = []
     for k in spread_evenly(len(instants), PICTURES):
         instant = instants[k]
@@ -52,18 +78,19 @@ def misplaced(root: Path, instants: Sequence[Instant], witness: Witness) -> list
             continue
         found = judge_view(image, view, JOINT_SETS[instant.joint_set].names, witness)
         if found is not None:
-            told.setdefault(found, []).append(view.id)
+            told[found.kind].append((view.id, found))
     total = sum(map(len, told.values()))
-    mistake, ids = max(told.items(), key=lambda item: len(item[1]), default=("", []))
-    if not mistake or 2 * len(ids) <= total or (mistake == ELSEWHERE and len(ids) < OFTEN):
+    kind, views = max(told.items(), key=lambda item: len(item[1]), default=("", []))
+    if not kind or 2 * len(views) <= total or (kind in (ELSEWHERE.kind, CUT_OUT) and len(views) < OFTEN):
         return unread
+    mistake = Mistake(kind, tuple(np.median([found.numbers for _, found in views], axis=0)))
     return unread + [
-        f"in {len(ids)} of {total} pictures a network that sees people finds them as if {mistake} (first: {ids[0]})"
+        f"in {len(views)} of {total} pictures a network that sees people finds them as if {mistake} (first: {views[0][0]})"
     ]
 
 
-def judge_view(image: np.ndarray, view: View, names: Sequence[str], witness: Witness) -> str | None:
-    """What the annotation of a view looks like: "" where the person is there, a mistake where it is clearly elsewhere, None where the
+def judge_view(image: np.ndarray, view: View, names: Sequence[str], witness: Witness) -> Mistake | None:
+    """What the annotation of a view looks like: THERE_ALREADY, a mistake where the person is clearly elsewhere, None where the
     picture does not tell. names: of the view's joints."""
     known = [k for k, name in enumerate(COCO.names) if name in names]
     points, seen = np.zeros((len(COCO), 2)), np.zeros(len(COCO), bool)
@@ -74,17 +101,21 @@ def judge_view(image: np.ndarray, view: View, names: Sequence[str], witness: Wit
     height, width = image.shape[:2]
     found, scores = _look(image, points, seen, witness)
     if _exchanged(points, found, seen & (scores > SEEN)):
-        return "left and right were exchanged"
+        return EXCHANGED
     given = _share_near(points, found, scores, seen)
     if given >= THERE:
-        return ""
-    if given > NOT_THERE:
-        return None
-    best, most = (ELSEWHERE if _enough(scores, seen) else None), THERE
-    for text, there in _places(points, width, height):
+        return THERE_ALREADY
+    best, most = None, THERE
+    for text, there in _places(points, width, height) if given <= NOT_THERE else ():
         share = _share_near(there, *_look(image, there, seen, witness), seen)
         if share > most:
-            best, most = text, share
+            best, most = Mistake(text), share
+    if best is None:
+        best = _moved(points, found, seen & (scores > SEEN), width, height)
+    if best is None and given <= NOT_THERE:  # the whole picture may show somebody in this very pose
+        everywhere, sure = witness(image, np.array([0, 0, width, height], float))
+        best = _moved(points, everywhere, seen & (sure > SEEN), width, height)
+        best = best or (ELSEWHERE if _enough(scores, seen) else None)
     return best
 
 
@@ -122,6 +153,29 @@ def _exchanged(points: np.ndarray, found: np.ndarray, both: np.ndarray) -> bool:
     swapped = np.linalg.norm(points - found[other], axis=1) + np.linalg.norm(points[other] - found, axis=1)
     near = swapped[sided] < 2 * NEAR * size
     return bool(((swapped < 0.5 * as_named)[sided] & near).mean() > 0.8)
+
+
+def _moved(points: np.ndarray, found: np.ndarray, both: np.ndarray, width: int, height: int) -> Mistake | None:
+    """How the joints that both see were moved, stretched or both along the image's sides, where that explains nearly all of them."""
+    if both.sum() < LEAST_JOINTS:
+        return None
+    p, f = points[both], found[both]
+    middle = f.mean(0) - p.mean(0)
+    about = ((p - p.mean(0)) * (f - f.mean(0))).sum(0) / np.maximum(((p - p.mean(0)) ** 2).sum(0), 1e-9)
+    from_zero = (p * f).sum(0) / np.maximum((p * p).sum(0), 1e-9)
+    start = f.mean(0) - about * p.mean(0)
+    image = np.array([width, height])
+    best, least = None, np.inf
+    for there, mistake, freedom in (
+        (p + middle, Mistake(SHIFTED, tuple(-middle)), 1.0),
+        (p * from_zero, Mistake(RESIZED, tuple(image / np.maximum(from_zero, 1e-9))), 1.0),
+        (p * about + start, Mistake(CUT_OUT, (*start, 1 / max(abs(about).mean(), 1e-9))), 2.0),
+    ):
+        off = np.linalg.norm(there - f, axis=1) / np.ptp(f, 0).max()
+        cost = freedom * (off.mean() + NOISE)
+        if (off < EXACTLY).mean() >= EXACT and np.ptp(there, 0).max() > LEAST_SIDE and cost < least:
+            best, least = mistake, cost
+    return best
 
 
 def _places(points: np.ndarray, width: int, height: int) -> Iterator[tuple[str, np.ndarray]]:

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy._core import multiarray, numeric
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, refuse_pipe
 
 
 class SparseMatrix:
@@ -89,6 +89,7 @@ def load_plain_pickle(path: Path, sparse: bool = False) -> Any:
     sparse: scipy matrices in column form are admitted, as `SparseMatrix`. Raises InputError naming the file for
     anything else.
     """
+    refuse_pipe(path)
     try:
         with open(path, "rb") as file:
             _refuse_large_memo(file)

@@ -23,11 +23,10 @@ from pipeline.sources.coco_people import (
     PERSON_ID,
     AnnotationFile,
     Person,
-    doubt_twice,
     odd_annotations,
     read_annotations,
 )
-from pipeline.sources.joint_names import doubt_sides, doubt_upright
+from pipeline.sources.joint_names import doubt_order, doubt_sides, doubt_twice, doubt_upright
 from pipeline.sources.options import check_focal
 from pipeline.sources.parsing import array, box_problem, load_json, member, neural_annot, smpl_parameters, typed
 
@@ -134,7 +133,8 @@ class Coco(Source):
         keypoints = np.array([person.keypoints for person in people]).reshape(-1, len(joint_set), 3)
         yield from doubt_sides(keypoints, joint_set.names)
         yield from doubt_upright(keypoints, joint_set.names)
-        yield from doubt_twice(people)
+        yield from doubt_order(keypoints, joint_set.names)
+        yield from doubt_twice((person.image, person.keypoints) for person in people)
 
     def _instant(
         self, part: str, person: Person, odd: str | None, fit: dict | None, joint_set: JointSet

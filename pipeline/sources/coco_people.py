@@ -1,7 +1,6 @@
 """The people of an MSCOCO annotation file: who is one, what their keypoints are called, and whether they make sense."""
 
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +9,6 @@ import numpy as np
 from pipeline.errors import InputError
 from pipeline.plausible_people import odd_boxes, odd_people
 from pipeline.skeletons import COCO
-from pipeline.sources.base import Doubt
 from pipeline.sources.joint_names import Placing, place
 from pipeline.sources.parsing import array, image_shape, load_json, member, typed
 
@@ -119,13 +117,3 @@ def _score(visibility: np.ndarray) -> str | None:
     if not len(odd):
         return None
     return "a keypoint's third number is a score, where MSCOCO has the visibility 0, 1 or 2 (the source openpose reads scores)"
-
-
-def doubt_twice(people: list[Person]) -> Iterator[Doubt]:
-    """Told where somebody is annotated twice, with the same keypoints in the same image."""
-    found = Counter((person.image, person.keypoints.tobytes()) for person in people if person.keypoints[:, 2].any())
-    twice = sum(count - 1 for count in found.values())
-    if twice:
-        yield Doubt(
-            f"{twice} of {len(people)} people have the keypoints of another in the same image: annotated twice?"
-        )

@@ -73,7 +73,7 @@ def _body(values: object, path: Path, where: str, layout: str) -> np.ndarray:
     except InputError as error:
         if given == count or not fitting:
             raise
-        raise InputError(f"{error} -o layout={fitting[0]} reads {given} joints.") from None
+        raise InputError(f"{error} -o layout={' or '.join(fitting)} reads {given} joints.") from None
 
 
 def _seen(points: np.ndarray, confidence: float) -> np.ndarray:

@@ -25,11 +25,20 @@ from pipeline.camera import from_opencv, tight_box
 from pipeline.errors import InputError
 from pipeline.images import VideoReader, frame_path, image_size
 from pipeline.plausible import odd_lens
-from pipeline.plausible_people import LEAST_JOINTS, odd_people
+from pipeline.plausible_people import LEAST_JOINTS, in_the_corner, odd_people
 from pipeline.records import Camera, Instant, Reject, View
 from pipeline.sources.base import MISSING_IMAGE, Annotated, Implausible, Item, Skipped, Source
 from pipeline.sources.calibrations import Calibrated, find_calibration, read_calibration
-from pipeline.sources.joint_names import LAYOUTS, doubt_confidence, likely_layout, place
+from pipeline.sources.joint_names import (
+    LAYOUTS,
+    Layout,
+    doubt_confidence,
+    doubt_order,
+    doubt_sides,
+    doubt_twice,
+    odd_order,
+    place,
+)
 from pipeline.sources.keypoint_files import FoundPerson, read_people
 from pipeline.sources.openpose import IMAGE_SUFFIXES, MOST_APART_PX, VIDEO_SUFFIXES, find_images, frame_number
 from pipeline.spread import spread_evenly
@@ -47,7 +56,7 @@ class Options:
     shows. every: keep frames whose number is a multiple."""
 
     confidence: float = 0.1
-    layout: Literal["body25", "body25b", "coco18", "coco17"] = "body25"
+    layout: Layout = "body25"
     split: Literal["train", "validation", "test"] = "test"
     calibration: str | None = None
     unit: Literal["m", "cm", "mm"] | None = None
@@ -200,7 +209,10 @@ class Multiview(Source):
         moments: dict[int, Moment] = {}
         odd = self._odd_people(found)
         bodies = [person.body for people in found.values() for person in people]
-        yield from doubt_confidence(np.array(bodies) if bodies else np.zeros((0, 1, 3)))
+        everyone = np.array(bodies) if bodies else np.zeros((0, 1, 3))
+        yield from (*doubt_confidence(everyone), *doubt_sides(everyone, LAYOUTS[self.options.layout]))
+        yield from doubt_order(everyone, LAYOUTS[self.options.layout])
+        yield from doubt_twice((key, person.body) for key, people in found.items() for person in people)
         for frame in kept:
             moment: Moment = []
             for rig in (rig for rig in self.rigs if frame in rig.files):
@@ -261,10 +273,9 @@ class Multiview(Source):
         if not everyone:
             return {}
         points = np.array([person.body for _, person in everyone])
-        layout = likely_layout(points, self.options.layout)
-        if layout != self.options.layout:
-            text = f"the joints look like {layout} and not {self.options.layout}; -o layout={layout} reads those"
-            return {id(person): text for _, person in everyone}
+        order = odd_order(points[~in_the_corner(points[..., :2], points[..., 2] > 0)], self.options.layout)
+        if order is not None:
+            return {id(person): order for _, person in everyone}
         index = {rig.name: k for k, rig in enumerate(self.rigs)}
         sizes = np.array([(rig.camera.width, rig.camera.height) for rig in self.rigs])
         picture = np.array([index[name] for name, _ in everyone])

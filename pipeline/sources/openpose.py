@@ -23,10 +23,20 @@ from pipeline.camera import assumed_camera, from_opencv, tight_box
 from pipeline.errors import InputError
 from pipeline.images import MIRRORED, SIDEWAYS, VideoReader, frame_path, image_size, turn_points, upright_path
 from pipeline.plausible import odd_lens
-from pipeline.plausible_people import LEAST_JOINTS, odd_people
+from pipeline.plausible_people import LEAST_JOINTS, in_the_corner, odd_people
 from pipeline.records import Camera, Instant, Reject, View
 from pipeline.sources.base import MISSING_IMAGE, Annotated, Implausible, Item, Source
-from pipeline.sources.joint_names import LAYOUTS, doubt_confidence, doubt_sides, doubt_upright, likely_layout, place
+from pipeline.sources.joint_names import (
+    LAYOUTS,
+    Layout,
+    doubt_confidence,
+    doubt_order,
+    doubt_sides,
+    doubt_twice,
+    doubt_upright,
+    odd_order,
+    place,
+)
 from pipeline.sources.keypoint_files import FoundPerson, read_people
 from pipeline.sources.options import check_focal
 from pipeline.sources.parsing import array, load_json, member
@@ -48,7 +58,7 @@ class Options:
     pictures out. split: of all pictures."""
 
     confidence: float = 0.1
-    layout: Literal["body25", "body25b", "coco18", "coco17"] = "body25"
+    layout: Layout = "body25"
     focal: float | None = None
     orientation: Literal["upright", "stored", "refuse"] = "upright"
     split: Literal["train", "validation", "test"] = "test"
@@ -158,6 +168,8 @@ class OpenPose(Source):
         reasons = self._odd([picture for picture, _ in people.values()], [person for _, person in people.values()])
         everyone, names = _stacked([person for _, person in people.values()]), LAYOUTS[self.options.layout]
         yield from (*doubt_sides(everyone, names), *doubt_upright(everyone, names), *doubt_confidence(everyone))
+        yield from doubt_order(everyone, names)
+        yield from doubt_twice((picture.path, person.body) for picture, person in people.values())
         for (key, (picture, person)), odd in zip(people.items(), reasons, strict=True):
             for text in person.left_out:
                 yield Reject(key, "read", f"{text} The person is kept without it")
@@ -176,11 +188,10 @@ class OpenPose(Source):
         """What is wrong with each person, seen among all."""
         if not people:
             return []
-        given = self.options.layout
         everyone = _stacked(people)
-        layout = likely_layout(everyone, given)
-        if layout != given:
-            return [f"the joints look like {layout} and not {given}; -o layout={layout} reads those"] * len(people)
+        order = odd_order(everyone[~in_the_corner(everyone[..., :2], everyone[..., 2] > 0)], self.options.layout)
+        if order is not None:
+            return [order] * len(people)
         index = {path: k for k, path in enumerate(dict.fromkeys(picture.path for picture in pictures))}
         sizes = {index[picture.path]: (picture.camera.width, picture.camera.height) for picture in pictures}
         picture = np.array([index[picture.path] for picture in pictures])

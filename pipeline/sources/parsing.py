@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, refuse_pipe
 from pipeline.records import PARAMETER_SIZES, BodyParameters, SmplParameters
 
 
@@ -28,6 +28,7 @@ def _no_collection() -> Iterator[None]:
 
 def load_json(path: Path) -> dict:
     """The object in a JSON file; InputError naming the file when it is missing, cut, no JSON or no object."""
+    refuse_pipe(path)
     try:
         data = path.read_bytes()
         with _no_collection():
@@ -49,6 +50,7 @@ def load_json(path: Path) -> dict:
 
 def load_xml(path: Path) -> ElementTree.Element:
     """The root of an XML file; InputError naming the file when it is missing or no XML."""
+    refuse_pipe(path)
     try:
         return ElementTree.parse(path).getroot()
     except FileNotFoundError:

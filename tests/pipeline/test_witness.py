@@ -10,7 +10,7 @@ import pytest
 from pipeline.camera import assumed_camera, project
 from pipeline.records import Instant, View
 from pipeline.skeletons import COCO, HUMAN36M
-from pipeline.witness import judge_view, misplaced
+from pipeline.witness import THERE_ALREADY, judge_view, misplaced
 from tests.pipeline.people import TO_CAMERA, standing
 
 WIDTH, HEIGHT = 400, 300
@@ -43,13 +43,17 @@ MISTAKES = {
     "the pictures were upside down": lambda p: np.array([WIDTH - 1, HEIGHT - 1]) - p,
     "x and y were exchanged": lambda p: p[:, ::-1],
     "left and right were exchanged": lambda p: p[OTHER],
+    "the keypoints were shifted by 70 and -2 pixels": lambda p: p + [71.5, -0.5],
+    "the keypoints were shifted by -2 and 40 pixels": lambda p: p + [-0.5, 41.5],
+    "the keypoints were of an image of 330 x 253 pixels": lambda p: p * [0.83, 0.85],
+    "the keypoints were of an image of 99 x 99 pixels": lambda p: p * [100 / WIDTH, 100 / HEIGHT],
 }
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_witness_tells_what_the_keypoints_are_of(mistake):
-    assert judge_view(IMAGE, view_of(TRUE), COCO.names, witness) == ""
-    assert judge_view(IMAGE, view_of(MISTAKES[mistake](TRUE)), COCO.names, witness) == mistake
+    assert judge_view(IMAGE, view_of(TRUE), COCO.names, witness) == THERE_ALREADY
+    assert str(judge_view(IMAGE, view_of(MISTAKES[mistake](TRUE)), COCO.names, witness)) == mistake
 
 
 def test_nothing_is_told_where_the_witness_sees_nobody_or_little_is_annotated():
@@ -74,8 +78,11 @@ def test_most_pictures_must_tell_the_same(tmp_path):
         "in 2 of 3 pictures a network that sees people finds them as if the keypoints were of an image 0.5 times as large (first: 1/0)"
     ]
     assert told(TRUE / 2)[0].startswith("in 1 of 1 pictures") and told() == []
-    shifted = TRUE + [70, 0]
-    assert told(shifted, shifted) == [] and "of another camera, picture or moment" in told(TRUE, *[shifted] * 3)[0]
+    bent = TRUE[np.random.default_rng(0).permutation(17)]
+    assert told(bent, bent) == [] and "of another camera, picture or moment" in told(TRUE, *[bent] * 3)[0]
+    part = 2 * (TRUE - [100, 50])
+    assert told(part, part) == [] and "of a part of the image" in told(TRUE, *[part] * 3)[0]
+    assert "shifted by 70 and 0 pixels" in told(*(TRUE + 1.5 + [offset, 0] for offset in (60, 70, 90)))[0]
     (tmp_path / "a.png").write_bytes(b"\x89PNG cut")
     assert (
         len(told(TRUE, TRUE)) == 1 and "a picture that was looked at cannot be used: The image" in told(TRUE, TRUE)[0]

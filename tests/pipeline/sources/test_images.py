@@ -1,6 +1,7 @@
 """Images and video frames by path."""
 
 import io
+import os
 import re
 import struct
 import zlib
@@ -10,9 +11,20 @@ import numpy as np
 import pytest
 
 from pipeline import images
+from pipeline.body.plain_pickle import load_plain_pickle
 from pipeline.errors import InputError
 from pipeline.image_header import Header, read_header
-from pipeline.images import frame_path, image_size, read_image, resolve, split_frame, turn_points, upright_path
+from pipeline.images import (
+    VideoReader,
+    frame_path,
+    image_size,
+    read_image,
+    resolve,
+    split_frame,
+    turn_points,
+    upright_path,
+)
+from pipeline.sources.parsing import load_json, load_xml
 
 
 def picture(width=40, height=30, seed=0):
@@ -286,3 +298,18 @@ def test_pixels_without_colours_are_refused(tmp_path):
     (tmp_path / "a.png").write_bytes(b"Pf\n4 3\n-1.0\n" + np.ones(12, np.float32).tobytes())
     with pytest.raises(InputError, match="a.png has pixels of (uint8|float32) .3, 4.. Save it as JPEG"):
         read_image(tmp_path, "a.png")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_pipes_and_devices_are_not_waited_for(tmp_path, kind):
+    path = tmp_path / "a.jpg"
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero")
+    for read in (lambda: read_image(tmp_path, "a.jpg"), lambda: image_size(path), lambda: VideoReader(path)):
+        with pytest.raises(InputError, match="is a pipe or a device"):
+            read()
+    for load in (load_json, load_xml, load_plain_pickle):
+        with pytest.raises(InputError, match="is a pipe or a device"):
+            load(path)

@@ -122,6 +122,16 @@ def test_mirrored_bodies_and_exchanged_sides_are_told_and_right_ones_are_not(joi
     assert odd_sides(joint_set, turned(joints * [-1, 1, 1], seed), ~unknown) is None, "what is not seen is no evidence"
 
 
+@pytest.mark.parametrize("joint_set", BODIES)
+@pytest.mark.parametrize("half", [("shoulder", "elbow", "wrist"), ("hip", "knee", "ankle")])
+def test_sides_exchanged_in_one_half_of_the_body_are_told(joint_set, half):
+    names = JOINT_SETS[joint_set].names
+    joints, other = standing(names), exchanged(names)
+    upside = [other[k] if name.endswith(half) else k for k, name in enumerate(names)]
+    assert "exchanged" in odd_sides(joint_set, turned(joints[upside], 1))
+    assert odd_sides(joint_set, turned(joints, 1)) is None
+
+
 def test_where_most_poses_are_mirrored_those_that_do_not_tell_are_so_too():
     names = HUMAN36M.names
     walking, straight = bent(names), standing(names)

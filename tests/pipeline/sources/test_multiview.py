@@ -175,6 +175,33 @@ def test_units_resolution_and_exchanged_cameras_are_told(tmp_path):
     assert count == 0 and "images 0.5 times as large" in text
 
 
+def change_people(root, name, change):
+    for path in (root / "keypoints" / name).iterdir():
+        content = json.loads(path.read_text())
+        content["people"] = change([np.reshape(p["pose_keypoints_2d"], (25, 3)) for p in content["people"]])
+        path.write_text(
+            json.dumps({"people": [{"pose_keypoints_2d": np.ravel(p).tolist()} for p in content["people"]]})
+        )
+
+
+@pytest.mark.parametrize("name", NAMES[1:])
+def test_sides_exchanged_in_one_camera_are_named(tmp_path, name):
+    """The first camera sees the person from the side, where both sides lie nearly together."""
+    write_keypoints(tmp_path)
+    write_json(tmp_path)
+    change_people(tmp_path, name, lambda people: [person[OPENPOSE_25.flip] for person in people])
+    instants, report = open_source("multiview", tmp_path).read()
+    assert not instants and f"as if left and right were exchanged in {name}" in report.rejects[0].reason
+
+
+def test_somebody_who_stands_twice_in_a_picture_is_a_doubt(tmp_path):
+    write_keypoints(tmp_path, frames=1)
+    write_json(tmp_path)
+    change_people(tmp_path, NAMES[0], lambda people: people * 2)
+    report = open_source("multiview", tmp_path).read()[1]
+    assert any("have the keypoints of another in the same image" in doubt for doubt in report.doubts)
+
+
 def test_frames_and_cameras_that_lack_are_counted_or_named(tmp_path):
     write_keypoints(tmp_path)
     write_json(tmp_path)

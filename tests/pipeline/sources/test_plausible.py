@@ -244,8 +244,12 @@ def test_names_as_people_write_them(written, name):
     assert canonical(written) == name
 
 
-@pytest.mark.parametrize("written", LAYOUTS)
-@pytest.mark.parametrize("given", LAYOUTS)
+# Those that fit into OpenPose's 25 numbers.
+SHORT = [name for name, names in LAYOUTS.items() if len(names) <= 25]
+
+
+@pytest.mark.parametrize("written", SHORT)
+@pytest.mark.parametrize("given", SHORT)
 def test_the_order_of_joints_is_told_from_the_bones(tmp_path, written, given):
     """25, 18 or 17 numbers, the short ones padded to 25 as converters do: the wrong reading names the right one, which reads
     every joint to its name."""
@@ -263,6 +267,56 @@ def test_the_order_of_joints_is_told_from_the_bones(tmp_path, written, given):
     for name in both:
         assert np.allclose(view.joints_2d[joint_set.index(name)], people[0][LAYOUTS[written].index(name), :2])
     assert (view.confidence > 0).sum() == len(both)
+
+
+def test_26_joints_are_read_and_a_file_of_17_is_told_what_reads_it(tmp_path):
+    person = detected("halpe26", at=(0, 0, 4.0))
+    root = write_openpose(tmp_path / "halpe", {"a": [person]})
+    with pytest.raises(InputError, match="-o layout=halpe26 reads 26 joints"):
+        open_source("openpose", root).read()
+    [instant] = open_source("openpose", root, layout="halpe26").read()[0]
+    heel = JOINT_SETS[instant.joint_set].index("right_heel")
+    assert np.allclose(instant.views[0].joints_2d[heel], person[25, :2])
+    root = write_openpose(tmp_path / "coco", {"a": [detected("coco17", at=(0, 0, 4.0))]})
+    with pytest.raises(InputError, match="-o layout=coco17 reads 17 joints"):
+        open_source("openpose", root).read()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_an_order_that_nobody_knows_is_a_doubt(tmp_path, seed):
+    """One person is enough: the bones of joints in a wrong order are long."""
+    person, order = detected("coco17", at=(0, 0, 4.0)), np.random.default_rng(seed).permutation(17)
+    root = write_openpose(tmp_path / "o", {"a": [person[order]]})
+    assert "in another order than their names" in open_source("openpose", root, layout="coco17").read()[1].doubts[0]
+    root = write_coco(tmp_path / "c", [labelled(at=(0, 0, 4.0))[order]])
+    assert "in another order than their names" in open_source("coco", root).read()[1].doubts[0]
+
+
+def test_human36ms_order_in_a_coco_file_that_names_nothing_is_a_doubt(tmp_path):
+    people = [labelled(HUMAN36M.names, at=(x, 0, 4.0)) for x in (-1, 0, 1)]
+    root = write_coco(tmp_path, people, categories=[])
+    assert "in another order than their names" in open_source("coco", root).read()[1].doubts[0]
+
+
+def test_upper_bodies_are_in_no_wrong_order(tmp_path):
+    for layout in ("body25", "coco17"):
+        person, names = detected(layout, at=(0, 0, 4.0)), LAYOUTS[layout]
+        person[[k for k, name in enumerate(names) if name.endswith(("knee", "ankle", "toe", "heel"))]] = 0
+        root = write_openpose(tmp_path / layout, {"a": [person]})
+        instants, report = open_source("openpose", root, layout=layout).read()
+        assert len(instants) == 1 and not report.doubts
+
+
+@pytest.mark.parametrize("place", [(0, 0), (-1, -1)])
+def test_joints_that_were_not_seen_but_have_a_confidence_are_told(tmp_path, place):
+    person = detected(at=(0, 0, 4.0))
+    person[-6:] = [*place, 1]
+    instants, report = open_source("openpose", write_openpose(tmp_path / "o", {"a": [person]})).read()
+    assert not instants and "give those that were not seen the confidence 0" in report.rejects[0].reason
+    annotation = labelled(at=(0, 0, 4.0))
+    annotation[-2:] = [*place, 2]
+    instants, report = open_source("coco", write_coco(tmp_path / "c", [annotation])).read()
+    assert not instants and "give those that were not seen the confidence 0" in report.rejects[0].reason
 
 
 def test_an_order_of_25_that_nobody_knows_is_read_as_far_as_it_is_known(tmp_path):
