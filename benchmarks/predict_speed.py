@@ -19,6 +19,7 @@ from pathlib import Path
 import cv2
 import matplotlib
 import numpy as np
+import torch
 
 from model.people import free_model
 from model.people.bodies import BODY, BodyFits, find_people
@@ -59,24 +60,24 @@ def write_video(photograph: np.ndarray, path: Path, frames: int) -> None:
     writer.release()
 
 
-def people_a_second(model: Model, picture: Picture, box: np.ndarray, times: int) -> tuple[float, float]:
+def people_a_second(model: Model, picture: Picture, box: np.ndarray, times: int, batch: int) -> tuple[float, float]:
     """Of a batch: crops through the network alone; and people with crops, keypoints and bodies."""
     crop = make_crop(picture.camera, box, model.side, model.side)
     pixels = warp_to_crop(picture.pixels, picture.camera, crop)
-    network = best(lambda: predict_crops(model, BATCH * [crop], BATCH * [pixels]), times)
+    network = best(lambda: predict_crops(model, batch * [crop], batch * [pixels]), times)
     fits = BodyFits(model, BODY)
 
     def everything() -> None:
-        list(find_people(model, BATCH * [picture], lambda _: [Box(box, None, "given")], fits))
+        list(find_people(model, batch * [picture], lambda _: [Box(box, None, "given")], fits))
 
-    return BATCH / network, BATCH / best(everything, times)
+    return batch / network, batch / best(everything, times)
 
 
 def command(*words: object) -> None:
     subprocess.run([sys.executable, "-m", "cli.main", *map(str, words)], check=True, capture_output=True)
 
 
-def measured(photo: Path, frames: int, times: int) -> dict[str, float]:
+def measured(photo: Path, frames: int, times: int, batch: int) -> dict[str, float]:
     model, pixels = load_model(free_model.folder()), read_photograph(photo)
     picture = Picture(str(photo), pixels, photograph_camera(pixels.shape[1], pixels.shape[0], None))
     with tempfile.TemporaryDirectory() as name:
@@ -85,7 +86,7 @@ def measured(photo: Path, frames: int, times: int) -> dict[str, float]:
         if alone.people != 1:
             raise InputError(f"{photo} shows {alone.people} people to the model. Give a photograph of one person.")
         box = np.array(json.loads(alone.path.read_text())["people"][0]["box"])
-        crops, people = people_a_second(model, picture, box, times)
+        crops, people = people_a_second(model, picture, box, times, batch)
         write_video(pixels, folder / "v.mp4", frames)
         began = time.perf_counter()
         answer(Question([str(folder / "v.mp4")], formats=tuple(FORMATS)), folder / "film")
@@ -99,11 +100,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photo", type=Path, default=PHOTO, help="of one person")
     parser.add_argument("--frames", type=int, default=60, help="of the video")
-    parser.add_argument("--quick", action="store_true", help="each once, and a video of 10 frames")
+    parser.add_argument(
+        "--quick", action="store_true", help="each once, small batches, a video of 4 frames: the numbers say little"
+    )
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args(arguments)
+    if asked.quick:
+        torch.set_num_threads(1)  # beside other tests, two would wait for one another
+    amounts = (4, 1, 4) if asked.quick else (asked.frames, 3, BATCH)
     try:
-        said = measured(asked.photo, 10 if asked.quick else asked.frames, 1 if asked.quick else 3)
+        said = measured(asked.photo, *amounts)
     except InputError as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
     print(json.dumps(said, indent=1))
