@@ -17,6 +17,7 @@ ROOT = Path(__file__).parent.parent
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(320)  # longer than the command is given
 @pytest.mark.parametrize(
     ("name", "keys"),
     [
