@@ -27,9 +27,19 @@ class KeypointNetwork:
         scale = self.side / (BOX_MARGIN * max(box[2:]))
         centre = box[:2] + box[2:] / 2
         shift = self.side / 2 - scale * centre
-        pixels = cv2.warpAffine(
-            image, np.array([[scale, 0, shift[0]], [0, scale, shift[1]]]), (self.side, self.side), flags=cv2.INTER_AREA
-        )
+        pixels = scaled_square(image, scale, shift, self.side)
         given = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() * (2 / 255) - 1
         found, scores = decode_keypoints(self.network(given))
         return (found[0].double().numpy() - shift) / scale, scores[0].double().numpy()
+
+
+def scaled_square(image: np.ndarray, scale: float, shift: np.ndarray, side: int) -> np.ndarray:
+    """(side, side, 3): the pixel (x, y) of an image (H, W, 3) comes to `scale * (x, y) + shift`.
+
+    What is made smaller is drawn finer first and then averaged: between two pixels alone, all that lies beside them would be lost.
+    """
+    finer = max(1, round(1 / scale))
+    move = finer * shift + (finer - 1) / 2  # the middle of the cells that become one
+    matrix = np.array([[finer * scale, 0, move[0]], [0, finer * scale, move[1]]])
+    pixels = cv2.warpAffine(image, matrix, (finer * side, finer * side), flags=cv2.INTER_LINEAR)
+    return pixels if finer == 1 else cv2.resize(pixels, (side, side), interpolation=cv2.INTER_AREA)
