@@ -54,6 +54,9 @@ _LIMITS = [
     ("left_hip", 2, -0.5, 1.0),
 ]
 
+# From so many couplings a joint on, all of them at once are faster than one by one.
+MANY_PAIRS = 4
+
 
 class GaussianPrior:
     """`|W log(R Rmu^T)|^2`, joints coupled where told, plus one-sided walls at joint limits.
@@ -71,6 +74,7 @@ class GaussianPrior:
         self.pairs = first, second
         self.blocks = torch.stack([four[i, i] for i in range(n)])
         self.couplings = four[self.pairs]
+        self.all_coupled = len(first) > MANY_PAIRS * n
 
     @property
     def n_joints(self) -> int:
@@ -104,8 +108,20 @@ class GaussianPrior:
         pull = pull + beyond / LIMIT_SIGMA**2
         Tt = T.transpose(2, 3)
         walls = torch.diag_embed((beyond != 0).to(y.dtype) / LIMIT_SIGMA**2)
+        gradient = (Tt @ pull[..., None])[..., 0]
+        if self.all_coupled:
+            dense = self._turned_precision(T)
+            dense.diagonal(dim1=1, dim2=3).add_((Tt @ (walls @ T)).permute(0, 2, 3, 1))
+            return PriorTerms(cost, gradient, dense=dense)
         coupled = Tt[:, self.pairs[0]] @ (self.couplings @ T[:, self.pairs[1]])
-        return PriorTerms(cost, (Tt @ pull[..., None])[..., 0], Tt @ ((self.blocks + walls) @ T), coupled, self.pairs)
+        return PriorTerms(cost, gradient, Tt @ ((self.blocks + walls) @ T), coupled, self.pairs)
+
+    def _turned_precision(self, T: torch.Tensor) -> torch.Tensor:
+        """(B, n, 3, n, 3) the precision between turns that T (B, n, 3, 3) takes to the prior's own."""
+        n = self.n_joints
+        right = self.precision.view(3 * n, n, 3).transpose(0, 1) @ T  # (B, n, 3 n, 3): of each joint on the right side
+        rows = right.view(-1, n, n, 3, 3).permute(0, 2, 3, 1, 4).reshape(-1, n, 3, 3 * n)
+        return (T.transpose(2, 3) @ rows).view(-1, n, 3, n, 3)
 
 
 def motion_prior(dtype: torch.dtype) -> GaussianPrior:

@@ -13,9 +13,9 @@ from scipy.spatial.transform import Rotation
 from pipeline.errors import InputError
 from pipeline.fit import rotations
 from pipeline.fit.build_prior import build, mirrored, read_clip, retarget
-from pipeline.fit.learned_priors import BendingPrior, VPoserPrior, read_mixture, read_vposer
+from pipeline.fit.learned_priors import BendingPrior, VPoserPrior, _dense, read_mixture, read_vposer
 from pipeline.fit.prior_choice import make_prior
-from pipeline.fit.prior_terms import LIMIT_SIGMA, row_of
+from pipeline.fit.prior_terms import LIMIT_SIGMA, N_POSED, row_of
 from pipeline.fit.priors import ASSETS, MOTION_FILE, anatomical_prior, l2_prior, motion_prior
 from pipeline.fit.settings import TODAY, VERSION_0_1, FitSettings
 from pipeline.skeletons import SMPLX_22
@@ -331,3 +331,15 @@ def test_runs_of_version_0_1_can_be_continued_with_their_prior():
         "min_joints", "min_confidence", "valid_error_mm", "valid_reprojection", "batch", "shape_frames", "body_height", "device",
     }  # fmt: skip
     assert FitSettings(prior="anatomical").manner == VERSION_0_1 and FitSettings().manner == TODAY
+
+
+def test_couplings_all_at_once_are_those_one_by_one():
+    prior = motion_prior(torch.float64)
+    generator = torch.Generator().manual_seed(0)
+    R, parents = (rotations.exp(torch.randn(5, N_POSED, 3, generator=generator, dtype=torch.float64)) for _ in range(2))
+    assert prior.all_coupled and not anatomical_prior(torch.float64).all_coupled
+    once = prior.linearise(R, parents)
+    prior.all_coupled = False
+    singly = prior.linearise(R, parents)
+    assert torch.allclose(_dense(once), _dense(singly), rtol=0, atol=1e-11)
+    assert torch.equal(once.gradient, singly.gradient) and torch.equal(once.cost, singly.cost)
