@@ -15,19 +15,13 @@ def command() -> None:
 
 
 def stage_arguments(out: Path, instants: int, minutes: float, workers: int, seed: int) -> dict[str, list[str]]:
-    """nvf-cli's arguments for every stage, in order.
-
-    Beside the wild pictures a run sees the capture of the demo, half as often: people who stand, walk and sit in a room, as most do.
-    """
-    wild, shards, room, more = (str(out / name) for name in ("capture", "shards", "capture-room", "shards-room"))
-    run, several = str(out / "run"), ["--workers", str(workers)]
+    """nvf-cli's arguments for every stage, in order."""
+    capture, shards, run = str(out / "capture"), str(out / "shards"), str(out / "run")
+    several = ["--workers", str(workers)]
     return {
-        "synthesize": ["synthesize", wild, "--wild", "--instants", str(instants), "--seed", str(seed), *several],
-        "preprocess": ["preprocess", "wild", wild, shards, "--crop-px", "192", *several],
-        "synthesize-room": ["synthesize", room, "--instants", str(instants * 3 // 8), "--seed", str(seed), *several],
-        "preprocess-room": ["preprocess", "human36m", room, more, "--crop-px", "192", *several],
-        "train": ["train", shards, run, "--also", f"{more}:0.5", "--config", "attentive"]
-        + ["--minutes", f"{minutes:g}", "--seed", str(seed)],
+        "synthesize": ["synthesize", capture, "--wild", "--instants", str(instants), "--seed", str(seed), *several],
+        "preprocess": ["preprocess", "wild", capture, shards, "--crop-px", "192", *several],
+        "train": ["train", shards, run, "--config", "small", "--minutes", f"{minutes:g}", "--seed", str(seed)],
         "evaluate": ["evaluate", run, shards, "--split", "validation"],
     }
 
