@@ -12,9 +12,7 @@ from pipeline.errors import InputError
 @click.argument("shards", type=click.Path(path_type=Path))
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option(
-    "--config",
-    default=None,
-    help="small (default), attentive, scratch, base, published, or a TOML file (docs/training.md).",
+    "--config", default=None, help="small (default), scratch, base, published, or a TOML file (docs/training.md)."
 )
 @click.option("--model", type=HEAD, help="The head; the configuration's own by default, nvf where it names none.")
 @click.option(

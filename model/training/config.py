@@ -43,24 +43,21 @@ class Config:
 
 # Of every run that takes a GPU hours: how many processes load, and how often it is looked at, logged and saved.
 GPU_RUN = {"workers": 12, "evaluations": 20, "evaluate_views": 512, "log_every": 50, "save_every": 1000}
-# Minutes on two cores, from an encoder that has seen people.
-SMALL: dict = {
-    "network": {
-        "crop_px": 192,
-        "anchors": "pose",
-        "encoder": {"kind": "body"},
-        "losses": {"heatmap": 1.0},
-    },
-    "train": {"optimizer": "muon", "learning_rate": 6e-3},
-    "draw": {"points": 128},
-    # Real cameras are tilted, and people stand behind things; the frozen encoder does not mind.
-    "augment": {"roll_degrees": 30.0, "scale": 0.15, "shift": 0.08, "colour": 0.3, "occlusion": 0.3},
-}
 # What each is for: docs/training.md. What a head wants on top is in its file (`Head.preset`).
 NAMED: dict[str, dict] = {
-    "small": SMALL,
-    # Half an hour and more: what looks at the whole of a crop at once, as the free model does.
-    "attentive": SMALL | {"network": SMALL["network"] | {"encoder": {"kind": "body", "attention": 4}}},
+    # Minutes on two cores, from an encoder that has seen people.
+    "small": {
+        "network": {
+            "crop_px": 192,
+            "anchors": "pose",
+            "encoder": {"kind": "body"},
+            "losses": {"heatmap": 1.0},
+        },
+        "train": {"optimizer": "muon", "learning_rate": 6e-3},
+        "draw": {"points": 128},
+        # Real cameras are tilted, and people stand behind things; the frozen encoder does not mind.
+        "augment": {"roll_degrees": 30.0, "scale": 0.15, "shift": 0.08, "colour": 0.3, "occlusion": 0.3},
+    },
     # The same time with nothing but the shards.
     "scratch": {
         "network": {"losses": {"heatmap": 1.0}},

@@ -13,25 +13,19 @@ from model.networks.encoders.unet import Residual
 
 STRIDES = (4, 8, 16, 32)
 UNTIL = "until:"
-# Of the attention between the coarsest cells: its width, its heads, and how many layers are let pass as no slip of the pen.
-WIDTH, HEADS, MOST_LAYERS = 256, 8, 24
 
 
 @dataclass(frozen=True)
 class PretrainedSettings(EncoderSettings):
     """channels: width of the 1/4 map, a multiple of 8. freeze: "all", "none", or "until:STAGE", which freezes the stages up to that
-    one. rate: how fast pretrained parts that are not frozen learn, times the run's learning rate. attention: layers in which the
-    cells of the coarsest map tell one another what they see; 0 for none.
+    one. rate: how fast pretrained parts that are not frozen learn, times the run's learning rate.
     """
 
     channels: int = 32
     freeze: str = "all"
     rate: float = 0.1
-    attention: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.attention <= MOST_LAYERS:
-            raise ValueError(f"attention {self.attention}: take 0 to {MOST_LAYERS} layers")
         if self.channels < 8 or self.channels % 8:
             raise ValueError(f"channels {self.channels}: take a multiple of 8 (group norm of 8 groups)")
         if self.context < 8:
@@ -53,46 +47,14 @@ def frozen_stages(freeze: str, stages: Sequence[str]) -> tuple[str, ...]:
     return tuple(stages[: list(stages).index(name) + 1])
 
 
-class Attention(nn.Module):
-    """Self-attention over the cells of the maps at 1/16 and 1/32, which a convolution of few layers cannot join: what a hand on one
-    side says of the shoulder on the other. Vaswani et al. 2017, normalised first, positions of sines as there.
-
-    inputs: channels of both maps. out: channels that come out, at 1/32.
-    """
-
-    def __init__(self, inputs: tuple[int, int], out: int, layers: int):
-        super().__init__()
-        self.given = nn.Linear(sum(inputs), WIDTH)
-        layer = nn.TransformerEncoderLayer(WIDTH, HEADS, 2 * WIDTH, 0.0, "gelu", batch_first=True, norm_first=True)
-        self.layers = nn.TransformerEncoder(layer, layers, nn.LayerNorm(WIDTH), enable_nested_tensor=False)
-        self.out = nn.Linear(WIDTH, out)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
-
-    def forward(self, sixteenth: Tensor, top: Tensor) -> Tensor:
-        """(B, C, 2 n, 2 n) and (B, D, n, n) -> (B, out, n, n)."""
-        n = top.shape[-1]
-        cells = torch.cat([F.adaptive_avg_pool2d(sixteenth, n), top], 1).flatten(2).transpose(1, 2)
-        x = self.given(cells) + places_of(n).to(cells.device, cells.dtype)
-        return self.out(self.layers(x)).transpose(1, 2).unflatten(2, (n, n))
-
-
-def places_of(n: int) -> Tensor:
-    """(n * n, WIDTH) sines and cosines of the cells' middles, rows first; a picture's side is 1 whatever n is."""
-    waves = 2 * torch.pi * 2.0 ** torch.linspace(-1, 4, WIDTH // 4)
-    angles = ((torch.arange(n) + 0.5) / n)[:, None] * waves
-    line = torch.cat([angles.sin(), angles.cos()], 1)
-    return torch.cat([line[:, None].expand(n, n, -1), line[None].expand(n, n, -1)], -1).flatten(0, 1)
-
-
 class Neck(nn.Module):
     """Maps at 1/4, 1/8, 1/16 and 1/32 of any widths -> ours. The coarsest gives the context, which is fed back by FiLM, so that every
     pixel knows which way the person faces.
 
-    inputs: channels of the four maps. channels: of the three that come out: c, 2 c, 4 c. attention: layers.
+    inputs: channels of the four maps. channels: of the three that come out: c, 2 c, 4 c.
     """
 
-    def __init__(self, inputs: Sequence[int], c: int, context: int, attention: int = 0):
+    def __init__(self, inputs: Sequence[int], c: int, context: int):
         super().__init__()
         self.channels = (c, 2 * c, 4 * c)
         self.top = nn.Conv2d(inputs[3], 4 * c, 1)
@@ -103,7 +65,6 @@ class Neck(nn.Module):
         self.film = nn.Linear(context, 8 * c)
         nn.init.zeros_(self.film.weight)
         nn.init.zeros_(self.film.bias)
-        self.attention = Attention((inputs[2], inputs[3]), 4 * c, attention) if attention else None
 
     def forward(self, maps: Sequence[Tensor], side: int) -> Features:
         """side: of the image, pixels. Maps of other sides than its quarter and so on are brought there after their channels are
@@ -111,10 +72,7 @@ class Neck(nn.Module):
         """
         sizes = [side // stride for stride in STRIDES]
         lateral = [to_side(conv(m), size) for conv, m, size in zip(self.lateral, maps, sizes, strict=False)]
-        top = self.top(maps[3])
-        if self.attention is not None:
-            top = top + self.attention(maps[2], maps[3])
-        top = F.relu(to_side(top, sizes[3]))
+        top = F.relu(to_side(self.top(maps[3]), sizes[3]))
         places = F.adaptive_avg_pool2d(F.relu(self.pool(top)), 4)  # 4 x 4 places of the image, whatever its side
         context = F.relu(self.context(places.flatten(1)))
         scale, shift = self.film(context)[:, :, None, None].chunk(2, 1)
@@ -144,7 +102,7 @@ class PretrainedEncoder(Encoder):
         inputs: Sequence[int],
         kept: dict | None = None,
     ):
-        neck = Neck(inputs, settings.channels, settings.context, settings.attention)
+        neck = Neck(inputs, settings.channels, settings.context)
         super().__init__(settings, neck.channels, kept=kept)
         # Kernels and images of a processor are two to three times faster with channels last, in half precision above all.
         for parameter in pretrained.parameters():

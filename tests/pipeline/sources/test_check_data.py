@@ -163,9 +163,11 @@ def test_metadata_without_frame_counts_is_noted(released_root, tmp_path):
 def test_people_that_the_filters_leave_out_are_no_problem(tmp_path):
     (tmp_path / "annotations").mkdir()
     (tmp_path / "val2017").mkdir()
-    rng = np.random.default_rng(0)
-    keypoints = np.stack([rng.integers(10, 90, 17), rng.integers(10, 60, 17), np.full(17, 2)], 1).ravel().tolist()
-    person = {"iscrowd": 0, "num_keypoints": 17, "keypoints": keypoints, "bbox": [8, 8, 84, 54], "image_id": 1}
+    face = [(50, 12), (52, 10), (48, 10), (54, 11), (46, 11)]
+    arms = [(58, 22), (42, 22), (62, 34), (38, 34), (63, 45), (37, 45)]
+    legs = [(55, 45), (45, 45), (55, 56), (45, 56), (55, 66), (45, 66)]
+    keypoints = [value for x, y in face + arms + legs for value in (x, y, 2)]
+    person = {"iscrowd": 0, "num_keypoints": 17, "keypoints": keypoints, "bbox": [34, 6, 32, 64], "image_id": 1}
     people = [person | {"id": 1}, person | {"id": 2, "iscrowd": 1}]
     images = [{"id": 1, "file_name": "1.png", "width": 100, "height": 75}]
     path = tmp_path / "annotations" / "person_keypoints_val2017.json"

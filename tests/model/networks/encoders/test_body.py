@@ -8,7 +8,6 @@ from model.networks.encoders import movenet_weights
 from model.networks.encoders.body import BodyEncoder, BodySettings
 from model.networks.encoders.movenet import MoveNet
 from model.networks.encoders.movenet_weights import asset_path, read_weights
-from model.networks.encoders.pretrained import places_of
 from model.train import train
 from model.training.checkpoint import load_checkpoint
 from model.training.config import config_from_dict
@@ -37,28 +36,6 @@ def test_maps_are_at_a_quarter_an_eighth_and_a_sixteenth(reads, side):
     (pyramid,) = features.pyramids
     assert [tuple(m.shape) for m in pyramid] == [(2, 16 << k, side >> k + 2, side >> k + 2) for k in range(3)]
     assert features.context.shape == (2, 24) and encoder.channels == (16, 32, 64)
-
-
-def test_attention_joins_what_is_seen_on_both_sides_of_a_picture():
-    """A change in one corner reaches the map in the other; a step as it begins changes nothing, and old settings have none of it."""
-    torch.manual_seed(0)
-    encoder = BodyEncoder.fresh(BodySettings(attention=2), 256).eval()
-    attention = encoder.neck.attention
-    assert attention is not None and BodyEncoder.fresh(BodySettings(), 256).neck.attention is None
-    sixteenth, top = torch.randn(1, 96, 16, 16), torch.randn(1, 320, 8, 8)
-    assert not attention(sixteenth, top).any()  # what begins at zero leaves the neck as it was
-    torch.nn.init.normal_(attention.out.weight)
-    changed = top.clone()
-    changed[..., 0, 0] += 1
-    before, after = attention(sixteenth, top), attention(sixteenth, changed)
-    assert before.shape == (1, 128, 8, 8) and ((after - before).abs().amax(1) > 1e-4).all()
-
-
-def test_places_of_cells_are_those_of_the_picture():
-    """Cells in the middle of the same part of a picture have the same place whatever the side is."""
-    coarse, fine = places_of(3), places_of(9)
-    assert torch.allclose(coarse.view(3, 3, -1)[1, 2], fine.view(9, 9, -1)[4, 7], atol=1e-4)
-    assert (torch.cdist(fine, fine) + 100 * torch.eye(81)).min() > 0.1
 
 
 def test_it_reads_what_the_published_network_sees():
@@ -166,13 +143,12 @@ def test_what_is_free_learns_at_its_own_rate(tmp_path, shards):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("attention", [0, 1])
-def test_a_run_is_opened_resumed_and_exported_without_the_asset(tmp_path, shards, monkeypatch, attention):
+def test_a_run_is_opened_resumed_and_exported_without_the_asset(tmp_path, shards, monkeypatch):
     run = tmp_path / "run"
-    train(shards, run, config({"attention": attention}, steps=4), device="cpu")
+    train(shards, run, config(steps=4), device="cpu")
     monkeypatch.setattr(movenet_weights, "ASSETS", tmp_path / "nowhere")
     network, own, _ = load_run(run)
-    assert own == config({"attention": attention}, steps=4)
+    assert own == config(steps=4)
     image, K = (
         torch.rand(2, 3, 64, 64) * 2 - 1,
         torch.tensor([[128.0, 0, 31.5], [0, 128, 31.5], [0, 0, 1]]).expand(2, 3, 3),
@@ -219,7 +195,6 @@ def test_weights_are_read_from_a_file_as_well(tmp_path):
         ({"reads": "pixels"}, "choose one of stages, keypoints"),
         ({"channels": 12}, "multiple of 8"),
         ({"context": 4}, "at least 8"),
-        ({"attention": -1}, "take 0 to 24 layers"),
     ],
 )
 def test_settings_out_of_range_are_refused(wrong, said):
