@@ -13,7 +13,8 @@ import pytest
 from pipeline.shards.store import ShardFolder
 
 # Whole runs are made here, which takes seconds.
-pytestmark = pytest.mark.slow
+# The demo at its smallest is made once, for all of them.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 # Far too small to be good; large enough that every part of the chain runs.
 TINY = """
