@@ -150,8 +150,7 @@ def evaluate_run(
     decode = decode_of(decode, record)
     with counting(len(index)) as advance:
         said = {VOTES: predict_views(network, views, index, where, bf16=config.train.bf16, advance=advance)}
-    about_bodies: dict = {}
-    others = None
+    about_bodies, others = dict[str, dict](), None
     if both or hypotheses or decode == BODY:
         about_bodies, others = fit_bodies(said, run, record, views, its_training(splits, record), hypotheses)
     predicted, reports = said[decode], reports_of(said, views, network, root, protocol, allow_partial)
