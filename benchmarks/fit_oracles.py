@@ -212,7 +212,7 @@ def with_true_shape(decoder: BodyDecoder, case: Case) -> np.ndarray:
     """Joints of bodies whose betas are the true ones."""
     told = made_usable(case.joints, case.root, decoder.filler)
     free = decoder.objective(told, confidence=case.confidence)
-    fixed = Objective(free.chain, free.prior, free.evidence, free.weights, free_shape=False)
+    fixed = free.with_shape_known()
     betas = torch.as_tensor(np.stack([one.betas for one in case.bodies]), dtype=torch.float64)
     start = replace(decoder.solve(free), shape=betas)
     return decoder.placed(decoder.solve(fixed, start))[1]

@@ -192,16 +192,24 @@ def warp_to_crop(image: np.ndarray, camera: Camera, crop: Crop) -> np.ndarray:
     The image is first halved until a crop pixel covers less than two source pixels, which avoids aliasing.
     """
     source = source_pixels(camera, crop)
-    ratio = camera.K[0, 0] / crop.K[0, 0]
-    while ratio >= 2:
-        height, width = image.shape[:2]
-        if height % 2 or width % 2:  # halve exactly, so that pixel centres stay where the formula below puts them
-            image = cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
-        image = cv2.resize(image, (image.shape[1] // 2, image.shape[0] // 2), interpolation=cv2.INTER_AREA)
+    image, halvings = halved(image, camera.K[0, 0] / crop.K[0, 0])
+    for _ in range(halvings):
         source = (source + 0.5) / 2 - 0.5
-        ratio /= 2
     source = source.astype(np.float32)
     return cv2.remap(image, source[..., 0], source[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+
+
+def halved(image: np.ndarray, ratio: float) -> tuple[np.ndarray, int]:
+    """An image (H, W, 3) of which a pixel that is drawn covers `ratio` of its pixels, halved until it covers less than two; and how
+    often. At each time the pixel (x, y) comes to `((x, y) + 0.5) / 2 - 0.5`."""
+    times = 0
+    while ratio >= 2:
+        height, width = image.shape[:2]
+        if height % 2 or width % 2:  # halve exactly, so that pixel centres stay where the formula puts them
+            image = cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
+        image = cv2.resize(image, (image.shape[1] // 2, image.shape[0] // 2), interpolation=cv2.INTER_AREA)
+        ratio, times = ratio / 2, times + 1
+    return image, times
 
 
 def source_pixels(camera: Camera, crop: Crop) -> np.ndarray:

@@ -9,7 +9,7 @@ import torch
 from model.networks.encoders.body import weights_file
 from model.networks.encoders.movenet import WIDTHS, MoveNet, decode_keypoints
 from model.networks.encoders.movenet_weights import read_weights
-from pipeline.camera import BOX_MARGIN
+from pipeline.camera import BOX_MARGIN, halved
 
 
 class KeypointNetwork:
@@ -36,10 +36,10 @@ class KeypointNetwork:
 def scaled_square(image: np.ndarray, scale: float, shift: np.ndarray, side: int) -> np.ndarray:
     """(side, side, 3): the pixel (x, y) of an image (H, W, 3) comes to `scale * (x, y) + shift`.
 
-    What is made smaller is drawn finer first and then averaged: between two pixels alone, all that lies beside them would be lost.
+    The image is first halved as for a crop of the field: between two pixels alone, all that lies beside them would be lost.
     """
-    finer = max(1, round(1 / scale))
-    move = finer * shift + (finer - 1) / 2  # the middle of the cells that become one
-    matrix = np.array([[finer * scale, 0, move[0]], [0, finer * scale, move[1]]])
-    pixels = cv2.warpAffine(image, matrix, (finer * side, finer * side), flags=cv2.INTER_LINEAR)
-    return pixels if finer == 1 else cv2.resize(pixels, (side, side), interpolation=cv2.INTER_AREA)
+    image, halvings = halved(image, 1 / scale)
+    cells = 2**halvings  # pixels that became one
+    move = shift + scale * (cells - 1) / 2
+    matrix = np.array([[cells * scale, 0, move[0]], [0, cells * scale, move[1]]])
+    return cv2.warpAffine(image, matrix, (side, side), flags=cv2.INTER_LINEAR)

@@ -49,7 +49,8 @@ class Prior(Protocol):
     def cost(self, R: torch.Tensor) -> torch.Tensor:
         """(B,) of rotations (B, n, 3, 3)."""
 
-    def linearise(self, R: torch.Tensor, parents: torch.Tensor) -> PriorTerms: ...
+    def linearise(self, R: torch.Tensor, parents: torch.Tensor) -> PriorTerms:
+        """R: (B, n, 3, 3) rotations of the joints in the frames of their parents. parents: (B, n, 3, 3) of these in the instant's."""
 
 
 def row_of(name: str) -> int:

@@ -99,6 +99,7 @@ class GaussianPrior:
         return ((flat @ self.precision) * flat).sum(1) + self._beyond(y).square().sum((1, 2)) / LIMIT_SIGMA**2
 
     def linearise(self, R: torch.Tensor, parents: torch.Tensor) -> PriorTerms:
+        """See `prior_terms.Prior`."""
         y = rotations.log(R @ self.back)
         # y moves by T w when a joint is turned by w about the instant's axes, which its parent sees as Gp^T w
         T = rotations.left_jacobian_inverse(y) @ parents.transpose(2, 3)

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from pipeline.body.model import BodyModel
-from pipeline.camera import project_pinhole
+from pipeline.camera import project_pinhole, resized
 from pipeline.lattice import LATTICE_M
 from pipeline.look.overview import Target, length, read_table, rejects_of
 from pipeline.mesh import body_surface
@@ -127,8 +127,7 @@ def draw_mesh(axis: Axes, image: np.ndarray, reader: ShardReader, row: int, view
 def shade_mesh(image: np.ndarray, vertices: np.ndarray, faces: np.ndarray, K: np.ndarray, scale: int = 4) -> np.ndarray:
     """The image (H, W, 3), `scale` times as large, with a body over it. vertices: (V, 3) metres in crop axes of the camera."""
     large = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
-    zoom = np.array([[scale, 0, (scale - 1) / 2], [0, scale, (scale - 1) / 2], [0, 0, 1]])
-    camera = Camera(zoom @ K, np.eye(3), np.zeros(3), large.shape[1], large.shape[0])
+    camera = resized(Camera(K, np.eye(3), np.zeros(3), image.shape[1], image.shape[0]), large.shape[1], large.shape[0])
     return draw_meshes(large, camera, [vertices], faces, MESH_COLOUR, MESH_OPACITY)
 
 

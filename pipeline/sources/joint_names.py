@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from pipeline.errors import InputError
-from pipeline.plausible_people import swapped_sides
+from pipeline.plausible_people import in_the_corner, swapped_sides
 from pipeline.skeletons import COCO, IMAGE_JOINTS, OPENPOSE_25, JointSet
 from pipeline.sources.base import Doubt
 
@@ -197,8 +197,9 @@ def doubt_sides(people: np.ndarray, names: Sequence[str]) -> Iterator[Doubt]:
 
 
 def odd_order(people: np.ndarray, layout: str) -> str | None:
-    """Whether people seem to be written in another order of joints than `layout`, and which. people: as of `likely_layout`."""
-    likely = likely_layout(people, layout)
+    """Whether people seem to be written in another order of joints than `layout`, and which. people: as of `likely_layout`; those with
+    joints in the corner, where nobody has them, do not count."""
+    likely = likely_layout(people[~in_the_corner(people[..., :2], people[..., 2] > 0)], layout)
     if likely != layout:
         return f"the joints look like {likely} and not {layout}; -o layout={likely} reads those"
     return None

@@ -25,7 +25,7 @@ from pipeline.camera import from_opencv, tight_box
 from pipeline.errors import InputError
 from pipeline.images import VideoReader, frame_path, image_size
 from pipeline.plausible import odd_lens
-from pipeline.plausible_people import LEAST_JOINTS, in_the_corner, odd_people
+from pipeline.plausible_people import LEAST_JOINTS, odd_people
 from pipeline.records import Camera, Instant, Reject, View
 from pipeline.sources.base import MISSING_IMAGE, Annotated, Implausible, Item, Skipped, Source
 from pipeline.sources.calibrations import Calibrated, find_calibration, read_calibration
@@ -273,7 +273,7 @@ class Multiview(Source):
         if not everyone:
             return {}
         points = np.array([person.body for _, person in everyone])
-        order = odd_order(points[~in_the_corner(points[..., :2], points[..., 2] > 0)], self.options.layout)
+        order = odd_order(points, self.options.layout)
         if order is not None:
             return {id(person): order for _, person in everyone}
         index = {rig.name: k for k, rig in enumerate(self.rigs)}

@@ -23,7 +23,7 @@ from pipeline.camera import assumed_camera, from_opencv, tight_box
 from pipeline.errors import InputError
 from pipeline.images import MIRRORED, SIDEWAYS, VideoReader, frame_path, image_size, turn_points, upright_path
 from pipeline.plausible import odd_lens
-from pipeline.plausible_people import LEAST_JOINTS, in_the_corner, odd_people
+from pipeline.plausible_people import LEAST_JOINTS, odd_people
 from pipeline.records import Camera, Instant, Reject, View
 from pipeline.sources.base import MISSING_IMAGE, Annotated, Implausible, Item, Source
 from pipeline.sources.joint_names import (
@@ -189,7 +189,7 @@ class OpenPose(Source):
         if not people:
             return []
         everyone = _stacked(people)
-        order = odd_order(everyone[~in_the_corner(everyone[..., :2], everyone[..., 2] > 0)], self.options.layout)
+        order = odd_order(everyone, self.options.layout)
         if order is not None:
             return [order] * len(people)
         index = {path: k for k, path in enumerate(dict.fromkeys(picture.path for picture in pictures))}

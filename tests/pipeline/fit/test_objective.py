@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from pipeline.fit.objective import Objective
+from tests.pipeline.fit.gradients import same_gradient
 
 
 @pytest.fixture(scope="module")
@@ -36,14 +37,7 @@ def test_the_cost_is_the_least_over_every_shift(moved):
 
 def test_half_gradient_and_matrix(moved):
     objective, state, direction = moved
-    normal = objective.linearise(state)
-    assert torch.allclose(normal.cost, objective.cost(state))
-
-    def at(step):
-        return objective.cost(objective.chain.retract(state, normal.posed, step * direction))
-
-    numeric = (at(1e-6) - at(-1e-6)) / 2e-6
-    assert torch.allclose(2 * (normal.gradient * direction).sum(1), numeric, rtol=1e-4)
+    normal = same_gradient(objective, state, direction, rtol=1e-4)
     assert (torch.linalg.eigvalsh(normal.matrix) > -1e-6).all()
 
 
