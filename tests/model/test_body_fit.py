@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from model.body_fit import BodyDecoder, BodyFitSettings, Keypoints
+from model.body_fit.evidence import LEAST_KEYPOINTS, made_usable
 from model.decoding import fitted
 from model.scoring.evaluation import Predictions
 from pipeline.body.keypoints import keypoint_map
@@ -98,6 +99,44 @@ def test_keypoints_correct_joints_that_are_wrong_in_the_image(body, people):
     assert mean_error(seen.joints[:, elbows], joints[:, elbows]) < 0.85 * mean_error(
         without.joints[:, elbows], joints[:, elbows]
     )
+
+
+def all_keypoints(people, seen):
+    """Where a camera sees COCO's joints that bear a name of the field's set; `seen` of them a person, (N,)."""
+    joints, root = people
+    named = [k for k, name in enumerate(COCO.names) if name in FIELD_JOINTS.names]
+    points = joints[:, FIELD_JOINTS.indices([COCO.names[k] for k in named])] + root[:, None]
+    rays, confidence = np.zeros((len(joints), 17, 2)), np.zeros((len(joints), 17))
+    rays[:, named] = points[..., :2] / points[..., 2:]
+    for row, count in enumerate(seen):
+        confidence[row, named[:count]] = 1.0
+    return Keypoints(rays, confidence)
+
+
+def test_people_with_keypoints_are_placed_in_the_image_by_these_alone(body, people):
+    """From LEAST_KEYPOINTS on; beside them others keep the image positions of their votes, which are believed as before."""
+    settings, decoder = BodyFitSettings(), BodyDecoder(body, FIELD_JOINTS)
+    joints, root = people[0][:3], people[1][:3]
+    told = made_usable(joints, root, decoder.filler)
+    keypoints = all_keypoints((joints, root), [LEAST_KEYPOINTS, LEAST_KEYPOINTS - 1, 0])
+    found = decoder.objective(told, keypoints).evidence
+    J = len(FIELD_JOINTS)
+    assert not found.pixels_weight[0, 0].any() and found.pixels_weight[1:, 0, :J].all()
+    assert (found.pixels_weight[:, 1] > 0).sum(1).tolist() == [LEAST_KEYPOINTS, LEAST_KEYPOINTS - 1, 0]
+    believed = found.points_weight[:, :J].numpy()
+    assert believed[0] == pytest.approx(settings.beside_keypoints**-2)
+    assert believed[1:] == pytest.approx(settings.along**-2)
+
+
+def test_a_wrong_distance_of_the_root_does_not_bend_the_body(body, people):
+    """Keypoints say how large the person is in the image; joints that may all have shifted leave the distance to them."""
+    joints, root = people
+    keypoints = all_keypoints(people, [17] * len(joints))
+    told = root + np.array([0.0, 0.0, 0.5])
+    free = BodyDecoder(body, FIELD_JOINTS)(joints, told, keypoints)
+    held = BodyDecoder(body, FIELD_JOINTS, BodyFitSettings(shift=1e-3))(joints, told, keypoints)
+    assert np.abs(free.root - root)[:, 2].mean() < 0.5 * np.abs(held.root - root)[:, 2].mean()
+    assert mean_error(free.joints, joints) < mean_error(held.joints, joints)
 
 
 def test_keypoints_come_from_pixels_of_a_camera():
