@@ -6,11 +6,10 @@
 Every command must end as it promises: done, problems told (exit code 1), or refused by name (exit code 2). A fault is any other
 exception, a shard or a page that failed by one, a crash, anything that was executed or written elsewhere, more than 2 GiB of memory,
 or more than a minute of computing. Inputs with faults are kept in DIR, each with what was done to it, and can be run again. Commands
-run in children of a warm process.
+run in children of a warm process, which has run them on the good inputs, and in which the networks that find people are seldom asked.
 """
 
 import argparse
-import importlib
 import json
 import os
 import random
@@ -27,6 +26,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,81 +34,20 @@ from typing import Any
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
+from benchmarks._fuzz_cases import CASES, PREPROCESS, Case, filled  # noqa: E402
 from benchmarks._mutations import CANARY, mutate  # noqa: E402
+from benchmarks._warm import rehearse, warm  # noqa: E402
 
 MOST_BYTES, MOST_SECONDS = 2 << 30, 60.0
 # A busy machine computes less in a minute: a command is waited for so long.
 LONGEST_WAIT = 10 * MOST_SECONDS
 # Address space beyond the parent's, so that a command that asks for everything fails before the machine does.
 SPACE = 8 << 30
-PREPROCESS = ("--workers", "0", "--crop-px", "32", "--pool", "256", "--overwrite")
+# Scratch files lie in memory where that is possible: commands wait for a disk.
+SCRATCH = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 # Programs that a command may start: the commit that wrote a file is asked of git.
 ALLOWED = {"git"}
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
-
-
-@dataclass(frozen=True)
-class Case:
-    """A command, and which files of which good input are made wrong. In arguments, IN is the input's copy, GOOD the folder of
-    all good inputs, OUT an empty folder. share: how often, relative to the others."""
-
-    command: str
-    good: str
-    files: tuple[str, ...]
-    arguments: tuple[str, ...]
-    share: int = 1
-    quick: bool = False
-
-    @property
-    def name(self) -> str:
-        return f"{self.command} {self.good}"
-
-
-def source_case(command: str, source: str, files: Sequence[str], share: int, *more: str, good: str = "") -> Case:
-    out = () if command == "check-data" else ("OUT",)
-    quick = command == "check-data"
-    return Case(command, good or source, tuple(files), (command, source, "IN", *out, *more), share, quick)
-
-
-PICTURES = ("*.jpg", "*.png", "*.webp", "*.tif", "*.bmp", "*.gif")
-OPENPOSE, COCO = ("*_keypoints.json", "camera.json", *PICTURES), ("*_val2017.json", *PICTURES)
-HUMAN36M = ("*_data.json", "*_camera.json", "*_joint_3d.json", "*_SMPLX_NeuralAnnot.json", "*.jpg")
-RELEASE = ("*.cdf", "*.cdf", "metadata.xml", "metadata.xml", "*.mp4")
-RIG = ("*_keypoints.json", "*.jpg")
-RIGS = ("rig.toml", "rig.qca.txt", "rig.json", "*tri.yml")
-CASES = [
-    source_case("check-data", "openpose", OPENPOSE, 10, "--picture", "OUT/sheet.png"),
-    source_case("check-data", "coco", COCO, 10),
-    source_case("check-data", "human36m", HUMAN36M, 8),
-    source_case("check-data", "threedpw", ("*.pkl", "*.pkl", "*.jpg"), 10),
-    source_case("check-data", "human36m", RELEASE, 8, good="release"),
-    *(
-        source_case("check-data", "multiview", (name, name, *RIG), 2, "-o", f"calibration={name.replace('*tri', 'intri')}")
-        for name in RIGS
-    ),
-    source_case("preprocess", "openpose", OPENPOSE, 2, *PREPROCESS),
-    source_case("preprocess", "coco", COCO, 2, *PREPROCESS),
-    source_case("preprocess", "human36m", HUMAN36M, 1, *PREPROCESS, "--limit", "2"),
-    source_case("preprocess", "threedpw", ("*.pkl", "*.jpg"), 1, *PREPROCESS),
-    source_case("preprocess", "human36m", RELEASE, 1, *PREPROCESS, good="release"),
-    source_case("preprocess", "multiview", ("rig.json", *RIG), 1, "-o", "calibration=rig.json", *PREPROCESS),
-    source_case("fit", "openpose", ("*_keypoints.json", "camera.json"), 1, "--threads", "1"),
-    Case("inspect", "shards", ("*.h5", "*.h5", "run.json"), ("inspect", "IN", "--json"), 8, True),
-    Case("inspect --verify", "shards", ("*.h5", "*.h5", "run.json"), ("inspect", "IN", "--verify"), 8, True),
-    Case("inspect --picture", "shards", ("*.h5",), ("inspect", "IN", "--picture", "OUT/a.png", "--html", "OUT/a.html"), 2),
-    Case("inspect", "run", ("*.json", "*.jsonl"), ("inspect", "IN"), 4),
-    Case("predict", "run", ("best.safetensors",), ("predict", "--run", "IN", "GOOD/openpose/images/0.jpg", "--out", "OUT"), 6),
-    Case("predict", "openpose", PICTURES, ("predict", "--run", "GOOD/run", "IN/images/MUTATED", "--out", "OUT"), 8),
-    Case("predict --keypoints", "openpose", ("*_keypoints.json",), (
-        "predict", "GOOD/openpose/images/2.webp", "--run", "GOOD/run", "--keypoints", "IN/keypoints", "--out", "OUT"), 2),
-    Case("evaluate", "shards", ("*.h5", "run.json"), ("evaluate", "OUT/../run", "IN", "--split", "train"), 2),
-    Case("report", "run", ("*.json", "*.jsonl"), ("report", "IN"), 2),
-    Case("train", "config.toml", ("config.toml",), ("train", "GOOD/shards", "OUT", "--config", "IN", "--steps", "1"), 3),
-    Case("train", "shards", ("*.h5", "run.json"), ("train", "IN", "OUT", "--config", "GOOD/config.toml"), 2),
-    Case("body info", "SMPLX_NEUTRAL.npz", ("*.npz",), ("body", "info", "IN"), 3),
-    Case("fit", "regressor.npy", ("*.npy",), ("fit", "coco", "GOOD/coco", "OUT", "--joint-regressor", "IN", "--limit", "1"), 2),
-    Case("preprocess", "fits", ("fits.h5",), ("preprocess", "coco", "GOOD/coco", "OUT", "--fits-from", "IN", *PREPROCESS), 3),
-]  # fmt: skip
 
 
 # --- one input -------------------------------------------------------------------------------------------------------
@@ -233,7 +172,7 @@ def prepare(folder: Path, quick: bool) -> None:
     from benchmarks._good_inputs import write_good_inputs
 
     write_good_inputs(folder)
-    steps = [["preprocess", "human36m", f"{folder}/human36m", f"{folder}/shards", *PREPROCESS[:-1], "--limit", "4"]]
+    steps = [["preprocess", "human36m", f"{folder}/human36m", f"{folder}/shards", *PREPROCESS[:-1], "4"]]
     if not quick:
         steps += [
             ["fit", "coco", f"{folder}/coco", f"{folder}/fits", "--threads", "1"],
@@ -258,24 +197,6 @@ def in_child(work: Callable[[], None]) -> None:
     assert os.waitpid(pid, 0)[1] == 0
 
 
-def warm(quick: bool) -> None:
-    """Imports what commands import, so that children have it."""
-    import torch
-
-    names = [
-        "cli.check_data", "cli.inspect", "model.networks.keypoint_network", "pipeline.sources.check", "pipeline.body.model",
-        "pipeline.sources.human36m.open", "pipeline.shards.verify", "pipeline.look.summary", "pipeline.look.overview",
-    ]  # fmt: skip
-    names += [] if quick else [
-        "cli.evaluate", "cli.fit", "cli.predict", "cli.preprocess", "cli.train", "cli.report", "cli.body", "model.evaluate",
-        "model.people.job", "model.train", "pipeline.fit_source", "pipeline.run", "pipeline.look.pictures", "pipeline.look.shard_page",
-        "matplotlib.pyplot",
-    ]  # fmt: skip
-    for name in names:
-        importlib.import_module(name)
-    torch.set_num_threads(1)
-
-
 def one_input(case: Case, good: Path, scratch: Path, rng: random.Random) -> tuple[Ending, list[str], str]:
     """A copy of the case's input is made wrong, and its command run. (how it ended, the arguments, what was done)."""
     shutil.rmtree(scratch, ignore_errors=True)
@@ -289,12 +210,19 @@ def one_input(case: Case, good: Path, scratch: Path, rng: random.Random) -> tupl
     candidates = [path for path in sorted(copy.rglob(rng.choice(case.files))) if path.is_file()] if whole else [copy]
     path = rng.choice(candidates or [path for path in sorted(copy.rglob("*")) if path.is_file()])
     said = f"{path.relative_to(scratch)}: {mutate(path, rng)}"
-    places = {"IN": str(copy), "GOOD": str(good), "OUT": str(out), "MUTATED": path.name}
-    arguments = [
-        re.sub("IN|GOOD|OUT|MUTATED", lambda m: places[m[0]], word) if word.isupper() or "/" in word else word
-        for word in case.arguments
-    ]
+    arguments = filled(case, copy, good, out, path.name)
     return run_input(arguments, out), arguments, said
+
+
+def run_good(cases: Sequence[Case], good: Path, folder: Path) -> None:
+    """Runs, in this process, what asks the networks about pictures and may be followed by a fork, which autograd may not."""
+    asking = [case for case in cases if case.command in ("check-data", "predict")]
+    rehearse(
+        [
+            partial(call, filled(case, good / case.good, good, folder / f"good{k}", "0.jpg"))
+            for k, case in enumerate(asking)
+        ]
+    )
 
 
 def run_all(good: Path, folder: Path, failures: Path, cases: list[Case], asked: argparse.Namespace) -> dict[str, Any]:
@@ -381,11 +309,12 @@ def main() -> None:
         return replay(options.replay)
     cases = [case for case in CASES if options.only in case.name and (case.quick or not options.quick)]
     warm(options.quick)
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(dir=SCRATCH) as name:
         good = options.good or Path(name) / "good"
         if not good.exists():
             good.mkdir(parents=True)
             in_child(lambda: prepare(good, options.quick))
+        run_good(cases, good, Path(name))
         began = time.perf_counter()
         options.inputs = 100 if options.quick else options.inputs
         found = run_all(good, Path(name), options.failures, cases, options)
