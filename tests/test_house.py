@@ -37,13 +37,13 @@ LAYERS = (
         "pipeline.typed_json",
     ),
     ("pipeline.body", "pipeline.camera"),
-    ("pipeline.boxes", "pipeline.mesh", "pipeline.sampling", "pipeline.shading"),
+    ("pipeline.boxes", "pipeline.lift", "pipeline.mesh", "pipeline.sampling", "pipeline.shading"),
     ("pipeline.plausible_people",),
     ("pipeline.plausible",),
     ("pipeline.agreement", "pipeline.witness"),
     ("pipeline.fit", "pipeline.shards", "pipeline.sources"),
     ("pipeline.preprocess",),
-    ("pipeline.build_clips", "pipeline.look", "pipeline.run"),
+    ("pipeline.build_clips", "pipeline.build_lifter", "pipeline.look", "pipeline.run"),
     ("pipeline.fit_source", "pipeline.wild_run"),
     ("model.body_fit", "model.data", "model.device", "model.torch_crop"),
     ("model.networks",),
@@ -132,7 +132,7 @@ def test_one_way_dependencies():
             "body_fit",
             "people",
         } & set(path.parts)
-        bodies = {"body", "fit", "shading"} if posing else set()
+        bodies = {"body", "fit", "lift", "shading"} if posing else set()
         pictures = {"images", "image_header", "look", "sources"} if path.parent.name == "people" else set()
         assert taken <= allowed | bodies | pictures, f"{path} imports {taken - allowed}"
 

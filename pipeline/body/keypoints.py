@@ -58,10 +58,12 @@ IMAGE_LANDMARKS = {
 }
 Array = TypeVar("Array", np.ndarray, torch.Tensor)
 # Annotators of MSCOCO, and detectors that learnt from them (OpenPose's body too), put knees where thigh and shank are of one
-# length, and wrists at the end of a forearm of this share of the leg, hip to ankle. Drillis and Contini's proportions (1966: knee at
-# 0.285 of stature, hip at 0.530, ankle at 0.039, forearm 0.146) and MoveNet on a walker filmed from the side agree on both to 3 %.
+# length, wrists at the end of a forearm of this share of the leg, hip to ankle, and shoulders so high, a share of stature: on the
+# shoulder's bone and not in its joint. Drillis and Contini's proportions (1966: knee at 0.285 of stature, hip at 0.530, ankle at 0.039,
+# shoulder at 0.818, forearm 0.146) and MoveNet on a walker filmed from the side agree on all three to 3 % (docs/log.md).
 ANNOTATED = ("coco_17", "openpose_25")
 FOREARM_OF_LEG = 0.30
+SHOULDER_OF_STATURE = 0.818
 HUMAN36M_HIP_WIDTH = 2 * 0.133 / 1.70  # distance between its hips over stature
 
 
@@ -96,8 +98,8 @@ class KeypointMap:
 
 
 def keypoint_map(body: BodyModel, joint_set: str | JointSet, as_annotated: bool = True) -> KeypointMap:
-    """Where each joint of a set lies on this body. joint_set: a set of `skeletons.JOINT_SETS` or its name. as_annotated: knees
-    and wrists of MSCOCO and OpenPose lie where annotators put them, not at the body's own joints."""
+    """Where each joint of a set lies on this body. joint_set: a set of `skeletons.JOINT_SETS` or its name. as_annotated: knees,
+    wrists and shoulders of MSCOCO and OpenPose lie where annotators put them, not at the body's own joints."""
     if isinstance(joint_set, str):
         if joint_set not in JOINT_SETS:
             raise InputError(f"Unknown joint set '{joint_set}'; choose one of {', '.join(JOINT_SETS)}.")
@@ -144,8 +146,12 @@ def joint_row(body: BodyModel, joint_set: JointSet, name: str) -> dict[str | int
 
 
 def annotated_rows(body: BodyModel) -> dict[str, dict[str | int, float]]:
-    """Weights of knees and wrists as annotators have them: on the shank, and on the forearm's line."""
+    """Weights of knees, wrists and shoulders as annotators have them: on the shank, on the forearm's line, and along the spine above the
+    joint."""
     rows: dict[str, dict[str | int, float]] = {}
+    height = body.v_template[:, 1]
+    target = float(height.min() + SHOULDER_OF_STATURE * (height.max() - height.min()))
+    low, high = (float(body.joint_template[SMPLX_55.index(name), 1]) for name in ("spine2", "neck"))
     for side in ("left", "right"):
         hip, knee, ankle, elbow, wrist = (
             body.joint_template[SMPLX_55.index(f"{side}_{joint}")].numpy()
@@ -156,6 +162,8 @@ def annotated_rows(body: BodyModel) -> dict[str, dict[str | int, float]]:
         rows[f"{side}_knee"] = {f"{side}_knee": 1 - along, f"{side}_ankle": along}
         beyond = FOREARM_OF_LEG * (thigh + shank) / forearm - 1
         rows[f"{side}_wrist"] = {f"{side}_wrist": 1 + beyond, f"{side}_elbow": -beyond}
+        above = (target - float(body.joint_template[SMPLX_55.index(f"{side}_shoulder"), 1])) / (high - low)
+        rows[f"{side}_shoulder"] = {f"{side}_shoulder": 1.0, "neck": above, "spine2": -above}
     return rows
 
 

@@ -15,8 +15,8 @@ PRIORS = ("motion", "anatomical", "l2", "angle", "gmm", "vposer")
 class Manner:
     """What a fit does beside its settings.
 
-    upright: where up is not known, people are taken to stand upright in the image. as_annotated: MSCOCO's and OpenPose's knees
-    and wrists lie where annotators put them, not at the body's own joints. noise_2d: factor on the settings' `noise_2d`;
+    upright: where up is not known, people are taken to stand upright in the image. as_annotated: MSCOCO's and OpenPose's knees,
+    wrists and shoulders lie where annotators put them, not at the body's own joints. noise_2d: factor on the settings' `noise_2d`;
     detectors err more than annotators. robust: factor on the settings' `robust`; detectors' errors have heavy tails, and a joint
     that is written off at ten deviations leaves its limb to the prior. finalists: of one image so many different bodies are
     solved with all joints and the shape.

@@ -56,6 +56,8 @@ _HANDS = np.array(
     [SMPLX_55.index("jaw")]
     + [SMPLX_55.index(f"{side}_{f}{k}") for side in ("left", "right") for f in (*_FINGERS, "thumb") for k in (1, 2, 3)]
 )
+# Share of actions that may be done as only the other capture's test subjects do them.
+HELD_OUT = 0.16
 # Candidates that are tried together, and rounds of them.
 _TOGETHER, _ROUNDS = 3, 12
 
@@ -71,12 +73,18 @@ class Pose:
 
 
 def draw_pose(
-    rng: np.random.Generator, rig: Rig, person: Person, bank: ArmBank, clips: Clips | None, penetration_m: float
+    rng: np.random.Generator,
+    rig: Rig,
+    person: Person,
+    bank: ArmBank,
+    clips: Clips | None,
+    penetration_m: float,
+    held_out: float = HELD_OUT,
 ) -> Pose:
     """A pose whose capsules overlap by no more than `penetration_m`; standing where none of many is. clips: None for none of
-    their poses."""
+    their poses. held_out: share of actions that may be done as only the test subjects of the other capture do them."""
     for _ in range(_ROUNDS):
-        poses = [_draw(rng, bank, clips) for _ in range(_TOGETHER)]
+        poses = [_draw(rng, bank, clips, held_out) for _ in range(_TOGETHER)]
         rotations = np.stack([pose.rotations for pose in poses])
         turned, places = chain(rig, person, rotations, np.zeros((len(poses), 3)))
         good = np.flatnonzero(penetration(person, places, turned) <= penetration_m)
@@ -85,22 +93,22 @@ def draw_pose(
     return Pose(pose_rotations(neutral_pose()[None])[0], 0.0, "action")
 
 
-def _draw(rng: np.random.Generator, bank: ArmBank, clips: Clips | None) -> Pose:
+def _draw(rng: np.random.Generator, bank: ArmBank, clips: Clips | None, held_out: float) -> Pose:
     shares = np.array([share * (clips is not None or kind != "clip") for kind, share in KINDS.items()])
     kind = str(rng.choice(list(KINDS), p=shares / shares.sum()))
     lift, name = 0.0, kind
     if kind == "calm":
         rotations = _calm(rng, bank)
     elif kind == "action":
-        rotations = _action(rng, bank)
+        rotations = _action(rng, bank, held_out)
     elif kind == "clip" and clips is not None:
         frame = draw_frame(rng, clips)
         rotations, lift, name = _frame(rng, clips, frame), clips.lift[frame], f"clip {clips.names[clips.clip[frame]]}"
         _shake(rng, rotations)
     elif kind == "mixed":
-        rotations = _mixed(rng, bank, clips)
+        rotations = _mixed(rng, bank, clips, held_out)
     else:
-        rotations = _lying(rng, bank)
+        rotations = _lying(rng, bank, held_out)
     _hands(rng, rotations)
     return Pose(rotations, float(lift), name)
 
@@ -120,11 +128,11 @@ def _calm(rng: np.random.Generator, bank: ArmBank) -> np.ndarray:
     return pose_rotations(np.clip([[pose[name] for name in NAMES]], LOW, HIGH))[0]
 
 
-def _action(rng: np.random.Generator, bank: ArmBank) -> np.ndarray:
-    """(55, 3, 3) of one of ACTIONS; a sixth may do what the test subjects of the other capture alone do."""
+def _action(rng: np.random.Generator, bank: ArmBank, held_out: float) -> np.ndarray:
+    """(55, 3, 3) of one of ACTIONS. held_out: as of `draw_pose`."""
     weights = np.array(list(ACTIONS.values()))
     action = list(ACTIONS)[rng.choice(len(weights), p=weights / weights.sum())]
-    return pose_rotations(sample_pose(rng, bank, action, held_out=bool(rng.random() < 0.16))[None])[0]
+    return pose_rotations(sample_pose(rng, bank, action, held_out=bool(rng.random() < held_out))[None])[0]
 
 
 def _frame(rng: np.random.Generator, clips: Clips, frame: int) -> np.ndarray:
@@ -156,7 +164,7 @@ def _shake(rng: np.random.Generator, rotations: np.ndarray) -> None:
     rotations[:22] = rotations[:22] @ Rotation.from_rotvec(rng.normal(0, spread)).as_matrix()
 
 
-def _mixed(rng: np.random.Generator, bank: ArmBank, clips: Clips | None) -> np.ndarray:
+def _mixed(rng: np.random.Generator, bank: ArmBank, clips: Clips | None, held_out: float) -> np.ndarray:
     """(55, 3, 3): legs, trunk and either arm from an action or a clip each."""
     rotations = np.tile(np.eye(3), (55, 1, 1))
     both = rng.random() < 0.5  # arms that do something together
@@ -164,7 +172,7 @@ def _mixed(rng: np.random.Generator, bank: ArmBank, clips: Clips | None) -> np.n
     for k, joints in enumerate(_PARTS):
         if source is None or not (k == 3 and both):
             if clips is None or rng.random() < 0.5:
-                source = _action(rng, bank)
+                source = _action(rng, bank, held_out)
             else:
                 source = _frame(rng, clips, draw_frame(rng, clips, _ON_FEET))
         rotations[joints] = source[joints]
@@ -172,9 +180,9 @@ def _mixed(rng: np.random.Generator, bank: ArmBank, clips: Clips | None) -> np.n
     return rotations
 
 
-def _lying(rng: np.random.Generator, bank: ArmBank) -> np.ndarray:
+def _lying(rng: np.random.Generator, bank: ArmBank, held_out: float) -> np.ndarray:
     """(55, 3, 3) of somebody on the back, the belly or a side."""
-    rotations = _action(rng, bank)
+    rotations = _action(rng, bank, held_out)
     rest = rng.normal(0, 0.15, 3)
     how = rng.choice(3, p=[0.5, 0.2, 0.3])
     lie = ([-np.pi / 2, 0, 0], [np.pi / 2, 0, 0], [0, 0, np.pi / 2 * rng.choice([-1, 1])])[how]
