@@ -2,8 +2,8 @@
 
     python -m pipeline.build_lifter OUT [--bodies 50000] [--steps 8000] [--seed 0]
 
-Poses and cameras are those of the wild capture (`pipeline.sources.synthetic.wild`), bodies are drawn at random: no person of any capture is
-among them, and none of what only test subjects do. Writes OUT/lifter.safetensors and OUT/lifter.provenance.json.
+Poses and cameras are those of the wild capture (`pipeline.sources.synthetic.wild`), bodies are drawn at random: no person of any
+capture is among them, and nothing that only test subjects do. Writes OUT/lifter.safetensors and OUT/lifter.provenance.json.
 """
 
 import argparse
@@ -35,7 +35,7 @@ from pipeline.version import code_commit
 
 # Bodies that poses are given to, and the longest side of pictures (px, of which nothing but the shape counts).
 SHAPES, PICTURE_PX = 400, 512
-# Deviation of a middling point, least and greatest, parts of a person's height: from annotators' to those of small networks in clutter.
+# Deviation of a middling point, least and greatest, parts of a person's height: from annotators' to a small network's in clutter.
 NOISE, HEIGHT_M = (0.004, 0.04), 1.7
 # One point in so many is so many times as far off, and nobody says so.
 OUTLIERS, OUTLIER_FACTOR = 1 / 12, 4.0
@@ -52,8 +52,11 @@ BATCH, RATE, DECAY = 1024, 2e-3, 0.01
 
 @dataclass(frozen=True)
 class Bodies:
-    """N posed bodies that stand at the world's origin, z up, each with a camera that was drawn for it. points: (N, 34, 3) m, of the lifter's
-    POINTS. K: (N, 3, 3), R: (N, 3, 3), t: (N, 3) m world to camera; size: (N, 2) px; azimuth: (N,) radians, where the camera stands."""
+    """N posed bodies that stand at the world's origin, z up, each with a camera that was drawn for it.
+
+    points: (N, 34, 3) m, of the lifter's POINTS. K: (N, 3, 3), R: (N, 3, 3), t: (N, 3) m world to camera; size: (N, 2) px; azimuth: (N,)
+    radians, where the camera stands.
+    """
 
     points: Tensor
     K: Tensor
@@ -65,7 +68,8 @@ class Bodies:
 
 @dataclass(frozen=True)
 class Seen:
-    """What a camera and a detector make of N bodies. rays, deviation: as the lifter is given them. joints: (N, 17, 3) m about the root."""
+    """What a camera and a detector make of N bodies. rays, deviation: as the lifter is given them. joints: (N, 17, 3) m about the
+    root."""
 
     rays: Tensor
     deviation: Tensor
@@ -92,8 +96,8 @@ def draw_bodies(body: BodyModel, count: int, seed: int) -> Bodies:
 
 
 def film(bodies: Bodies, count: int, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """`count` bodies before cameras of others, half of them seen in a mirror: points (n, 34, 3) m in camera axes, K (n, 3, 3) and sizes
-    (n, 2) px."""
+    """`count` bodies before cameras of others, half of them seen in a mirror: points (n, 34, 3) m in camera axes, K (n, 3, 3) and
+    sizes (n, 2) px."""
     who, where = (torch.randint(len(bodies.points), (count,), generator=rng) for _ in range(2))
     turn = bodies.azimuth[where] - bodies.azimuth[who] + TURNED * torch.randn(count, generator=rng)
     cos, sin, zero = turn.cos(), turn.sin(), torch.zeros(count)

@@ -21,7 +21,8 @@ from pipeline.fit.objective import Objective, Weights
 from pipeline.fit.prior_terms import Prior
 from pipeline.fit.settings import FitSettings
 from pipeline.fit.solver import minimise
-from pipeline.skeletons import COCO, JointSet
+from pipeline.lift.network import load_lifter
+from pipeline.skeletons import COCO, FIELD_JOINTS, JointSet
 
 # Steps of the solver at most, and the part of the cost that a step must gain for another to follow.
 STEPS, LEAST_GAIN = 30, 1e-3
@@ -45,6 +46,7 @@ class BodyDecoder:
         """
         self.body = body
         self.settings, self.joint_set, self.spread_factor = settings or BodyFitSettings(), joint_set, spread_factor
+        self.lifter = load_lifter() if joint_set is FIELD_JOINTS else None
         self.fitter = Fitter(body, FitSettings())
         self.prior = prior or self.fitter.prior
         likely = self.fitter.likely_pose(self._chain(False)[0])
@@ -134,7 +136,7 @@ class BodyDecoder:
     ) -> Objective:
         """What is minimised for some views."""
         chain, defined = self._chain(keypoints is not None)
-        evidence = evidences.build(told, defined, self.settings, keypoints, confidence)
+        evidence = evidences.build(told, defined, self.settings, keypoints, confidence, self.lifter)
         weights = Weights(self.settings.robust, self.settings.prior, self.settings.shape)
         return Objective(chain, self.prior, evidence, weights, free_shape=True)
 

@@ -6,8 +6,10 @@ import numpy as np
 import torch
 from scipy.stats import chi
 
+from model.body_fit.lifting import lifted_joints
 from model.body_fit.records import BodyFitSettings, Keypoints
 from pipeline.fit.objective import NEAREST_Z, Evidence
+from pipeline.lift.network import Lifted, Lifter
 from pipeline.skeletons import COCO
 
 # A body stands so far away (metres) where nothing says where it is.
@@ -71,12 +73,14 @@ def build(
     settings: BodyFitSettings,
     keypoints: Keypoints | None = None,
     confidence: np.ndarray | None = None,
+    lifter: Lifter | None = None,
 ) -> Evidence:
     """Each joint as a point in space, and either as a point of the image as well or, for a person with LEAST_KEYPOINTS, the keypoints
     as points of the image: a 2D network that has seen photographs knows better where a joint is in one.
 
     defined: (P,) bool, points of the chain that the body has: the joints, then the keypoints. confidence: (N, J) 0..1, that a joint
-    lies within 100 mm of the truth; all joints are as good as one another where it is left out.
+    lies within 100 mm of the truth; all joints are as good as one another where it is left out. lifter: what it makes of the image
+    points, where the joint set is the one that it speaks of, is a second voice on where the joints are in space.
     """
     (B, J), P = told.has.shape, len(defined)
     seen_2d = np.zeros((B, P - J)) if keypoints is None else keypoint_weights(keypoints, defined[J:])
@@ -88,6 +92,10 @@ def build(
     counts = (told.has | ~enough) & defined[:J]
     points, weight = np.zeros((B, P, 3)), np.zeros((B, P))
     points[:, :J], weight[:, :J] = told.joints + told.root[:, None], counts / deviation**2
+    if lifter is not None:
+        in_image = told.has & ~marked
+        lifted = lifted_joints(lifter, told.joints, told.root, in_image, factor, keypoints, marked * seen_2d, settings)
+        weigh_in(points[:, :J], weight[:, :J], lifted, told.root, defined[:J], settings.lifted)
     views = 1 if keypoints is None else 2
     pixels, seen, scale = np.zeros((B, views, P, 2)), np.zeros((B, views, P)), np.zeros((B, views, 2, 2))
     pixels[:, 0, :J] = points[:, :J, :2] / np.maximum(points[:, :J, 2:], NEAREST_Z)
@@ -100,6 +108,17 @@ def build(
     R, t = np.broadcast_to(np.eye(3), (B, views, 3, 3)), np.zeros((B, views, 3))
     tensors = (points, weight, pixels, seen, R, t, scale, np.zeros((B, 3)), np.full(B, settings.shift))
     return Evidence(*(torch.tensor(a, dtype=torch.float64) for a in tensors))
+
+
+def weigh_in(
+    points: np.ndarray, weight: np.ndarray, lifted: Lifted, root: np.ndarray, defined: np.ndarray, factor: float
+) -> None:
+    """Add a second voice to points (N, J, 3) m and their weights (N, J), in place: their mean by weight. factor: on what it says of
+    how far off it is."""
+    more = (lifted.known[:, None] & defined) / np.maximum(factor * lifted.deviation, 1e-3) ** 2
+    both = np.maximum(weight + more, 1e-12)[..., None]
+    points[:] = (weight[..., None] * points + more[..., None] * (lifted.joints + root[:, None])) / both
+    weight += more
 
 
 def keypoint_weights(keypoints: Keypoints, defined: np.ndarray) -> np.ndarray:

@@ -59,8 +59,8 @@ IMAGE_LANDMARKS = {
 Array = TypeVar("Array", np.ndarray, torch.Tensor)
 # Annotators of MSCOCO, and detectors that learnt from them (OpenPose's body too), put knees where thigh and shank are of one
 # length, wrists at the end of a forearm of this share of the leg, hip to ankle, and shoulders so high, a share of stature: on the
-# shoulder's bone and not in its joint. Drillis and Contini's proportions (1966: knee at 0.285 of stature, hip at 0.530, ankle at 0.039,
-# shoulder at 0.818, forearm 0.146) and MoveNet on a walker filmed from the side agree on all three to 3 % (docs/log.md).
+# shoulder's bone and not in its joint. Drillis and Contini's proportions (1966: knee at 0.285 of stature, hip at 0.530, ankle at
+# 0.039, shoulder at 0.818, forearm 0.146) and MoveNet on a walker filmed from the side agree on all three to 3 % (docs/log.md).
 ANNOTATED = ("coco_17", "openpose_25")
 FOREARM_OF_LEG = 0.30
 SHOULDER_OF_STATURE = 0.818
@@ -146,8 +146,8 @@ def joint_row(body: BodyModel, joint_set: JointSet, name: str) -> dict[str | int
 
 
 def annotated_rows(body: BodyModel) -> dict[str, dict[str | int, float]]:
-    """Weights of knees, wrists and shoulders as annotators have them: on the shank, on the forearm's line, and along the spine above the
-    joint."""
+    """Weights of knees, wrists and shoulders as annotators have them: on the shank, on the forearm's line, and along the spine above
+    the joint."""
     rows: dict[str, dict[str | int, float]] = {}
     height = body.v_template[:, 1]
     target = float(height.min() + SHOULDER_OF_STATURE * (height.max() - height.min()))

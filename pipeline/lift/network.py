@@ -1,7 +1,7 @@
 """The lifter: image points of one person, with how far each may be off, to joints in space about the root, with the same.
 
-It knows how people hold themselves, how cameras look at them, and how perspective shows which of two limbs is nearer. It has never seen
-a picture: it was trained on posed bodies alone (`pipeline.build_lifter`), and so it goes with points of any detector.
+It knows how people hold themselves, how cameras look at them, and how perspective shows which of two limbs is nearer. It has never
+seen a picture: it was trained on posed bodies alone (`pipeline.build_lifter`), and so it goes with points of any detector.
 """
 
 import functools
@@ -30,8 +30,9 @@ _LEAST, _MOST = -5.0, 2.0
 
 @dataclass(frozen=True)
 class Lifted:
-    """joints: (N, 17, 3) m of FIELD_JOINTS about the root, in the axes that the rays were given in. deviation: (N, 17) m an axis, how far
-    each is expected to be off (root of the mean square). known: (N,) bool, False where too few points were given: the rest is then 0."""
+    """joints: (N, 17, 3) m of FIELD_JOINTS about the root, in the axes that the rays were given in. deviation: (N, 17) m an axis, how
+    far each is expected to be off (root of the mean square). known: (N,) bool, False where too few points were given: all else is
+    then 0."""
 
     joints: np.ndarray
     deviation: np.ndarray
