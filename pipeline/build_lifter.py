@@ -54,8 +54,8 @@ BATCH, RATE, DECAY = 1024, 2e-3, 0.01
 class Bodies:
     """N posed bodies that stand at the world's origin, z up, each with a camera that was drawn for it.
 
-    points: (N, 34, 3) m, of the lifter's POINTS. K: (N, 3, 3), R: (N, 3, 3), t: (N, 3) m world to camera; size: (N, 2) px; azimuth: (N,)
-    radians, where the camera stands.
+    points: (N, 34, 3) m, of the lifter's POINTS. K: (N, 3, 3), R: (N, 3, 3), t: (N, 3) m world to camera; size: (N, 2) px; azimuth:
+    (N,) radians, where the camera stands.
     """
 
     points: Tensor

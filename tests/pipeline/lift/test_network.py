@@ -10,6 +10,7 @@ from pipeline.errors import InputError
 from pipeline.lift.network import ASSET, POINTS, canonical, lift, load_lifter
 from pipeline.skeletons import COCO, FIELD_JOINTS
 
+MARKED, OURS = slice(0, len(COCO)), slice(len(COCO), POINTS)
 PELVIS = np.array([0.1, -0.2, 4.0])
 
 
@@ -36,7 +37,7 @@ def rays_of(points):
     return points[..., :2] / points[..., 2:]
 
 
-def told(points, names=slice(0, len(COCO)), metres=0.01):
+def told(points, names=MARKED, metres=0.01):
     deviation = np.full(points.shape[:2], np.inf)
     deviation[:, names] = metres / PELVIS[2]
     return deviation
@@ -51,7 +52,7 @@ def error(joints, truth):
     return float(np.linalg.norm(joints - truth, axis=-1).mean())
 
 
-@pytest.mark.parametrize("names", [slice(0, len(COCO)), slice(len(COCO), POINTS)])
+@pytest.mark.parametrize("names", [MARKED, OURS])
 def test_points_of_the_image_tell_where_joints_are(points, names):
     found = lift(load_lifter(), rays_of(points), told(points, names))
     truth = about_root(points)
