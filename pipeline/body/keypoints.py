@@ -164,6 +164,8 @@ def annotated_rows(body: BodyModel) -> dict[str, dict[str | int, float]]:
         rows[f"{side}_wrist"] = {f"{side}_wrist": 1 + beyond, f"{side}_elbow": -beyond}
         above = (target - float(body.joint_template[SMPLX_55.index(f"{side}_shoulder"), 1])) / (high - low)
         rows[f"{side}_shoulder"] = {f"{side}_shoulder": 1.0, "neck": above, "spine2": -above}
+    both = [rows[f"{side}_shoulder"] for side in ("left", "right")]  # OpenPose's neck is their middle
+    rows["neck"] = {key: sum(row.get(key, 0.0) for row in both) / 2 for row in both for key in row}
     return rows
 
 

@@ -3,11 +3,12 @@ import pytest
 import torch
 
 from model.body_fit import BodyDecoder, BodyFitSettings, Keypoints
-from model.body_fit.evidence import LEAST_KEYPOINTS, made_usable
+from model.body_fit.evidence import LEAST_KEYPOINTS, made_usable, weigh_in
 from model.decoding import fitted
 from model.scoring.evaluation import Predictions
 from pipeline.body.keypoints import keypoint_map
 from pipeline.body.model import load_body
+from pipeline.lift.network import Lifted
 from pipeline.skeletons import COCO, FIELD_JOINTS
 
 
@@ -231,3 +232,35 @@ def test_hypotheses_of_nobody_and_of_no_view_are_numbers(body, people):
     for count in (0, 7):
         with pytest.raises(ValueError, match=f"{count} hypotheses"):
             BodyDecoder(body, FIELD_JOINTS).hypotheses(joints[:1], root[:1], count)
+
+
+def without_lifter(decoder):
+    decoder.lifter = None
+    return decoder
+
+
+def test_the_lifter_tells_how_a_body_lies_in_depth(body, people):
+    """Votes that are right in the image and know nothing of depth; then with keypoints, and votes that know nothing at all."""
+    joints, root = people
+    placed = joints + root[:, None]
+    at_root = placed / placed[..., 2:] * root[:, None, 2:] - root[:, None]
+    told, blind = BodyDecoder(body, FIELD_JOINTS), without_lifter(BodyDecoder(body, FIELD_JOINTS))
+    assert mean_error(told(at_root, root).joints, joints) < 0.85 * mean_error(blind(at_root, root).joints, joints)
+    noisy = joints + np.random.default_rng(4).normal(0, 0.15, joints.shape)
+    noisy -= noisy[:, FIELD_JOINTS.root_index, None]
+    keypoints = seen_exactly(people)
+    with_both, without = (decoder(noisy, root, keypoints).joints for decoder in (told, blind))
+    assert mean_error(with_both, joints) < 0.9 * mean_error(without, joints)
+
+
+def test_what_the_lifter_says_is_weighed_by_how_sure_it_is():
+    points, weight = np.zeros((1, 3, 3)), np.array([[100.0, 100.0, 0.0]])
+    root = np.array([[0.0, 0.0, 4.0]])
+    points += root
+    lifted = Lifted(np.ones((1, 3, 3)), np.array([[0.1, 0.2, 0.1]]), np.array([True]))
+    weigh_in(points, weight, lifted, root, np.ones(3, bool), 1.0)
+    assert np.allclose(points[0, :, 0], [0.5, 0.2, 1.0]) and np.allclose(weight, [[200, 125, 100]])
+    weigh_in(
+        points, weight, Lifted(np.ones((1, 3, 3)), np.full((1, 3), 0.1), np.array([False])), root, np.ones(3, bool), 1.0
+    )
+    assert np.allclose(weight, [[200, 125, 100]])

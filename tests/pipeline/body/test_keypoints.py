@@ -154,8 +154,9 @@ def test_face_set_is_openposes_inner_face():
 
 
 @pytest.mark.parametrize("name", ["coco_17", "openpose_25"])
-def test_knees_and_wrists_of_annotators_are_where_bodies_have_them(body, name):
-    """Thigh and shank of one length, knees at 0.285 of stature (Drillis and Contini 1966); nothing else moves."""
+def test_joints_of_annotators_are_where_bodies_have_them(body, name):
+    """Thigh and shank of one length, knees at 0.285 of stature and shoulders at 0.818 (Drillis and Contini 1966), OpenPose's neck
+    between them; nothing else moves."""
     joints, vertices = body.joint_template.numpy(), body.v_template.numpy()
     now, before = (keypoint_map(body, name, as_annotated=new)(joints, vertices) for new in (True, False))
     names = JOINT_SETS[name].names
@@ -166,5 +167,8 @@ def test_knees_and_wrists_of_annotators_are_where_bodies_have_them(body, name):
         assert thigh == pytest.approx(shank, rel=0.01) and forearm == pytest.approx(0.3 * (thigh + shank), rel=0.01)
         stature, floor = np.ptp(vertices[:, 1]), vertices[:, 1].min()
         assert (knee[1] - floor) / stature == pytest.approx(0.285, abs=0.01)
+        assert (at[f"{side}_shoulder"][1] - floor) / stature == pytest.approx(0.818, abs=1e-3)
+    if "neck" in at:
+        assert np.allclose(at["neck"], (at["left_shoulder"] + at["right_shoulder"]) / 2, atol=1e-6)
     moved = [joint for k, joint in enumerate(names) if np.abs(now[k] - before[k]).max() > 1e-6]
-    assert {joint.split("_")[1] for joint in moved} == {"knee", "wrist"}
+    assert {joint.split("_")[-1] for joint in moved} == {"knee", "wrist", "shoulder"} | ({"neck"} & at.keys())
