@@ -1,6 +1,6 @@
 """Makes the lifter's weights: posed bodies before cameras, seen as points that are off as detectors are, and nothing else.
 
-    python -m pipeline.build_lifter OUT [--bodies 50000] [--steps 8000] [--seed 0]
+    python -m pipeline.build_lifter OUT [--bodies 40000] [--steps 6000] [--seed 0]
 
 Poses and cameras are those of the wild capture (`pipeline.sources.synthetic.wild`), bodies are drawn at random: no person of any
 capture is among them, and nothing that only test subjects do. Writes OUT/lifter.safetensors and OUT/lifter.provenance.json.
@@ -208,8 +208,8 @@ def build(out: Path, count: int, steps: int, seed: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("out", type=Path, help="folder to write lifter.safetensors and its provenance into")
-    parser.add_argument("--bodies", type=int, default=50_000)
-    parser.add_argument("--steps", type=int, default=8_000)
+    parser.add_argument("--bodies", type=int, default=40_000)
+    parser.add_argument("--steps", type=int, default=6_000)
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     try:

@@ -95,7 +95,9 @@ def build(
     if lifter is not None:
         in_image = told.has & ~marked
         lifted = lifted_joints(lifter, told.joints, told.root, in_image, factor, keypoints, marked * seen_2d, settings)
-        weigh_in(points[:, :J], weight[:, :J], lifted, told.root, defined[:J], settings.lifted)
+        # lifted from the joints' own image positions, a joint is no surer than these
+        trust = settings.lifted * np.where(marked, 1.0, np.maximum(factor, 1.0))
+        weigh_in(points[:, :J], weight[:, :J], lifted, told.root, defined[:J], trust)
     views = 1 if keypoints is None else 2
     pixels, seen, scale = np.zeros((B, views, P, 2)), np.zeros((B, views, P)), np.zeros((B, views, 2, 2))
     pixels[:, 0, :J] = points[:, :J, :2] / np.maximum(points[:, :J, 2:], NEAREST_Z)
@@ -111,10 +113,10 @@ def build(
 
 
 def weigh_in(
-    points: np.ndarray, weight: np.ndarray, lifted: Lifted, root: np.ndarray, defined: np.ndarray, factor: float
+    points: np.ndarray, weight: np.ndarray, lifted: Lifted, root: np.ndarray, defined: np.ndarray, factor: np.ndarray
 ) -> None:
-    """Add a second voice to points (N, J, 3) m and their weights (N, J), in place: their mean by weight. factor: on what it says of
-    how far off it is."""
+    """Add a second voice to points (N, J, 3) m and their weights (N, J), in place: their mean by weight. factor: (N, J), on what it
+    says of how far off it is."""
     more = (lifted.known[:, None] & defined) / np.maximum(factor * lifted.deviation, 1e-3) ** 2
     both = np.maximum(weight + more, 1e-12)[..., None]
     points[:] = (weight[..., None] * points + more[..., None] * (lifted.joints + root[:, None])) / both

@@ -28,7 +28,7 @@ class BodyFitSettings:
     keypoints: float = 0.015
     across_lifted: float = 0.03
     keypoints_lifted: float = 0.03
-    lifted: float = 1.0
+    lifted: float = 1.5
     prior: float = 1.0
     shape: float = 3.0
     batch: int = 64
