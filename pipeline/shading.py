@@ -70,7 +70,7 @@ def surface_normals(mesh: np.ndarray, faces: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Body:
-    """A mesh as a camera sees it: its F faces that turn to the camera. What is linear over a face has three coefficients along the
+    """A mesh as a camera sees it: its F faces that may be seen. What is linear over a face has three coefficients along the
     first axis, of x, y px and 1.
 
     corners: (2, 3, F) px. shares: (3, 3, F) of each corner. inverse_depth: (3, F), 1 / m. normals: (3, 3, F) in the camera's axes, not
@@ -86,12 +86,13 @@ class _Body:
     def of(cls, mesh: np.ndarray, normals: np.ndarray, faces: np.ndarray, camera: Camera) -> "_Body":
         points = world_to_camera(camera, np.asarray(mesh, np.float64))
         near = points[:, 2] < NEAREST
-        if near.any():
+        within = near.any()  # perhaps: then faces are seen from behind
+        if within:
             faces = faces[~near[faces].any(1)]
             points[near, 2] = NEAREST  # of no face that is left, and all can be divided by depth
         x, y = np.take(project(camera, points).T, faces.T, 1)
         across = (x[1] - x[0]) * (y[2] - y[0]) - (x[2] - x[0]) * (y[1] - y[0])
-        kept = np.flatnonzero(across < -LEAST_PX)  # y is down: the others turn away
+        kept = np.flatnonzero((np.abs(across) if within else -across) > LEAST_PX)  # y is down: above 0 they turn away
         x, y, faces = np.take(x, kept, 1), np.take(y, kept, 1), np.take(faces.T, kept, 1)
         shares = np.stack([y[NEXT] - y[LAST], x[LAST] - x[NEXT], x[NEXT] * y[LAST] - x[LAST] * y[NEXT]]) / across[kept]
         near = 1 / np.take(points[:, 2], faces)

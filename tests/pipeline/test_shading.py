@@ -64,10 +64,11 @@ def scenes(upright):
     yield "from the side", side_camera(np.array([0, 0, 2.5]), 130, WIDTH, HEIGHT), [turned + [0, 0, 2.5]], 1
     yield "partly outside", front, [turned + [0.9, 0.3, 1.5]], 1
     yield "a face that fills the picture", front, [turned + [0, 0.6, 0.35]], 1
+    yield "from within", front, [turned], 1
     yield "beside the picture", front, [upright + [9, 0, 2.5]], 1
 
 
-@pytest.mark.parametrize("number", range(6))
+@pytest.mark.parametrize("number", range(7))
 def test_what_is_drawn_is_what_rays_meet(body, upright, number):
     _, camera, meshes, samples = list(scenes(upright))[number]
     image = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
@@ -76,7 +77,7 @@ def test_what_is_drawn_is_what_rays_meet(body, upright, number):
     # A ray that just meets an edge may meet what is behind it: single pixels, and none of them bare.
     off = np.abs(found - true).max(2)
     assert (off > 1).sum() <= 3 and off.max() < 128
-    assert (number == 5) == (found == image).all()
+    assert (number == 6) == (found == image).all()
 
 
 def test_a_body_behind_the_camera_and_no_body_leave_the_picture(body, upright):
