@@ -243,6 +243,7 @@ def run_all(good: Path, folder: Path, failures: Path, cases: list[Case], asked: 
         row["inputs"] += 1
         row[{0: "done", 1: "problems", 2: "refused"}.get(-1 if ending.exit is None else ending.exit, "faults")] += 1
         row["seconds"] = max(row["seconds"], ending.seconds)
+        row["computing"] += ending.seconds
         row["MiB"] = max(row["MiB"], ending.bytes >> 20)
         causes[case.command][cause(ending)] += 1
         if ending.fault is not None:
@@ -283,7 +284,8 @@ def show(found: dict[str, Any], seconds: float) -> None:
     print(f"{'':32}" + "".join(f"{name:>10}" for name in (*columns, "slowest s")))
     for name, row in sorted(found["rows"].items()):
         print(f"{name:32}" + "".join(f"{row[column]:10}" for column in columns) + f"{row['seconds']:10.1f}")
-    print(f"{sum(row['inputs'] for row in found['rows'].values())} inputs in {seconds:.0f} s")
+    inputs, computing = (sum(row[name] for row in found["rows"].values()) for name in ("inputs", "computing"))
+    print(f"{inputs} inputs in {seconds:.0f} s, each with {computing / max(1, inputs):.2f} s of computing")
     for name, causes in found["causes"].items():
         print(f"\n{name}: {len(causes)} causes")
         print("\n".join(f"{count:8} {text}" for text, count in list(causes.items())[:12]))

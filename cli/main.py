@@ -66,6 +66,16 @@ def refuse_shadowed_packages() -> None:
 QUIET = {"OPENCV_LOG_LEVEL": "SILENT", "OPENCV_FFMPEG_LOGLEVEL": "-8"}
 
 
+# What people can do where memory lacks, and how PyTorch names it on processors, in sizes and on GPUs.
+SMALLER = "Make sizes smaller (of batches, crops, pools, networks), take fewer workers, or close other programs."
+NO_MEMORY = ("can't allocate memory", "not enough memory", "Storage size calculation overflowed", "out of memory")
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether an error says that memory was asked for that is not there."""
+    return isinstance(error, MemoryError) or any(text in str(error) for text in NO_MEMORY)
+
+
 def main() -> None:
     """Entry point. Exit codes: 0 done, 1 done with failures listed, 2 refused or wrong usage."""
     refuse_shadowed_packages()
@@ -88,6 +98,12 @@ def main() -> None:
         sys.exit(2)
     except click.ClickException as error:
         error.show()
+        sys.exit(2)
+    except (MemoryError, RuntimeError) as error:
+        if not lacks_memory(error):
+            raise
+        said = str(error).strip().splitlines() or ["out of memory"]
+        click.echo(f"Error: there is not enough memory ({said[0]}). {SMALLER}", err=True)
         sys.exit(2)
     except (click.Abort, KeyboardInterrupt):
         click.echo("Stopped.", err=True)

@@ -76,6 +76,8 @@ def command(
 
     if steps is not None and minutes is not None:
         raise InputError("--steps and --minutes both say how long the run is; give one of them.")
+    if part != "all" and not source:
+        raise InputError(f"--from-part {part} says which weights of --from are taken; give --from, too.")
     if resume and source:
         raise InputError("--resume goes on with a run and --from starts one; give one of them.")
     if resume and (model or truth or seed is not None or workers is not None):

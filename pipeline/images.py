@@ -26,6 +26,8 @@ _FRAME = re.compile(r"^(.+)#frame=(\d+)$")
 _UPRIGHT = "#upright"
 # Orientation flags of pictures that are stored mirrored, and of those whose width and height change places.
 MIRRORED, SIDEWAYS = (2, 4, 5, 7), (5, 6, 7, 8)
+# Degrees by which a video's header has its frames turned -> the orientation flag of a picture that says the same.
+_FLAGS = {90: 6, 180: 3, 270: 8}
 
 
 def resolve(root: Path, image_path: str) -> Path:
@@ -156,7 +158,9 @@ def image_size(path: Path) -> Header:
 
 
 class VideoReader:
-    """Frames of one video by number, (H, W, 3) uint8 BGR. Fast for frames in order.
+    """Frames of one video by number, (H, W, 3) uint8 BGR, upright. Fast for frames in order.
+
+    orientation: the flag by which they were turned from how they are stored, 1 where they were not.
 
     Frame N is the N-th of the file. A decoder may leave out a damaged frame in silence; the time of what it gives says so, since
     the file itself knows when every frame is shown.
@@ -179,6 +183,7 @@ class VideoReader:
             self.frames = len(frame_times(self.path))
         self.width = int(self._capture.get(cv2.CAP_PROP_FRAME_WIDTH))
         self.height = int(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
+        self.orientation = _FLAGS.get(int(self._capture.get(cv2.CAP_PROP_ORIENTATION_META)) % 360, 1)
         if not self._capture.isOpened() or not self.frames:
             raise InputError(f"The video {path} cannot be opened as a video. Fetch it again.")
 

@@ -18,6 +18,9 @@ BEYOND = 0.03
 PICTURE_OUTSIDE, PICTURES_OUTSIDE = 0.1, 0.2
 # One box may fit the few joints that are seen better by chance.
 FEWEST_BOXES = 3
+# A face looks straight at the camera when the nose is this near the middle of the eyes (of their distance); shoulders and hips are
+# seen broadly when they are so wide (of the trunk's length).
+MOST_TURNED, BROAD = 0.35, (0.4, 0.15)
 _FACTORS = (1.25, 1.33, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
 
 
@@ -131,6 +134,25 @@ def swapped_sides(points: np.ndarray, seen: np.ndarray, names: Sequence[str]) ->
     whole = seen[:, index].all(1) & ((pairs[2] + pairs[3])[:, 1] / 2 > nose[:, 1])
     wrong = (pairs[0][:, 0] < pairs[1][:, 0]) & (pairs[2][:, 0] < pairs[3][:, 0])
     return int((whole & wrong).sum()), int(whole.sum())
+
+
+def limbs_against_face(points: np.ndarray, seen: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """(P,) whether a face looks straight at the camera while shoulders and hips are those of a back: a head does not turn so far.
+    points: (P, J, 2) pixels. seen: (P, J) bool."""
+    wanted = ("nose", *(f"{side}_{part}" for part in ("eye", "shoulder", "hip") for side in ("left", "right")))
+    if not set(wanted) <= set(names):
+        return np.zeros(len(points), bool)
+    index = [names.index(name) for name in wanted]
+    nose, *joints = np.moveaxis(points[:, index], 1, 0)
+    left, right = np.array(joints[::2]), np.array(joints[1::2])
+    eyes, shoulders, hips = left - right
+    middle = (left + right) / 2
+    trunk = np.linalg.norm(middle[1] - middle[2], axis=-1)
+    frontal = np.abs(eyes[:, 0]) > 2 * np.abs(eyes[:, 1])
+    frontal &= np.abs(nose - middle[0])[:, 0] < MOST_TURNED * np.abs(eyes[:, 0])
+    back = (eyes[:, 0] * shoulders[:, 0] < 0) & (eyes[:, 0] * hips[:, 0] < 0)
+    broad = (np.abs(shoulders[:, 0]) > BROAD[0] * trunk) & (np.abs(hips[:, 0]) > BROAD[1] * trunk)
+    return np.asarray(seen[:, index].all(1) & frontal & back & broad)
 
 
 def odd_boxes(points: np.ndarray, seen: np.ndarray, boxes: np.ndarray) -> str | None:

@@ -36,7 +36,7 @@ EXACTLY, EXACT = 0.06, 0.8
 # How far the witness is off in the mean; what fits better than that says nothing.
 NOISE = 0.02
 # Joints and those of the other side tell left from right when they lie this share of the person's longer side apart.
-APART, PAIRS = 0.2, 3
+APART, PAIRS = 0.08, 3
 FACTORS = (0.25, 1 / 3, 0.5, 2 / 3, 0.75, 4 / 3, 1.5, 2.0, 3.0, 4.0)
 _OTHER_SIDE = [COCO.index(n.replace("left", "R").replace("right", "left").replace("R", "right")) for n in COCO.names]
 

@@ -18,12 +18,13 @@ def as_glb(shown: Shown) -> bytes | None:
     if not shown.embodied:
         return None
     scene = trimesh.Scene()
-    for (number, _), vertices in zip(shown.embodied, shown.vertices, strict=True):
+    for (number, _), vertices, normals in zip(shown.embodied, shown.vertices, shown.normals, strict=True):
         colour = [*shown.colour(number).tolist(), 255]
         material = PBRMaterial(baseColorFactor=colour, metallicFactor=0.0, roughnessFactor=0.8)
         mesh = trimesh.Trimesh(
             vertices @ TO_GLTF.astype(np.float32),
             shown.body.faces,
+            vertex_normals=normals @ TO_GLTF,
             process=False,
             visual=TextureVisuals(material=material),
         )

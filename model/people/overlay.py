@@ -7,6 +7,7 @@ from model.people.records import Person
 from model.people.shown import Shown
 from model.scoring.figures import draw_skeleton
 from pipeline.camera import project, resized, side_camera, world_to_camera
+from pipeline.records import Camera
 from pipeline.shading import draw_meshes
 
 # Longest side of a panel, px.
@@ -27,16 +28,16 @@ def draw_people(shown: Shown, longest: int = PICTURE_PX, window: np.ndarray | No
     samples = 1 if longest <= FRAME_PX else 2
     panels = [with_skeletons(shown, canvas.copy(), scale)]
     if shown.fitted:
-        panels.append(
-            draw_meshes(canvas, camera, list(shown.vertices), shown.body.faces, colours_of(shown), samples=samples)
-        )
+        panels.append(with_bodies(shown, canvas, camera, 0.9, samples))
     panels.append(from_the_side(shown, canvas.shape[0], side_window(shown) if window is None else window, samples))
     return np.concatenate(panels, 1)
 
 
-def colours_of(shown: Shown) -> np.ndarray:
-    """(n, 3) 0..255, of `embodied`."""
-    return np.array([shown.colour(number) for number, _ in shown.embodied])
+def with_bodies(shown: Shown, canvas: np.ndarray, camera: Camera, opacity: float, samples: int) -> np.ndarray:
+    """The canvas, as the camera sees it, with the bodies over it."""
+    colours = np.array([shown.colour(number) for number, _ in shown.embodied])
+    bodies, faces = list(shown.vertices), shown.body.faces
+    return draw_meshes(canvas, camera, bodies, faces, colours, opacity, samples, shown.normals)
 
 
 def with_skeletons(shown: Shown, canvas: np.ndarray, scale: float) -> np.ndarray:
@@ -94,7 +95,7 @@ def from_the_side(shown: Shown, height: int, window: np.ndarray, samples: int = 
             for line in np.arange(first, (middle + most / zoom) / LINE):
                 at = round(most + (line * LINE - middle) * zoom)
                 canvas[(slice(None), at) if axis == 1 else at] = LINES
-    canvas = draw_meshes(canvas, camera, list(shown.vertices), shown.body.faces, colours_of(shown), 0.55, samples)
+    canvas = with_bodies(shown, canvas, camera, 0.55, samples)
     for person in shown.people:
         points = person.joints + person.root
         flat = project(camera, world_to_camera(camera, points))

@@ -10,6 +10,7 @@ from model.people.bodies import BodyFits
 from model.people.records import Person, Picture, PicturePeople
 from pipeline.body.model import BodyModel, as_tensors
 from pipeline.records import BodyParameters
+from pipeline.shading import surface_normals
 from pipeline.skeletons import JointSet
 
 # Of people beside one another, and of a track in all frames; told apart also by those who see fewer colours.
@@ -55,6 +56,11 @@ class Shown:
         if not bodies:
             return np.zeros((0, self.body.n_vertices, 3), np.float32)
         return self.body.pose(as_tensors(bodies))[0].numpy()
+
+    @cached_property
+    def normals(self) -> list[np.ndarray]:
+        """(V, 3) each, of `vertices`."""
+        return [surface_normals(vertices, self.body.faces) for vertices in self.vertices]
 
     def colour(self, number: int) -> np.ndarray:
         """(3,) 0..255 of a person of the picture."""

@@ -172,8 +172,12 @@ def merge(low: dict, high: dict) -> dict:
 
 
 def with_train(config: Config, **changes: Any) -> Config:
-    """The configuration with some train settings changed; None leaves one as it is."""
-    return replace(config, train=replace(config.train, **{k: v for k, v in changes.items() if v is not None}))
+    """The configuration with some train settings changed; None leaves one as it is. Raises InputError for what they cannot be."""
+    try:
+        train = replace(config.train, **{k: v for k, v in changes.items() if v is not None})
+    except ValueError as error:
+        raise InputError(f"The run's own settings: {error}.") from error
+    return replace(config, train=train)
 
 
 def with_steps(config: Config, steps: int) -> Config:

@@ -12,6 +12,8 @@ OPTIMIZERS = ("muon", "adamw", "rmsprop")
 SCHEDULES = ("cosine", "steps")
 # Part of a run by the clock that the warm-up takes at most.
 LONGEST_WARMUP = 0.1
+# A step's generator is seeded with 64 million times the seed, in 64 bits. Each loader is a process that has loaded PyTorch.
+MOST_SEED, MOST_WORKERS = 10**11, 512
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,9 @@ class TrainConfig:
         for name in ("minutes", "weight_decay", "warmup", "clip_norm", "workers", "seed"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"train.{name} is {getattr(self, name)}; it must not be below 0")
+        for name, most in (("seed", MOST_SEED), ("workers", MOST_WORKERS)):
+            if getattr(self, name) > most:
+                raise ValueError(f"train.{name} is {getattr(self, name)}; it must not be above {most}")
         if self.ground_truth not in GROUND_TRUTHS:
             raise ValueError(f"train.ground_truth {self.ground_truth!r}: choose one of {', '.join(GROUND_TRUTHS)}")
         if self.optimizer not in OPTIMIZERS:

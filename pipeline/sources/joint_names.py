@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from pipeline.errors import InputError
-from pipeline.plausible_people import in_the_corner, swapped_sides
+from pipeline.plausible_people import in_the_corner, limbs_against_face, swapped_sides
 from pipeline.skeletons import COCO, IMAGE_JOINTS, OPENPOSE_25, JointSet
 from pipeline.sources.base import Doubt
 
@@ -185,10 +185,18 @@ def doubt_twice(people: Iterable[tuple[object, np.ndarray]]) -> Iterator[Doubt]:
 
 
 def doubt_sides(people: np.ndarray, names: Sequence[str]) -> Iterator[Doubt]:
-    """Told where left and right are exchanged in most people whose face is seen. people: (P, J, 3) x, y, confidence."""
+    """Told where left and right are exchanged in most people whose face is seen, or below the face of anybody. people: (P, J, 3) x, y,
+    confidence. Detectors guess the faces of people who are seen from behind: of a few people the whole tells nothing."""
     if not len(people):
         return
-    wrong, count = swapped_sides(people[..., :2], people[..., 2] > 0, names)
+    points, seen = people[..., :2], people[..., 2] > 0
+    half = limbs_against_face(points, seen, names).sum()
+    if half:
+        yield Doubt(
+            f"{half} of {len(people)} people look at the camera with shoulders and hips seen from behind, as if left and right were "
+            "exchanged from the shoulders down"
+        )
+    wrong, count = swapped_sides(points, seen, names)
     if count >= SURE_PEOPLE and wrong > 0.8 * count:
         yield Doubt(
             f"left and right are exchanged in {wrong} of {count} people whose face is seen: another order of joints, or "

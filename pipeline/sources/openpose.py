@@ -21,6 +21,7 @@ import numpy as np
 
 from pipeline.camera import assumed_camera, from_opencv, tight_box
 from pipeline.errors import InputError
+from pipeline.image_header import Header
 from pipeline.images import MIRRORED, SIDEWAYS, VideoReader, frame_path, image_size, turn_points, upright_path
 from pipeline.plausible import odd_lens
 from pipeline.plausible_people import LEAST_JOINTS, odd_people
@@ -76,17 +77,20 @@ class Film:
 
     def __init__(self, path: Path):
         self.path, reader = path, VideoReader(path)
-        self.width, self.height, self.frames = reader.width, reader.height, reader.frames
+        self.frames = reader.frames
+        turned = reader.orientation in SIDEWAYS
+        stored = (reader.height, reader.width) if turned else (reader.width, reader.height)
+        self.header = Header(*stored, reader.orientation)
         reader.close()
 
-    def picture(self, name: str) -> tuple[str, int, int]:
-        """Path, width and height of the frame that a NAME means. InputError where there is none."""
+    def picture(self, name: str) -> str:
+        """Path of the frame that a NAME means. InputError where there is none."""
         number = frame_number(name)
         if number is None:
             raise InputError(f"{name} has no number of a frame of {self.path}")
         if number >= self.frames:
             raise InputError(f"{self.path}: the video has {self.frames} frames, the keypoints go to {number}")
-        return frame_path(self.path.name, number), self.width, self.height
+        return frame_path(self.path.name, number)
 
 
 def frame_number(name: str) -> int | None:
@@ -201,26 +205,30 @@ class OpenPose(Source):
 
     def _picture(self, name: str) -> Picture:
         """InputError when the picture cannot be used."""
-        if self.frames is not None:
-            shown, width, height = self.frames.picture(name)
-            return Picture(shown, self._camera(self.frames.path, width, height))
+        if self.frames is not None:  # whose frames are upright, however they are stored
+            shown = self.frames.picture(name)
+            return self._turned(self.frames.path, shown, shown, self.frames.header)
         if name not in self.images:
             raise InputError(f"images/{name}.*: {MISSING_IMAGE}")
         path = self.root / "images" / self.images[name]
         if path.suffix.lower() not in IMAGE_SUFFIXES:
             raise InputError(f"{path} is of a kind that is not read; save it as JPEG or PNG")
-        header = image_size(path)
-        image_path, orientation = f"images/{self.images[name]}", header.orientation
+        image_path = f"images/{self.images[name]}"
+        return self._turned(path, image_path, upright_path(image_path), image_size(path))
+
+    def _turned(self, path: Path, stored: str, upright: str, header: Header) -> Picture:
+        """The picture of a file with this header, as the option orientation wants it. stored, upright: what its view calls it."""
+        orientation = header.orientation
         if orientation == 1:
-            return Picture(image_path, self._camera(path, header.width, header.height))
+            return Picture(stored, self._camera(path, header.width, header.height))
         if self.options.orientation == "refuse":
             raise InputError(f"{path} is stored turned (orientation flag {orientation}); save it upright")
-        stored = self.options.orientation == "stored"
-        if stored and orientation in MIRRORED:
+        as_stored = self.options.orientation == "stored"
+        if as_stored and orientation in MIRRORED:
             raise InputError(f"{path} is stored mirrored (orientation flag {orientation}); save it upright")
         size = (header.height, header.width) if orientation in SIDEWAYS else (header.width, header.height)
-        turned = (header.width, header.height, orientation) if stored else None
-        return Picture(upright_path(image_path), self._camera(path, *size), turned)
+        turned = (header.width, header.height, orientation) if as_stored else None
+        return Picture(upright, self._camera(path, *size), turned)
 
     def _camera(self, path: Path, width: int, height: int) -> Camera:
         if self.lens is None:

@@ -51,3 +51,24 @@ def test_an_error_of_the_disk_is_no_traceback(monkeypatch, capsys):
     with pytest.raises(SystemExit) as stopped:
         room.main()
     assert stopped.value.code == 2 and capsys.readouterr().err == "Error: somewhere: No space left on device.\n"
+
+
+@pytest.mark.parametrize("how", ["size", "network", "array"])
+def test_too_little_memory_is_no_traceback(monkeypatch, capsys, how):
+    """A setting may ask for terabytes, on any path."""
+    import numpy as np
+    import torch
+
+    asks = {
+        "size": lambda: torch.empty(1 << 62, 1 << 62),
+        "network": lambda: torch.empty(1 << 60, dtype=torch.int8),
+        "array": lambda: np.empty(1 << 60, np.int8),
+    }
+    monkeypatch.setattr(room, "nvf", lambda **_: asks[how]())
+    with pytest.raises(SystemExit) as stopped:
+        room.main()
+    said = capsys.readouterr().err
+    assert stopped.value.code == 2 and said.startswith("Error: there is not enough memory") and "smaller" in said
+    monkeypatch.setattr(room, "nvf", lambda **_: torch.zeros(2) @ torch.zeros(3))
+    with pytest.raises(RuntimeError, match="inconsistent tensor size"):
+        room.main()

@@ -76,6 +76,15 @@ def test_a_resumed_run_keeps_its_own_settings(called):
         CliRunner().invoke(nvf, ["train", "s", "r", "--resume", "--ground-truth", "fit"], catch_exceptions=False)
 
 
+def test_a_part_of_no_weights_is_refused(called):
+    """It would be left out in silence."""
+    with pytest.raises(InputError, match="--from-part encoder says which weights of --from are taken; give --from"):
+        CliRunner().invoke(nvf, ["train", "s", "r", "--from-part", "encoder"], catch_exceptions=False)
+    with pytest.raises(InputError, match="own settings: train.seed is 99999999999999999999"):
+        CliRunner().invoke(nvf, ["train", "s", "r", "--seed", "9" * 20], catch_exceptions=False)
+    assert not called
+
+
 @pytest.mark.parametrize("text", ["coco", "coco:", "coco:-1", ":2", "coco:much", "coco:inf"])
 def test_a_weight_is_needed(text):
     with pytest.raises(InputError, match="SHARDS:WEIGHT"):
@@ -125,6 +134,7 @@ def test_a_named_configuration_may_bring_its_head(tmp_path):
         ("[train]\nmilestones = ['half']", "'train.milestones' is 'half'; it must be of type float"),
         ("[network]\ncrop_px = 99968", "crop_px 99968: images of a person have at most 1024 px a side"),
         ("[network]\ncrop_px = 100", "crop_px 100: the encoder halves the image five times; take a multiple of 32"),
+        ("[train]\nworkers = 1000000", "train.workers is 1000000; it must not be above 512"),
         ("[train]\nlearning_rate = inf", "'train.learning_rate' is inf; it must be a finite number"),
         ("network = 'nvf'", "'network' is 'nvf'; it must be a table"),
         ("extends = ['small']", "it extends \\['small'\\]"),

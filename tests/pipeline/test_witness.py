@@ -56,6 +56,19 @@ def test_a_witness_tells_what_the_keypoints_are_of(mistake):
     assert str(judge_view(IMAGE, view_of(MISTAKES[mistake](TRUE)), COCO.names, witness)) == mistake
 
 
+def test_a_witness_tells_exchanged_sides_of_a_person_who_stands_straight():
+    """Hips, knees and ankles are a tenth of the person's height apart."""
+    narrow = TRUE.copy()
+    middle = narrow[[COCO.index("left_hip"), COCO.index("right_hip")]].mean(0)
+    narrow[:, 0] = middle[0] + 0.55 * (narrow[:, 0] - middle[0])
+
+    def sees(image, box):
+        return narrow + 1.5, np.full(17, 0.9)
+
+    assert judge_view(IMAGE, view_of(narrow), COCO.names, sees) == THERE_ALREADY
+    assert str(judge_view(IMAGE, view_of(narrow[OTHER]), COCO.names, sees)) == "left and right were exchanged"
+
+
 def test_nothing_is_told_where_the_witness_sees_nobody_or_little_is_annotated():
     view = view_of(TRUE / 2)
     blind = lambda image, box: (np.zeros((17, 2)), np.zeros(17))  # noqa: E731

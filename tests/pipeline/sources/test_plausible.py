@@ -2,8 +2,10 @@
 
 import json
 import shutil
+import struct
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -361,6 +363,23 @@ def test_left_and_right_exchanged_in_everybody_is_a_doubt(tmp_path):
     assert swapped_sides(away[..., :2], away[..., 2] > 0, OPENPOSE_25.names) == (0, 0)
 
 
+def test_sides_exchanged_below_one_face_are_a_doubt(tmp_path):
+    """One person is enough: no head turns so far. Whoever is seen from behind, and whose face a detector guessed, is right."""
+    names = OPENPOSE_25.names
+    person, behind = detected(), detected()
+    behind[:, 0] = SIZE[0] - behind[:, 0]
+    limbs = np.array([k for k, name in enumerate(names) if not name.endswith(("nose", "eye", "ear"))])
+    flip = np.array(OPENPOSE_25.flip)
+    for right in (person, behind):
+        wrong = right.copy()
+        wrong[limbs] = right[flip[limbs]]
+        good = check("openpose", write_openpose(tmp_path / "r", {"a": [right]}))
+        report = check("openpose", write_openpose(tmp_path / "w", {"a": [wrong]}))
+        assert good["problems"] == [] and "exchanged from the shoulders down" in report["problems"][0]
+        shutil.rmtree(tmp_path / "r")
+        shutil.rmtree(tmp_path / "w")
+
+
 @pytest.mark.parametrize("how, said", [("y", "stand on their heads"), ("xy", "lie: x and y exchanged")])
 def test_people_upside_down_or_on_their_sides_are_a_doubt(tmp_path, how, said):
     def wrong(person):
@@ -565,6 +584,45 @@ def test_a_picture_with_an_orientation_flag(tmp_path, suffix, orientation):
     at = np.round(view.joints_2d).astype(int)
     assert image[at[:, 1], at[:, 0]].min() > 220
     assert check("openpose", root, "-o", f"orientation={orientation}")["problems"] == []
+
+
+@pytest.mark.parametrize("orientation", ["upright", "stored", "refuse"])
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_a_video_that_a_phone_stored_turned(tmp_path, orientation, degrees):
+    """Its header says how frames are shown. Keypoints are of the frames as they are shown, or as they are stored."""
+    person, upright = detected(), np.full((SIZE[1], SIZE[0], 3), 30, np.uint8)
+    for x, y in person[:, :2]:
+        cv2.circle(upright, (round(x), round(y)), 9, (250, 250, 250), -1)
+    stored = np.ascontiguousarray(np.rot90(upright, degrees // 90))
+    root, video = write_openpose(tmp_path / "d", {"a0": [person]}), tmp_path / "d" / "a.mp4"
+    shutil.rmtree(root / "images")
+    writer = cv2.VideoWriter(str(video), cv2.VideoWriter_fourcc(*"mp4v"), 25, stored.shape[1::-1])
+    for _ in range(2):
+        writer.write(stored)
+    writer.release()
+    turn_video(video, degrees)
+    if orientation == "stored":
+        x, y = person[:, 0], person[:, 1]
+        w, h = SIZE[0] - 1, SIZE[1] - 1
+        given = {90: np.c_[y, w - x], 180: np.c_[w - x, h - y], 270: np.c_[h - y, x]}[degrees]
+        people = [{"pose_keypoints_2d": np.c_[given, person[:, 2]].ravel().tolist()}]
+        (root / "keypoints" / "a0_keypoints.json").write_text(json.dumps({"people": people}))
+    instants, report = open_source("openpose", root, orientation=orientation).read()
+    if orientation == "refuse":
+        assert not instants and "is stored turned (orientation flag" in report.rejects[0].reason
+        return
+    (view,) = instants[0].views
+    assert np.allclose(view.joints_2d, person[:, :2])
+    at = np.round(view.joints_2d).astype(int)
+    assert read_image(root, view.image_path, SIZE)[at[:, 1], at[:, 0]].min() > 180
+
+
+def turn_video(path: Path, degrees: int) -> None:
+    """Has a video that is stored upright shown turned clockwise: the matrix of its track."""
+    data = bytearray(path.read_bytes())
+    c, s = {90: (0, 1), 180: (-1, 0), 270: (0, -1)}[degrees]
+    struct.pack_into(">9i", data, data.index(b"tkhd") + 44, *(v << 16 for v in (c, s, 0, -s, c, 0, 0, 0)), 1 << 30)
+    path.write_bytes(data)
 
 
 def test_mirrored_storage_keeps_left_and_right_apart(tmp_path):
