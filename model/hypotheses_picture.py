@@ -11,8 +11,9 @@ from model.body_fit import Hypotheses
 from model.data.views import Views
 from model.networks.frame import CANONICAL_SIDE
 from model.scoring.evaluation import ground_truth
-from model.scoring.figures import caption, draw_skeleton, from_the_side, grid
+from model.scoring.figures import caption, from_the_side, grid
 from model.scoring.shown import ShownView, shown_views
+from model.scoring.skeleton import draw_skeleton
 from pipeline.body.keypoints import keypoint_map
 from pipeline.body.model import BodyModel, as_tensors, load_body
 from pipeline.camera import project, resized, side_camera, world_to_camera

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.stats import chi
+from scipy.special import gammaincinv
 
 from model.body_fit.lifting import lifted_joints
 from model.body_fit.records import BodyFitSettings, Keypoints
@@ -133,4 +133,7 @@ def keypoint_weights(keypoints: Keypoints, defined: np.ndarray) -> np.ndarray:
 def deviation_factor(confidence: np.ndarray) -> np.ndarray:
     """How much further off than a usual joint one of this confidence is expected to be; confidence that is not finite is none."""
     p = np.clip(np.nan_to_num(confidence, nan=0.0), 0.0, 1.0 - 1e-6)
-    return np.clip(RIGHT / chi(3).ppf(np.maximum(p, 1e-6)) / USUAL, *LIMITS)
+    within = np.sqrt(
+        2 * gammaincinv(1.5, np.maximum(p, 1e-6))
+    )  # so many deviations a share p of places in space are off
+    return np.clip(RIGHT / within / USUAL, *LIMITS)

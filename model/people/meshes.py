@@ -1,9 +1,6 @@
 """The bodies of a picture as files that programs for 3D open: GLB and PLY."""
 
 import numpy as np
-import trimesh
-from trimesh.visual.material import PBRMaterial
-from trimesh.visual.texture import TextureVisuals
 
 from model.people.shown import Shown
 from pipeline.outputs import MARK
@@ -17,6 +14,10 @@ def as_glb(shown: Shown) -> bytes | None:
     along -z. None without bodies."""
     if not shown.embodied:
         return None
+    import trimesh  # here, since predictions without meshes need not wait for it
+    from trimesh.visual.material import PBRMaterial
+    from trimesh.visual.texture import TextureVisuals
+
     scene = trimesh.Scene()
     for (number, _), vertices, normals in zip(shown.embodied, shown.vertices, shown.normals, strict=True):
         colour = [*shown.colour(number).tolist(), 255]
@@ -43,6 +44,8 @@ def as_ply(shown: Shown) -> bytes | None:
     """All bodies of the picture in one binary PLY file, coloured, metres, in the axes of the camera (y down). None without bodies."""
     if not shown.embodied:
         return None
+    import trimesh
+
     meshes = [
         trimesh.Trimesh(
             vertices, shown.body.faces, process=False, vertex_colors=np.tile(shown.colour(number), (len(vertices), 1))

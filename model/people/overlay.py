@@ -5,7 +5,7 @@ import numpy as np
 
 from model.people.records import Person
 from model.people.shown import Shown
-from model.scoring.figures import draw_skeleton
+from model.scoring.skeleton import draw_skeleton
 from pipeline.camera import project, resized, side_camera, world_to_camera
 from pipeline.records import Camera
 from pipeline.shading import draw_meshes

@@ -13,22 +13,15 @@ from matplotlib.figure import Figure
 
 from model.networks.frame import CANONICAL_SIDE, HALF
 from model.scoring.shown import DistanceSlices, ShownView
+from model.scoring.skeleton import draw_skeleton
 from pipeline.outputs import write_file
-from pipeline.skeletons import SIDE_COLOURS, JointSet, side_of
+from pipeline.skeletons import JointSet
 
 TRUE = (255, 255, 255)
 INK, MUTED, ACCENT = "#22303c", "#9aa7b2", "#2f7de1"
 
 
 # --- skeletons -------------------------------------------------------------------------------------------------------
-
-
-def draw_skeleton(image: np.ndarray, pixels: np.ndarray, joint_set: JointSet, colour: tuple | None, width: int) -> None:
-    """Draw bones on (H, W, 3) uint8. pixels: (J, 2). colour: None tells left, right and middle apart."""
-    for parent, child in joint_set.bones:
-        first, second = ((int(x), int(y)) for x, y in np.round(pixels[[parent, child]] * 8).clip(-30000, 30000))
-        paint = colour or SIDE_COLOURS[side_of(joint_set.names[child])]
-        cv2.line(image, first, second, paint, width, cv2.LINE_AA, 3)
 
 
 def draw_both(

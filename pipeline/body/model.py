@@ -10,10 +10,10 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
-import roma
 import torch
 from scipy.spatial.transform import Rotation
 
+from pipeline.body import turns
 from pipeline.body.reader import BETAS, EXPRESSIONS, read_smplx
 from pipeline.errors import InputError
 from pipeline.records import PARAMETER_SIZES, BodyParameters
@@ -92,7 +92,7 @@ class BodyModel:
             shape, directions = params["betas"], self.shapedirs
         shaped = self.v_template + (shape @ directions.reshape(-1, directions.shape[2]).T).view(n, -1, 3)
         rest = self.joint_template + torch.einsum("bk,jak->bja", shape, self.joint_shapedirs[..., : shape.shape[1]])
-        rotations = roma.rotvec_to_rotmat(torch.cat([params[name] for name in POSE_ORDER], 1).view(n, -1, 3))
+        rotations = turns.matrices(torch.cat([params[name] for name in POSE_ORDER], 1).view(n, -1, 3))
         if self.posedirs is not None:
             feature = (rotations[:, 1:] - torch.eye(3)).reshape(n, -1)
             shaped = shaped + (feature @ self.posedirs).view(n, -1, 3)

@@ -1,12 +1,13 @@
 """Rotations as matrices: exponential, logarithm, the left Jacobian's inverse, smallest rotations.
 
 A rotation is a (..., 3, 3) matrix acting on column vectors. It is updated on the left, `R <- exp(d) R`; Jacobians and priors use
-the same side. Logarithms go through quaternions (roma): the usual trace formula returns about zero at 180 degrees, which is
+the same side. Logarithms go through quaternions: the usual trace formula returns about zero at 180 degrees, which is
 where an upright body in y-down camera axes always is.
 """
 
-import roma
 import torch
+
+from pipeline.body import turns
 
 # Below this angle (radians) series take over; in float64 both branches agree to 1e-12 here.
 SMALL_ANGLE = 1e-3
@@ -37,7 +38,7 @@ def exp(v: torch.Tensor) -> torch.Tensor:
 
 def log(R: torch.Tensor) -> torch.Tensor:
     """(..., 3, 3) -> (..., 3) axis-angle of at most 180 degrees, right for every rotation."""
-    return roma.rotmat_to_rotvec(R)
+    return turns.vectors(R)
 
 
 def left_jacobian_inverse(v: torch.Tensor) -> torch.Tensor:

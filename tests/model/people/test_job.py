@@ -22,7 +22,7 @@ from tests.model.people.places import make_place, quick_run
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[3]
 HOPPER = Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
-# Predicts with bodies, and says no to any import of smplx; as `place` without its fixtures.
+# Predicts with bodies, and says no to any import of smplx and of what takes seconds to import; as `place` without its fixtures.
 SCRIPT = """
 import sys
 import numpy as np
@@ -38,6 +38,8 @@ try:
 except SystemExit as end:
     assert not end.code, end.code
 assert "smplx" not in sys.modules
+slow = {"matplotlib", "scipy.stats", "torch._dynamo", "trimesh"} & set(sys.modules)
+assert not slow, slow
 """
 
 
