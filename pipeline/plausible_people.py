@@ -21,6 +21,8 @@ FEWEST_BOXES = 3
 # A face looks straight at the camera when the nose is this near the middle of the eyes (of their distance); shoulders and hips are
 # seen broadly when they are so wide (of the trunk's length).
 MOST_TURNED, BROAD = 0.35, (0.4, 0.15)
+# The eyes of a face that can be told to look at the camera are so far apart, pixels and parts of the trunk (of most it is 0.13).
+FACE_PX, FACE_OF_TRUNK = 3.0, 0.08
 _FACTORS = (1.25, 1.33, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
 
 
@@ -137,8 +139,8 @@ def swapped_sides(points: np.ndarray, seen: np.ndarray, names: Sequence[str]) ->
 
 
 def limbs_against_face(points: np.ndarray, seen: np.ndarray, names: Sequence[str]) -> np.ndarray:
-    """(P,) whether a face looks straight at the camera while shoulders and hips are those of a back: a head does not turn so far.
-    points: (P, J, 2) pixels. seen: (P, J) bool."""
+    """(P,) whether a face looks straight at the camera while shoulders and hips are those of a back: a head does not turn so far. Who
+    bends until the head hangs may look so. points: (P, J, 2) pixels. seen: (P, J) bool."""
     wanted = ("nose", *(f"{side}_{part}" for part in ("eye", "shoulder", "hip") for side in ("left", "right")))
     if not set(wanted) <= set(names):
         return np.zeros(len(points), bool)
@@ -149,10 +151,12 @@ def limbs_against_face(points: np.ndarray, seen: np.ndarray, names: Sequence[str
     middle = (left + right) / 2
     trunk = np.linalg.norm(middle[1] - middle[2], axis=-1)
     frontal = np.abs(eyes[:, 0]) > 2 * np.abs(eyes[:, 1])
+    frontal &= np.abs(eyes[:, 0]) > np.maximum(FACE_PX, FACE_OF_TRUNK * trunk)
     frontal &= np.abs(nose - middle[0])[:, 0] < MOST_TURNED * np.abs(eyes[:, 0])
     back = (eyes[:, 0] * shoulders[:, 0] < 0) & (eyes[:, 0] * hips[:, 0] < 0)
     broad = (np.abs(shoulders[:, 0]) > BROAD[0] * trunk) & (np.abs(hips[:, 0]) > BROAD[1] * trunk)
-    return np.asarray(seen[:, index].all(1) & frontal & back & broad)
+    upright = (nose[:, 1] < middle[1, :, 1]) & (middle[1, :, 1] < middle[2, :, 1])
+    return np.asarray(seen[:, index].all(1) & frontal & back & broad & upright)
 
 
 def odd_boxes(points: np.ndarray, seen: np.ndarray, boxes: np.ndarray) -> str | None:
