@@ -1,6 +1,6 @@
 """Makes the lifter's weights: posed bodies before cameras, seen as points that are off as detectors are, and nothing else.
 
-    python -m pipeline.build_lifter OUT [--bodies 40000] [--steps 6000] [--seed 0]
+    python -m pipeline.build_lifter OUT [--bodies 40000] [--steps 8000] [--seed 0]
 
 Poses and cameras are those of the wild capture (`pipeline.sources.synthetic.wild`), bodies are drawn at random: no person of any
 capture is among them, and nothing that only test subjects do. Writes OUT/lifter.safetensors and OUT/lifter.provenance.json.
@@ -47,6 +47,8 @@ DEFINITION_M = 0.015
 LOSSES, MOST_LOST = 0.5, 0.4
 TOLD = (0.5, 0.4, 0.1)
 TURNED, NEAREST_M = 0.3, 0.3  # radians that a body is turned about the vertical; no joint is nearer to the camera
+# Share of cameras that are turned about their own axis beyond what they were drawn with, and by how much, radians: tripods tilt.
+ROLLS, ROLL = 0.5, 0.25
 BATCH, RATE, DECAY = 1024, 2e-3, 0.01
 
 
@@ -100,14 +102,21 @@ def film(bodies: Bodies, count: int, rng: torch.Generator) -> tuple[Tensor, Tens
     sizes (n, 2) px."""
     who, where = (torch.randint(len(bodies.points), (count,), generator=rng) for _ in range(2))
     turn = bodies.azimuth[where] - bodies.azimuth[who] + TURNED * torch.randn(count, generator=rng)
-    cos, sin, zero = turn.cos(), turn.sin(), torch.zeros(count)
-    about = torch.stack([cos, -sin, zero, sin, cos, zero, zero, zero, zero + 1], -1).view(-1, 3, 3)
+    about = about_z(turn)
+    roll = about_z((torch.rand(count, generator=rng) < ROLLS) * ROLL * torch.randn(count, generator=rng))
     points = bodies.points[who] @ (bodies.R[where] @ about).transpose(1, 2) + bodies.t[where][:, None]
+    points = points @ roll.transpose(1, 2)
     flip = torch.tensor(np.r_[COCO.flip, len(COCO) + FIELD_JOINTS.flip])
     mirrored = torch.rand(count, generator=rng) < 0.5
     mirror = torch.where(mirrored[:, None, None], torch.tensor([-1.0, 1.0, 1.0]), torch.ones(3))
     points = torch.where(mirrored[:, None, None], points[:, flip], points) * mirror
     return points, bodies.K[where], bodies.size[where]
+
+
+def about_z(angle: Tensor) -> Tensor:
+    """(n, 3, 3) turns by angles (n,), radians."""
+    cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
+    return torch.stack([cos, -sin, zero, sin, cos, zero, zero, zero, zero + 1], -1).view(-1, 3, 3)
 
 
 def see(bodies: Bodies, count: int, rng: torch.Generator) -> Seen:
@@ -209,7 +218,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("out", type=Path, help="folder to write lifter.safetensors and its provenance into")
     parser.add_argument("--bodies", type=int, default=40_000)
-    parser.add_argument("--steps", type=int, default=6_000)
+    parser.add_argument("--steps", type=int, default=8_000)
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     try:
