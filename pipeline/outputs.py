@@ -67,7 +67,7 @@ def make_folder(path: Path) -> None:
 
 def encode_picture(image: np.ndarray, suffix: str = ".png") -> bytes:
     """An (H, W, 3) uint8 RGB image as a file of that kind."""
-    return cv2.imencode(suffix, image[..., ::-1])[1].tobytes()
+    return cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes()
 
 
 def check_output(path: Path | None, kinds: Collection[str], inputs: Iterable[Path | None] = ()) -> None:

@@ -59,7 +59,7 @@ class Film:
         width, height = self._size
         room = ((0, max(0, height - image.shape[0])), (0, max(0, width - image.shape[1])), (0, 0))
         whole = np.pad(image, room, constant_values=255)[:height, :width]
-        self._writer.write(np.ascontiguousarray(whole[..., ::-1]))
+        self._writer.write(cv2.cvtColor(whole, cv2.COLOR_RGB2BGR))
 
     def drop(self) -> None:
         """Leaves nothing, for work that was broken off."""

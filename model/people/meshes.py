@@ -46,13 +46,12 @@ def as_ply(shown: Shown) -> bytes | None:
         return None
     import trimesh
 
-    meshes = [
-        trimesh.Trimesh(
-            vertices, shown.body.faces, process=False, vertex_colors=np.tile(shown.colour(number), (len(vertices), 1))
-        )
-        for (number, _), vertices in zip(shown.embodied, shown.vertices, strict=True)
-    ]
-    data = trimesh.util.concatenate(meshes).export(None, file_type="ply")
+    each = len(shown.vertices[0])
+    colours = np.repeat([shown.colour(number) for number, _ in shown.embodied], each, axis=0)
+    faces = np.concatenate([shown.body.faces + k * each for k in range(len(shown.vertices))])
+    data = trimesh.Trimesh(np.concatenate(shown.vertices), faces, process=False, vertex_colors=colours).export(
+        None, file_type="ply"
+    )
     assert isinstance(data, bytes)
     return data
 

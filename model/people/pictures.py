@@ -198,7 +198,7 @@ def _film(given: Given, focal: float | None, every: int) -> Iterator[Picture | R
     try:
         for frame in range(0, reader.frames, every):
             try:
-                pixels = np.ascontiguousarray(reader.read(frame)[..., ::-1])
+                pixels = cv2.cvtColor(reader.read(frame), cv2.COLOR_BGR2RGB)
             except InputError:
                 missing.append(frame)
                 continue
@@ -242,7 +242,7 @@ def _live(given: Given, focal: float | None, every: int) -> Iterator[Picture]:
     try:
         while capture.grab():
             if frame % every == 0:
-                pixels = np.ascontiguousarray(capture.retrieve()[1][..., ::-1])
+                pixels = cv2.cvtColor(capture.retrieve()[1], cv2.COLOR_BGR2RGB)
                 time_s = (cv2.getTickCount() - start) / cv2.getTickFrequency()
                 name = f"webcam {given.name}"
                 yield Picture(frame_path(name, frame), pixels, _camera(name, pixels, focal), frame, time_s)

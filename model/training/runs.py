@@ -104,11 +104,23 @@ def load_run(folder: Path, device: torch.device | str = "cpu") -> tuple[Network,
                 f"{folder}: the run has not taken a step yet. Train it: `nvf-cli train SHARDS {folder} --resume`."
             )
         config = recorded_config(checkpoint, path)
+        check_choice(checkpoint.record.get("body"))
         joints = len(checkpoint.tensors["network.mean_pose"])
         unknown = Statistics(torch.zeros(joints, 3), torch.zeros(joints - 1), 0.0, 1.0)
         network = rebuild_network(config.network, unknown, checkpoint.record["encoder"])
         load_weights(network, evaluated_weights(checkpoint), path)
     return network.to(device).eval(), config, checkpoint.record
+
+
+def check_choice(said: dict | None) -> None:
+    """What a run says of its decode, None where it chose nothing. Raises an error of Python's where a part is missing or another."""
+    if said is None:
+        return
+    prior = said.get("pose_prior")
+    numbers = [said["spread_factor"], *([] if prior is None else [prior["poses"]])]
+    texts = [said["decode"], said["prior"], *([] if prior is None else [prior["sha256"]])]
+    if not all(isinstance(n, int | float) and n >= 0 for n in numbers) or not all(isinstance(t, str) for t in texts):
+        raise ValueError(f"its record says of the decode {str(said)[:200]}")
 
 
 def recorded_config(checkpoint: Checkpoint, path: Path) -> Config:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import InputError
 from pipeline.plausible import odd_bones, odd_sides, odd_view
+from pipeline.plausible_fits import odd_fit
 from pipeline.records import Instant, Reject
 
 if TYPE_CHECKING:
@@ -194,6 +195,9 @@ class _Gate:
         if reason is not None:
             yield Implausible(Reject(instant.id, "read", reason), instant)
             return
+        if (reason := odd_fit(instant)) is not None:
+            yield Reject(instant.id, "read", f"{reason}. The person is kept without it")
+            instant = replace(instant, supplied=None, supplied_in_camera=False)
         views = []
         for view in instant.views:
             reason = odd_view(instant, view)

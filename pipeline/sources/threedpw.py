@@ -19,11 +19,13 @@ from pipeline.camera import in_image, project_pinhole, tight_box, world_to_camer
 from pipeline.errors import InputError
 from pipeline.images import image_size
 from pipeline.plausible import odd_sides_of_all
+from pipeline.plausible_tracks import odd_absence, odd_turning
 from pipeline.records import SPLITS, BodyParameters, Camera, Instant, Reject, SmplParameters, View
 from pipeline.skeletons import HUMAN36M, SMPL_24
 from pipeline.sources.base import (
     MISSING_IMAGE,
     Annotated,
+    Doubt,
     Findings,
     Found,
     Implausible,
@@ -37,6 +39,7 @@ from pipeline.sources.parsing import Kind, array, load_json, member, neural_anno
 GENDERS = {"m": "male", "f": "female"}
 # Sequences of the whole dataset.
 SEQUENCES = {"train": 24, "validation": 12, "test": 24}
+ABSENT = Skipped("no joint in the image")
 
 
 @dataclass(frozen=True)
@@ -142,13 +145,18 @@ class ThreeDPW(Source):
             yield from self._person(track, person, split, size, fits[split])
 
     def _image_size(self, name: str) -> tuple[int, int]:
-        """(width, height) of a sequence, from its first image; (0, 0) where it has none."""
+        """(width, height) of a sequence, from its first image that can be read; (0, 0) where it has none."""
         folder = self.root / "imageFiles" / name
         images = sorted(folder.glob("image_*.jpg")) if folder.is_dir() else []
-        if not images:
-            return 0, 0
-        header = image_size(images[0])
-        return header.width, header.height
+        for k, image in enumerate(images):
+            try:
+                header = image_size(image)
+            except InputError:
+                if k + 1 == len(images):
+                    raise
+            else:
+                return header.width, header.height
+        return 0, 0
 
     def _person(self, track: Track, person: int, split: str, size: tuple[int, int], fits: dict) -> Iterator[Item]:
         subject = f"{track.name}/{person}"
@@ -159,15 +167,21 @@ class ThreeDPW(Source):
         if len(sampled) > len(frames):
             yield Skipped("camera pose not valid (campose_valid)", len(sampled) - len(frames))
         joints = self._joints(track, person, frames)
-        odd = odd_sides_of_all((HUMAN36M if self.smpl else SMPL_24).name, joints)
+        odd = odd_turning(track.joints[person, frames], track.poses[person, frames])
+        odd = odd or odd_sides_of_all((HUMAN36M if self.smpl else SMPL_24).name, joints)
+        absent = 0
         for k, frame in enumerate(frames):
             item = self._instant(track, person, int(frame), joints[k], split, size)
+            absent += item == ABSENT
             if isinstance(item, Instant):
                 supplied = self._supplied(track, person, int(frame), fits)
                 item = replace(item, supplied=supplied, supplied_in_camera=isinstance(supplied, BodyParameters))
                 yield item if odd is None else Implausible(Reject(item.id, "read", odd), item)
             else:
                 yield item
+        if absent and absent == len(frames):
+            cause = odd_absence(track.joints[person, frames], track.extrinsics[frames], track.K, size)
+            yield Doubt(f"{subject} is in none of its {absent} pictures{cause}")
 
     def _supplied(self, track: Track, person: int, frame: int, fits: dict) -> SmplParameters | BodyParameters | None:
         """The ground truth (world) where there are SMPL files to pose it, else NeuralAnnot's fit (camera axes) if any."""
@@ -197,12 +211,14 @@ class ThreeDPW(Source):
         smpl_joints, matrix = track.joints[person, frame], track.extrinsics[frame]
         if not all(np.isfinite(numbers).all() for numbers in (joints, smpl_joints, matrix)):
             return Reject(key, "read", f"{image_path}: joints or camera pose are not finite")
+        if not is_rotation(matrix[:3, :3]):
+            return Reject(key, "read", f"{image_path}: its camera pose is no rotation (mirrored, or scaled)")
         if not os.path.exists(f"{self.root}/{image_path}"):
             return Reject(key, "read", f"{image_path}: {MISSING_IMAGE}")
         camera = Camera(track.K, matrix[:3, :3], matrix[:3, 3], *size)
         about, present = _see(camera, smpl_joints)
         if not present.any():
-            return Skipped("no joint in the image")
+            return ABSENT
         box = tight_box(about[present], subtract=0)
         if not (box[2] > 0 and box[3] > 0):
             return Reject(key, "read", f"{image_path}: the box has no area")
@@ -228,6 +244,12 @@ class ThreeDPW(Source):
             has_world=True,
             split=split,
         )
+
+
+def is_rotation(R: np.ndarray) -> np.ndarray:
+    """(...,) bool of finite (..., 3, 3)."""
+    close = (np.abs(R @ R.swapaxes(-1, -2) - np.eye(3)) < 1e-2).all((-1, -2))
+    return np.asarray(close & (np.linalg.det(R) > 0))
 
 
 def _see(camera: Camera, joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -263,8 +285,7 @@ def read_track(path: Path, name: str) -> Track:
         raise InputError(f"{path}: cam_intrinsics {K.tolist()} is no camera matrix; is it transposed? Fetch it again.")
     usable = each("campose_valid", (n,)) > 0
     R = extrinsics[usable.any(0) & np.isfinite(extrinsics).all((1, 2))][:, :3, :3]
-    turned = (np.abs(R @ R.swapaxes(1, 2) - np.eye(3)) < 1e-2).all((1, 2)) & (np.linalg.det(R) > 0)
-    if turned.sum() < len(R) / 2:
+    if is_rotation(R).sum() < len(R) / 2:
         raise InputError(
             f"{path}: cam_poses holds something that is no rotation (mirrored, or scaled). Fetch it again."
         )

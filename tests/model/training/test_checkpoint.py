@@ -1,5 +1,6 @@
 import json
 import os
+from pathlib import Path
 
 import pytest
 import safetensors.torch
@@ -13,7 +14,8 @@ from model.training.checkpoint import (
     restore_optimizers,
     save_checkpoint,
 )
-from pipeline.errors import InputError
+from model.training.runs import check_choice
+from pipeline.errors import InputError, naming_damage
 
 
 def network():
@@ -106,3 +108,17 @@ def test_weights_that_are_not_finite_are_named(tmp_path):
     weights = network.state_dict() | {"bias": torch.tensor([0.0, float("nan")])}
     with pytest.raises(InputError, match="a.safetensors: bias holds values that are not finite"):
         load_weights(network, weights, tmp_path / "a.safetensors")
+
+
+def test_what_a_run_chose_is_whole_or_damaged():
+    """A key that is missing was found only when bodies were to be fitted, by an error without the file's name."""
+    good = {"decode": "body", "prior": "learnt", "spread_factor": 1.2, "pose_prior": {"sha256": "a", "poses": 3}}
+    for said in (None, good, good | {"pose_prior": None}):
+        check_choice(said)
+    wrong = [
+        {key: value for key, value in good.items() if key != left} for left in ("decode", "prior", "spread_factor")
+    ]
+    wrong += [good | {"spread_factor": "x"}, good | {"pose_prior": {}}, good | {"prior": 3}, [], "body"]
+    for said in wrong:
+        with pytest.raises(InputError, match="best is damaged"), naming_damage(Path("best"), ""):
+            check_choice(said)

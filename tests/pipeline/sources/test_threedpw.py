@@ -381,3 +381,71 @@ def test_wrong_folders(tmp_path):
     (tmp_path / "imageFiles").rmdir()
     with pytest.raises(InputError, match="has no imageFiles"):
         read(tmp_path)
+
+
+def turned_track(mirrored=False, exchanged=False):
+    """A person who turns, with the poses that say so. mirrored: in the joints x counts the other way, and so the camera's."""
+    data = track(1)
+    local = standing(SMPL_24.names) - standing(SMPL_24.names)[0]
+    turns = Rotation.from_euler("zy", [[np.pi, angle] for angle in (0.1, 0.9, 1.6, 2.2, 3.0)])
+    joints = np.array([turn.apply(local) for turn in turns]) + [0, 0, 4]
+    flip = [SMPL_24.index(n.replace("left", "R").replace("right", "left").replace("R", "right")) for n in SMPL_24.names]
+    joints = joints[:, flip] if exchanged else joints
+    joints = joints * [-1, 1, 1] if mirrored else joints
+    poses = np.zeros((N, 72))
+    poses[:, :3] = (turns * facing(local)).as_rotvec()
+    poses[:, 3:] = np.random.default_rng(0).normal(0, 0.1, (N, 69))
+    extrinsics = np.tile(np.eye(4), (N, 1, 1))
+    return data | {"jointPositions": [joints.reshape(N, 72)], "poses": [poses], "cam_poses": extrinsics}
+
+
+def facing(joints):
+    """The turn of SMPL's rest pose (left hip +x, up +y) into these joints."""
+    left = joints[SMPL_24.index("left_hip")] - joints[SMPL_24.index("right_hip")]
+    up = joints[SMPL_24.index("neck")] - joints[SMPL_24.index("pelvis")]
+    x = left / np.linalg.norm(left)
+    y = up - (up @ x) * x
+    y /= np.linalg.norm(y)
+    return Rotation.from_matrix(np.stack([x, y, np.cross(x, y)], 1))
+
+
+def test_joints_that_are_mirrored_against_their_poses_are_left_out(tmp_path):
+    """Straight people look alike in a mirror; the poses beside them do not."""
+    right = dataset(tmp_path / "r", {("test", "walk"): turned_track()})
+    assert len(read(right)[0]) == N
+    wrong = dataset(tmp_path / "w", {("test", "walk"): turned_track(exchanged=True)})
+    instants, report = read(wrong)
+    assert not instants and "left and right the other way round than the poses" in report.rejects[0].reason
+
+
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [
+        (lambda d: {"cam_poses": np.linalg.inv(d["cam_poses"])}, "cam_poses were inverted"),
+        (lambda d: {"jointPositions": [1000 * d["jointPositions"][0] + 5e5]}, ""),
+        (lambda d: {"jointPositions": [1000 * d["jointPositions"][0]]}, "joints were in millimetres"),
+        (lambda d: {"jointPositions": [100 * d["jointPositions"][0]]}, "joints were in centimetres"),
+    ],
+)
+def test_who_is_in_no_picture_is_a_doubt_with_its_cause(tmp_path, change, cause):
+    data = track(1)
+    origin, moved = np.array([30.0, -6, 20]), np.eye(4)  # the world's is far from the camera
+    moved[:3, 3] = -origin
+    data["jointPositions"] = [(data["jointPositions"][0].reshape(N, 24, 3) + origin).reshape(N, 72)]
+    data["cam_poses"] = data["cam_poses"] @ moved
+    root = dataset(tmp_path, {("test", "walk"): data | change(data)})
+    instants, report = read(root)
+    assert not instants and report.doubts == [
+        f"walk/0 is in none of its {N} pictures" + (report.doubts[0].partition("pictures")[2])
+    ]
+    assert cause in report.doubts[0] and bool(cause) == ("as if" in report.doubts[0])
+
+
+def test_one_bad_frame_is_one_reject(tmp_path):
+    data = track(1)
+    data["cam_poses"][2, :3, 0] *= -1
+    root = dataset(tmp_path, {("test", "walk"): data})
+    (root / "imageFiles" / "walk" / "image_00000.jpg").write_bytes(b"")
+    instants, report = read(root)
+    assert [i.frame for i in instants] == [0, 1, 3, 4] and instants[0].views[0].camera.width == 120
+    assert "its camera pose is no rotation" in report.rejects[0].reason
