@@ -3,7 +3,6 @@
 import time
 from dataclasses import replace
 
-import igl
 import numpy as np
 import torch
 
@@ -30,12 +29,40 @@ CROSSED_LEGS = {
 
 
 def penetrating_volume(vertices: np.ndarray, faces: np.ndarray, cell: float = 0.01) -> float:
-    """Litres: the integral of max(winding number - 1, 0), on a grid of `cell` metres."""
-    low, high = vertices.min(0), vertices.max(0)
-    axes = [np.arange(a, b, cell) + cell / 2 for a, b in zip(low, high, strict=True)]
-    grid = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
-    winding = igl.fast_winding_number(np.ascontiguousarray(vertices, float), faces.astype(np.int64), grid)
-    return float(np.maximum(winding - 1, 0).sum() * cell**3 * 1000)
+    """Litres: the integral of max(winding number - 1, 0) of a closed mesh, exact along z in columns `cell` metres apart.
+
+    Not libigl's fast winding number at points of a grid: it is off by a hundredth near the skin, which is 10 ml of a body at rest.
+    """
+    column, z, leaves = _crossings(np.asarray(vertices, float), faces.astype(np.int64), cell)
+    order = np.lexsort((z, column[:, 1], column[:, 0]))
+    column, z, leaves = column[order], z[order], leaves[order]
+    # every column ends outside, so one sum runs through all
+    depth = np.cumsum(np.where(leaves, -1, 1))[:-1]
+    return float(1000 * cell**2 * (np.maximum(depth - 1, 0) * np.diff(z)).sum())
+
+
+def _crossings(vertices: np.ndarray, faces: np.ndarray, cell: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where columns along z run through faces: the columns (N, 2), z (N,) metres, and whether they leave the body there (N,) bool."""
+    corners = vertices[faces]
+    # a shift that no vertex has, so that columns run through no edge
+    flat = corners[..., :2] / cell + (0.12345e-3, 0.37721e-3)
+    low = np.ceil(flat.min(1)).astype(int)
+    size = np.maximum(np.floor(flat.max(1)).astype(int) - low + 1, 0)
+    counts = size.prod(1)
+    face = np.repeat(np.arange(len(faces)), counts)
+    nth = np.arange(len(face)) - np.repeat(np.cumsum(counts) - counts, counts)
+    column = low[face] + np.stack([nth % size[face, 0], nth // size[face, 0]], 1)
+    to = flat[face] - column[:, None]
+    # twice the signed areas opposite to the corners: all of one sign where the column runs through the face
+    areas = np.stack([_cross(to[:, (k + 1) % 3], to[:, (k + 2) % 3]) for k in range(3)], 1)
+    hit = (areas > 0).all(1) | (areas < 0).all(1)
+    face, column, areas = face[hit], column[hit], areas[hit]
+    z = (areas * corners[face, :, 2]).sum(1) / areas.sum(1)
+    return column, z, areas.sum(1) > 0
+
+
+def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]
 
 
 def crossed_persons(body: BodyModel, n: int, seed: int = 5) -> list[Instant]:

@@ -5,10 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from benchmarks import mediapipe, predict_speed, self_intersection, variants, video_memory, wild
+from benchmarks.fit_collisions import penetrating_volume
 from model.networks.build import build_network
 from model.networks.records import Statistics
 from pipeline.skeletons import JOINT_SETS
@@ -51,6 +53,31 @@ def test_the_quick_form_runs(tmp_path, name, keys):
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr
     assert list(json.loads((tmp_path / "found.json").read_text())) == keys
+
+
+def test_the_volume_that_two_boxes_share_is_known():
+    corners = np.array([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)], float)
+    faces = np.array(
+        [
+            [0, 1, 3],
+            [0, 3, 2],
+            [4, 6, 7],
+            [4, 7, 5],
+            [0, 4, 5],
+            [0, 5, 1],
+            [2, 3, 7],
+            [2, 7, 6],
+            [0, 2, 6],
+            [0, 6, 4],
+            [1, 5, 7],
+            [1, 7, 3],
+        ]
+    )
+    boxes = np.concatenate([0.2 * corners, 0.2 * corners + (0.15, 0.1, 0.12)])
+    assert penetrating_volume(boxes[:8], faces) == 0
+    assert penetrating_volume(boxes, np.concatenate([faces, faces + 8]), 0.002) == pytest.approx(
+        0.05 * 0.1 * 0.08 * 1000, rel=0.05
+    )
 
 
 def test_mediapipe_says_what_it_lacks(capsys):

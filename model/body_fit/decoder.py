@@ -15,12 +15,14 @@ from model.body_fit.records import Bodies, BodyFitSettings, Keypoints
 from model.body_fit.uncertainty import doubtful, joint_spread
 from pipeline.body.model import BodyModel
 from pipeline.fit import starts
+from pipeline.fit.collisions import COARSE
 from pipeline.fit.fitter import Fitter, Kind, export_parameters
 from pipeline.fit.kinematics import Chain, State
 from pipeline.fit.objective import Objective, Weights
 from pipeline.fit.prior_terms import Prior
 from pipeline.fit.settings import FitSettings
 from pipeline.fit.solver import minimise
+from pipeline.fit.untangle import part_limbs
 from pipeline.lift.network import load_lifter
 from pipeline.skeletons import COCO, FIELD_JOINTS, JointSet
 
@@ -141,7 +143,8 @@ class BodyDecoder:
         return Objective(chain, self.prior, evidence, weights, free_shape=True)
 
     def solve(self, objective: Objective, start: State | None = None, betas: np.ndarray | None = None) -> State:
-        """The best bodies: from a start, or from the torso's and the limbs' directions. betas: (N, 10) of the latter start."""
+        """The best bodies, their limbs outside of them, from a start or from the directions of torso and limbs. betas: (N, 10) of the
+        latter start."""
         chain, evidence = objective.chain, objective.evidence
         if start is None:
             likely = self.fitter.likely_pose(chain)
@@ -151,7 +154,8 @@ class BodyDecoder:
             known = evidence.points_weight > 0
             limbs = starts.limbs_of(chain, likely)
             start = starts.procrustes_start(chain, limbs, likely, evidence.points, known, shape, self.joint_set)
-        return minimise(objective, start, STEPS, LEAST_GAIN).state
+        state = minimise(objective, start, STEPS, LEAST_GAIN).state
+        return part_limbs(objective, self.fitter.penalty(chain, COARSE), state)
 
     def placed(self, state: State) -> tuple[np.ndarray, np.ndarray]:
         """Roots (N, 3) and joints about them (N, J, 3), m."""

@@ -24,14 +24,27 @@ from pipeline.threads import one_libigl_thread
 # The spheres lie inside the skin; they keep this much more apart (metres).
 MARGIN = 0.006
 SMALLEST_RADIUS, LARGEST_RADIUS = 0.008, 0.14
-# At most so many in the body, and in both hands, which are too thin for the largest and would get none.
-BODY_SPHERES, HAND_SPHERES = 260, 60
 # Pairs that are nearer than this at rest (metres) belong together: neighbours along a limb, thighs at the crotch.
 REST_GAP = 0.02
 _CANDIDATES = 40_000
 _HOLDERS = 24
 _N_LIMBS = 5  # arms, legs and the rest
 _HANDS = (*(SMPLX_55.index(f"{side}_wrist") for side in ("left", "right")), *LEFT_HAND, *RIGHT_HAND)
+
+
+@dataclass(frozen=True)
+class Packing:
+    """How densely a body is filled. spacing: radii that a centre stays away from that of a larger sphere. body, hands: spheres at most
+    in the body, and in both hands, which are too thin for the largest and would get none."""
+
+    spacing: float
+    body: int
+    hands: int
+
+
+FINE = Packing(spacing=0.75, body=260, hands=60)
+# A fifth of the pairs of FINE: enough to see limbs that lie inside the body or each other.
+COARSE = Packing(spacing=1.1, body=130, hands=6)
 
 
 @dataclass(frozen=True)
@@ -43,7 +56,7 @@ class Spheres:
     pairs: np.ndarray
 
 
-def pack_spheres(body: BodyModel) -> Spheres:
+def pack_spheres(body: BodyModel, packing: Packing = FINE) -> Spheres:
     """Spheres that fill the T-posed body, the largest first, each outside those before; the same for the same body."""
     one_libigl_thread()
     vertices = body.v_template.numpy().astype(float)
@@ -54,22 +67,22 @@ def pack_spheres(body: BodyModel) -> Spheres:
     radius = np.where(inside, np.minimum(depth, LARGEST_RADIUS), 0)
     parts = body.weights.numpy().argmax(1)[nearest]
     in_hand = np.isin(parts, _HANDS)
-    packed = _pack(points, np.where(in_hand, 0, radius), BODY_SPHERES) + _pack(
-        points, np.where(in_hand, radius, 0), HAND_SPHERES
+    packed = _pack(points, np.where(in_hand, 0, radius), packing.body, packing.spacing) + _pack(
+        points, np.where(in_hand, radius, 0), packing.hands, packing.spacing
     )
     centres, radii, part = points[packed], radius[packed], parts[packed]
     gaps = np.linalg.norm(centres[:, None] - centres, axis=-1) - radii[:, None] - radii
     return Spheres(_hang(body, vertices, centres), radii, (gaps > REST_GAP) & ~_neighbours(body)[part][:, part])
 
 
-def _pack(points: np.ndarray, radius: np.ndarray, most: int) -> list[int]:
-    """Indices of the largest spheres, each centre most of a radius away from those of larger ones."""
+def _pack(points: np.ndarray, radius: np.ndarray, most: int, spacing: float) -> list[int]:
+    """Indices of the largest spheres, each centre `spacing` radii away from those of larger ones."""
     picked: list[int] = []
     while len(picked) < most and radius.max() > SMALLEST_RADIUS:
         best = int(radius.argmax())
         picked.append(best)
         apart = np.linalg.norm(points - points[best], axis=1)
-        radius = np.where(apart < 0.75 * radius[best], 0, radius)
+        radius = np.where(apart < spacing * radius[best], 0, radius)
     return picked
 
 
@@ -127,6 +140,17 @@ def _limbs(body: BodyModel, spheres: Spheres) -> np.ndarray:
     return np.array(limb)[held.argmax(1)]
 
 
+@dataclass(frozen=True)
+class Overlaps:
+    """K pairs of spheres that overlap, sorted by row. row: (K,) of the batch. pair: (K,). metres: (K,). away: (K, 3) unit vectors that
+    part them."""
+
+    row: torch.Tensor
+    pair: torch.Tensor
+    metres: torch.Tensor
+    away: torch.Tensor
+
+
 class CollisionPenalty:
     """The overlap of a body's spheres as residuals, in units of `sigma` metres.
 
@@ -155,6 +179,11 @@ class CollisionPenalty:
             for values in (first, second, _N_LIMBS * limb[first] + limb[second], limb[first] != limb[second])
         )
         self.reach = radii[self.first] + radii[self.second] + MARGIN
+        # of spheres i and j in this order: the pair, and the squared distance below which it may overlap
+        self.pair_of = torch.zeros(len(radii), len(radii), dtype=torch.long, device=device)
+        self.pair_of[self.first, self.second] = torch.arange(len(first), device=device)
+        self.near = torch.full((len(radii), len(radii)), -torch.inf, dtype=dtype, device=device)
+        self.near[self.first, self.second] = self.reach.square() + 1e-9
         self.sigma, self.in_depth = 0.004, False
 
     def with_stage(self, sigma: float, in_depth: bool) -> "CollisionPenalty":
@@ -163,13 +192,23 @@ class CollisionPenalty:
         other.sigma, other.in_depth = sigma, in_depth
         return other
 
-    def overlaps(self, P: torch.Tensor, evidence: Evidence) -> tuple[torch.Tensor, torch.Tensor]:
-        """Overlap (B, M) metres of every pair and the unit vectors (B, M, 3) that part them."""
+    def overlaps(self, P: torch.Tensor, evidence: Evidence) -> Overlaps:
+        """Of centres P (B, N, 3), all pairs that overlap: few do, and other ones in every row."""
+        if self.in_depth:
+            return self._in_depth(P, evidence)
+        squares = P.square().sum(-1)
+        apart = squares[:, :, None] + squares[:, None] - 2 * P @ P.transpose(1, 2)
+        # rounding decides nothing: those found here are measured again
+        row, one, other = (apart < self.near).nonzero(as_tuple=True)
+        pair = self.pair_of[one, other]
+        offset = P[row, self.first[pair]] - P[row, self.second[pair]]
+        distance = offset.norm(dim=-1).clamp_min(1e-6)
+        return Overlaps(row, pair, (self.reach[pair] - distance).clamp_min(0), offset / distance[:, None])
+
+    def _in_depth(self, P: torch.Tensor, evidence: Evidence) -> Overlaps:
         apart = P[:, self.first] - P[:, self.second]
         distance = apart.norm(dim=-1).clamp_min(1e-6)
         overlap, away = (self.reach - distance).clamp_min(0), apart / distance[..., None]
-        if not self.in_depth:
-            return overlap, away
         sight = evidence.R[:, 0, 2] if evidence.R.shape[1] else P.new_tensor([[0, 0, 1.0]]).expand(len(P), 3)
         depth = (apart @ sight[..., None])[..., 0]
         sums = P.new_zeros(2, len(P), _N_LIMBS**2)
@@ -181,30 +220,43 @@ class CollisionPenalty:
         parted = torch.where((touching > 0) & (needed > 0), (needed - side * depth).clamp_min(0), 0.0)
         # not the whole derivative: with its part across the line of sight, limbs slide off each other instead of past each other,
         # and a tenth less of the penetrating volume goes. The solver refuses steps that do not pay.
-        return torch.where(self.between, parted, overlap), torch.where(
-            self.between[:, None], side[..., None] * sight[:, None], away
-        )
+        overlap = torch.where(self.between, parted, overlap)
+        away = torch.where(self.between[:, None], side[..., None] * sight[:, None], away)
+        row, pair = overlap.nonzero(as_tuple=True)
+        return Overlaps(row, pair, overlap[row, pair], away[row, pair])
 
     def cost(self, state: State, posed: Posed, evidence: Evidence) -> torch.Tensor:
         """(B,) evidence: for the line of sight."""
-        overlap, _ = self.overlaps(self.chain.points(state, posed), evidence)
-        return (overlap / self.sigma).square().sum(1)
+        return self._cost(self.overlaps(self.chain.points(state, posed), evidence), len(state.transl))
+
+    def _cost(self, found: Overlaps, rows: int) -> torch.Tensor:
+        return found.metres.new_zeros(rows).index_add_(0, found.row, (found.metres / self.sigma).square())
 
     def linearise(
         self, state: State, posed: Posed, evidence: Evidence, free_shape: bool
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """cost (B,), half gradient (B, P), Gauss-Newton matrix (B, P, P)."""
         parts = self.chain.parts(state, posed)
-        overlap, away = self.overlaps(parts.sum(-1), evidence)
-        J = self.chain.jacobian(state, posed, parts, free_shape)
-        cost = (overlap / self.sigma).square().sum(1)
-        gradient, matrix = J.new_zeros(len(J), J.shape[-1]), J.new_zeros(len(J), J.shape[-1], J.shape[-1])
-        for b in range(len(J)):  # few pairs overlap, and other ones in every row
-            pairs = overlap[b].nonzero()[:, 0]
-            if not len(pairs):
-                continue
-            parting = J[b, self.first[pairs]] - J[b, self.second[pairs]]
-            rows = -(away[b, pairs, None] @ parting)[:, 0] / self.sigma
-            gradient[b] = rows.T @ (overlap[b, pairs] / self.sigma)
-            matrix[b] = rows.T @ rows
-        return cost, gradient, matrix
+        found, B = self.overlaps(parts.sum(-1), evidence), len(parts)
+        by_pair = self._jacobian(posed, parts, found, free_shape)
+        gradient = by_pair.new_zeros(B, by_pair.shape[1])
+        matrix = by_pair.new_zeros(B, by_pair.shape[1], by_pair.shape[1])
+        counts = torch.bincount(found.row, minlength=B).tolist()
+        residuals = (found.metres / self.sigma).split(counts)
+        for b, (J, residual) in enumerate(zip(by_pair.split(counts), residuals, strict=True)):
+            if len(J):
+                gradient[b], matrix[b] = J.T @ residual, J.T @ J
+        return self._cost(found, B), gradient, matrix
+
+    def _jacobian(self, posed: Posed, parts: torch.Tensor, found: Overlaps, free_shape: bool) -> torch.Tensor:
+        """(K, P): derivative of the residuals of K pairs."""
+        row, first, second = found.row, self.first[found.pair], self.second[found.pair]
+        arm = self.chain.arms(posed, parts)
+        lever = arm[row, first] - arm[row, second]
+        turn = torch.linalg.cross(lever, found.away[..., None].expand_as(lever), dim=1).flatten(1)
+        columns = [turn]
+        if free_shape:
+            by_shape = self.chain.shape_jacobian(posed)
+            columns.append((found.away[:, None] @ (by_shape[row, first] - by_shape[row, second]))[:, 0])
+        columns.append(turn.new_zeros(len(turn), 3))  # both spheres follow the body's place alike
+        return -torch.cat(columns, 1) / self.sigma

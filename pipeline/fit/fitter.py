@@ -10,7 +10,7 @@ import torch
 from pipeline.body.keypoints import keypoint_map
 from pipeline.body.model import BodyModel, as_tensors
 from pipeline.fit import parts, rotations, starts
-from pipeline.fit.collisions import CollisionPenalty, Spheres, pack_spheres
+from pipeline.fit.collisions import FINE, CollisionPenalty, Packing, pack_spheres
 from pipeline.fit.constrained import joints_unseen
 from pipeline.fit.evidence import build_evidence, refusal
 from pipeline.fit.kinematics import COARSE_JOINTS, N_BETAS, Chain, State
@@ -69,7 +69,7 @@ class Fitter:
         # what starts begin with and are raced under; priors without limits or likely pose leave that to anatomy
         likely = self.prior if isinstance(self.prior, GaussianPrior) else anatomical_prior(self.dtype)
         self.likely = likely.to(device)
-        self._spheres: Spheres | None = None
+        self._penalties: dict[tuple, CollisionPenalty] = {}
         self._has_hands = parts.has_hands(body)
         self._chains: dict[tuple, tuple[Chain, np.ndarray, np.ndarray]] = {}
 
@@ -175,7 +175,7 @@ class Fitter:
         if self.settings.interpenetration:
             skin = lambda state: self._skin(chain, state)  # noqa: E731
             found = replace(
-                found, solution=untangle(objective, self._penalty(chain), found.solution, skin, self.body.faces)
+                found, solution=untangle(objective, self.penalty(chain), found.solution, skin, self.body.faces)
             )
         return objective, found
 
@@ -183,12 +183,16 @@ class Fitter:
         """(B, V, 3) vertices, metres."""
         return self.body.pose(as_tensors(export_parameters(chain, state)))[0].numpy()
 
-    def _penalty(self, chain: Chain) -> CollisionPenalty:
-        if self._spheres is None:
-            self._spheres = pack_spheres(self.body)
-        return CollisionPenalty(
-            self.body, self._spheres, chain.joints, chain.n_shape > N_BETAS, self.settings.device, self.dtype
-        )
+    def penalty(self, chain: Chain, packing: Packing = FINE) -> CollisionPenalty:
+        """What bodies of a chain pay for running into themselves."""
+        expression = chain.n_shape > N_BETAS
+        key = (packing, chain.joints, expression)
+        if key not in self._penalties:
+            spheres = pack_spheres(self.body, packing)
+            self._penalties[key] = CollisionPenalty(
+                self.body, spheres, chain.joints, expression, self.settings.device, self.dtype
+            )
+        return self._penalties[key]
 
     def _extras(self, chain: Chain) -> GaussianPrior | None:
         """The prior on hands and jaw, None where the chain has neither."""

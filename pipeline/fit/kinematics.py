@@ -179,6 +179,10 @@ class Chain:
         """(B, N, 3) metres, in the instant's frame."""
         return self.parts(state, posed or self.pose(state)).sum(-1)
 
+    def arms(self, posed: Posed, parts: torch.Tensor) -> torch.Tensor:
+        """(B, N, 3, A): what hangs on joint i of each point, from the joint; a turn w of i moves the point by w x arm."""
+        return parts @ self.moves.T - self.subtree_weights[:, None] * posed.p.transpose(1, 2)[:, None]
+
     def jacobian(self, state: State, posed: Posed, parts: torch.Tensor, free_shape: bool) -> torch.Tensor:
         """(B, N, 3, P): derivative of the points for a step (see `retract`); without free_shape the S columns of the shape are
         left out.
@@ -188,18 +192,18 @@ class Chain:
         """
         B, N, _, A = parts.shape
         S = self.n_shape if free_shape else 0
-        arm = parts @ self.moves.T - self.subtree_weights[:, None] * posed.p.transpose(1, 2)[:, None]
+        arm = self.arms(posed, parts)
         J = parts.new_zeros(B, N, 3, 3 * A + S + 3)
         turn = J[..., : 3 * A].unflatten(-1, (3, A))
         turn[:, :, 0, 1], turn[:, :, 0, 2] = arm[:, :, 2], -arm[:, :, 1]
         turn[:, :, 1, 0], turn[:, :, 1, 2] = -arm[:, :, 2], arm[:, :, 0]
         turn[:, :, 2, 0], turn[:, :, 2, 1] = arm[:, :, 1], -arm[:, :, 0]
         if free_shape:
-            J[..., 3 * A : 3 * A + S] = self._shape_jacobian(posed)
+            J[..., 3 * A : 3 * A + S] = self.shape_jacobian(posed)
         J[..., 3 * A + S :] = self.weights.sum(1)[:, None, None] * torch.eye(3, dtype=self.dtype, device=self.device)
         return J
 
-    def _shape_jacobian(self, posed: Posed) -> torch.Tensor:
+    def shape_jacobian(self, posed: Posed) -> torch.Tensor:
         """(B, N, 3, S): sum_k G_k dM_nk + A_nk dp_k."""
         B, A = posed.p.shape[:2]
         S, N = self.n_shape, self.n_points

@@ -3,14 +3,18 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
+from benchmarks.fit_collisions import CROSSED_ARMS, penetrating_volume
 from model.body_fit import BodyDecoder, BodyFitSettings, Keypoints
+from model.body_fit.decoder import LEAST_GAIN, STEPS
 from model.body_fit.evidence import LEAST_KEYPOINTS, made_usable, weigh_in
 from model.decoding import fitted
 from model.scoring.evaluation import Predictions
 from pipeline.body.keypoints import keypoint_map
 from pipeline.body.model import load_body
+from pipeline.fit.fitter import export_parameters
+from pipeline.fit.solver import minimise
 from pipeline.lift.network import Lifted
-from pipeline.skeletons import COCO, FIELD_JOINTS
+from pipeline.skeletons import COCO, FIELD_JOINTS, SMPLX_22
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +92,44 @@ def test_the_same_body_alone_and_in_any_batch_to_a_hundredth_of_a_millimetre(bod
         assert together.doubts[row] == alone.doubts[0]
         for name, values in alone.table().items():
             assert np.abs(values[0] - together.table()[name][row]).max() < 1e-4, name
+
+
+@pytest.fixture(scope="module")
+def crossed(body):
+    """(4, J, 3) joints about their roots of two people with crossed arms and of two who stand, and roots (4, 3), metres."""
+    pose = np.zeros((4, 21, 3))
+    for name, turn in CROSSED_ARMS.items():
+        pose[:2, SMPLX_22.index(name) - 1] = 1.15 * np.array(turn)
+    pose[1] *= 0.9
+    parameters = {"global_orient": np.tile([np.pi, 0, 0], (4, 1)), "body_pose": pose.reshape(4, -1)}
+    vertices, joints = body.pose({name: torch.as_tensor(value) for name, value in parameters.items()})
+    points = keypoint_map(body, FIELD_JOINTS)(joints.numpy(), vertices.numpy())
+    root = points[:, FIELD_JOINTS.root_index]
+    return points - root[:, None], np.tile([0.0, 0.0, 4.0], (4, 1))
+
+
+def test_limbs_are_moved_out_of_each_other_and_other_bodies_stay_as_they_are(body, crossed):
+    decoder = BodyDecoder(body, FIELD_JOINTS)
+    objective = decoder.objective(made_usable(*crossed, decoder.filler))
+    tangled = minimise(
+        objective, decoder.solve(objective), STEPS, LEAST_GAIN
+    ).state  # limbs go back to where they were seen
+    untouched = minimise(objective, tangled, STEPS, LEAST_GAIN).state
+    parted = decoder.solve(objective, tangled)
+    before, after = (
+        [penetrating_volume(body.mesh(one)[0], body.faces) for one in export_parameters(objective.chain, state)]
+        for state in (untouched, parted)
+    )
+    assert all(after[k] < 0.5 * before[k] and before[k] > 0.15 for k in (0, 1))
+    assert mean_error(decoder.placed(parted)[1], crossed[0]) < 0.04
+    assert torch.equal(parted.R[2:], untouched.R[2:])
+
+
+def test_a_body_that_runs_into_itself_is_the_same_alone_and_in_a_batch(body, crossed):
+    joints, root = crossed
+    decoder = BodyDecoder(body, FIELD_JOINTS)
+    together, alone = decoder(joints, root), decoder(joints[1:2], root[1:2])
+    assert np.abs(together.joints[1] - alone.joints[0]).max() < 1e-5
 
 
 def seen_exactly(people):

@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from benchmarks.fit import facing_errors, pose_fits
+from benchmarks.fit_collisions import CROSSED_LEGS
 from benchmarks.fit_persons import make_persons
 from model.scoring.metrics import pa_mpjpe
 from pipeline.body.keypoints import keypoint_map
 from pipeline.errors import InputError
 from pipeline.fit import FitSettings, Fitter, rotations
-from pipeline.fit.collisions import CollisionPenalty, pack_spheres
+from pipeline.fit.collisions import COARSE, CollisionPenalty, pack_spheres
 from pipeline.fit.objective import LEAN_ROBUST, LEAN_SIGMA, Objective, Weights
 from pipeline.fit.quality import AMBIGUOUS
 from pipeline.fit.race import Finalists, different, margin_of
@@ -235,8 +236,6 @@ def test_interpenetration_keeps_batch_mates_apart(free_body):
 @pytest.mark.slow
 def test_limbs_are_parted_along_the_line_of_sight(free_body):
     """Each limb to one side, whatever side its spheres are on."""
-    from benchmarks.fit_collisions import CROSSED_LEGS
-
     plain = CollisionPenalty(free_body, pack_spheres(free_body), tuple(range(22)), False, "cpu", torch.float64)
     penalty, chain = plain.with_stage(0.01, True), plain.chain
     state = chain.rest(1)
@@ -246,11 +245,26 @@ def test_limbs_are_parted_along_the_line_of_sight(free_body):
     across = torch.zeros_like(sight)
     evidence = SimpleNamespace(R=torch.stack([across, across, sight], 1)[:, None])
     posed = chain.pose(state)
-    overlap, away = penalty.overlaps(chain.points(state, posed), evidence)
-    pushed = overlap[0][penalty.between] > 0
-    along, limbs = (away[0] @ sight[0])[penalty.between][pushed], penalty.limbs[penalty.between][pushed]
+    found = penalty.overlaps(chain.points(state, posed), evidence)
+    pushed = penalty.between[found.pair] & (found.metres > 0)
+    along, limbs = (found.away[pushed] @ sight[0]), penalty.limbs[found.pair[pushed]]
     assert pushed.sum() > 4 and (along.abs() - 1).abs().max() < 1e-9 and not plain.in_depth
     assert all(len(along[limbs == pair].round().unique()) == 1 for pair in limbs.unique())
+
+
+@pytest.mark.parametrize("free_shape", [False, True])
+def test_half_gradient_of_what_overlap_costs(fitter, monocular, free_shape):
+    objective, found = fitter.search(fitter.kind_of(monocular.instants[0], {}), monocular.instants[:2], {})
+    penalty, chain = fitter.penalty(objective.chain, COARSE), objective.chain
+    state = found.solution.state.clone()
+    state.R[1] = chain.rest(1).R[0]  # a body that stands, and one with crossed legs
+    for name, turn in CROSSED_LEGS.items():
+        state.R[0, SMPLX_22.index(name)] = rotations.exp(torch.tensor(turn, dtype=torch.float64))
+    full = Objective(chain, fitter.prior, objective.evidence, Weights(4.0), free_shape, penalty=penalty)
+    cost, gradient, matrix = penalty.linearise(state, chain.pose(state), objective.evidence, free_shape)
+    assert cost[0] > 1 and cost[1] == 0 and not gradient[1].any() and not matrix[1].any()
+    direction = torch.randn(2, full.n_parameters, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 0.1
+    same_gradient(full, state, direction, rtol=1e-5)
 
 
 def test_buried_is_flesh_inside_other_flesh(free_body, folded_body):
