@@ -95,9 +95,9 @@ class _Body:
         kept = np.flatnonzero((np.abs(across) if within else -across) > LEAST_PX)  # y is down: above 0 they turn away
         x, y, faces = np.take(x, kept, 1), np.take(y, kept, 1), np.take(faces.T, kept, 1)
         shares = np.stack([y[NEXT] - y[LAST], x[LAST] - x[NEXT], x[NEXT] * y[LAST] - x[LAST] * y[NEXT]]) / across[kept]
-        near = 1 / np.take(points[:, 2], faces)
-        turned = np.take(camera.R @ normals.T, faces, 1) * near
-        return cls(np.stack([x, y]), shares, (shares * near).sum(1), (shares[:, None] * turned).sum(2))
+        nearness = 1 / np.take(points[:, 2], faces)
+        turned = np.take(camera.R @ normals.T, faces, 1) * nearness
+        return cls(np.stack([x, y]), shares, (shares * nearness).sum(1), (shares[:, None] * turned).sum(2))
 
     def brightness(self, camera: Camera, x: np.ndarray, y: np.ndarray, face: np.ndarray) -> np.ndarray:
         """(N,) float32 of the surface at pixels (N,). face: which one is there."""
