@@ -27,6 +27,8 @@ REACH = 3.0
 # A joint that a network calls right (within 100 mm of the truth) with the probability p is expected to be off by so much a direction
 # that a Gaussian has p of its mass there: relative to a usual joint, and within limits, since no confidence is that sure.
 RIGHT, USUAL, LIMITS = 0.1, 0.07, (0.5, 4.0)
+# Nothing that is lifted is surer than this, metres.
+SUREST = 1e-3
 # How far annotators disagree about COCO's keypoints, relative to their mean.
 KEYPOINT_NOISE = np.array(COCO.noise) / np.mean(COCO.noise or 1.0)
 
@@ -92,16 +94,17 @@ def build(
     counts = (told.has | ~enough) & defined[:J]
     points, weight = np.zeros((B, P, 3)), np.zeros((B, P))
     points[:, :J], weight[:, :J] = told.joints + told.root[:, None], counts / deviation**2
+    rays = points[:, :J, :2] / np.maximum(points[:, :J, 2:], NEAREST_Z)
+    in_image = told.has & defined[:J] & ~marked
     if lifter is not None:
-        in_image = told.has & ~marked
-        lifted = lifted_joints(lifter, told.joints, told.root, in_image, factor, keypoints, marked * seen_2d, settings)
+        own = np.where(in_image, settings.across_lifted * factor / told.root[:, 2:], np.inf)
+        lifted = lifted_joints(lifter, rays, own, keypoints, marked * seen_2d, told.root, settings)
         # lifted from the joints' own image positions, a joint is no surer than these
         trust = settings.lifted * np.where(marked, 1.0, np.maximum(factor, 1.0))
         weigh_in(points[:, :J], weight[:, :J], lifted, told.root, defined[:J], trust)
     views = 1 if keypoints is None else 2
     pixels, seen, scale = np.zeros((B, views, P, 2)), np.zeros((B, views, P)), np.zeros((B, views, 2, 2))
-    pixels[:, 0, :J] = points[:, :J, :2] / np.maximum(points[:, :J, 2:], NEAREST_Z)
-    seen[:, 0, :J] = (told.has & defined[:J] & ~marked) / factor**2
+    pixels[:, 0, :J], seen[:, 0, :J] = rays, in_image / factor**2
     scale[:, 0] = np.eye(2) * (told.root[:, 2] / settings.across)[:, None, None]
     if keypoints is not None:  # a view of its own, in which a deviation has another length
         pixels[:, 1, J:] = np.where(seen_2d[..., None] > 0, keypoints.rays, 0.0)
@@ -113,13 +116,13 @@ def build(
 
 
 def weigh_in(
-    points: np.ndarray, weight: np.ndarray, lifted: Lifted, root: np.ndarray, defined: np.ndarray, factor: np.ndarray
+    points: np.ndarray, weight: np.ndarray, lifted: Lifted, root: np.ndarray, defined: np.ndarray, trust: np.ndarray
 ) -> None:
-    """Add a second voice to points (N, J, 3) m and their weights (N, J), in place: their mean by weight. factor: (N, J), on what it
-    says of how far off it is."""
-    more = (lifted.known[:, None] & defined) / np.maximum(factor * lifted.deviation, 1e-3) ** 2
-    both = np.maximum(weight + more, 1e-12)[..., None]
-    points[:] = (weight[..., None] * points + more[..., None] * (lifted.joints + root[:, None])) / both
+    """Add a second voice to points (N, J, 3) m and their weights (N, J), in place: their mean by weight. trust: (N, J), factor on what
+    it says of how far off it is."""
+    more = (lifted.known[:, None] & defined) / np.maximum(trust * lifted.deviation, SUREST) ** 2
+    share = more / np.where(more > 0, weight + more, 1.0)
+    points += share[..., None] * (lifted.joints + root[:, None] - points)
     weight += more
 
 
@@ -133,7 +136,6 @@ def keypoint_weights(keypoints: Keypoints, defined: np.ndarray) -> np.ndarray:
 def deviation_factor(confidence: np.ndarray) -> np.ndarray:
     """How much further off than a usual joint one of this confidence is expected to be; confidence that is not finite is none."""
     p = np.clip(np.nan_to_num(confidence, nan=0.0), 0.0, 1.0 - 1e-6)
-    within = np.sqrt(
-        2 * gammaincinv(1.5, np.maximum(p, 1e-6))
-    )  # so many deviations a share p of places in space are off
+    # so many deviations a share p of places in space are off
+    within = np.sqrt(2 * gammaincinv(1.5, np.maximum(p, 1e-6)))
     return np.clip(RIGHT / within / USUAL, *LIMITS)

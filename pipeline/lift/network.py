@@ -31,8 +31,8 @@ _LEAST, _MOST = -5.0, 2.0
 @dataclass(frozen=True)
 class Lifted:
     """joints: (N, 17, 3) m of FIELD_JOINTS about the root, in the axes that the rays were given in. deviation: (N, 17) m an axis, how
-    far each is expected to be off (root of the mean square). known: (N,) bool, False where too few points were given: all else is
-    then 0."""
+    far each is expected to be off (root of the mean square), infinite for the root, of which nothing is said. known: (N,) bool, False
+    where too few points were given: joints are 0 then, and deviations infinite."""
 
     joints: np.ndarray
     deviation: np.ndarray
@@ -105,9 +105,11 @@ def lift(network: Lifter, rays: np.ndarray, deviation: np.ndarray) -> Lifted:
     features, turns = canonical(given, torch.tensor(np.where(seen, deviation, np.inf), dtype=torch.float32))
     joints, off = network(features)
     joints = (joints @ turns).double().numpy()
+    joints[:, FIELD_JOINTS.root_index] = 0.0
     # the mean square of a Laplace distribution is twice the square of its mean absolute error
     off = (2 * off.square().mean(-1)).sqrt().double().numpy()
-    return Lifted(np.where(known[:, None, None], joints, 0.0), np.where(known[:, None], off, 0.0), known)
+    off[:, FIELD_JOINTS.root_index] = np.inf
+    return Lifted(np.where(known[:, None, None], joints, 0.0), np.where(known[:, None], off, np.inf), known)
 
 
 @functools.cache

@@ -315,3 +315,12 @@ def test_what_the_lifter_says_is_weighed_by_how_sure_it_is():
         points, weight, Lifted(np.ones((1, 3, 3)), np.full((1, 3), 0.1), np.array([False])), root, np.ones(3, bool), 1.0
     )
     assert np.allclose(weight, [[200, 125, 100]])
+
+
+def test_where_votes_are_in_the_image_stays_their_own(body, people):
+    joints, root = people
+    decoders = BodyDecoder(body, FIELD_JOINTS), without_lifter(BodyDecoder(body, FIELD_JOINTS))
+    told, blind = (decoder.objective(made_usable(joints, root, decoder.filler)).evidence for decoder in decoders)
+    assert torch.equal(told.pixels, blind.pixels) and torch.equal(told.pixels_weight, blind.pixels_weight)
+    assert (told.points - blind.points).abs().max() > 0.01
+    assert torch.equal(told.points[:, FIELD_JOINTS.root_index], blind.points[:, FIELD_JOINTS.root_index])
