@@ -39,7 +39,7 @@ from model.scoring import metrics
 from model.scoring.figures import prediction_grid
 from model.scoring.shown import ShownView
 from model.training.config import load_config
-from pipeline.body.keypoints import keypoint_map
+from pipeline.body.keypoints import KeypointMap, keypoint_map
 from pipeline.body.model import BodyModel, load_body
 from pipeline.camera import BOX_SCALE, make_crop, project, warp_to_crop, world_to_camera
 from pipeline.errors import InputError
@@ -95,20 +95,21 @@ def limbs(points: np.ndarray, joint_set: JointSet) -> np.ndarray:
     return np.concatenate([np.stack(middles, -2), own], -2)
 
 
-def limbs_of(person: Person, joint_set: JointSet, body: BodyModel) -> np.ndarray:
+def limbs_of(person: Person, joint_set: JointSet, body: BodyModel, marked: KeypointMap) -> np.ndarray:
     """(14, 3) m of LIMBS, camera axes. Of a person with a body, MSCOCO's points of that body: the truth is made of such points, and
     Human3.6M's hips and shoulders, which the joints are, lie up to 10 cm from them."""
     if person.body is None:
         return limbs(person.joints + person.root, joint_set)
     vertices, joints = body.mesh(person.body)
-    return limbs(keypoint_map(body, COCO)(joints, vertices), COCO)
+    return limbs(marked(joints, vertices), COCO)
 
 
 def compare(
     model: Model, instants: Sequence[Instant], root: Path, seen: Seen, points: np.ndarray, finish: Finish
 ) -> Compared:
     """Ask the network about every view. points: (F, 17, 3) m, COCO's keypoints in the instants' frame."""
-    own, rows, bodies = model.joint_set, [], load_body()
+    own, rows, body = model.joint_set, [], load_body()
+    marked = keypoint_map(body, COCO)
     mean_pose = limbs(model.network.mean_pose.cpu().numpy().astype(np.float64), own)
     for f, instant in enumerate(instants):
         for c, view in enumerate(instant.views):
@@ -119,7 +120,7 @@ def compare(
             pixels = warp_to_crop(picture.pixels, view.camera, crop)
             found = make_person(picture, Box(box, None, "given"), crop, predict_crops(model, [crop], [pixels])[0])
             found = finish(found, picture)
-            predicted = limbs_of(found, own, bodies)
+            predicted = limbs_of(found, own, body, marked)
             truth = world_to_camera(view.camera, limbs(points[f], COCO))
             off = [project(view.camera, joints[SCORED]) for joints in (predicted, truth)]
             off = np.linalg.norm(off[0] - off[1], axis=-1) / box[2:].max()

@@ -194,6 +194,8 @@ def train(bodies: Bodies, steps: int, seed: int) -> tuple[Lifter, float]:
 
 def build(out: Path, count: int, steps: int, seed: int) -> None:
     """Writes the weights, in half precision, and where they come from into the folder `out`."""
+    if count < 1 or steps < 1:
+        raise InputError(f"The lifter was to learn {steps} steps from {count} bodies; give at least 1 of each.")
     started = time.perf_counter()
     body = load_body()
     network, distance = train(draw_bodies(body, count, seed), steps, seed)

@@ -8,6 +8,7 @@ import torch
 from pipeline import build_lifter
 from pipeline.body.model import load_body
 from pipeline.build_lifter import draw_bodies, film, see
+from pipeline.errors import InputError
 from pipeline.lift.network import JOINTS, POINTS, load_lifter
 from pipeline.skeletons import COCO, FIELD_JOINTS
 
@@ -83,3 +84,8 @@ def test_the_same_seed_makes_the_same_weights(tmp_path, monkeypatch_module):
     assert load_lifter(tmp_path / "a" / "lifter.safetensors").mean.shape == (JOINTS, 3)
     record = json.loads((tmp_path / "a" / "lifter.provenance.json").read_text())
     assert record["made_by"].endswith("--bodies 12 --steps 2 --seed 5")
+
+
+def test_nothing_is_learnt_from_nobody(tmp_path):
+    with pytest.raises(InputError, match="0 steps from 5 bodies"):
+        build_lifter.build(tmp_path, 5, 0, 0)
