@@ -8,7 +8,6 @@ capture is among them, and nothing that only test subjects do. Writes OUT/lifter
 
 import argparse
 import hashlib
-import json
 import math
 import time
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from pipeline.body.keypoints import keypoint_map
 from pipeline.body.model import BodyModel, load_body
 from pipeline.errors import InputError
 from pipeline.lift.network import ASSET, JOINTS, LEAST_POINTS, Lifter, canonical
-from pipeline.outputs import MARK, make_folder, write_file
+from pipeline.outputs import MARK, make_folder, write_file, write_json
 from pipeline.skeletons import COCO, FIELD_JOINTS
 from pipeline.sources.synthetic import people, repertoire
 from pipeline.sources.synthetic.wild import stage
@@ -79,6 +78,7 @@ class Seen:
 
 
 def draw_bodies(body: BodyModel, count: int, seed: int) -> Bodies:
+    """`count` bodies in poses of the wild capture, each before a camera that was drawn for it; the same for the same seed."""
     rig, settings = people.make_rig(body), WildSettings()
     rng = np.random.default_rng([seed, 0])
     shapes = [people.random_shape(rig, rng, settings.shape_spread, settings.shape_warp_m) for _ in range(SHAPES)]
@@ -152,7 +152,7 @@ def _definitions(count: int, rng: torch.Generator) -> Tensor:
 
 def _deviations(count: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
     """(n, 34) how far points are off and what is said of it, parts of a person's height."""
-    coco = torch.tensor(COCO.noise) / torch.tensor(COCO.noise).mean()
+    coco = torch.tensor(COCO.relative_noise, dtype=torch.float32)
     level = torch.empty(count, 1).uniform_(math.log(NOISE[0]), math.log(NOISE[1]), generator=rng).exp()
     ours = torch.empty(count, JOINTS).uniform_(math.log(0.5), math.log(2.0), generator=rng).exp()
     expected = level * torch.cat([coco.expand(count, -1), ours], 1)
@@ -213,7 +213,7 @@ def build(out: Path, count: int, steps: int, seed: int) -> None:
     }
     make_folder(out)
     write_file(out / ASSET.name, data)
-    write_file(out / f"{ASSET.stem}.provenance.json", (json.dumps(record, indent=2) + "\n").encode())
+    write_json(out / f"{ASSET.stem}.provenance.json", record)
 
 
 def main() -> None:

@@ -24,9 +24,8 @@ def odd_turning(joints: np.ndarray, poses: np.ndarray) -> str | None:
     turned &= np.linalg.norm(np.where(turned[:, None], poses[:, :3], 0), axis=1) > TURNED
     if turned.sum() < FEWEST_FRAMES:
         return None
-    left = Rotation.from_rotvec(poses[turned, :3]).apply(
-        [1.0, 0, 0]
-    )  # the left hip's side of a body that is not turned
+    # where x points, the left hip's side of a body that is not turned
+    left = Rotation.from_rotvec(poses[turned, :3]).apply([1.0, 0, 0])
     across = joints[turned][:, SMPL_24.index("left_hip")] - joints[turned][:, SMPL_24.index("right_hip")]
     if (np.einsum("fk,fk->f", left, across) < 0).mean() <= 0.8:
         return None

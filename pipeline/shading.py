@@ -84,6 +84,7 @@ class _Body:
 
     @classmethod
     def of(cls, mesh: np.ndarray, normals: np.ndarray, faces: np.ndarray, camera: Camera) -> "_Body":
+        """mesh: (V, 3) metres and its normals (V, 3), in the frame that the camera's R and t start from. faces: (F, 3)."""
         points = world_to_camera(camera, np.asarray(mesh, np.float64))
         near = points[:, 2] < NEAREST
         within = near.any()  # perhaps: then faces are seen from behind

@@ -52,6 +52,11 @@ class JointSet:
         return np.array([self.index(mirror_name(name)) for name in self.names])
 
     @cached_property
+    def relative_noise(self) -> np.ndarray:
+        """(J,) how far annotators disagree about each joint, relative to their mean; ones where all count alike."""
+        return np.array(self.noise) / np.mean(self.noise) if self.noise else np.ones(len(self))
+
+    @cached_property
     def bones(self) -> tuple[tuple[int, int], ...]:
         """(parent, child) pairs, for drawing and bone lengths."""
         return tuple((p, j) for j, p in enumerate(self.parents) if p >= 0)

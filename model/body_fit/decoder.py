@@ -22,12 +22,12 @@ from pipeline.fit.objective import Objective, Weights
 from pipeline.fit.prior_terms import Prior
 from pipeline.fit.settings import FitSettings
 from pipeline.fit.solver import minimise
-from pipeline.fit.untangle import part_limbs
+from pipeline.fit.untangle import LEAST_GAIN, part_limbs
 from pipeline.lift.network import load_lifter
 from pipeline.skeletons import COCO, FIELD_JOINTS, JointSet
 
-# Steps of the solver at most, and the part of the cost that a step must gain for another to follow.
-STEPS, LEAST_GAIN = 30, 1e-3
+# Steps of the solver at most.
+STEPS = 30
 # Upright in camera axes: x right, y down, z forward.
 UPRIGHT = np.diag([1.0, -1.0, -1.0])
 

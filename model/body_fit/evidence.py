@@ -30,7 +30,7 @@ RIGHT, USUAL, LIMITS = 0.1, 0.07, (0.5, 4.0)
 # Nothing that is lifted is surer than this, metres.
 SUREST = 1e-3
 # How far annotators disagree about COCO's keypoints, relative to their mean.
-KEYPOINT_NOISE = np.array(COCO.noise) / np.mean(COCO.noise or 1.0)
+KEYPOINT_NOISE = COCO.relative_noise
 
 
 @dataclass(frozen=True)
