@@ -45,7 +45,8 @@ def test_pictures_keep_their_order_and_people_their_bodies(fits):
     for (_, before), after in zip(answers, found, strict=True):
         for given, person in zip(before.people, after.people, strict=True):
             assert np.linalg.norm(person.joints - given.joints, axis=1).mean() < 0.04
-            assert np.linalg.norm(person.root - given.root) < 0.1  # how far away a body is depends on how tall it is
+            # how far away a body is depends on how tall it is
+            assert np.linalg.norm(person.root - given.root) < 0.04 * given.root[2]
             vertices, joints = fits.body.mesh(person.body)
             own = keypoint_map(fits.body, FIELD_JOINTS)(joints, vertices)
             np.testing.assert_allclose(own, person.joints + person.root, atol=1e-4)
