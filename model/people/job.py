@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from model.people import free_model
+from model.people.ahead import ahead
 from model.people.bodies import AUTO, VOTES, BodyFits, find_people
 from model.people.detector import Detector
 from model.people.given import GivenBoxes, read_boxes, read_keypoints
@@ -96,7 +97,10 @@ def answer(
     people, refused = 0, []
     try:
         pictures = read_given(given, question.focal, question.every)
-        for picture, found in find_people(model, pictures, find, fits):
+        answers = find_people(model, pictures, find, fits)
+        if None not in counts:  # a webcam is ended by Ctrl-C, which only this thread hears
+            answers = ahead(answers)
+        for picture, found in answers:
             file.add(found)
             if picture is not None:
                 outputs.add(Shown.of(picture, found, stems, model.joint_set, fits))
