@@ -220,9 +220,12 @@ class _Gate:
 
 
 def file_print(path: Path) -> dict:
-    """{"size", "sha256"} of one file."""
-    with open(path, "rb") as file:
-        return {"size": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+    """{"size", "sha256"} of one file. Raises InputError where it cannot be opened."""
+    try:
+        with open(path, "rb") as file:
+            return {"size": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}). Fetch it again, or take it away.") from None
 
 
 def smpl_files(smpl: Path | None, regressor: Path | None) -> "SmplBodies | None":

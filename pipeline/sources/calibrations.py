@@ -187,7 +187,7 @@ def _camera(name: str, table: Mapping[str, Any], path: Path, scale: float) -> Ca
 def _numbers(value: Any, count: int, path: Path, where: str) -> np.ndarray:
     try:
         flat = np.ravel(np.array(value, np.float64))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         flat = np.full(count, np.nan)
     flat = array(flat, (count,), path, where)
     if not np.isfinite(flat).all():

@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 
 import cdflib
+import cdflib.cdfread
 import numpy as np
 
 from pipeline.errors import InputError
@@ -35,6 +36,8 @@ from pipeline.sources.human36m.common import (
 from pipeline.sources.parsing import load_xml
 
 JOINTS_RELEASED = 32
+# Of anything in a CDF file: variables, attributes, dimensions, blocks.
+MOST_ENTRIES = 100_000
 # The official 'body' part: 17 of the 32 joints, in the order of `skeletons.HUMAN36M`.
 BODY_17 = [0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27]
 # metadata.xml lists the cameras of subjects 1 to 11 as six numbers each, then nine of each camera.
@@ -246,6 +249,18 @@ def _video_facts(path: Path) -> tuple[tuple[int, int], int, str | None]:
         return (0, 0), 0, "the video cannot be opened"
     reader.close()
     return (reader.width, reader.height), reader.frames, None
+
+
+def _counted(*bounds: int) -> range:
+    """`range`, of no more than a file of poses can have."""
+    counted = range(*bounds)
+    if len(counted) > MOST_ENTRIES:
+        raise OSError(f"it announces {len(counted)} entries")
+    return counted
+
+
+# cdflib counts as far as a damaged file says, which may be 2^31: gigabytes, and minutes.
+setattr(cdflib.cdfread, "range", _counted)  # noqa: B010 (the module has no such name)
 
 
 def read_poses(path: Path) -> np.ndarray:

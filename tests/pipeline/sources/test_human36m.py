@@ -540,6 +540,18 @@ def test_cdf_without_pose_or_of_another_shape(editable_release, write_cdf, tmp_p
     assert read_poses(tmp_path / "one.cdf")[0, 1].tolist() == [0.003, 0.004, 0.005]
 
 
+def test_a_cdf_that_announces_more_than_a_file_can_hold_is_not_counted_through(write_cdf, tmp_path):
+    """2^31 dimensions: cdflib would list them for minutes, in gigabytes."""
+    path = tmp_path / "one.cdf"
+    write_cdf(path, np.zeros((1, 4, 96)))
+    data = bytearray(path.read_bytes())
+    header = int.from_bytes(data[20:28], "big")
+    data[header + 56 : header + 60] = (2**31 - 1).to_bytes(4, "big")
+    path.write_bytes(data)
+    with pytest.raises(InputError, match="cannot be read as a CDF file .*announces 2147483647 entries"):
+        read_poses(path)
+
+
 def test_video_shorter_than_its_poses_missing_or_damaged(editable_release, write_video):
     videos = sorted((editable_release / "S8" / "Videos").glob("*.mp4"))
     write_video(videos[0], (1000, 1002), [10, 20, 30])

@@ -337,3 +337,12 @@ def test_fisheyes_and_lenses_that_cannot_be_are_refused_by_name(tmp_path):
         (tmp_path / "rig.json").write_text(json.dumps({"cameras": given}))
         with pytest.raises(InputError, match=reason):
             open_source("multiview", tmp_path)
+
+
+def test_a_number_that_no_float_holds_is_no_camera(tmp_path):
+    write_keypoints(tmp_path, 1)
+    given = tables()
+    given["cam1"]["K"][0][2] = 10**400
+    (tmp_path / "rig.json").write_text(json.dumps({"cameras": given}))
+    with pytest.raises(InputError, match="K of cam1 holds something that is not a finite number"):
+        open_source("multiview", tmp_path)

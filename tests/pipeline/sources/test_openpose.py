@@ -134,6 +134,16 @@ def test_bad_people_and_pictures_are_rejected_and_the_run_goes_on(tmp_path):
         assert part in reasons[key]
 
 
+def test_keypoints_that_cannot_be_opened_are_named_before_anything_is_made(tmp_path):
+    picture(tmp_path, "a", [person()])
+    (file,) = tmp_path.rglob("a_keypoints.json")
+    file.unlink()
+    file.symlink_to(file)
+    for look in (lambda source: source.read(), lambda source: source.fingerprint()):
+        with pytest.raises(InputError, match="a_keypoints.json cannot be read .*symbolic links"):
+            look(open_source("openpose", tmp_path))
+
+
 def test_folders_and_files_of_another_layout_are_refused(tmp_path):
     with pytest.raises(InputError, match="has no folder images/"):
         read(tmp_path)
