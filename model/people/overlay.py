@@ -72,12 +72,10 @@ def write_doubt(canvas: np.ndarray, person: Person, colour: np.ndarray, scale: f
 
 
 def side_window(shown: Shown) -> np.ndarray:
-    """(2, 2) m: least and most of depth and height that hold all people, with some room."""
-    parts = [person.joints + person.root for person in shown.people] + list(shown.vertices)
-    if not parts:
+    """(2, 2) m: least and most of depth and height that hold the people in front, with some room."""
+    if shown.reach is None:
         return np.array([[0.0, -1.0], [1.0, 1.0]])
-    points = np.concatenate(parts)[:, [2, 1]]
-    return np.stack([points.min(0) - ROOM, points.max(0) + ROOM])
+    return shown.reach[:, [2, 1]] + [[-ROOM], [ROOM]]
 
 
 def from_the_side(shown: Shown, height: int, window: np.ndarray, samples: int = 2) -> np.ndarray:
@@ -100,4 +98,9 @@ def from_the_side(shown: Shown, height: int, window: np.ndarray, samples: int = 
         points = person.joints + person.root
         flat = project(camera, world_to_camera(camera, points))
         draw_skeleton(canvas, flat, shown.joint_set, None, max(2, int(np.ptp(flat, 0).max() / 110)))
+    beyond = sum(person.root[2] > centre[2] + width / zoom / 2 for person in shown.people)
+    if beyond:
+        size = max(LETTERS * height / PICTURE_PX, SMALLEST)
+        words, place = f"{beyond} more further away", (6, height - 8)
+        cv2.putText(canvas, words, place, cv2.FONT_HERSHEY_SIMPLEX, size, INK, 1, cv2.LINE_AA)
     return canvas

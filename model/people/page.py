@@ -1,7 +1,7 @@
 """One page that shows people in space, in any browser and without a network: pictures on the left, what turns on the right.
 
 The page holds the body once and of each person only its parameters, so that a thousand frames fit; it poses bodies itself
-(`assets/page.js`).
+(`assets/shapes.js`, `assets/page.js`).
 """
 
 import base64
@@ -25,6 +25,8 @@ ASSETS = Path(__file__).parent / "assets"
 PHOTOGRAPH_PX, FRAME_PX, MOST_PICTURES = 1000, 480, 400
 BETAS, LARGEST = 10, 32767
 USUAL_SECONDS = 0.1
+# The part of a video's frames that may lie outside what is looked at, on each side.
+MOMENT = 0.03
 
 
 class PagePictures:
@@ -49,22 +51,36 @@ class PagePictures:
         last = self._last
         if last is None:
             return None
-        video = last.picture.frame is not None
-        embodied = any(person["body"] for picture in self.pictures for person in picture["people"])
+        pictures = one_reach_a_clip(self.pictures)
+        embodied = any(person["body"] for picture in pictures for person in picture["people"])
         data = {
-            "video": video,
+            "video": any(picture["clip"] for picture in pictures),
             "seconds": self._seconds(),
             "bones": coloured_bones(last.joint_set),
-            "pictures": self.pictures,
+            "pictures": pictures,
             "body": pack_body(last.body) if embodied else None,
         }
         dropped = f"{len(self.pictures)} of {self.seen} pictures are here, evenly spread. " if self.every > 1 else ""
         return write_page(data, dropped).encode()
 
     def _seconds(self) -> float:
-        """How long a frame is shown."""
-        times = [picture["time_s"] for picture in self.pictures if picture["time_s"] is not None]
-        return float(np.diff(times).mean()) if len(times) > 1 and times[-1] > times[0] else USUAL_SECONDS
+        """How long a frame is shown. Several videos, each of which begins at 0, are shown at one speed."""
+        steps = np.diff([picture["time_s"] for picture in self.pictures if picture["time_s"] is not None])
+        return float(np.median(steps[steps > 0])) if (steps > 0).any() else USUAL_SECONDS
+
+
+def one_reach_a_clip(pictures: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Every frame of a video shows the place that holds the people of nearly all of them, so that it is looked at from one place;
+    somebody who is seen wrongly for a moment does not count."""
+    seen: dict[str, list[Any]] = {}
+    for picture in pictures:
+        if picture["clip"] is not None and picture["reach"] is not None:
+            seen.setdefault(picture["clip"], []).append(picture["reach"])
+    shared = {
+        clip: np.round([np.quantile(reach, MOMENT, 0)[0], np.quantile(reach, 1 - MOMENT, 0)[1]], 2).tolist()
+        for clip, reach in seen.items()
+    }
+    return [{**picture, "reach": shared.get(picture["clip"], picture["reach"])} for picture in pictures]
 
 
 def describe(shown: Shown) -> dict[str, Any]:
@@ -94,6 +110,8 @@ def describe(shown: Shown) -> dict[str, Any]:
         "camera": [round(float(value) * scale, 2) for value in (K[0, 0], K[1, 1], K[0, 2], K[1, 2])],
         "time_s": shown.picture.time_s,
         "people": people,
+        "clip": None if shown.picture.frame is None else shown.source,
+        "reach": None if shown.reach is None else np.round(shown.reach.astype(float), 2).tolist(),
         "refusal": shown.found.refusal,
     }
 
@@ -149,7 +167,7 @@ BUTTONS = (
     ("playing", "Play"),
 )
 
-HELP = "Drag to turn, wheel to come nearer, shift and drag to move. Lines are half a metre apart."
+HELP = "Drag to turn, wheel to come nearer, shift and drag to move, double-click to see everybody. Lines are half a metre apart."
 
 
 def write_page(data: dict[str, Any], note: str) -> str:
@@ -165,11 +183,12 @@ def write_page(data: dict[str, Any], note: str) -> str:
 <main>
 <section class=panel><canvas id=photograph aria-label="The picture with boxes and skeletons"></canvas></section>
 <section class=panel><canvas id=space tabindex=0 aria-label="The people in space; arrow keys turn"></canvas>
-<p class=says><span id=none></span> {escape(note)}{HELP}</p>
-</section></main>
-<footer>{buttons}<button id=before type=button>Before</button>
-<input id=slider type=range min=0 aria-label="Picture"><button id=after type=button>After</button></footer>
+<p id=none></p></section>
+<p class=muted id=help>{escape(note)}{HELP}</p></main>
+<footer>{buttons}<button id=before type=button>Previous</button>
+<input id=slider type=range min=0 aria-label="Picture"><button id=after type=button>Next</button></footer>
 <script type="application/json" id=data>{packed}</script>
+<script>{(ASSETS / "shapes.js").read_text()}</script>
 <script>{(ASSETS / "page.js").read_text()}</script>
 </html>
 """

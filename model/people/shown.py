@@ -18,6 +18,9 @@ PALETTE = np.array(
     [(86, 180, 233), (230, 159, 0), (0, 178, 130), (224, 130, 180), (240, 228, 66), (213, 94, 0), (120, 140, 235)]
 )
 FRAME = "#frame="
+# Views from other places than the camera's are made for the people up to this many metres behind the nearest: for all they would show
+# everybody as dots.
+DEEP = 4.0
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,18 @@ class Shown:
     def normals(self) -> list[np.ndarray]:
         """(V, 3) each, of `vertices`."""
         return [surface_normals(vertices, self.body.faces) for vertices in self.vertices]
+
+    @cached_property
+    def reach(self) -> np.ndarray | None:
+        """(2, 3) m, camera axes: least and most of the joints and bodies of the nearest and of those at most DEEP behind; None without
+        people. Views from other places than the camera's show what it holds."""
+        if not self.people:
+            return None
+        nearest = min(person.root[2] for person in self.people)
+        near = {k for k, person in enumerate(self.people) if person.root[2] <= nearest + DEEP}
+        parts = [self.people[k].joints + self.people[k].root for k in near]
+        parts += [skin for (k, _), skin in zip(self.embodied, self.vertices, strict=True) if k in near]
+        return np.stack([np.min([part.min(0) for part in parts], 0), np.max([part.max(0) for part in parts], 0)])
 
     def colour(self, number: int) -> np.ndarray:
         """(3,) 0..255 of a person of the picture."""

@@ -11,12 +11,12 @@ def who(person: Person, number: int) -> str:
 
 def about(person: Person, number: int, joint_set: JointSet) -> str:
     """Who it is, how far away, how sure the joints are, and what speaks against the body."""
-    said = [f"{person.root[2]:.1f} m away", f"joints {round(100 * float(person.confidence.mean()))} % sure"]
-    if person.spread is not None:
-        worst = int(person.spread.argmax())
-        said.append(
-            f"about {1000 * person.spread.mean():.0f} mm off, {joint_set.names[worst].replace('_', ' ')} "
-            f"{1000 * person.spread[worst]:.0f} mm"
-        )
+    said = f"{who(person, number)}: {person.root[2]:.1f} m away, joints {round(100 * float(person.confidence.mean()))} % sure"
     doubts = f"; doubtful: {person.doubts}" if person.doubts else ""
-    return f"{who(person, number)}: {', '.join(said)}{doubts}"
+    if person.spread is None:
+        return said + doubts
+    worst = int(person.spread.argmax())
+    worst_off = f"{joint_set.names[worst].replace('_', ' ')} {1000 * person.spread[worst]:.0f} mm"
+    if "mm off" in doubts:  # says already how far all joints are off
+        return f"{said}{doubts}, {worst_off}"
+    return f"{said}, about {1000 * person.spread.mean():.0f} mm off, {worst_off}{doubts}"

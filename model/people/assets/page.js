@@ -8,108 +8,6 @@ const byId = (id) => document.getElementById(id);
 const state = { number: 0, bodies: true, skeletons: true, floor: true, turning: true, playing: false };
 const view = { yaw: 0, pitch: 0.15, distance: 4, target: [0, 0, 3] };
 
-// ---- data ----------------------------------------------------------------------------------------------------------
-
-function unpack(text, Type) {
-  const raw = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-  return new Type(raw.buffer);
-}
-
-function unpackBody(packed) {
-  const scaled = (part) => Float32Array.from(unpack(part.data, Int16Array), (value) => value * part.scale);
-  return {
-    template: scaled(packed.template), directions: scaled(packed.directions), faces: unpack(packed.faces, Uint16Array),
-    joints: unpack(packed.bones, Uint8Array), weights: unpack(packed.weights, Uint8Array), each: packed.each, parents: packed.parents,
-    rest: packed.rest, restDirections: packed.rest_directions,
-  };
-}
-
-// ---- the body: shape, then bones, then skin ------------------------------------------------------------------------
-
-function turnOf(x, y, z) {
-  const angle = Math.hypot(x, y, z);
-  if (angle < 1e-9) return [1, 0, 0, 0, 1, 0, 0, 0, 1];
-  const [a, b, c] = [x / angle, y / angle, z / angle], s = Math.sin(angle), k = Math.cos(angle), m = 1 - k;
-  return [k + a * a * m, a * b * m - c * s, a * c * m + b * s, a * b * m + c * s, k + b * b * m, b * c * m - a * s,
-    a * c * m - b * s, b * c * m + a * s, k + c * c * m];
-}
-
-function times(a, b) {
-  const out = new Array(9);
-  for (let r = 0; r < 3; r++) for (let c = 0; c < 3; c++) out[3 * r + c] = a[3 * r] * b[c] + a[3 * r + 1] * b[3 + c] + a[3 * r + 2] * b[6 + c];
-  return out;
-}
-
-const apply = (m, x, y, z) => [m[0] * x + m[1] * y + m[2] * z, m[3] * x + m[4] * y + m[5] * z, m[6] * x + m[7] * y + m[8] * z];
-
-function shaped(mean, directions, betas) {
-  const out = Float32Array.from(mean), n = betas.length;
-  for (let i = 0; i < out.length; i++) {
-    let sum = 0;
-    for (let k = 0; k < n; k++) sum += directions[n * i + k] * betas[k];
-    out[i] += sum;
-  }
-  return out;
-}
-
-// Vertices (3 V) of a person's body, metres, camera axes.
-function posed(person) {
-  const rest = shaped(BODY.rest, BODY.restDirections, person.betas), still = shaped(BODY.template, BODY.directions, person.betas);
-  const count = BODY.parents.length, turns = [], shifts = new Float32Array(12 * count), places = [];
-  for (let j = 0; j < count; j++) {
-    const own = person.pose[j] ? turnOf(...person.pose[j]) : turnOf(0, 0, 0), parent = BODY.parents[j];
-    turns[j] = parent < 0 ? own : times(turns[parent], own);
-    const bone = [0, 1, 2].map((k) => rest[3 * j + k] - (parent < 0 ? 0 : rest[3 * parent + k]));
-    const far = parent < 0 ? bone : apply(turns[parent], ...bone);
-    places[j] = far.map((value, k) => value + (parent < 0 ? person.transl[k] : places[parent][k]));
-    const moved = apply(turns[j], rest[3 * j], rest[3 * j + 1], rest[3 * j + 2]);
-    for (let r = 0; r < 3; r++) {
-      for (let c = 0; c < 3; c++) shifts[12 * j + 4 * r + c] = turns[j][3 * r + c];
-      shifts[12 * j + 4 * r + 3] = places[j][r] - moved[r];
-    }
-  }
-  const out = new Float32Array(still.length), blend = new Float32Array(12);
-  for (let v = 0; v < still.length / 3; v++) {
-    blend.fill(0);
-    let whole = 0;
-    for (let k = 0; k < BODY.each; k++) whole += BODY.weights[BODY.each * v + k];
-    for (let k = 0; k < BODY.each; k++) {
-      const weight = BODY.weights[BODY.each * v + k] / whole, at = 12 * BODY.joints[BODY.each * v + k];
-      if (weight) for (let e = 0; e < 12; e++) blend[e] += weight * shifts[at + e];
-    }
-    const [x, y, z] = [still[3 * v], still[3 * v + 1], still[3 * v + 2]];
-    for (let r = 0; r < 3; r++) out[3 * v + r] = blend[4 * r] * x + blend[4 * r + 1] * y + blend[4 * r + 2] * z + blend[4 * r + 3];
-  }
-  return out;
-}
-
-function normalsOf(vertices, faces) {
-  const out = new Float32Array(vertices.length);
-  for (let f = 0; f < faces.length; f += 3) {
-    const [a, b, c] = [3 * faces[f], 3 * faces[f + 1], 3 * faces[f + 2]];
-    const u = [0, 1, 2].map((k) => vertices[b + k] - vertices[a + k]), w = [0, 1, 2].map((k) => vertices[c + k] - vertices[a + k]);
-    const n = [u[1] * w[2] - u[2] * w[1], u[2] * w[0] - u[0] * w[2], u[0] * w[1] - u[1] * w[0]];
-    for (const at of [a, b, c]) for (let k = 0; k < 3; k++) out[at + k] += n[k];
-  }
-  return out;
-}
-
-// A bone as a prism of six sides: [vertices, normals].
-function prism(a, b, radius) {
-  const along = [0, 1, 2].map((k) => b[k] - a[k]), length = Math.hypot(...along) || 1e-9, d = along.map((value) => value / length);
-  const other = Math.abs(d[1]) < 0.9 ? [0, 1, 0] : [1, 0, 0];
-  const cross = (p, q) => [p[1] * q[2] - p[2] * q[1], p[2] * q[0] - p[0] * q[2], p[0] * q[1] - p[1] * q[0]];
-  const u = cross(d, other), size = Math.hypot(...u), first = u.map((value) => value / size), second = cross(d, first);
-  const ring = [0, 1, 2, 3, 4, 5, 6].map((k) => {
-    const [c, s] = [Math.cos((k * Math.PI) / 3), Math.sin((k * Math.PI) / 3)];
-    return first.map((value, axis) => c * value + s * second[axis]);
-  });
-  const vertices = [], normals = [];
-  const put = (end, out) => { normals.push(...out); vertices.push(...end.map((value, axis) => value + radius * out[axis])); };
-  for (let k = 0; k < 6; k++) for (const [end, side] of [[a, k], [b, k], [b, k + 1], [a, k], [b, k + 1], [a, k + 1]]) put(end, ring[side]);
-  return [vertices, normals];
-}
-
 // ---- WebGL ---------------------------------------------------------------------------------------------------------
 
 const space = byId("space"), gl = space.getContext("webgl", { antialias: true, alpha: false, preserveDrawingBuffer: true });
@@ -160,8 +58,10 @@ function addMesh(part, colour, vertices, normals, faces, mode) {
   });
 }
 
-function addStage(picture, low, middle) {
-  const lines = [], reach = 3, step = 0.5, first = (value) => Math.round(value / step) * step;
+// The floor lies below those who are looked at.
+function addStage(picture) {
+  const { middle, radius } = looked(picture), low = picture.reach[1][1];
+  const lines = [], step = 0.5, reach = step * Math.max(6, Math.ceil((radius + step) / step)), first = (value) => Math.round(value / step) * step;
   for (let k = -reach; k <= reach + 1e-9; k += step) {
     lines.push(first(middle[0]) + k, low, first(middle[2]) - reach, first(middle[0]) + k, low, first(middle[2]) + reach);
     lines.push(first(middle[0]) - reach, low, first(middle[2]) + k, first(middle[0]) + reach, low, first(middle[2]) + k);
@@ -176,34 +76,31 @@ function addStage(picture, low, middle) {
 
 // ---- one picture ---------------------------------------------------------------------------------------------------
 
+// The middle of those who are looked at, and how far they reach about it, m.
+function looked(picture) {
+  const [low, high] = picture.reach;
+  return { middle: low.map((value, k) => (value + high[k]) / 2), radius: Math.hypot(...low.map((value, k) => (high[k] - value) / 2)) };
+}
+
 function build(picture) {
   for (const mesh of meshes.splice(0)) for (const name of ["at", "normal", "faces"]) if (mesh[name]) gl.deleteBuffer(mesh[name]);
-  let low = -Infinity;
-  const middle = [0, 0, 0];
   for (const person of picture.people) {
     const joints = person.joints;
-    for (let k = 0; k < 3; k++) middle[k] += joints[0][k] / picture.people.length;
-    for (const joint of joints) low = Math.max(low, joint[1]);
     if (person.body && BODY) {
-      const vertices = posed(person.body);
-      for (let k = 1; k < vertices.length; k += 3) low = Math.max(low, vertices[k]);
+      const vertices = posed(BODY, person.body);
       addMesh("bodies", person.colour, vertices, normalsOf(vertices, BODY.faces), BODY.faces);
     }
     for (const [from, to, colour] of DATA.bones) addMesh("skeletons", colour, ...prism(joints[from], joints[to], 0.014));
   }
-  if (picture.people.length) addStage(picture, low, middle);
-  return middle;
+  if (picture.reach) addStage(picture);
 }
 
 function show(number) {
   state.number = (number + DATA.pictures.length) % DATA.pictures.length;
   const picture = DATA.pictures[state.number];
-  const middle = build(picture);
-  if (picture.people.length && !show.placed) {
-    view.target = middle;
-    view.distance = Math.min(14, Math.max(2.4, 0.9 * Math.hypot(...middle)));
-    show.placed = DATA.video; // a video is looked at from one place
-  }
+  if (gl) build(picture);
+  if (picture.reach && !(picture.clip && picture.clip === show.clip)) lookAtAll(picture); // a video is looked at from one place
+  show.clip = picture.clip;
   byId("name").textContent = picture.name;
   byId("where").textContent = DATA.pictures.length > 1 ? `${state.number + 1} of ${DATA.pictures.length}` : "";
   byId("slider").value = state.number;
@@ -214,9 +111,14 @@ function show(number) {
     line.append(dot, person.says);
     return line;
   }));
-  byId("none").textContent = picture.people.length ? "" : picture.refusal || "Nobody was found in this picture.";
+  const seen = gl ? "" : "This browser has no WebGL, so the people are not shown in space.";
+  byId("none").textContent = picture.people.length ? seen : picture.refusal || "Nobody was found in this picture.";
   const image = new Image();
-  image.onload = () => { show.image = image; drawPhotograph(); };
+  image.onload = () => {
+    if (picture !== DATA.pictures[state.number]) return; // somebody went on meanwhile
+    show.image = image;
+    drawPhotograph();
+  };
   image.src = picture.source;
   draw();
 }
@@ -255,12 +157,21 @@ function drawPhotograph() {
 
 // ---- looking around ------------------------------------------------------------------------------------------------
 
+const ZOOM = 1.9; // the shorter side of the view spans 2 / ZOOM of the distance
+
+// From so far away that all who are looked at fit, whichever way they are turned.
+function lookAtAll(picture) {
+  const { middle, radius } = looked(picture);
+  view.target = middle;
+  view.distance = Math.max(1.2, radius * Math.hypot(1, ZOOM));
+}
+
 function seenBy(width, height) {
   const [cy, sy, cp, sp] = [Math.cos(view.yaw), Math.sin(view.yaw), Math.cos(view.pitch), Math.sin(view.pitch)];
   const target = [view.target[0], -view.target[1], -view.target[2]];
   const back = [sy * cp, sp, cy * cp], right = [cy, 0, -sy], up = [-sy * sp, cp, -cy * sp];
   const eye = target.map((value, k) => value + view.distance * back[k]), dot = (a) => -(a[0] * eye[0] + a[1] * eye[1] + a[2] * eye[2]);
-  const zoom = 1.9 * Math.min(1, width / height), near = 0.05, far = 100;
+  const zoom = ZOOM * Math.min(1, width / height), near = 0.05, far = 100;
   const a = (far + near) / (near - far), b = (2 * far * near) / (near - far), aspect = width / height, [x, y] = [zoom / Math.max(aspect, 1e-6), zoom];
   const rows = [right.map((v) => v * x).concat(dot(right) * x), up.map((v) => v * y).concat(dot(up) * y),
     back.map((v) => v * a).concat(dot(back) * a + b), back.map((v) => -v).concat(-dot(back))];
@@ -328,6 +239,11 @@ function lookAround() {
     } else turnBy(-dx / 160, dy / 160);
     draw();
   });
+  space.addEventListener("dblclick", () => {
+    const picture = DATA.pictures[state.number];
+    if (picture.reach) lookAtAll(picture);
+    draw();
+  });
   space.addEventListener("contextmenu", (event) => event.preventDefault());
   space.addEventListener("wheel", (event) => { event.preventDefault(); zoomBy(Math.exp(event.deltaY / 700)); draw(); }, { passive: false });
   space.addEventListener("keydown", (event) => {
@@ -359,8 +275,10 @@ function toggle(name) {
 // ---- start ---------------------------------------------------------------------------------------------------------
 
 function tick(now) {
-  if (state.turning) {
-    view.yaw = 0.75 * Math.sin(now / 2600);
+  if (!state.turning) tick.swing = null;
+  else {
+    tick.swing = tick.swing || { from: now, yaw: view.yaw }; // about where somebody left it
+    view.yaw = tick.swing.yaw + 0.75 * Math.sin((now - tick.swing.from) / 2600);
     draw();
   }
   if (state.playing && now - (tick.last || 0) > 1000 * DATA.seconds) {
@@ -374,7 +292,7 @@ function start() {
   if (gl) {
     startGl();
     lookAround();
-  } else byId("none").textContent = "This browser has no WebGL, so the people are not shown in space.";
+  }
   if (window.matchMedia("(prefers-reduced-motion: reduce)").matches || location.hash === "#still") {
     state.turning = false;
     view.yaw = 0.6;

@@ -210,6 +210,16 @@ def test_an_overlay_paints_bodies_where_they_are_seen(two):
     assert (drawn[:, :WIDTH] != 90).any() and (drawn[:, 2 * WIDTH :] != overlay.GROUND).any()
 
 
+@pytest.mark.slow
+def test_the_side_view_is_made_for_those_in_front_and_counts_the_others(body):
+    near, both = (shown(body, [standing(0), standing(1, 0.5, depth)]) for depth in (4.0, 30.0))
+    sides = [overlay.from_the_side(one, 300, overlay.side_window(one)) for one in (near, both)]
+    coloured = [np.ptp(side.astype(int), 2) > 40 for side in sides]
+    assert all(np.ptp(np.nonzero(one)[0]) > 100 for one in coloured)  # people are tall in both
+    corner = [(side[-25:, :150].max(2) < 60).sum() for side in sides]  # ink of letters
+    assert corner[0] == 0 and corner[1] > 50
+
+
 def test_an_overlay_says_which_body_is_doubtful(two):
     doubtful = replace(two.people[1], doubts="fewer than 6 joints have a place")
     other = replace(two, found=replace(two.found, people=(two.people[0], doubtful)))

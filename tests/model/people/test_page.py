@@ -49,12 +49,19 @@ def test_a_line_says_how_sure_everybody_is_and_which_bodies_are_doubtful(body):
     one = shown(body, [standing(0), standing(1)])
     spread = np.full(17, 0.04)
     spread[FIELD_JOINTS.index("left_wrist")] = 0.21
-    first = replace(one.people[0], spread=spread, doubts="joints may be 250 mm off")
+    first, second = (
+        replace(one.people[0], spread=spread, doubts=f"{missing}joints may be 50 mm off")
+        for missing in ("", "no wrists; ")
+    )
+    third = replace(first, doubts="no wrists")
+    people = (first, second, third, replace(one.people[1], spread=None))
     pictures = PagePictures()
-    pictures.add(replace(one, found=replace(one.found, people=(first, replace(one.people[1], spread=None)))))
+    pictures.add(replace(one, found=replace(one.found, people=people)))
     lines = [person["says"] for person in data_of(pictures.page().decode())["pictures"][0]["people"]]
-    assert lines[0].endswith("joints 90 % sure, about 50 mm off, left wrist 210 mm; doubtful: joints may be 250 mm off")
-    assert lines[0].startswith("person 1: 3.") and lines[1].endswith("joints 90 % sure")
+    assert lines[0].endswith("joints 90 % sure; doubtful: joints may be 50 mm off, left wrist 210 mm")
+    assert lines[1].endswith("sure; doubtful: no wrists; joints may be 50 mm off, left wrist 210 mm")
+    assert lines[2].endswith("sure, about 50 mm off, left wrist 210 mm; doubtful: no wrists")
+    assert lines[0].startswith("person 1: 3.") and lines[3].endswith("joints 90 % sure")
 
 
 def test_the_packed_body_is_the_body(body, made):
@@ -90,18 +97,65 @@ def test_a_long_video_stays_a_page_of_bounded_size(body, monkeypatch):
     assert "7 of 100 pictures are here" in pictures.page().decode()
 
 
+def test_what_is_looked_at_holds_those_in_front(body):
+    pictures, one = PagePictures(), shown(body, [standing(0, -0.5), standing(1, 0.6, 5.0), standing(2, 0.0, 30.0)])
+    pictures.add(one)
+    low, high = np.array(data_of(pictures.page().decode())["pictures"][0]["reach"])
+    points = np.concatenate([*one.vertices[:2], *(person.joints + person.root for person in one.people[:2])])
+    np.testing.assert_allclose([low, high], [points.min(0), points.max(0)], atol=0.006)
+
+
+@pytest.mark.slow
+def test_a_video_is_looked_at_from_one_place_and_a_photograph_beside_it_from_its_own(body):
+    pictures = PagePictures()
+    pictures.add(shown(body, [standing(0, 0.0, 9.0)], "a.jpg"))
+    for frame in range(40):  # somebody walks to the right, is seen wrongly once, and is then gone
+        depth = 30.0 if frame == 20 else 3.0
+        pictures.add(
+            shown(body, [standing(1, 0.05 * frame, depth)] if frame < 39 else [], f"v.mp4#frame={frame}", frame)
+        )
+    pictures.add(shown(body, [], "b.jpg"))
+    data = data_of(pictures.page().decode())
+    assert data["video"]
+    photograph, *frames, nobody = (picture["reach"] for picture in data["pictures"])
+    assert photograph[0][2] > 8 and nobody is None
+    assert all(reach == frames[0] for reach in frames)
+    assert 1.5 < frames[0][1][0] - frames[0][0][0] < 3.5 and frames[0][1][2] < 5
+
+
+def browse(tmp_path, text: str, *options: str) -> str:
+    """What the page has become in a browser."""
+    (tmp_path / "page.html").write_text(text)
+    command = [
+        BROWSER,
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-dev-shm-usage",
+        "--timeout=60000",
+        "--dump-dom",
+        *options,
+    ]
+    return subprocess.run(
+        [*command, f"file://{tmp_path}/page.html#still"], capture_output=True, text=True, timeout=110
+    ).stdout
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason="no chromium here")
+def test_a_browser_without_webgl_shows_the_picture_and_says_why_nothing_turns(made, tmp_path):
+    said = browse(tmp_path, made[1], "--disable-3d-apis")
+    assert 'data-ready="no webgl"' in said and "This browser has no WebGL" in said.split("<script")[0]
+    assert "person 2: " in said.split("<script")[0]
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(BROWSER is None, reason="no chromium here")
 def test_a_browser_poses_the_bodies_as_we_do(made, tmp_path):
     """Weights in 255ths and joints' turns to four digits leave a few millimetres at most, far below the skin's own error."""
     one, text = made
-    probe = "document.body.dataset.vertices = JSON.stringify(Array.from(posed(DATA.pictures[0].people[1].body)))"
-    (tmp_path / "page.html").write_text(text.replace("</html>", f"<script>{probe}</script></html>"))
-    command = [BROWSER, "--headless=new", "--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader"]
-    command += ["--enable-unsafe-swiftshader", "--disable-dev-shm-usage", "--timeout=60000", "--dump-dom"]
-    said = subprocess.run(
-        [*command, f"file://{tmp_path}/page.html#still"], capture_output=True, text=True, timeout=110
-    ).stdout
+    probe = "document.body.dataset.vertices = JSON.stringify(Array.from(posed(BODY, DATA.pictures[0].people[1].body)))"
+    swiftshader = ("--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")
+    said = browse(tmp_path, text.replace("</html>", f"<script>{probe}</script></html>"), *swiftshader)
     assert 'data-ready="yes"' in said
     vertices = np.array(json.loads(re.search(r'data-vertices="([^"]*)"', said).group(1))).reshape(-1, 3)
     assert np.linalg.norm(vertices - one.vertices[1], axis=1).max() < 0.004
