@@ -62,17 +62,20 @@ def command(
     from model.networks.keypoint_network import KeypointNetwork
     from pipeline.body.keypoints import with_joint_regressor
     from pipeline.body.model import load_body
+    from pipeline.fit.fits_file import NAME
     from pipeline.fit.settings import FitSettings
     from pipeline.fit_source import fit_source
+    from pipeline.outputs import claim_folder, write_file
     from pipeline.sources import open_source, parse_options
 
     settings = FitSettings(**fit_options)
     refuse_finished(out, overwrite)
+    claim_folder(out, (NAME,), [root])
     if threads:
         torch.set_num_threads(threads)
     reader = open_source(source, root, **({"focal": focal} | parse_options(source, options)))
     body = with_joint_regressor(load_body(body_file), joint_regressor)
-    make_writable(out)
+    write_file(out / f"{NAME}.tmp", b"")  # fails now where it would fail after hours
     with Progress(console=Console(stderr=True), disable=as_json) as bar:
         task = bar.add_task("fitting", total=None)
 
@@ -90,16 +93,6 @@ def refuse_finished(out: Path, overwrite: bool) -> None:
 
     if (out / "fits.h5").exists() and not overwrite:
         raise InputError(f"{out / 'fits.h5'} exists already; give another folder, or --overwrite to replace it.")
-
-
-def make_writable(out: Path) -> None:
-    """Makes the folder, and tries to write there, before hours are spent; refuses one that holds reports of somebody else."""
-    from pipeline.outputs import check_output, write_file
-
-    if not (out / "fits.h5").exists():
-        check_output(out / "report.json", (".json",))
-        check_output(out / "report.html", (".html",))
-    write_file(out / "fits.h5.tmp", b"")
 
 
 def summary(report: dict, out: Path) -> str:

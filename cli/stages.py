@@ -16,8 +16,9 @@ def run_stages(out: Path, stages: dict[str, list[str]], run: Path) -> dict[str, 
     """Run what is not finished yet; seconds of every stage. stages: nvf-cli's arguments by name, in order. run: the folder that the
     stage `train` fills, which an interrupted one is resumed in. Exits with a failed command's code.
     """
-    from pipeline.outputs import make_folder, write_json
+    from pipeline.outputs import claim_folder, make_folder, write_json
 
+    claim_folder(out, (SECONDS_FILE,))
     make_folder(out)
     path = out / SECONDS_FILE
     seconds = json.loads(path.read_text()) if path.exists() else {}

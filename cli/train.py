@@ -72,7 +72,9 @@ def command(
     """
     from model.train import train
     from model.training.config import load_config, with_train
+    from model.training.runs import RUN_FILES
     from model.training.transfer import find_start
+    from pipeline.outputs import claim_folder
 
     if steps is not None and minutes is not None:
         raise InputError("--steps and --minutes both say how long the run is; give one of them.")
@@ -84,12 +86,14 @@ def command(
         raise InputError(
             "--resume goes on with the run's own settings; leave out --model, --ground-truth, --seed and --workers."
         )
+    folders = [folder_and_weight(text) for text in also]
+    if not resume:
+        claim_folder(run, RUN_FILES, [shards, *(folder for folder, _ in folders)])
     start = find_start(source, part) if source else None
     settings = None
     if config is not None or not resume:
         settings = start.config() if start and not (config or model) else load_config(config or "small", model)
         settings = with_train(settings, seed=seed, workers=workers, ground_truth=truth)
-    folders = [folder_and_weight(text) for text in also]
     record = train(shards, run, settings, folders, resume, device, steps, minutes, start)
     if record is not None:  # of all processes, the first one speaks
         click.echo(f"{run}: {closing_line(record)}")

@@ -1,7 +1,8 @@
 """Files that a command leaves: whole or not there, never over a file that it was given or that somebody else wrote.
 
 A file that a user names (a picture, a page, an exported program) carries a mark, by which a later command knows that it may
-replace it. Files with fixed names in a folder of ours (a run's, a shard folder's) need none.
+replace it. Files with fixed names in a folder of ours (a run's, a shard folder's) need none: such a folder holds the results of one
+command and nothing else (`claim_folder`).
 """
 
 import contextlib
@@ -19,6 +20,22 @@ import numpy as np
 from pipeline.errors import InputError
 
 MARK = "Written by nvf-cli"
+# A file -> what the folder holds that has it.
+RESULTS = {
+    "run.json": "shards",
+    "last.safetensors": "a training run",
+    "best.safetensors": "a trained model",
+    "fits.h5": "fits",
+    "synthetic.json": "a synthetic capture",
+    "predictions.json": "predictions",
+}
+# Folders that datasets have. Results of ours have none of these names.
+DATA_FOLDERS = (
+    *("images", "annotations", "keypoints", "videos", "calibration"),
+    *("imageFiles", "sequenceFiles", "train2017", "val2017", "Videos", "MyPoseFeatures"),
+)
+# Endings of what people keep beside results, and of what a command leaves that was killed.
+NOTES = (".err", ".log", ".md", ".out", ".sh", ".tmp", ".toml", ".txt", ".yaml", ".yml")
 # Length and type of a PNG's first chunk after the signature, its 13 bytes and checksum: text may follow.
 _PNG_HEAD = 8 + 8 + 13 + 4
 
@@ -63,6 +80,57 @@ def make_folder(path: Path) -> None:
         raise InputError(
             f"{path}: no folder can be made there ({error.strerror}). Name a folder that can be written."
         ) from error
+
+
+def claim_folder(path: Path, own: Collection[str], inputs: Iterable[Path] = ()) -> None:
+    """Raises InputError for a folder to fill with results where they would be mixed with something else: one of the inputs, a folder
+    below one that holds results, or one that holds files. Nothing is made.
+
+    own: files by which a folder is known to be one that this command began. Folders in it (but a dataset's), notes and hidden files
+    are no obstacle.
+    """
+    for given in inputs:
+        _refuse_input(path, given)
+    if any((path / name).exists() for name in own):
+        return
+    refuse_other_results(path, own)
+    for held in _content(path):
+        if held.name in DATA_FOLDERS if held.is_dir() else not _is_note(held):
+            raise InputError(
+                f"{path} holds {held.name}, and results would be mixed with it. Name a new folder for them."
+            )
+
+
+def refuse_other_results(path: Path, own: Collection[str]) -> None:
+    """Raises InputError where a folder holds results of another command. own: files by which those of this one are known."""
+    for name, what in RESULTS.items():
+        if name not in own and (path / name).exists():
+            raise InputError(f"{path} holds {what} ({name}), and results would be mixed with it. Name another folder.")
+
+
+def _refuse_input(path: Path, given: Path) -> None:
+    if not given.is_dir():
+        return
+    inside = path.resolve().relative_to(given.resolve()) if path.resolve().is_relative_to(given.resolve()) else None
+    if inside == Path():
+        raise InputError(f"{path} is the folder that is read. Name another folder for the results.")
+    results = [name for name in RESULTS if (given / name).exists()] if inside else []
+    if results:
+        raise InputError(
+            f"{path} lies in {given}, which is read and holds {RESULTS[results[0]]}. Name a folder outside."
+        )
+
+
+def _content(path: Path) -> list[Path]:
+    """What lies in a folder that may not be there."""
+    try:
+        return sorted(path.iterdir()) if path.is_dir() else []
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}). Name another folder.") from error
+
+
+def _is_note(path: Path) -> bool:
+    return path.name.startswith(".") or path.suffix.lower() in NOTES
 
 
 def encode_picture(image: np.ndarray, suffix: str = ".png") -> bytes:

@@ -20,7 +20,7 @@ from model.people.page import PagePictures
 from model.people.shown import Shown
 from pipeline.body.model import BodyModel
 from pipeline.errors import InputError
-from pipeline.outputs import encode_picture, is_ours, make_folder, write_file, write_marked
+from pipeline.outputs import encode_picture, is_ours, make_folder, refuse_other_results, write_file, write_marked
 
 PREDICTIONS = "predictions.json"
 # Files that cannot carry a mark. In a folder with predictions of ours they are ours.
@@ -35,18 +35,27 @@ class Place:
     written: list[Path] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        refuse_other_results(self.folder, (PREDICTIONS,))
         make_folder(self.folder)
         self._ours = is_ours(self.folder / PREDICTIONS)
+
+    def check(self, pattern: str) -> None:
+        """Raises InputError now, and not after hours, where somebody else's file has a name that may be wanted."""
+        for path in sorted(self.folder.glob(pattern)):
+            self._check(path)
 
     def claim(self, name: str) -> Path:
         """The path of a file that may be written. Raises InputError where somebody else's has that name."""
         path = self.folder / name
+        self._check(path)
+        self.written.append(path)
+        return path
+
+    def _check(self, path: Path) -> None:
         if path.exists() and not (is_ours(path) or (self._ours and path.suffix in UNMARKED)):
             raise InputError(
                 f"{path} exists, and this program did not write it. Name another folder with --out, or remove it."
             )
-        self.written.append(path)
-        return path
 
     def write(self, name: str, data: bytes) -> None:
         path = self.claim(name)
@@ -64,8 +73,9 @@ class Writer(Protocol):
 
 @dataclass(frozen=True)
 class Format:
-    """says: for the list of formats. bodies: it needs them. open: makes the writer."""
+    """names: patterns of its files. says: for the list of formats. bodies: it needs them. open: makes the writer."""
 
+    names: tuple[str, ...]
     says: str
     bodies: bool
     open: Callable[[Place], Writer]
@@ -177,17 +187,38 @@ def npz(arrays: dict[str, np.ndarray]) -> bytes:
 
 
 FORMATS = {
-    "html": Format("people.html: one page that turns in 3D in a browser, without a network", False, Page),
-    "npz": Format("predictions.npz: everything in arrays; its bodies are what smplx takes", False, OneTable),
-    "overlay": Format("NAME.people.png, of a video .mp4: skeletons and bodies, and from the side", False, Overlays),
+    "html": Format(
+        ("people.html",), "people.html: one page that turns in 3D in a browser, without a network", False, Page
+    ),
+    "npz": Format(
+        ("predictions.npz",), "predictions.npz: everything in arrays; its bodies are what smplx takes", False, OneTable
+    ),
+    "overlay": Format(
+        ("*.people.png", "*.people.mp4"),
+        "NAME.people.png, of a video .mp4: skeletons and bodies, and from the side",
+        False,
+        Overlays,
+    ),
     "glb": Format(
-        "NAME.people.glb: bodies for programs for 3D", True, lambda place: EachPicture(place, ".glb", meshes.as_glb)
+        ("*.people.glb",),
+        "NAME.people.glb: bodies for programs for 3D",
+        True,
+        lambda place: EachPicture(place, ".glb", meshes.as_glb),
     ),
     "ply": Format(
-        "NAME.people.ply: bodies in the camera's axes", True, lambda place: EachPicture(place, ".ply", meshes.as_ply)
+        ("*.people.ply",),
+        "NAME.people.ply: bodies in the camera's axes",
+        True,
+        lambda place: EachPicture(place, ".ply", meshes.as_ply),
     ),
-    "bvh": Format("NAME.track-1.bvh: motion", True, lambda place: EachMotion(place, ".bvh", motion_files.as_bvh)),
+    "bvh": Format(
+        ("*.track-*.bvh", "*.person-*.bvh"),
+        "NAME.track-1.bvh: motion",
+        True,
+        lambda place: EachMotion(place, ".bvh", motion_files.as_bvh),
+    ),
     "amass": Format(
+        ("*.track-*.npz", "*.person-*.npz"),
         "NAME.track-1.npz: motion in the layout of AMASS, for Blender's SMPL-X add-on",
         True,
         lambda place: EachMotion(place, ".npz", lambda *motion: npz(motion_files.as_amass(*motion))),
@@ -210,8 +241,12 @@ class Outputs:
     """All the files that were asked for."""
 
     def __init__(self, place: Place, names: Iterable[str]):
+        """Raises InputError where files of others are in the way."""
         self.place = place
-        self._writers: Sequence[Writer] = [FORMATS[name].open(place) for name in names]
+        wanted = [FORMATS[name] for name in names]
+        for pattern in (pattern for format in wanted for pattern in format.names):
+            place.check(pattern)
+        self._writers: Sequence[Writer] = [format.open(place) for format in wanted]
 
     def add(self, shown: Shown) -> None:
         for writer in self._writers:

@@ -30,6 +30,8 @@ from pipeline.errors import InputError, naming_damage
 from pipeline.shards.run_json import joined_hash
 
 LAST, BEST = "last.safetensors", "best.safetensors"
+# The first files of a run, and those that a chain of commands leaves in its folder.
+RUN_FILES = (LAST, "last.json", "seconds.json")
 
 
 @dataclass

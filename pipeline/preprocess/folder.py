@@ -71,8 +71,9 @@ def remove_run(folder: Path) -> None:
 
 def clear_leftovers(folder: Path) -> None:
     """Removes what a killed run may have left: unfinished files and the workers' plan. Only under the folder's lock."""
-    for path in folder.glob("*.tmp"):
-        path.unlink(missing_ok=True)
+    for name in (f"{RUN_FILE}.tmp", "shard-*.h5.*.tmp"):
+        for path in folder.glob(name):
+            path.unlink(missing_ok=True)
     shutil.rmtree(folder / PLAN_FOLDER, ignore_errors=True)
 
 

@@ -19,6 +19,7 @@ from pipeline.errors import InputError
 from pipeline.fit import Fitter
 from pipeline.fit.fits_file import read_fits
 from pipeline.fit.supplied import uses_supplied
+from pipeline.outputs import claim_folder
 from pipeline.preprocess.description import describe, refuse_changes
 from pipeline.preprocess.disk import check_disk
 from pipeline.preprocess.folder import clear_leftovers, remove_run, shard_name, standing_run
@@ -27,7 +28,7 @@ from pipeline.preprocess.settings import PreprocessSettings, Request
 from pipeline.records import SPLITS, BodyFit, Instant, Reject
 from pipeline.sdf import BACKEND, SIGN_RULE
 from pipeline.shards.format import ShardHeader
-from pipeline.shards.run_json import FilePrint, RunRecord, write_run
+from pipeline.shards.run_json import RUN_FILE, FilePrint, RunRecord, write_run
 from pipeline.skeletons import FIELD_JOINTS
 from pipeline.sources import open_source
 from pipeline.sources.base import ReadReport
@@ -86,6 +87,7 @@ def make_plan(request: Request, witness: Witness | None = None) -> Plan:
     """Reads the source, decides the shards, writes the workers' files and run.json. witness: who looks whether people are where they
     should be. Raises InputError before long work."""
     standing = standing_run(request.out, request.append, request.overwrite)
+    claim_folder(request.out, (RUN_FILE,), [request.root])
     materials = read_materials(request, standing)
     if witness is not None:
         materials.report.doubts.extend(misplaced(request.root, materials.instants, witness))

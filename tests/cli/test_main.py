@@ -6,8 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from cli import main as room
+from cli.main import nvf
+from pipeline.errors import InputError
 
 ROOT = Path(room.__file__).parent.parent
 
@@ -72,3 +75,21 @@ def test_too_little_memory_is_no_traceback(monkeypatch, capsys, how):
     monkeypatch.setattr(room, "nvf", lambda **_: torch.zeros(2) @ torch.zeros(3))
     with pytest.raises(RuntimeError, match="inconsistent tensor size"):
         room.main()
+
+
+@pytest.mark.parametrize("out", ["data", "photos", "run", "data/train2017"])
+@pytest.mark.parametrize(
+    "command",
+    [["preprocess", "coco", "data"], ["fit", "coco", "data"], ["demo"], ["model", "build"], ["synthesize", "--wild"]],
+    ids=lambda command: " ".join(command[:2]),
+)
+def test_no_command_fills_a_folder_of_other_files(command, out, tmp_path, monkeypatch):
+    """Refused by name, and before anything is read or written: the data set that is read, photographs, another command's results."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("data/annotations/a.json", "data/train2017/1.jpg", "photos/holiday.jpg", "run/best.safetensors"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).touch()
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(InputError, match=rf"^{out} .*(Name|name) (a|another) (new )?folder"):
+        CliRunner().invoke(nvf, [*command, out], catch_exceptions=False)
+    assert sorted(tmp_path.rglob("*")) == before

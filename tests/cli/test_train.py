@@ -172,3 +172,18 @@ def test_unknown_names_are_refused():
         load_config("medium")
     with pytest.raises(InputError, match="there is no head 'resnet'; choose one of nvf"):
         load_config("small", "resnet")
+
+
+@pytest.mark.parametrize("run", ["shards", "shards/run", "more", "photos"])
+def test_a_run_never_lands_among_other_files(called, tmp_path, monkeypatch, run):
+    """Its files and those of shards, or somebody's photographs, would be mixed. Refused before shards or weights are read."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("shards/run.json", "more/run.json", "photos/holiday.jpg"):
+        Path(name).parent.mkdir()
+        Path(name).touch()
+    for arguments in ([], ["--from", "gone"]):
+        with pytest.raises(InputError, match=f"^{run} (is the folder|lies in shards|holds holiday)"):
+            CliRunner().invoke(nvf, ["train", "shards", run, "--also", "more:1", *arguments], catch_exceptions=False)
+    assert not called and not (tmp_path / "shards" / "run").exists()
+    CliRunner().invoke(nvf, ["train", "shards", run, "--resume"], catch_exceptions=False)
+    assert called  # what is there decides

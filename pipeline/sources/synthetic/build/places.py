@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from pipeline.errors import InputError
-from pipeline.outputs import write_file, write_json
+from pipeline.outputs import claim_folder, write_file, write_json
 from pipeline.sources.synthetic.build.package import Known, open_package
 from pipeline.sources.synthetic.light import Light, features
 from pipeline.sources.synthetic.places import BRIGHTEST, LIST_FILE, direction_grid
@@ -83,6 +83,7 @@ def build_places(folders: Sequence[Path], out: Path) -> dict[str, dict]:
 
     folders: one of each package above, in that order. Raises InputError as `open_package` does, before anything is written.
     """
+    claim_folder(out, (LIST_FILE,))
     packages = [(known, open_package(folder, known)) for known, folder in zip((PMNDRS, BLENDER), folders, strict=True)]
     records = {}
     for known, files in packages:
