@@ -62,20 +62,17 @@ def command(
     from model.networks.keypoint_network import KeypointNetwork
     from pipeline.body.keypoints import with_joint_regressor
     from pipeline.body.model import load_body
-    from pipeline.fit.fits_file import NAME
     from pipeline.fit.settings import FitSettings
     from pipeline.fit_source import fit_source
-    from pipeline.outputs import claim_folder, write_file
     from pipeline.sources import open_source, parse_options
 
     settings = FitSettings(**fit_options)
-    refuse_finished(out, overwrite)
-    claim_folder(out, (NAME,), [root])
+    claim(out, root, overwrite)
     if threads:
         torch.set_num_threads(threads)
     reader = open_source(source, root, **({"focal": focal} | parse_options(source, options)))
     body = with_joint_regressor(load_body(body_file), joint_regressor)
-    write_file(out / f"{NAME}.tmp", b"")  # fails now where it would fail after hours
+    make_writable(out)
     with Progress(console=Console(stderr=True), disable=as_json) as bar:
         task = bar.add_task("fitting", total=None)
 
@@ -88,11 +85,22 @@ def command(
         context.exit(1)
 
 
-def refuse_finished(out: Path, overwrite: bool) -> None:
+def claim(out: Path, root: Path, overwrite: bool) -> None:
+    """Raises InputError for a folder that holds something else, or fits that are to stay."""
     from pipeline.errors import InputError
+    from pipeline.fit.fits_file import NAME
+    from pipeline.outputs import claim_folder
 
-    if (out / "fits.h5").exists() and not overwrite:
-        raise InputError(f"{out / 'fits.h5'} exists already; give another folder, or --overwrite to replace it.")
+    if (out / NAME).exists() and not overwrite:
+        raise InputError(f"{out / NAME} exists already; give another folder, or --overwrite to replace it.")
+    claim_folder(out, (NAME,), [root])
+
+
+def make_writable(out: Path) -> None:
+    """Makes the folder, and tries to write there, before hours are spent."""
+    from pipeline.outputs import write_file
+
+    write_file(out / "fits.h5.tmp", b"")
 
 
 def summary(report: dict, out: Path) -> str:
