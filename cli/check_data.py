@@ -48,7 +48,7 @@ def command(
     given["subjects"] = tuple(subjects.split(",")) if subjects else None
     try:
         reader = open_source(source, root, **(given | parse_options(source, options)))
-        report = check_source(reader, picture, KeypointNetwork())
+        report = check_source(reader, picture, KeypointNetwork("lightning"))
     except InputError as error:
         if as_json:
             click.echo(json.dumps(empty_report(source, root, str(error)), indent=1))

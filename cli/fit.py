@@ -79,7 +79,7 @@ def command(
         def show(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
 
-        report = fit_source(reader, body, settings, out, limit, vertices, pkl, show, KeypointNetwork())
+        report = fit_source(reader, body, settings, out, limit, vertices, pkl, show, KeypointNetwork("lightning"))
     click.echo((out / "report.json").read_text() if as_json else summary(report, out), nl=not as_json)
     if report["rejects"] or not report["valid"] or "page_error" in report:
         context.exit(1)

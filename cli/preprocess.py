@@ -93,7 +93,7 @@ def command(
     )
     hands = Workers(len(os.sched_getaffinity(0)) if workers is None else workers, scheduler)
     with RunProgress(Console(stderr=True)) as progress:
-        run = preprocess(request, hands, progress, KeypointNetwork())
+        run = preprocess(request, hands, progress, KeypointNetwork("lightning"))
     click.echo(summary(out, run, progress.seconds))
     sys.exit(1 if run.failed or useless(run) else 0)
 

@@ -77,8 +77,8 @@ def build(
     confidence: np.ndarray | None = None,
     lifter: Lifter | None = None,
 ) -> Evidence:
-    """Each joint as a point in space, and either as a point of the image as well or, for a person with LEAST_KEYPOINTS, the keypoints
-    as points of the image: a 2D network that has seen photographs knows better where a joint is in one.
+    """Each joint as a point in space and as a point of the image, and keypoints as points of the image. Of a person with
+    LEAST_KEYPOINTS these alone are in the image: a 2D network that has seen photographs knows better where a joint is in one.
 
     defined: (P,) bool, points of the chain that the body has: the joints, then the keypoints. confidence: (N, J) 0..1, that a joint
     lies within 100 mm of the truth; all joints are as good as one another where it is left out. lifter: what it makes of the image

@@ -15,8 +15,9 @@ from pipeline.camera import BOX_MARGIN, halved
 class KeypointNetwork:
     """MoveNet on the square about a box."""
 
-    def __init__(self, weights: str | Path = "lightning"):
-        """weights: "lightning", which comes with this program, or a file. Raises InputError when that does not hold MoveNet's."""
+    def __init__(self, weights: str | Path = "thunder"):
+        """weights: "thunder" or "lightning", which come with this program, or a file. Raises InputError for one that does not hold
+        MoveNet's."""
         kind, state = read_weights(weights_file(str(weights)))
         self.side = WIDTHS[kind].side
         self.network = MoveNet(kind).eval().requires_grad_(False)

@@ -1,8 +1,9 @@
 """Confidence that means something: the lines of `model.networks.certainty` are fitted to validation views.
 
-A joint's confidence is fitted to how often such joints lie within 100 mm of the truth, on views as they are and on the same views
-framed badly, half out of the crop, recoloured and covered. Presence is fitted to tell these views from pictures without a person
-in the box: black, flat and noisy ones, crops in shuffled pieces, and crops in which the person is far too small.
+A joint's confidence is fitted to how often such joints, the root left out, lie within 100 mm of the truth, on views as they are
+and on the same views framed badly, half out of the crop, recoloured and covered. Presence is fitted to tell these views from
+pictures without a person in the box: black, flat and noisy ones, crops in shuffled pieces, and crops in which the person is far
+too small.
 """
 
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from model.device import fast_bf16
 from model.networks.certainty import RIGHT_M, joint_features, presence_features
 from model.networks.frame import reference_depth, to_canonical
 from model.networks.network import PoseNetwork
+from pipeline.skeletons import JOINT_SETS
 from pipeline.spread import spread_evenly
 
 # Views that are looked at, as they are and framed badly.
@@ -44,6 +46,8 @@ def calibrate(
     network.eval()
     some = np.asarray(index)[spread_evenly(len(index), VIEWS)]
     generator = torch.Generator().manual_seed(0)
+    joint_set = JOINT_SETS[network.config.joint_set]
+    moves = torch.arange(len(joint_set), device=device) != joint_set.root_index  # the root is right by definition
     joints, right, present, absent = [], [], [], []
     for augment in (None, BADLY_FRAMED):
         dataset = ViewDataset(views, network.config.crop_px, draw=None, augment=augment)
@@ -53,8 +57,8 @@ def calibrate(
                 features, presence, found = look(network, batch.image, batch.K)
                 absent.append(look(network, nobody(batch.image, generator), batch.K)[1])
             error = (found - batch.joints).norm(dim=-1)
-            joints.append(features[batch.joints_valid])
-            right.append((error < RIGHT_M)[batch.joints_valid])
+            joints.append(features[batch.joints_valid & moves])
+            right.append((error < RIGHT_M)[batch.joints_valid & moves])
             present.append(presence)
     known, labels = _table(joints), _table(right)
     person, nothing = _table(present), _table(absent)

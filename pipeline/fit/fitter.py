@@ -19,7 +19,7 @@ from pipeline.fit.prior_choice import make_prior
 from pipeline.fit.priors import GaussianPrior, anatomical_prior
 from pipeline.fit.quality import measure, unseen_names
 from pipeline.fit.race import Finalists, different, margin_of, race, rivals_of
-from pipeline.fit.settings import FitSettings
+from pipeline.fit.settings import ENOUGH_3D, FitSettings
 from pipeline.fit.shapes import shared_shape
 from pipeline.fit.solver import Solution, minimise
 from pipeline.fit.untangle import untangle
@@ -27,8 +27,6 @@ from pipeline.records import PARAMETER_SIZES, BodyFit, BodyParameters, Instant, 
 from pipeline.skeletons import JOINT_SETS, OPENPOSE_FACE, JointSet
 from pipeline.spread import spread_evenly
 
-# Instants with at least so many joints in 3D start from those, others from their images.
-ENOUGH_3D = 6
 # Turns of a wrist about the forearm (radians) from which hands start.
 WRIST_TURNS = (0.0, 1.5, -1.5)
 

@@ -8,7 +8,7 @@ import torch
 from pipeline import camera as cameras
 from pipeline.fit.kinematics import State
 from pipeline.fit.objective import Objective, Weights
-from pipeline.fit.settings import FitSettings
+from pipeline.fit.settings import ENOUGH_3D, FitSettings
 from pipeline.records import FitQuality, Instant
 from pipeline.skeletons import SMPLX_22
 
@@ -52,7 +52,7 @@ def unseen_names(objective: Objective, state: State) -> list[tuple[str, ...]]:
 
 def measure(instant: Instant, points: np.ndarray, settings: FitSettings, **found: Any) -> FitQuality:
     """points: (J, 3) metres, the joint set's joints on the fitted body, in the instant's frame. found: the solver's own fields."""
-    error = np.nan
+    error, in_space = np.nan, False
     if instant.joints_3d is not None:
         valid = (
             np.ones(len(points), bool) if instant.joints_3d_valid is None else np.asarray(instant.joints_3d_valid, bool)
@@ -60,6 +60,7 @@ def measure(instant: Instant, points: np.ndarray, settings: FitSettings, **found
         if valid.any():
             offset = points[valid] - instant.joints_3d[valid]
             error = 1000 * float(np.linalg.norm(offset - offset.mean(0), axis=1).mean())
+            in_space = valid.sum() >= ENOUGH_3D
     pixels: list[float] = []
     crop: list[float] = []
     for view in instant.views:
@@ -73,7 +74,8 @@ def measure(instant: Instant, points: np.ndarray, settings: FitSettings, **found
         pixels.append(float(np.linalg.norm(projected - view.joints_2d[seen], axis=1).mean()))
         crop.append(pixels[-1] / side if side > 0 else np.nan)
     in_image = np.nanmax(crop, initial=0) <= settings.valid_reprojection
-    good = error <= settings.valid_error_mm if np.isfinite(error) else in_image
+    near = error <= settings.valid_error_mm
+    good = near if in_space else in_image and (near or np.isnan(error))  # a few joints lie right by themselves
     return FitQuality(
         fit_error_mm=error,
         reprojection_px=np.array(pixels),

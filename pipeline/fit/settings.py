@@ -8,6 +8,8 @@ import torch
 from pipeline.errors import InputError
 from pipeline.plausible_people import LEAST_CONFIDENCE, LEAST_JOINTS
 
+# Joints in 3D from which a body is started and by which it is judged; of fewer, the image decides as well.
+ENOUGH_3D = 6
 PRIORS = ("motion", "anatomical", "l2", "angle", "gmm", "vposer")
 
 

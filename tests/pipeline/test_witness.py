@@ -116,7 +116,7 @@ def test_commands_say_so_of_a_rendered_person_with_keypoints_of_half_the_size(tm
     from pipeline.sources import open_source
 
     capture = sample_capture(tmp_path, 7, 256)
-    network, names = KeypointNetwork(), HUMAN36M.names
+    network, names = KeypointNetwork("lightning"), HUMAN36M.names
     views = (view for instant in open_source("human36m", capture).instants() for view in instant.views)
     view = next(
         v

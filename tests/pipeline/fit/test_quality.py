@@ -61,6 +61,15 @@ def test_i2ls_product_of_the_hips_depths_does_not_enter_the_check_of_coco(instan
     assert np.linalg.norm(project(view.camera, theirs) - view.joints_2d[hips].mean(0)) > 50
 
 
+@pytest.mark.parametrize("known, valid", [(1, False), (3, False), (5, False), (6, True)])
+def test_a_few_joints_in_3d_do_not_speak_for_a_body_that_lies_beside_the_picture(instant, known, valid):
+    """The means are aligned, so that one joint is always right."""
+    far = replace(instant.views[0], joints_2d=instant.views[0].joints_2d + 60)
+    some = replace(instant, views=(far,), joints_3d_valid=np.arange(17) < known)
+    quality = measure(some, instant.joints_3d, FitSettings(), **SOLVED)
+    assert quality.fit_error_mm < 1e-9 and quality.valid == valid
+
+
 def test_joints_that_are_not_valid_judge_nothing(instant):
     known = np.arange(17) != 3
     spoilt = instant.joints_3d.copy()

@@ -23,15 +23,23 @@ from model.networks.encoders.movenet_weights import (
 from model.networks.encoders.tfjs import read_graph
 from pipeline.errors import InputError
 
-RECORDED = json.loads((Path(__file__).parent / "movenet_lightning.json").read_text())
+RECORDED = {
+    kind: json.loads((Path(__file__).parent / f"movenet_{kind}.json").read_text()) for kind in ("lightning", "thunder")
+}
+# The published graph's size of a cell, a part of the picture's side: 1 / 48 as a half, and 1 / 64.
+CELL = {"lightning": 0.0208282470703125, "thunder": 0.015625}
+
+
+def loaded(asked: str) -> MoveNet:
+    kind, state = read_weights(asset_path(asked))
+    network = MoveNet(kind).eval().requires_grad_(False)
+    network.load_state_dict(state)
+    return network
 
 
 @pytest.fixture(scope="module")
 def network() -> MoveNet:
-    kind, state = read_weights(asset_path("lightning"))
-    network = MoveNet(kind).eval().requires_grad_(False)
-    network.load_state_dict(state)
-    return network
+    return loaded("lightning")
 
 
 def picture(side: int) -> torch.Tensor:
@@ -42,26 +50,28 @@ def picture(side: int) -> torch.Tensor:
     return torch.from_numpy(pixels / 127.5 - 1).float()[None]
 
 
-def test_every_stage_and_head_is_that_of_the_published_graph(network):
-    image = picture(RECORDED["side"])
+@pytest.mark.parametrize("kind", list(RECORDED))
+def test_every_stage_and_head_is_that_of_the_published_graph(kind):
+    network, recorded = loaded(kind), RECORDED[kind]
+    image = picture(recorded["side"])
     stages = network.backbone(image)
     ours = {f"stage{k}": stages[k] for k in range(1, 6)}
     ours |= dict(zip(("sixteenth", "eighth", "quarter"), network.pyramid(stages), strict=True))
     ours |= network(image)._asdict()
-    assert set(ours) | {"keypoints"} == set(RECORDED["maps"])
+    assert set(ours) | {"keypoints"} == set(recorded["maps"])
     for name, value in ours.items():
-        said = RECORDED["maps"][name]
+        said = recorded["maps"][name]
         assert [1, *value.shape[2:], value.shape[1]] == said["shape"], name
-        samples = value.permute(0, 2, 3, 1).flatten()[:: RECORDED["every"]].numpy()
+        samples = value.permute(0, 2, 3, 1).flatten()[:: recorded["every"]].numpy()
         largest = np.abs(said["values"]).max()
         np.testing.assert_allclose(samples, said["values"], rtol=0, atol=5e-5 * largest, err_msg=name)
 
 
-def test_keypoints_are_those_of_the_published_graph(network):
-    xy, score = decode_keypoints(network(picture(RECORDED["side"])))
-    y, x, s = np.array(RECORDED["maps"]["keypoints"]["values"]).reshape(17, 3).T
-    cell = 0.0208282470703125  # the graph's 1 / 48, as a half
-    np.testing.assert_allclose(xy[0], np.stack([x, y], -1) / cell * 4 - 0.5, atol=1e-3)
+@pytest.mark.parametrize("kind", list(RECORDED))
+def test_keypoints_are_those_of_the_published_graph(kind):
+    xy, score = decode_keypoints(loaded(kind)(picture(RECORDED[kind]["side"])))
+    y, x, s = np.array(RECORDED[kind]["maps"]["keypoints"]["values"]).reshape(17, 3).T
+    np.testing.assert_allclose(xy[0], np.stack([x, y], -1) / CELL[kind] * 4 - 0.5, atol=1e-3)
     np.testing.assert_allclose(score[0], s, atol=1e-5)
 
 
