@@ -165,8 +165,7 @@ def evaluate_run(
     }
     shown = predicted.at_scale(predicted.scale_true) if root == "gt" else predicted
     errors = view_errors(shown, *ground_truth(views, index), views.joint_set)
-    moves = np.arange(len(views.joint_set)) != views.joint_set.root_index  # the root is right by definition
-    report["confidence"] = reliability(shown.confidence[:, moves], errors["joints"][:, moves])
+    report["confidence"] = reliability(shown.confidence, errors["joints"], views.joint_set.root_index)
     save_predictions(run / "predictions.npz", shown, views, errors)
     write_json(run / "evaluation.json", report)
     draw_figures(run, report, shown, errors["mpjpe"], views, network, others)

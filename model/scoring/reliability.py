@@ -7,13 +7,14 @@ from model.networks.certainty import RIGHT_M
 BINS = 10
 
 
-def reliability(confidence: np.ndarray, errors: np.ndarray) -> dict:
+def reliability(confidence: np.ndarray, errors: np.ndarray, root: int) -> dict:
     """Stated confidences (N, J) against errors (N, J) m of the same joints, NaN where the truth is not known; JSON-able.
 
+    root: the joint that errors are relative to. It is right by definition and counts nowhere.
     rows: for each tenth of confidence that was stated, how many joints, their mean confidence, and how many of them lie within
     100 mm. expected_error: mean distance of the two, weighted by joints (expected calibration error).
     """
-    known = np.isfinite(errors)
+    known = np.isfinite(errors) & (np.arange(errors.shape[1]) != root)
     stated, right = confidence[known].astype(float), errors[known] < RIGHT_M
     bins = np.clip((stated * BINS).astype(int), 0, BINS - 1)
     rows = [

@@ -21,14 +21,17 @@ def test_a_line_states_what_is_true_of_the_samples_that_it_was_fitted_to():
     true = 1 / (1 + np.exp(-features @ [0.5, -1.5, 0.4]))
     line = calibrating._line(features, rng.random(20_000) < true)
     torch.testing.assert_close(line, torch.tensor([0.5, -1.5, 0.4]), atol=0.08, rtol=0)
-    found = reliability(calibrating._probability(features, line), np.where(rng.random(20_000) < true, 0.05, 0.2))
+    errors = np.stack([np.zeros(20_000), np.where(rng.random(20_000) < true, 0.05, 0.2)], 1)
+    stated = calibrating._probability(features, line)
+    found = reliability(np.stack([stated, stated], 1), errors, root=0)
     assert found["expected_error"] < 0.02 and len(found["rows"]) == 10
     assert all(abs(row["stated"] - row["within_100mm"]) < 0.05 for row in found["rows"])
 
 
 def test_reliability_counts_known_joints_only_and_tells_a_boaster():
-    confidence, errors = np.full((1, 4), 0.9), np.array([[0.05, 0.3, 0.3, np.nan]])
-    found = reliability(confidence, errors)
+    """And the root, from which errors are measured, not at all."""
+    confidence, errors = np.full((1, 5), 0.9), np.array([[0.05, 0.3, 0.0, 0.3, np.nan]])
+    found = reliability(confidence, errors, root=2)
     assert found["rows"] == [{"from": 0.9, "joints": 3, "stated": 0.9, "within_100mm": 0.3333}]
     assert found["expected_error"] == pytest.approx(0.5667, abs=1e-4)
 
