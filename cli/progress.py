@@ -19,11 +19,11 @@ class Progress:
     def __init__(self) -> None:
         self.total: int | None = None
         self.done = 0
-        self.began = self.told = time.monotonic()
+        self.first = self.told = time.monotonic()
         self.terminal = sys.stderr.isatty()
 
     def begin(self, total: int | None) -> None:
-        self.total, self.began = total, time.monotonic()
+        self.total, self.first = total, time.monotonic()
 
     def __enter__(self) -> "Progress":
         return self
@@ -33,6 +33,8 @@ class Progress:
 
     def add(self, found: "PicturePeople") -> None:
         self.done += 1
+        if self.done == 1:  # what came before it was the start, which says nothing of the others
+            self.first = time.monotonic()
         if found.refusal:
             self._clear()
             click.echo(f"Refused: {found.refusal}", err=True)
@@ -49,15 +51,19 @@ class Progress:
 
     def text(self, now: float) -> str:
         """ "120 of 900 pictures, 3.4 a second, 3 min 49 s to go"."""
-        rate = self.done / max(now - self.began, 1e-6)
+        said = f"{self.done} pictures" if self.total is None else f"{self.done} of {self.total} pictures"
+        if self.done < 2:
+            return said
+        each = max(now - self.first, 1e-6) / (self.done - 1)
+        said += f", {each:.1f} s each" if each > 1 else f", {1 / each:.1f} a second"
         if self.total is None:
-            return f"{self.done} pictures, {rate:.1f} a second"
-        left = int(max(self.total - self.done, 0) / rate)
+            return said
+        left = int(max(self.total - self.done, 0) * each)
         minutes = f"{left // 60} min " if left >= 60 else ""
-        return f"{self.done} of {self.total} pictures, {rate:.1f} a second, {minutes}{left % 60} s to go"
+        return f"{said}, {minutes}{left % 60} s to go"
 
     def _clear(self) -> None:
-        if self.terminal and self.told > self.began:
+        if self.terminal and self.told > self.first:
             click.echo(f"\r{'':<70}\r", err=True, nl=False)
 
 

@@ -26,6 +26,7 @@ BATCH, MOST_WAITING, MOST_PIXELS = 16, 32, 64_000_000
 BOX_HINT = (
     "A box holds one person, head to feet, with little room about them: give it with --box x,y,width,height or --boxes."
 )
+ELSEWHERE = "Where there is one, give the box with --box or --boxes."
 Finder = Callable[[Picture], Sequence[Box]]
 
 
@@ -133,11 +134,15 @@ def _answered(model: Model, waiting: list[Waiting], batch: int) -> Iterator[tupl
             if person.presence >= SOMEBODY:
                 people.append(person)
             else:
-                refused.append(
-                    f"nobody is found in the box {box.box.round(1).tolist()} (presence {person.presence:.2f}, {SOMEBODY} is needed). "
-                    + BOX_HINT
-                )
+                refused.append(_says_of_an_empty(box, person.presence))
         yield one.picture, with_people(one.found, people, refused)
+
+
+def _says_of_an_empty(box: Box, presence: float) -> str:
+    where, why = box.box.round(1).tolist(), f"(presence {presence:.2f}, {SOMEBODY} is needed)"
+    if box.source == "detector":
+        return f"the network sees nobody in the detector's box {where} {why}. {ELSEWHERE}"
+    return f"nobody is found in the box {where} {why}. {BOX_HINT}"
 
 
 def predict_crops(model: Model, crops: Sequence[Crop], pixels: Sequence[np.ndarray]) -> list[dict[str, np.ndarray]]:
@@ -178,10 +183,8 @@ def with_people(found: PicturePeople, people: list[Person], left_out: list[str])
     """The picture's answer. A photograph with nobody in it is refused; a frame of a video may well have nobody."""
     refusal = found.refusal
     if not refusal and not people and found.frame is None:
-        if left_out:
-            refusal = f"{found.name}: {left_out[0]}"
-        else:
-            refusal = f"{found.name}: no person is found in it. Where there is one, give the box with --box or --boxes."
+        why = left_out[0] if left_out else f"no person is found in it. {ELSEWHERE}"
+        refusal = f"{found.name}: {why}"
     return PicturePeople(
         found.name,
         found.width,

@@ -10,6 +10,8 @@ from cli.main import nvf
 from cli.predict import parse_box
 from cli.progress import Progress
 from model.people import free_model
+from model.people.records import PicturePeople
+from pipeline.camera import assumed_camera
 from pipeline.errors import InputError
 from tests.model.people.places import make_place, quick_run
 
@@ -106,10 +108,25 @@ def test_without_a_run_the_free_model_is_asked_for(place, monkeypatch):
 def test_progress_says_how_long_it_takes():
     progress = Progress()
     progress.begin(900)
-    progress.done, progress.began = 120, 0.0
-    assert progress.text(60.0) == "120 of 900 pictures, 2.0 a second, 6 min 30 s to go"
+    progress.done, progress.first = 121, 0.0
+    assert progress.text(60.0) == "121 of 900 pictures, 2.0 a second, 6 min 29 s to go"
     progress.total = None
-    assert progress.text(60.0) == "120 pictures, 2.0 a second"
+    assert progress.text(60.0) == "121 pictures, 2.0 a second"
+    progress.done = 11
+    assert progress.text(60.0) == "11 pictures, 6.0 s each"
+
+
+def test_the_start_does_not_count_as_the_time_of_a_picture(monkeypatch):
+    """Libraries and the model take seconds to load; the pictures after the first do not."""
+    clock = iter([0.0, 0.0, 60.0, 60.0, 62.0])
+    monkeypatch.setattr("cli.progress.time.monotonic", lambda: next(clock))
+    picture = PicturePeople("a.jpg", 4, 3, assumed_camera(4, 3), ())
+    progress = Progress()
+    progress.begin(14)
+    progress.add(picture)
+    assert progress.text(60.0) == "1 of 14 pictures"
+    progress.add(picture)
+    assert progress.text(62.0) == "2 of 14 pictures, 2.0 s each, 24 s to go"
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-3", "0", "wide"])

@@ -138,7 +138,9 @@ def test_a_picture_that_is_refused_does_not_stop_the_others(model):
 def test_who_is_not_there_is_said(model, monkeypatch):
     monkeypatch.setattr(predict, "SOMEBODY", 1.1)
     [(_, found)] = predict_people(model, [picture(2)], boxes)
-    assert len(found.left_out) == 2 and "nobody is found in the box [5.0, 4.0" in found.refusal
+    assert len(found.left_out) == 2 and "sees nobody in the detector's box [5.0, 4.0" in found.refusal
+    [(_, given)] = predict_people(model, [picture(2)], lambda one: [replace(box, source="given") for box in boxes(one)])
+    assert "nobody is found in the box [5.0, 4.0" in given.refusal and "head to feet" in given.refusal
 
 
 def test_weights_that_give_nothing_finite_are_named(model, run, monkeypatch):
