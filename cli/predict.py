@@ -82,10 +82,8 @@ def command(
     question = Question(images, run, own, boxes, keypoints, every, focal, decode, wanted)
     with Progress() as progress:
         found = answer(question, out, choose_device(device), progress.begin, progress.add)
-    if found.unused:
-        click.echo(
-            f"{len(found.unused)} pictures of the file of boxes were not given, {found.unused[0]} for one.", err=True
-        )
+    for remark in found.remarks:
+        click.echo(remark, err=True)
     click.echo(f"Wrote {found.people} {'person' if found.people == 1 else 'people'}: {found.path}")
     for path in found.written[:MOST_NAMED]:
         click.echo(f"      {path}")

@@ -62,7 +62,7 @@ class JointSet:
         return tuple((p, j) for j, p in enumerate(self.parents) if p >= 0)
 
     def indices(self, names: tuple[str, ...]) -> np.ndarray:
-        return np.array([self.index(name) for name in names])
+        return np.array([self.index(name) for name in names], int)
 
 
 # What every picture draws a person's own left, right and middle in, RGB.

@@ -47,7 +47,7 @@ def find_people(
 ) -> Iterator[Answered]:
     """The people of each picture, in order, with all that is known of them: what the command and the Python API give.
 
-    find: as of `predict_people`, which this calls. Boxes without keypoints get those of the 2D network where bodies are fitted.
+    find: as of `predict_people`, which this calls. Boxes without COCO's keypoints get those of the 2D network where bodies are fitted.
     """
     look = find if fits.keypoints is None else marking(find, fits.keypoints)
     return steady(with_bodies(predict_people(model, pictures, look), fits), fits)
@@ -130,11 +130,12 @@ def _fitted(
 
 
 def keypoints_of(people: Sequence[Person], cameras: Sequence[Camera | None]) -> Keypoints | None:
-    """COCO's keypoints of the people that have them, as evidence; None where nobody has any."""
+    """COCO's keypoints of the people that have them, whatever their set is called, as evidence; None where nobody has any."""
     rays, sure = np.zeros((len(people), len(COCO), 2)), np.zeros((len(people), len(COCO)))
     for k, (person, camera) in enumerate(zip(people, cameras, strict=True)):
-        if person.keypoints is not None and person.keypoints.joint_set == COCO.name and camera is not None:
-            seen = person.keypoints.confidence > 0
-            rays[k, seen] = pixel_rays(camera, person.keypoints.points[seen])
-            sure[k] = person.keypoints.confidence
+        keypoints = person.keypoints and person.keypoints.of(COCO)
+        if keypoints is not None and camera is not None:
+            seen = keypoints.confidence > 0
+            rays[k, seen] = pixel_rays(camera, keypoints.points[seen])
+            sure[k] = keypoints.confidence
     return Keypoints(rays, sure) if sure.any() else None

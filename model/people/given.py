@@ -5,10 +5,11 @@ import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from model.people.pictures import MOVING, STILL
 from model.people.records import Box, Keypoints, Picture
 from pipeline.camera import tight_box
 from pipeline.errors import InputError
@@ -28,15 +29,18 @@ SEEN, LEAST_SEEN = 0.1, 4
 
 
 class GivenBoxes:
-    """The boxes of a file, found by the name of a picture: its path, or its file name where that is unique in the file."""
+    """The boxes of a file, found by the name of a picture: its path, or its file name where that is unique in the file.
 
-    def __init__(self, path: Path, boxes: dict[tuple[str, int | None], list[Box]]):
-        self.path, self.boxes = path, boxes
-        self.taken: set[tuple[str, int | None]] = set()
-        self.by_name: dict[tuple[str, int | None], set[tuple[str, int | None]]] = {}
-        for name, frame in boxes:
-            for short in (Path(name).name, Path(name).stem):
-                self.by_name.setdefault((short, frame), set()).add((name, frame))
+    boxes: of each picture, by its name in the file and its frame. crowds: entries that are no one person's and were left out.
+    """
+
+    def __init__(self, path: Path, boxes: dict["Key", list[Box]], crowds: int = 0):
+        self.path, self.boxes, self.crowds = path, boxes, crowds
+        self.taken: set[Key] = set()
+        self.by_name: dict[Key, set[Key]] = {}
+        for key in boxes:
+            for short in _short_keys(*key):
+                self.by_name.setdefault(short, set()).add(key)
 
     def __call__(self, picture: Picture) -> list[Box]:
         """Raises InputError where the file has no box of a photograph; frames without one hold nobody."""
@@ -67,18 +71,52 @@ class GivenBoxes:
             if (name, frame) not in self.taken
         ]
 
+    def remarks(self) -> Iterator[str]:
+        """What of the file was not used."""
+        left = self.left()
+        if left:
+            yield f"{len(left)} pictures of the file of boxes were not given, {left[0]} for one."
+        if self.crowds:
+            yield f"{self.path}: {_crowds_text(self.crowds)} left out; a crowd is not one person."
+
+
+# A picture's name and frame.
+Key = tuple[str, int | None]
+
+
+def _short_keys(name: str, frame: int | None) -> Iterator[Key]:
+    """What a picture of a file may be asked by: its file name, that without the ending of a picture or video, and the frame whose
+    number stands at the end, as OpenPose numbers the frames of a video. What follows another dot is no ending but part of the name."""
+    file_name = Path(name)
+    yield file_name.name, frame
+    if file_name.suffix.lower() in (*STILL, *MOVING):
+        yield file_name.stem, frame
+    stem, _, number = file_name.name.rpartition("_")
+    if frame is None and stem and number.isdecimal() and len(number) == 12:
+        yield stem, int(number)
+
+
+def _crowds_text(count: int) -> str:
+    return "1 crowd was" if count == 1 else f"{count} crowds were"
+
 
 def read_boxes(path: Path) -> GivenBoxes:
     """--boxes. Raises InputError naming what is wrong in the file."""
-    found: dict[tuple[str, int | None], list[Box]] = {}
+    found: dict[Key, list[Box]] = {}
+    crowds = 0
     rows = _csv_rows(path) if path.suffix.lower() == ".csv" else _json_rows(path)
-    for where, name, frame, values, score, track in rows:
-        box = array(values, (4,), path, where)
-        _check_number(box, path, where)
-        found.setdefault((name, frame), []).append(Box(box, score, "given", track=track))
-    if not found:
-        raise InputError(f"{path} has no box. {FORMATS} says what is read.")
-    return GivenBoxes(path, found)
+    for row in rows:
+        boxes = found.setdefault((row.name, row.frame), [])
+        if row.crowd:
+            crowds += 1
+            continue
+        box = array(row.values, (4,), path, row.where)
+        _check_number(box, path, row.where)
+        boxes.append(Box(box, row.score, "given", track=row.track))
+    if not any(found.values()):
+        said = f" ({_crowds_text(crowds)} left out)" if crowds else ""
+        raise InputError(f"{path} has no box{said}. {FORMATS} says what is read.")
+    return GivenBoxes(path, found, crowds)
 
 
 def _check_number(box: np.ndarray, path: Path, where: str) -> None:
@@ -88,7 +126,17 @@ def _check_number(box: np.ndarray, path: Path, where: str) -> None:
         )
 
 
-Row = tuple[str, str, int | None, Any, float | None, int | None]
+class Row(NamedTuple):
+    """An entry of a file. where: it stands. name, frame: of its picture. values: numbers that nobody looked at. crowd: it is several
+    people's, or nobody knows how many."""
+
+    where: str
+    name: str
+    frame: int | None
+    values: Any
+    score: float | None = None
+    track: int | None = None
+    crowd: bool = False
 
 
 def _csv_rows(path: Path) -> Iterator[Row]:
@@ -110,7 +158,7 @@ def _csv_rows(path: Path) -> Iterator[Row]:
             )
         frame, track = (_whole(row.get(name), path, f"{where}, {name}") for name in ("frame", "track"))
         score = _score({"score": array(row["score"], (), path, where).item()} if row.get("score") else {}, path, where)
-        yield where, str(row["image"]), frame, [row[name] for name in COLUMNS[1:]], score, track
+        yield Row(where, str(row["image"]), frame, [row[name] for name in COLUMNS[1:]], score, track)
 
 
 def _json_rows(path: Path) -> Iterator[Row]:
@@ -122,7 +170,7 @@ def _json_rows(path: Path) -> Iterator[Row]:
     if isinstance(content, dict) and "people" not in content:
         for name, boxes in content.items():
             for k, values in enumerate(typed(boxes, list, path, name)):
-                yield f"{name}/{k}", name, None, values, None, None
+                yield Row(f"{name}/{k}", name, None, values)
         return
     entries = content["people"] if isinstance(content, dict) else content
     for k, entry in enumerate(typed(entries, list, path, "people")):
@@ -134,14 +182,8 @@ def _json_rows(path: Path) -> Iterator[Row]:
         name, frame = split_frame(named)
         frame = _whole(entry.get("frame"), path, f"{where}/frame") if entry.get("frame") is not None else frame
         values = entry["box"] if "box" in entry else member(entry, "bbox", path, where)
-        yield (
-            f"{where}/box",
-            name,
-            frame,
-            values,
-            _score(entry, path, where),
-            _whole(entry.get("track"), path, f"{where}/track"),
-        )
+        track = _whole(entry.get("track"), path, f"{where}/track")
+        yield Row(f"{where}/box", name, frame, values, _score(entry, path, where), track, _crowd(entry, path, where))
 
 
 def _coco_rows(path: Path, content: dict, key: str) -> Iterator[Row]:
@@ -158,7 +200,16 @@ def _coco_rows(path: Path, content: dict, key: str) -> Iterator[Row]:
             continue
         image = member(images, str(member(entry, "image_id", path, where)), path, "images")
         name = typed(member(image, "file_name", path, "images"), str, path, "images/file_name")
-        yield f"{where}/{key}", name, None, member(entry, key, path, where), _score(entry, path, where), None
+        values, score, crowd = member(entry, key, path, where), _score(entry, path, where), _crowd(entry, path, where)
+        yield Row(f"{where}/{key}", name, None, values, score, crowd=crowd)
+
+
+def _crowd(entry: dict, path: Path, where: str) -> bool:
+    """MSCOCO's mark of what is no single person."""
+    said = entry.get("iscrowd", 0)
+    if not isinstance(said, int) or said not in (0, 1):
+        raise InputError(f"{path}: {where} has iscrowd {str(said)[:40]!r}, expected 0 or 1.")
+    return bool(said)
 
 
 def _score(entry: dict, path: Path, where: str) -> float | None:
@@ -195,7 +246,8 @@ def _json(path: Path) -> Any:
 
 def read_keypoints(path: Path) -> GivenBoxes:
     """--keypoints: a folder of OpenPose's NAME_keypoints.json, one such file, or MSCOCO's JSON. People become boxes with keypoints."""
-    found: dict[tuple[str, int | None], list[Box]] = {}
+    found: dict[Key, list[Box]] = {}
+    crowds = 0
     if path.is_dir():
         files = sorted(path.glob("*_keypoints.json"))
         if not files:
@@ -211,23 +263,17 @@ def read_keypoints(path: Path) -> GivenBoxes:
             raise InputError(
                 f"{path} is neither MSCOCO's JSON with images and annotations nor OpenPose's. {FORMATS} says what is read."
             )
-        for where, name, _, values, score, _ in _coco_rows(path, content, "keypoints"):
-            points = array(values, (3 * len(COCO),), path, where).reshape(-1, 3)
+        for row in _coco_rows(path, content, "keypoints"):
+            boxes = found.setdefault((row.name, None), [])
+            if row.crowd:
+                crowds += 1
+                continue
+            points = array(row.values, (3 * len(COCO),), path, row.where).reshape(-1, 3)
             if not np.isfinite(points).all():
-                raise InputError(f"{path}: {where} is not finite.")
+                raise InputError(f"{path}: {row.where} is not finite.")
             points[:, 2] = np.minimum(points[:, 2], 1)  # marked visibilities are 0, 1 and 2
-            found.setdefault((name, None), []).extend(_boxes(points, "coco17", path, score))
-    return GivenBoxes(path, _framed(found))
-
-
-def _framed(found: dict[tuple[str, int | None], list[Box]]) -> dict[tuple[str, int | None], list[Box]]:
-    """Besides, by the number at the end of a name, as OpenPose numbers the frames of a video."""
-    numbered = {}
-    for (name, _), boxes in found.items():
-        stem, _, number = name.rpartition("_")
-        if stem and number.isdigit() and len(number) == 12:
-            numbered[stem, int(number)] = boxes
-    return found | numbered
+            boxes.extend(_boxes(points, "coco17", path, row.score))
+    return GivenBoxes(path, found, crowds)
 
 
 def _openpose_people(path: Path) -> list[Box]:

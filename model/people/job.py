@@ -62,15 +62,15 @@ class Question:
 
 @dataclass(frozen=True)
 class Answer:
-    """path: of predictions.json. written: the other files. people: how many were found. refused: why pictures were refused. unused:
-    pictures that a file of boxes names and that were not read.
+    """path: of predictions.json. written: the other files. people: how many were found. refused: why pictures were refused. remarks:
+    what of a file of boxes was not used.
     """
 
     path: Path
     written: Sequence[Path]
     people: int
     refused: tuple[str, ...]
-    unused: tuple[str, ...]
+    remarks: tuple[str, ...]
 
 
 def answer(
@@ -115,7 +115,7 @@ def answer(
         outputs.drop()
         file.drop()
         raise
-    return Answer(path, written, people, tuple(refused), tuple(find.left()) if isinstance(find, GivenBoxes) else ())
+    return Answer(path, written, people, tuple(refused), tuple(find.remarks()) if isinstance(find, GivenBoxes) else ())
 
 
 def finder(question: Question, given: Sequence[Given]) -> Finder:

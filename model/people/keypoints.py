@@ -67,8 +67,8 @@ def write_keypoints(images: Sequence[str], out: Path, layout: str = "body25", ev
 
 
 def marking(find: Finder, network: KeypointNetwork) -> Finder:
-    """The same boxes with the 2D network's keypoints, where they have none: evidence for the fit of bodies. Boxes that are refused
-    stay as they are.
+    """The same boxes with the 2D network's keypoints, where they have none of COCO's: evidence for the fit of bodies. Boxes that are
+    refused stay as they are.
     """
 
     def marked(picture: Picture, box: Box) -> Box:
@@ -76,7 +76,8 @@ def marking(find: Finder, network: KeypointNetwork) -> Finder:
             check_box(box.box, picture.pixels.shape[1], picture.pixels.shape[0])
         except InputError:
             return box
-        return box if box.keypoints else replace(box, keypoints=mark(network, picture, box))
+        known = box.keypoints is not None and box.keypoints.of(COCO) is not None
+        return box if known else replace(box, keypoints=mark(network, picture, box))
 
     return lambda picture: [marked(picture, box) for box in find(picture)]
 

@@ -8,11 +8,12 @@ import pytest
 
 from model.body_fit import BodyDecoder
 from model.people.bodies import embody, keypoints_of, with_bodies
-from model.people.records import Keypoints, PicturePeople
+from model.people.keypoints import marking
+from model.people.records import Box, Keypoints, Picture, PicturePeople
 from pipeline.body.keypoints import keypoint_map
 from pipeline.body.model import load_body
-from pipeline.camera import project
-from pipeline.skeletons import COCO, FIELD_JOINTS
+from pipeline.camera import assumed_camera, project
+from pipeline.skeletons import COCO, FIELD_JOINTS, IMAGE_JOINTS, OPENPOSE_25, OPENPOSE_FACE
 from tests.model.people.scenes import shown, standing
 
 pytestmark = pytest.mark.slow
@@ -68,11 +69,43 @@ def test_keypoints_of_some_are_evidence_for_them_alone(fits):
     assert not taken.confidence[1].any() and taken.confidence[0, 3] == 0 and taken.confidence[0, 4] == 0.8
     np.testing.assert_allclose(taken.rays[0, 4] * camera.K[0, 0] + camera.K[:2, 2], flat[4], atol=1e-9)
     assert keypoints_of([second], [camera]) is None
-    other = replace(first, keypoints=Keypoints("openpose_25", np.zeros((25, 2)), np.ones(25)))
-    assert keypoints_of([other], [camera]) is None
     plain = embody([second], [camera], fits)[0]
     beside = embody([first, second], [camera, camera], fits)[1]
     np.testing.assert_allclose(beside.joints, plain.joints, atol=1e-4)
+
+
+@pytest.mark.parametrize("joint_set", [OPENPOSE_25, IMAGE_JOINTS], ids=lambda found: found.name)
+def test_keypoints_of_any_image_set_are_the_same_evidence(joint_set):
+    """As OpenPose and other detectors write them, beside joints that COCO does not have."""
+    camera, rng = assumed_camera(320, 240), np.random.default_rng(0)
+    flat, sure = rng.uniform(50, 200, (17, 2)), rng.uniform(0.3, 0.9, 17)
+    sure[3] = 0
+    points, confidence = np.full((len(joint_set), 2), 30.0), np.full(len(joint_set), 0.5)
+    at = joint_set.indices(COCO.names)
+    points[at], confidence[at] = flat, sure
+    taken, other = (
+        keypoints_of([SimpleNamespace(keypoints=keypoints)], [camera])
+        for keypoints in (Keypoints(COCO.name, flat, sure), Keypoints(joint_set.name, points, confidence))
+    )
+    np.testing.assert_array_equal(other.rays, taken.rays)
+    np.testing.assert_array_equal(other.confidence, taken.confidence)
+
+
+def test_who_has_no_joint_of_coco_is_marked_by_the_network():
+    """Given keypoints count where they are COCO's, whatever the set; feet alone, a face or unseen joints are none."""
+    of_network = np.arange(34.0).reshape(17, 2), np.full(17, 0.9)
+    feet, face = np.zeros(25), np.ones(len(OPENPOSE_FACE))
+    feet[19:] = 0.8
+    nose = np.eye(25)[0]
+    sets = [(OPENPOSE_25.name, nose), (OPENPOSE_25.name, feet), (COCO.name, np.zeros(17)), (OPENPOSE_FACE.name, face)]
+    boxes = [
+        Box(np.array([5.0, 5, 60, 90]), None, "keypoints", Keypoints(name, np.ones((len(sure), 2)), sure))
+        for name, sure in sets
+    ]
+    picture = Picture("a.jpg", np.zeros((120, 90, 3), np.uint8), assumed_camera(90, 120))
+    found = marking(lambda _: boxes, lambda *_: of_network)(picture)
+    assert found[0] is boxes[0]
+    assert all(box.keypoints.joint_set == COCO.name and box.keypoints.confidence[16] == 0.9 for box in found[1:])
 
 
 def test_without_a_decoder_people_stay_as_they_are():

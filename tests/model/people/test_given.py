@@ -130,6 +130,50 @@ def test_openpose_keypoints_give_boxes(tmp_path):
     np.testing.assert_array_equal(one.box, box.box)
 
 
+def test_a_dot_in_a_name_is_no_ending(tmp_path):
+    """Somebody else's keypoints are not taken, whatever a name is cut down to."""
+    for name in ("IMG.2", "my.walk_000000000003"):
+        written(tmp_path / f"{name}_keypoints.json", {"people": [{"pose_keypoints_2d": points(25)}]})
+    found = read_keypoints(tmp_path)
+    for other in ("IMG.jpg", "my.jpg"):
+        with pytest.raises(InputError, match="has no box of it"):
+            found(picture(other))
+    assert found(picture("my.mp4", 3)) == [] and found(picture("walk.mp4", 3)) == []
+    assert len(found(picture("IMG.2.jpg"))) == len(found(picture("in/my.walk.mp4", 3))) == 1
+    boxes = read_boxes(written(tmp_path / "b.json", {"IMG.2": [[1, 2, 3, 4]], "b.1.jpg": [[1, 2, 3, 4]]}))
+    with pytest.raises(InputError, match="has no box of it"):
+        boxes(picture("IMG.jpg"))
+    assert len(boxes(picture("IMG.2.jpg"))) == len(boxes(picture("b.1.png"))) == 1
+
+
+def test_frames_that_were_used_are_not_said_to_be_left(tmp_path):
+    for k in range(3):
+        written(tmp_path / f"walk_{k:012d}_keypoints.json", {"people": [{"pose_keypoints_2d": points(25)}]})
+    found = read_keypoints(tmp_path)
+    assert [len(found(picture("walk.mp4", k))) for k in (0, 2)] == [1, 1]
+    assert found.left() == ["walk_000000000001"]
+    assert list(found.remarks()) == ["1 pictures of the file of boxes were not given, walk_000000000001 for one."]
+
+
+def test_crowds_are_nobodys_box_and_are_counted(tmp_path):
+    crowd = {"image_id": 4, "category_id": 1, "bbox": [0, 0, 90, 80], "iscrowd": 1, "keypoints": [0] * 51}
+    person = {"image_id": 4, "category_id": 1, "bbox": [1, 2, 30, 40], "iscrowd": 0, "keypoints": points(17)}
+    images = [{"id": 4, "file_name": "a.jpg"}, {"id": 5, "file_name": "b.jpg"}]
+    content = {"images": images, "annotations": [crowd, person, crowd | {"image_id": 5}]}
+    path = written(tmp_path / "b.json", content)
+    for found in (read_boxes(path), read_keypoints(path)):
+        assert len(found(picture("a.jpg"))) == 1 and found(picture("b.jpg")) == []
+        assert list(found.remarks()) == [f"{path}: 2 crowds were left out; a crowd is not one person."]
+    listed = [{"image": "a.jpg", "bbox": entry["bbox"], "iscrowd": entry["iscrowd"]} for entry in (crowd, person)]
+    (box,) = read_boxes(written(path, listed))(picture("a.jpg"))
+    assert box.box.tolist() == [1, 2, 30, 40]
+    with pytest.raises(InputError, match=r"has no box \(1 crowd was left out\)"):
+        read_boxes(written(path, content | {"annotations": [crowd]}))
+    for wrong in ("0", 2, None, [1]):
+        with pytest.raises(InputError, match="annotations/0 has iscrowd .*expected 0 or 1"):
+            read_boxes(written(path, content | {"annotations": [crowd | {"iscrowd": wrong}]}))
+
+
 def test_mscoco_keypoints_give_boxes(tmp_path):
     person = {"image_id": 4, "category_id": 1, "keypoints": points(15) + [0, 0, 0] * 2, "score": 0.7}
     path = written(tmp_path / "k.json", COCO | {"annotations": [person]})
