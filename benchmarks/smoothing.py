@@ -6,6 +6,9 @@ Joints swing, turn and rest at 0.4 to 2 Hz, 25 frames a second, with noise as a 
 of its own in each frame, and steady for a fifth of a second. Jitter is the mean acceleration of the error, lag the delay by which the
 smoothed joints follow the true ones best, error the mean distance from the true ones.
 
+Tracks: the same joints about a root whose distance wavers, each as sure in each frame as it happens to be. Root joint is the furthest
+that the root's own joint gets from the root.
+
 Bodies: people of known shapes in moments of motion capture, their joints smoothed as before, fitted by the free model's fit.
 Stature is how much the height of the standing body differs from frame to frame (its deviation), and from the true one.
 """
@@ -36,6 +39,8 @@ from pipeline.sources.synthetic.wild.clips import load_clips
 
 FPS = 25.0
 NOISE_M, STEADY_M, STEADY_FRAMES = 0.03, 0.03, 5
+# How far the distance of a root wavers, and how sure joints are: from, to.
+ROOT_M, SURE = 0.08, (0.2, 0.95)
 
 
 def motions(seconds: float, seed: int) -> np.ndarray:
@@ -108,6 +113,29 @@ def judged(filter_: Callable[[np.ndarray], np.ndarray], seconds: float, seeds: i
         rows.append((jitter, lag_ms(filter_(true), true), 1000 * np.linalg.norm(off, axis=-1).mean()))
     jitter, lag, error = np.mean(rows, 0).round(1).tolist()
     return {"jitter_mm": jitter, "lag_ms": lag, "error_mm": error}
+
+
+def judged_tracks(seconds: float, seeds: int) -> dict[str, dict]:
+    """Of joints about a root, as predicted and after `smooth_tracks`. The first joint is the root's."""
+    rows: dict[str, list] = {"as predicted": [], "smooth_tracks (used)": []}
+    for seed in range(seeds):
+        rng, true = np.random.default_rng(seed + 200), motions(seconds, seed) + [0, 0, 4.0]
+        film = [(picture, wavering(found, rng)) for picture, found in film_of(true, seed)]
+        relative = true - true[:, :1]
+        for name, seen in zip(rows, (film, smooth_tracks(film)), strict=True):
+            found = np.stack([one.people[0].joints for _, one in seen])
+            off = (found - relative)[10:-10, 1:]
+            root_off = 1000 * np.linalg.norm(found[:, 0], axis=-1).max()
+            rows[name].append((jitter_mm(off), 1000 * np.linalg.norm(off, axis=-1).mean(), root_off))
+    keys = ("jitter_mm", "error_mm", "root_joint_mm")
+    return {name: dict(zip(keys, np.mean(found, 0).round(1).tolist(), strict=True)) for name, found in rows.items()}
+
+
+def wavering(found: PicturePeople, rng: np.random.Generator) -> PicturePeople:
+    """The one person nearer or further away, and each joint more or less sure."""
+    (one,) = found.people
+    sure = rng.uniform(*SURE, len(one.joints))
+    return replace(found, people=(replace(one, root=one.root + [0, 0, rng.normal(0, ROOT_M)], confidence=sure),))
 
 
 def walker(clip: str, frames: int, seed: int) -> list[BodyParameters]:
@@ -189,6 +217,7 @@ def main() -> None:
     frames, clips = (40, ("walk",)) if given.quick else (75, ("walk", "dance_a", "kick"))
     said = {
         "filters": {name: judged(filter_, seconds, seeds) for name, filter_ in filters.items()},
+        "tracks": judged_tracks(seconds, seeds),
         "bodies": judged_bodies(frames, clips),
     }
     print(json.dumps(said, indent=1))

@@ -43,7 +43,7 @@ ROOT = Path(__file__).parent.parent
         ),
         ("fit_oracles", ["views", "rows"]),
         ("self_intersection", list(self_intersection.ROWS)),
-        ("smoothing", ["filters", "bodies"]),
+        ("smoothing", ["filters", "tracks", "bodies"]),
         ("predict_speed", predict_speed.KEYS),
         ("video_memory", video_memory.KEYS),
     ],

@@ -49,7 +49,7 @@ def rest_joints(body: BodyModel, betas: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class _Seen:
+class Seen:
     frame: int
     time_s: float
     betas: np.ndarray
@@ -61,7 +61,7 @@ class Motions:
     """Gathers bodies picture by picture: about a kilobyte a person and frame."""
 
     def __init__(self) -> None:
-        self._seen: dict[str, list[_Seen]] = defaultdict(list)
+        self._seen: dict[str, list[Seen]] = defaultdict(list)
 
     def add(self, shown: Shown) -> None:
         picture = shown.picture
@@ -69,25 +69,26 @@ class Motions:
             name = f"{shown.source}.{name_of(shown, number)}"
             rotations = np.concatenate([getattr(parameters, part) for part in POSE_ORDER]).reshape(-1, 3)
             numbers = (np.asarray(value, np.float32) for value in (parameters.betas, rotations, parameters.transl))
-            self._seen[name].append(_Seen(picture.frame or 0, picture.time_s or 0.0, *numbers))
+            self._seen[name].append(Seen(picture.frame or 0, picture.time_s or 0.0, *numbers))
 
     def __iter__(self) -> Iterator[Motion]:
         for name, seen in self._seen.items():
             yield evenly(name, sorted(seen, key=lambda one: one.frame))
 
 
-def evenly(name: str, seen: list[_Seen]) -> Motion:
-    """The frames of a track at the shortest distance that two of them have; between those that were seen turns are interpolated."""
+def evenly(name: str, seen: list[Seen]) -> Motion:
+    """The frames of a track, and between them those at the widest even distance at which all that were seen have a place: where nobody
+    was seen, the pose lies between those before and after."""
     frames = np.array([one.frame for one in seen])
     rotations, transl = np.stack([one.rotations for one in seen]).astype(float), np.stack([one.transl for one in seen])
     betas = np.mean([one.betas for one in seen], 0, dtype=float)
     if len(seen) == 1:
         return Motion(name, STILL_FPS, frames, np.zeros(1, bool), betas, rotations, transl.astype(float))
-    step = int(np.diff(frames).min())
+    step = int(np.gcd.reduce(np.diff(frames)))
     elapsed = seen[-1].time_s - seen[0].time_s
     fps = (frames[-1] - frames[0]) / elapsed / step if elapsed > 0 else STILL_FPS
     every = np.arange(frames[0], frames[-1] + 1, step)
-    if len(every) != len(frames):
+    if not np.array_equal(every, frames):
         turns = [
             Slerp(frames, Rotation.from_rotvec(rotations[:, joint]))(every).as_rotvec()
             for joint in range(rotations.shape[1])

@@ -7,6 +7,7 @@ The page holds the body once and of each person only its parameters, so that a t
 import base64
 import json
 from html import escape
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +66,10 @@ class PagePictures:
 
     def _seconds(self) -> float:
         """How long a frame is shown. Several videos, each of which begins at 0, are shown at one speed."""
-        steps = np.diff([picture["time_s"] for picture in self.pictures if picture["time_s"] is not None])
-        return float(np.median(steps[steps > 0])) if (steps > 0).any() else USUAL_SECONDS
+        moving = pairwise(picture for picture in self.pictures if picture["time_s"] is not None)
+        steps = [after["time_s"] - before["time_s"] for before, after in moving if before["clip"] == after["clip"]]
+        forward = [step for step in steps if step > 0]
+        return float(np.median(forward)) if forward else USUAL_SECONDS
 
 
 def one_reach_a_clip(pictures: list[dict[str, Any]]) -> list[dict[str, Any]]:

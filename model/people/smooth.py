@@ -83,15 +83,14 @@ def _followed(
 
 
 def smoothed(person: Person, others: Sequence[Seen], camera: Camera, reach_s: float) -> Person:
-    """The person with joints and root off the curve."""
+    """The person with joints and root off curves of their own: a root whose distance wavers moves no joint about it."""
     times = np.array([0.0, *(seconds for seconds, _ in others)])
     everyone = [person, *(other for _, other in others)]
-    joints = np.stack([one.joints + one.root for one in everyone])
     sure = np.stack([one.confidence for one in everyone])
-    placed = on_curve(times / reach_s, joints, np.maximum(sure, LEAST_WEIGHT))
+    joints = on_curve(times / reach_s, np.stack([one.joints for one in everyone]), np.maximum(sure, LEAST_WEIGHT))
     roots = np.stack([one.root for one in everyone])[:, None]
     root = on_curve(times / reach_s, roots, np.ones((len(times), 1)))[0]
-    return replace(person, joints=placed - root, root=root, joints_2d=project(camera, placed))
+    return replace(person, joints=joints, root=root, joints_2d=project(camera, joints + root))
 
 
 def steadied(person: Person, others: Sequence[Seen], camera: Camera, reach_s: float) -> Person:

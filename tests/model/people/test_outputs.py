@@ -13,7 +13,7 @@ import trimesh
 from scipy.spatial.transform import Rotation
 
 from model.people import meshes, overlay
-from model.people.motion import Motions
+from model.people.motion import Motions, Seen, evenly
 from model.people.outputs import FORMATS, Outputs, Place, npz, parse_formats
 from model.people.records import Picture
 from model.people.shown import Stems
@@ -172,6 +172,25 @@ def test_a_frame_in_which_somebody_is_not_seen_lies_between_its_neighbours(clip)
     )
     half = (turn[0].inv() * turn[1]).magnitude() / 2
     assert (turn[0].inv() * Rotation.from_rotvec(first.rotations[3, 1])).magnitude() == pytest.approx(half, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("frames", "step"),
+    [([0, 3, 5], 1), ([0, 2, 5], 1), ([3, 6, 8], 1), ([0, 4, 10], 2), ([7, 8], 1), ([0, 6, 12], 6), ([5, 20, 25], 5)],
+)
+def test_every_pose_stays_in_its_own_frame_and_the_last_is_kept(frames, step):
+    """Somebody who turns and walks steadily, seen now and then."""
+    turns = np.zeros((len(frames), 55, 3), np.float32)
+    turns[:, 0, 1] = 0.1 * np.array(frames)
+    seen = [
+        Seen(frame, frame / 25, np.zeros(10, np.float32), turns[k], np.array([frame, 0, 1], np.float32))
+        for k, frame in enumerate(frames)
+    ]
+    found = evenly("v.track-1", seen)
+    assert found.frames.tolist() == list(range(frames[0], frames[-1] + 1, step))
+    assert found.frames[~found.filled].tolist() == frames and found.fps == pytest.approx(25 / step)
+    np.testing.assert_allclose(found.transl[:, 0], found.frames, atol=1e-6)
+    np.testing.assert_allclose(found.rotations[:, 0, 1], 0.1 * found.frames, atol=1e-6)
 
 
 def test_amass_arrays_pose_the_body_with_z_up(body, clip, tmp_path):

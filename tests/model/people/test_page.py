@@ -64,6 +64,21 @@ def test_a_line_says_how_sure_everybody_is_and_which_bodies_are_doubtful(body):
     assert lines[0].startswith("person 1: 3.") and lines[3].endswith("joints 90 % sure")
 
 
+def test_several_videos_are_shown_as_fast_as_their_frames_follow_each_other(body):
+    """Each begins when it likes; from the end of one to the beginning of the next no time passes."""
+    pictures = PagePictures()
+    for name, first, count in (
+        ("a.mp4", 0, 3),
+        ("b.mp4", 0, 2),
+        ("c.mp4", 90, 1),
+        ("d.mp4", 500, 1),
+        ("e.mp4", 900, 1),
+    ):
+        for frame in range(first, first + count):
+            pictures.add(shown(body, [standing(0)], f"{name}#frame={frame}", frame=frame))
+    assert data_of(pictures.page().decode())["seconds"] == pytest.approx(1 / 20)
+
+
 def test_the_packed_body_is_the_body(body, made):
     packed = data_of(made[1])["body"]
 

@@ -78,6 +78,18 @@ def test_joints_in_the_picture_are_those_in_space():
         np.testing.assert_allclose(people.people[0].joints[0], 0, atol=1e-9)
 
 
+def test_joints_stay_relative_to_a_root_whose_distance_wavers():
+    """However sure each joint is in each frame: what nobody moved stays in its place."""
+    rng, joints = np.random.default_rng(0), np.array([[0, 0, 0], [0.1, 0.2, 0.3], [-0.4, 0, 0.1]])
+    frames = []
+    for _ in range(30):
+        one = person(joints, 1, root=ROOT + [0, 0, rng.normal(0, 0.08)])
+        frames.append([replace(one, confidence=rng.uniform(0.1, 1, 3))])
+    for _, people in smooth_tracks(video(frames)):
+        np.testing.assert_allclose(people.people[0].joints, joints, atol=1e-6)
+        np.testing.assert_array_equal(people.people[0].joints[0], 0)
+
+
 def test_a_body_whose_distance_wavers_is_moved_onto_the_curve_and_keeps_its_joints():
     """It walks away at a steady pace; what it says of its distance is off by 50 mm."""
     rng, joints = np.random.default_rng(0), np.array([[0, 0, 0], [0.1, 0.2, 0.3]])
