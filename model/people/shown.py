@@ -1,5 +1,6 @@
 """A picture with its people, as those get it who write files of them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -71,16 +72,25 @@ class Shown:
         people. Views from other places than the camera's show what it holds."""
         if not self.people:
             return None
-        nearest = min(person.root[2] for person in self.people)
-        near = {k for k, person in enumerate(self.people) if person.root[2] <= nearest + DEEP}
+        near = in_front(self.people)
         parts = [self.people[k].joints + self.people[k].root for k in near]
         parts += [skin for (k, _), skin in zip(self.embodied, self.vertices, strict=True) if k in near]
         return np.stack([np.min([part.min(0) for part in parts], 0), np.max([part.max(0) for part in parts], 0)])
 
     def colour(self, number: int) -> np.ndarray:
         """(3,) 0..255 of a person of the picture."""
-        track = self.people[number].track
-        return PALETTE[(number if track is None else track) % len(PALETTE)]
+        return colour_of(self.people[number], number)
+
+
+def colour_of(person: Person, number: int) -> np.ndarray:
+    """(3,) 0..255. number: among the people of the picture, from 0."""
+    return PALETTE[(number if person.track is None else person.track) % len(PALETTE)]
+
+
+def in_front(people: Sequence[Person]) -> list[int]:
+    """Which of them are the nearest or at most DEEP behind."""
+    nearest = min(person.root[2] for person in people)
+    return [k for k, person in enumerate(people) if person.root[2] <= nearest + DEEP]
 
 
 class Stems:

@@ -7,6 +7,7 @@ import numpy as np
 
 from model.people.predictions import FILE, Predictions, read_predictions
 from model.people.records import PicturePeople
+from model.people.shown import colour_of, in_front
 from model.people.words import about
 from pipeline.body.model import BodyModel
 from pipeline.errors import InputError
@@ -15,6 +16,11 @@ from pipeline.skeletons import JointSet
 
 if TYPE_CHECKING:
     import viser
+
+# Where somebody stands who looks at the people, as a multiple of how far they reach about their middle.
+FROM = np.array([1.4, -0.8, -2.2])
+# People who are this far, m, from those that were looked at are turned to.
+STEP = 1.0
 
 
 def find_predictions(path: Path) -> Path | None:
@@ -32,22 +38,38 @@ def serve_predictions(path: Path, body: BodyModel, host: str, port: int) -> "vis
         raise InputError(f"{path} has nobody to show")
     server = open_server(host, port)
     set_stage(server)
-    server.initial_camera.position, server.initial_camera.look_at = (2.5, -1.5, -2.0), (0.0, 0.0, 3.0)
     number = server.gui.add_slider("picture", 0, max(1, len(pictures) - 1), 1, 0)
     text = server.gui.add_markdown("")
     shown: list[Any] = []
+    looked_at = np.zeros(3)
 
     def show(_: Any = None) -> None:
+        nonlocal looked_at
         for handle in shown:
             handle.remove()
         shown.clear()
         picture = pictures[min(number.value, len(pictures) - 1)]
+        low, high = place_of(picture)
+        moved = (low + high) / 2 - looked_at
+        if np.linalg.norm(moved) > STEP:  # else it is a video, or as good as one
+            looked_at = looked_at + moved
+            server.initial_camera.look_at = looked_at
+            server.initial_camera.position = looked_at + FROM * float(np.linalg.norm(high - low)) / 2
+            for client in server.get_clients().values():  # looks on from the same side, at the people of this picture
+                client.camera.position = client.camera.position + moved
         text.content = said_of(picture, predictions.joint_set)
         shown.extend(draw_people(server.scene, body, predictions, picture))
 
     number.on_update(show)
     show()
     return server
+
+
+def place_of(picture: PicturePeople) -> np.ndarray:
+    """(2, 3) m, camera axes: least and most of the joints of the people in front."""
+    people = [picture.people[k] for k in in_front(picture.people)]
+    points = np.concatenate([person.joints + person.root for person in people])
+    return np.stack([points.min(0), points.max(0)])
 
 
 def draw_people(
@@ -60,10 +82,10 @@ def draw_people(
         drawn.append(draw_skeleton(scene, f"person {k}", joints, True, joint_set=predictions.joint_set))
         if person.body is not None:
             vertices = body.mesh(person.body)[0]
-            drawn.append(scene.add_mesh_simple(f"/body {k}", vertices, body.faces, color=(205, 200, 190), opacity=0.4))
-    feet = max(float((person.joints + person.root)[:, 1].max()) for person in picture.people)
-    far = np.mean([person.root[2] for person in picture.people])
-    position = (0.0, feet, float(far))
+            colour = tuple(colour_of(person, k).tolist())
+            drawn.append(scene.add_mesh_simple(f"/body {k}", vertices, body.faces, color=colour, opacity=0.7))
+    low, high = place_of(picture)
+    position = ((low[0] + high[0]) / 2, high[1], (low[2] + high[2]) / 2)
     drawn.append(
         scene.add_grid(
             "/ground", 6.0, 6.0, plane="xz", cell_size=0.5, cell_color=LINES, section_color=LINES, position=position

@@ -50,6 +50,20 @@ def test_people_of_a_picture_are_shown_and_replaced_by_those_of_the_next(tmp_pat
         server.stop()
 
 
+def test_people_are_looked_at_where_they_are(tmp_path):
+    pytest.importorskip("viser")
+    far = replace(person(35.0), root=np.array([-8.0, 1.0, 35.0]))
+    server = serve_predictions(written(tmp_path, [[person(3.0), far], [far]]), load_body(), "127.0.0.1", 0)
+    try:
+        camera = server.initial_camera
+        assert 2.5 < camera.look_at[2] < 3.5 and np.linalg.norm(camera.position - camera.look_at) < 4
+        slider = next(h for h in server.gui._gui_input_handle_from_uuid.values() if h.label == "picture")
+        slider.value = 1
+        assert np.linalg.norm(camera.look_at - far.root) < 0.5 and np.linalg.norm(camera.position - far.root) < 4
+    finally:
+        server.stop()
+
+
 def test_a_line_says_who_is_where_and_what_is_doubtful(tmp_path):
     doubtful = replace(person(3.0, body=True), spread=np.linspace(0, 0.3, 17), doubts="joints may be 300 mm off")
     predictions = read_predictions(written(tmp_path, [[doubtful]]))
