@@ -127,7 +127,7 @@ def _read(path: Path) -> dict | None:
         content = json.loads(path.read_bytes())
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read ({error}); name a new folder") from error
     if not isinstance(content, dict):
         raise InputError(f"{path} holds no object; name a new folder")

@@ -1,23 +1,23 @@
-"""Pictures are looked at while those before them are drawn and written, each on a core of its own."""
+"""Stages of work on pictures, each in a thread of its own, so that cores that one stage leaves idle do the next."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from threading import Condition, Thread
+from typing import Generic, TypeVar
 
-from model.people.records import Picture, PicturePeople
-
-# Answers, and pixels of theirs, that may wait to be written.
+# Items, and pixels of theirs, that may wait for the next stage.
 MOST_WAITING, MOST_PIXELS = 32, 64_000_000
-Answered = tuple[Picture | None, PicturePeople]
+Item = TypeVar("Item")
 
 
-def ahead(answers: Iterable[Answered]) -> Iterator[Answered]:
-    """The same answers in the same order, made in a thread that runs ahead of whoever takes them, by a bounded number.
+def ahead(items: Iterable[Item], pixels: Callable[[Item], int]) -> Iterator[Item]:
+    """The same items in the same order, made in a thread that runs ahead of whoever takes them, by a bounded number.
 
-    What the answers raise is raised here, after those before it. Closed early, this waits for the answer that is being made.
+    pixels: of an item. What making them raises is raised here, after the items before it. Closed early, this waits for the item that
+    is being made.
     """
-    queue = Queue()
-    maker = Thread(target=queue.fill, args=(iter(answers),), name="answers", daemon=True)
+    queue = Queue(pixels)
+    maker = Thread(target=queue.fill, args=(iter(items),), name="ahead", daemon=True)
     maker.start()
     try:
         yield from queue
@@ -26,24 +26,25 @@ def ahead(answers: Iterable[Answered]) -> Iterator[Answered]:
         maker.join()
 
 
-class Queue:
-    """Between the thread that makes answers and the one that takes them."""
+class Queue(Generic[Item]):
+    """Between the thread that makes items and the one that takes them."""
 
-    def __init__(self) -> None:
+    def __init__(self, pixels: Callable[[Item], int]) -> None:
+        self._pixels = pixels
         self._changed = Condition()
-        self._waiting: deque[Answered] = deque()
+        self._waiting: deque[Item] = deque()
         self._stopped = self._done = False
         self._error: BaseException | None = None
 
-    def fill(self, answers: Iterator[Answered]) -> None:
+    def fill(self, items: Iterator[Item]) -> None:
         """Until there are no more, or nobody wants them."""
         try:
-            for answer in answers:
+            for item in items:
                 with self._changed:
                     self._changed.wait_for(lambda: self._stopped or self._has_room())
                     if self._stopped:
                         return
-                    self._waiting.append(answer)
+                    self._waiting.append(item)
                     self._changed.notify_all()
         except BaseException as error:  # for the thread that takes them, whatever it is
             self._error = error
@@ -52,9 +53,15 @@ class Queue:
                 self._done = True
                 self._changed.notify_all()
 
-    def __iter__(self) -> Iterator[Answered]:
-        while (answer := self._take()) is not None:
-            yield answer
+    def __iter__(self) -> Iterator[Item]:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting or self._done)
+                if not self._waiting:
+                    break
+                item = self._waiting.popleft()
+                self._changed.notify_all()
+            yield item
         if self._error is not None:
             raise self._error
 
@@ -64,13 +71,6 @@ class Queue:
             self._stopped = True
             self._changed.notify_all()
 
-    def _take(self) -> Answered | None:
-        with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._done)
-            answer = self._waiting.popleft() if self._waiting else None
-            self._changed.notify_all()
-            return answer
-
     def _has_room(self) -> bool:
-        pixels = sum(picture.pixels.size // 3 for picture, _ in self._waiting if picture is not None)
-        return not self._waiting or (len(self._waiting) < MOST_WAITING and pixels < MOST_PIXELS)
+        few = len(self._waiting) < MOST_WAITING and sum(map(self._pixels, self._waiting)) < MOST_PIXELS
+        return few or not self._waiting

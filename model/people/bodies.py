@@ -10,7 +10,7 @@ from model.decoding import AUTO, BODY, VOTES, decode_of, run_decoder
 from model.networks.keypoint_network import KeypointNetwork
 from model.people.keypoints import marking
 from model.people.predict import Finder, Model, predict_people
-from model.people.records import Person, Picture, PicturePeople, Refusal
+from model.people.records import Person, Picture, PicturePeople, Refusal, pixels_of
 from model.people.shapes import TrackShapes, track_of
 from model.people.smooth import smooth_tracks, steadied
 from pipeline.body.model import BodyModel, load_body
@@ -70,7 +70,7 @@ def with_bodies(answers: Iterable[Answered], fits: BodyFits) -> Iterator[Answere
     for answer in answers:
         waiting.append(answer)
         people = sum(len(found.people) for _, found in waiting)
-        pixels = sum(picture.pixels.size // 3 for picture, _ in waiting if picture is not None)
+        pixels = sum(pixels_of(picture) for picture, _ in waiting)
         if people >= BATCH or not people or len(waiting) >= MOST_PICTURES or pixels >= MOST_PIXELS:
             count = shapes.ripe([found for _, found in waiting])
             yield from _embodied(waiting[:count], fits, shapes)

@@ -1,22 +1,24 @@
 """What `nvf-cli predict` does: a question about pictures becomes a folder with predictions."""
 
-from collections.abc import Callable, Sequence
+import signal
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import torch
 
 from model.people import free_model
 from model.people.ahead import ahead
-from model.people.bodies import AUTO, VOTES, BodyFits, find_people
+from model.people.bodies import AUTO, VOTES, Answered, BodyFits, find_people
 from model.people.detector import Detector
 from model.people.given import GivenBoxes, read_boxes, read_keypoints
 from model.people.outputs import FORMATS, Outputs, Place
 from model.people.pictures import Given, find_given, read_given
 from model.people.predict import Finder, load_model
 from model.people.predictions import PredictionsFile, results_folder
-from model.people.records import Box, PicturePeople
+from model.people.records import Box, PicturePeople, pixels_of
 from model.people.shown import Shown, Stems
 from model.people.tracks import VideoFinder
 from pipeline.errors import InputError
@@ -97,10 +99,8 @@ def answer(
     people, refused = 0, []
     try:
         pictures = read_given(given, question.focal, question.every)
-        answers = find_people(model, pictures, find, fits)
-        if None not in counts:  # a webcam is ended by Ctrl-C, which only this thread hears
-            answers = ahead(answers)
-        for picture, found in answers:
+        answers = ahead(find_people(model, pictures, find, fits), lambda answer: pixels_of(answer[0]))
+        for picture, found in until_interrupted(answers) if None in counts else answers:
             file.add(found)
             if picture is not None:
                 outputs.add(Shown.of(picture, found, stems, model.joint_set, fits))
@@ -116,6 +116,24 @@ def answer(
         file.drop()
         raise
     return Answer(path, written, people, tuple(refused), tuple(find.remarks()) if isinstance(find, GivenBoxes) else ())
+
+
+def until_interrupted(answers: Iterator[Answered]) -> Iterator[Answered]:
+    """The answers until Ctrl-C is pressed, which is how a webcam ends: what was found is kept. Pressed again it interrupts."""
+    pressed = Event()
+
+    def stop(*_: object) -> None:
+        pressed.set()
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        for answer in answers:
+            yield answer
+            if pressed.is_set():
+                break
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def finder(question: Question, given: Sequence[Given]) -> Finder:

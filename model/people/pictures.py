@@ -232,7 +232,7 @@ def _stretch(name: str, missing: list[int], frames: int, every: int) -> Refusal:
 
 
 def _live(given: Given, focal: float | None, every: int) -> Iterator[Picture]:
-    """What a webcam sees, until it is taken away or Ctrl-C is pressed."""
+    """What a webcam sees, until it is taken away."""
     capture = cv2.VideoCapture(int(given.name))
     if not capture.isOpened():
         raise InputError(
@@ -247,7 +247,5 @@ def _live(given: Given, focal: float | None, every: int) -> Iterator[Picture]:
                 name = f"webcam {given.name}"
                 yield Picture(frame_path(name, frame), pixels, _camera(name, pixels, focal), frame, time_s)
             frame += 1
-    except KeyboardInterrupt:
-        return
     finally:
         capture.release()

@@ -1,6 +1,7 @@
 """Pictures in, people out: boxes are found or given, their crops go through a network in batches, and every picture gets its people.
 
-Pictures come one after the other and leave in the same order; only as many are held as one batch of crops needs.
+Pictures come one after the other and leave in the same order; they are read and looked at while those before them go through the
+network, and only as many are held as a few batches of crops need.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,8 +12,9 @@ import numpy as np
 import torch
 
 from model.networks.network import Network
+from model.people.ahead import ahead
 from model.people.given import check_box
-from model.people.records import Box, Person, Picture, PicturePeople, Refusal
+from model.people.records import Box, Person, Picture, PicturePeople, Refusal, pixels_of
 from model.people.smooth import smooth_tracks
 from model.training.runs import BEST, load_run
 from pipeline.camera import Crop, in_image, make_crop, project, project_pinhole, warp_to_crop
@@ -82,10 +84,10 @@ def _predicted(
 ) -> Iterator[tuple[Picture | None, PicturePeople]]:
     """Frame by frame, batch by batch."""
     waiting: list[Waiting] = []
-    for picture in pictures:
-        waiting.append(_looked_at(model, picture, find))
+    for one in ahead((_looked_at(model, picture, find) for picture in pictures), lambda one: pixels_of(one.picture)):
+        waiting.append(one)
         crops = sum(len(one.crops) for one in waiting)
-        pixels = sum(one.picture.pixels.size // 3 for one in waiting if one.picture is not None)
+        pixels = sum(pixels_of(one.picture) for one in waiting)
         if crops >= batch or crops == 0 or len(waiting) >= MOST_WAITING or pixels >= MOST_PIXELS:
             yield from _answered(model, waiting, batch)
             waiting = []

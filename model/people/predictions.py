@@ -48,7 +48,7 @@ def read_head(path: Path) -> dict:
     try:
         with open(path, encoding="utf-8") as file:
             head = json.loads(file.readline(1 << 24).rstrip().rstrip(",") + "}")
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return head if isinstance(head, dict) else {}
 

@@ -30,6 +30,11 @@ class Picture:
     time_s: float | None = None
 
 
+def pixels_of(picture: Picture | None) -> int:
+    """How many it holds; of one that could not be read none."""
+    return 0 if picture is None else picture.pixels.size // 3
+
+
 @dataclass(frozen=True)
 class Refusal:
     """A picture, or a video from some frame on, that could not be read. name: as Picture.name. reason: a sentence with the remedy."""

@@ -123,7 +123,7 @@ def read_history(run: Path) -> list[dict]:
     for line in path.read_text(errors="replace").splitlines() if path.is_file() else []:
         try:
             row = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             break
         if isinstance(row, dict) and "kind" in row:
             rows.append(row)

@@ -42,13 +42,8 @@ def evaluation_of(folder: Path) -> dict[str, Any] | None:
         return {key: report[key] for key in ("mpjpe_mm", "pa_mpjpe_mm", "n_views", "split", "step")} | {
             "protocol": report["protocol"]["name"]
         }
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-    ):  # none yet, or another version's: the run is worth showing all the same
-        return None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None  # none yet, or another version's: the run is worth showing all the same
 
 
 def run_facts(run: dict[str, Any]) -> list[tuple[str, str]]:

@@ -109,7 +109,7 @@ def _required_columns(path: Path, attrs: Mapping) -> list[str]:
     text = attrs.get("required_columns", "[]")
     try:
         names = json.loads(text)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RecursionError):
         names = None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise InputError(

@@ -38,6 +38,9 @@ def wrong_attributes(attributes: Mapping[str, Any]) -> Iterator[str]:
     for name in TEXTS:
         if not isinstance(attributes.get(name), str):
             yield f"its attribute {name} is {attributes.get(name)!r}, not a text"
+    for name, value in attributes.items():
+        if isinstance(value, str) and not value.isascii() and value != value.encode(errors="ignore").decode():
+            yield f"its attribute {name} is {value!r}, not a text in UTF-8"
     for name, most in COUNTS.items():
         value = attributes.get(name)
         if not isinstance(value, int | np.integer) or not (name == "voters") <= value + (name == "voters") <= most:

@@ -72,14 +72,14 @@ def read_annotations(path: Path, key: Callable[[dict], str]) -> AnnotationFile:
         ) from None
     if len(images) != len(data["images"]) or len(ids) != len(people):
         raise InputError(f"{path}: an image or annotation id occurs twice. The file is damaged; fetch it again.")
-    categories = data.get("categories") or []
+    categories = typed(data.get("categories") or [], list, path, "categories")
     return AnnotationFile(path, images, people, _placing(categories, path), _kinds(categories, path))
 
 
 def _kinds(categories: list, path: Path) -> dict[int, str | None]:
     """Category id -> None for people, else the name of what it is. Without categories 1 is people."""
     kinds = {}
-    for entry in typed(categories, list, path, "categories"):
+    for entry in categories:
         number = typed(member(entry, "id", path, "categories"), int, path, "categories/id")
         name = str(entry.get("name", "person"))
         kinds[number] = None if name.lower() in PEOPLE else name

@@ -14,7 +14,9 @@ import pytest
 
 from benchmarks._good_inputs import metadata, write_release
 from benchmarks._mutations import CANARY, mutate
+from model.people.predictions import read_head
 from model.training.logbook import HISTORY, read_history
+from model.training.overview import evaluation_of
 from pipeline.body.model import FREE_BODY, load_body
 from pipeline.body.smpl import open_smpl
 from pipeline.errors import InputError
@@ -115,3 +117,14 @@ def test_history(tmp_path):
         mutate(run / HISTORY, random.Random(seed))
         found = read_history(run)
         assert all(isinstance(row, dict) and "kind" in row for row in found) and len(found) <= 6
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "{", "3", b"\xff"])
+def test_json_that_is_none_or_endless_brackets_is_as_if_it_were_not_there(tmp_path, text):
+    """In what a run and a prediction leave beside them; of a history the lines before it are kept."""
+    row = json.dumps({"kind": "train", "step": 1})
+    for name in ("evaluation.json", "predictions.json"):
+        (tmp_path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    (tmp_path / HISTORY).write_bytes(row.encode() + b"\n" + (tmp_path / "evaluation.json").read_bytes())
+    assert evaluation_of(tmp_path) is None and read_head(tmp_path / "predictions.json") == {}
+    assert len(read_history(tmp_path)) == 1

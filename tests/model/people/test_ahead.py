@@ -1,5 +1,6 @@
-"""Answers made ahead come in order, are bounded in number, and leave no thread behind."""
+"""What is made ahead comes in order, is bounded in number, and leaves no thread behind."""
 
+import signal
 import threading
 import time
 
@@ -7,8 +8,9 @@ import numpy as np
 import pytest
 
 from model.people import ahead as module
-from model.people.ahead import ahead
-from model.people.records import Picture, PicturePeople
+from model.people.ahead import ahead as run_ahead
+from model.people.job import until_interrupted
+from model.people.records import Picture, PicturePeople, pixels_of
 from pipeline.camera import assumed_camera
 
 PICTURE = Picture("a.jpg", np.zeros((8, 8, 3), np.uint8), assumed_camera(8, 8))
@@ -19,6 +21,10 @@ def answers(count, made):
     for k in range(count):
         made.append(k)
         yield (None if k % 5 == 4 else PICTURE), PicturePeople(str(k), 8, 8, None)
+
+
+def ahead(found):
+    return run_ahead(found, lambda answer: pixels_of(answer[0]))
 
 
 def names(found):
@@ -38,7 +44,7 @@ def settled(made, least):
 @pytest.fixture(autouse=True)
 def no_thread_is_left():
     yield
-    assert not [thread for thread in threading.enumerate() if thread.name == "answers"]
+    assert not [thread for thread in threading.enumerate() if thread.name == "ahead"]
 
 
 def test_order_and_pictures_stay():
@@ -92,3 +98,29 @@ def test_whoever_stops_early_closes_what_makes_them():
         if one.name == "2":
             break
     assert closed.wait(5)
+
+
+def test_ctrl_c_ends_a_webcam_and_what_was_found_is_kept():
+    before, found = signal.getsignal(signal.SIGINT), []
+    for _, one in until_interrupted(ahead(answers(10_000, []))):
+        found.append(one.name)
+        if one.name == "5":
+            signal.raise_signal(signal.SIGINT)
+    assert found == [str(k) for k in range(6)] and signal.getsignal(signal.SIGINT) is before
+
+
+def test_ctrl_c_pressed_twice_interrupts():
+    with pytest.raises(KeyboardInterrupt):
+        for _ in until_interrupted(ahead(answers(100, []))):
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_one_stage_runs_ahead_of_another():
+    made: list[int] = []
+    again = ahead((picture, one) for picture, one in ahead(answers(50, made)))
+    assert names(again) == [str(k) for k in range(50)]
+    half = ahead((picture, one) for picture, one in ahead(answers(500, made)))
+    next(half)
+    half.close()
+    assert len(made) < 50 + 150

@@ -9,6 +9,7 @@ import torch
 
 from model.data.loading import ViewDataset
 from model.data.views import read_views
+from model.people import ahead as waiting
 from model.people import predict
 from model.people.given import check_box, whole_picture
 from model.people.photographs import photograph_camera
@@ -88,9 +89,10 @@ def test_who_else_is_there_changes_nobody(model):
             np.testing.assert_array_equal(alone.people[0].box, person.box)
 
 
-def test_pictures_are_not_gathered(model):
-    """However many there are, what is read ahead is bounded by the batch and by pixels."""
+def test_pictures_are_not_gathered(model, monkeypatch):
+    """However many there are, what is read ahead is bounded: by the batch and by what may wait before it, in number and in pixels."""
     ahead = {"read": 0, "answered": 0, "most": 0}
+    monkeypatch.setattr(waiting, "MOST_WAITING", 3)
 
     def read(large: bool):
         for _ in range(40):
@@ -98,7 +100,7 @@ def test_pictures_are_not_gathered(model):
             ahead["most"] = max(ahead["most"], ahead["read"] - ahead["answered"])
             yield picture(1, *((600, 400) if large else (60, 80)))
 
-    for large, most in ((False, 5), (True, 3)):
+    for large, most in ((False, 8), (True, 6)):
         ahead |= {"read": 0, "answered": 0, "most": 0}
         for _ in predict_people(
             model, read(large), lambda _: [Box(np.array([5.0, 5, 40, 60]), None, "given")], batch=4

@@ -131,6 +131,7 @@ def say(name, value):
         (say("pool", 1 << 40), "attribute pool is"),
         (say("config", "[" * 100_000), "attribute config is .*not JSON of a dict"),
         (say("run_id", np.zeros(3)), "attribute run_id is"),
+        (say("body_model", b"\xff\xfe"), "attribute body_model is .*not a text in UTF-8"),
     ],
 )
 def test_what_is_not_laid_out_as_a_shard_is_refused_before_a_row_is_read(shard, change, message):

@@ -412,6 +412,9 @@ def test_scores_corners_and_other_categories(tmp_path):
     instants, report = open_source("coco", tmp_path / "k").read()
     assert len(instants) == 1 and report.skipped == {"of the category dog": 1}
     assert [r.reason for r in report.rejects] == ["its category_id 7 is not a category of the file"]
+    write_coco(tmp_path / "n", people, categories=9223372036854775808)
+    with pytest.raises(InputError, match="categories is '9223372036854775808', expected a list"):
+        open_source("coco", tmp_path / "n").read()
 
 
 def test_a_box_that_is_not_the_persons(tmp_path):
