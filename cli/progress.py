@@ -72,4 +72,6 @@ def said_of(found: "PicturePeople") -> str:
     far = ", ".join(f"{person.root[2]:.2f}" for person in found.people[:5])
     more = "" if len(found.people) <= 5 else ", ..."
     who = "1 person" if len(found.people) == 1 else f"{len(found.people)} people"
-    return f"{who}, root at {far}{more} m"
+    doubtful = [person.doubts for person in found.people if person.doubts]
+    said = f"; {len(doubtful)} doubtful: {doubtful[0]}" if doubtful else ""
+    return f"{who}, root at {far}{more} m{said}"

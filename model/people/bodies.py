@@ -11,6 +11,7 @@ from model.networks.keypoint_network import KeypointNetwork
 from model.people.keypoints import marking
 from model.people.predict import Finder, Model, predict_people
 from model.people.records import Person, Picture, PicturePeople, Refusal, pixels_of
+from model.people.second_look import with_second_look
 from model.people.shapes import TrackShapes, track_of
 from model.people.smooth import smooth_tracks, steadied
 from pipeline.body.model import BodyModel, load_body
@@ -50,7 +51,7 @@ def find_people(
     find: as of `predict_people`, which this calls. Boxes without COCO's keypoints get those of the 2D network where bodies are fitted.
     """
     look = find if fits.keypoints is None else marking(find, fits.keypoints)
-    return steady(with_bodies(predict_people(model, pictures, look), fits), fits)
+    return steady(with_bodies(with_second_look(predict_people(model, pictures, look)), fits), fits)
 
 
 def steady(answers: Iterator[Answered], fits: BodyFits) -> Iterator[Answered]:
@@ -121,7 +122,8 @@ def _fitted(
     found = []
     for k, (person, camera) in enumerate(zip(people, cameras, strict=True)):
         assert camera is not None
-        person = replace(person, body=bodies.parameters[k], spread=bodies.spread[k], doubts=bodies.doubts[k])
+        doubts = "; ".join(filter(None, (person.doubts, bodies.doubts[k])))
+        person = replace(person, body=bodies.parameters[k], spread=bodies.spread[k], doubts=doubts)
         if fits.own_joints:
             flat = project(camera, bodies.joints[k] + bodies.root[k])
             person = replace(person, joints=bodies.joints[k], root=bodies.root[k], joints_2d=flat)

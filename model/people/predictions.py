@@ -143,8 +143,9 @@ def person_entry(found: PicturePeople, person: Person, joint_set: JointSet) -> d
     }
     if person.spread is not None:
         entry["spread"] = by_joint(_numbers(person.spread, 5))
-    if person.body is not None:
+    if person.body is not None or person.doubts:
         entry["doubts"] = person.doubts
+    if person.body is not None:
         entry["smplx"] = {name: _numbers(getattr(person.body, name), 5) for name in PARAMETER_SIZES}
     return entry
 
