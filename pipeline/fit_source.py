@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -14,8 +14,9 @@ from pipeline.body.model import BodyModel
 from pipeline.errors import InputError
 from pipeline.fit import fits_file
 from pipeline.fit.fits_file import FitsWriter, export_smplifyx
-from pipeline.fit.fitter import Fitter
+from pipeline.fit.fitter import Fitter, Kind
 from pipeline.fit.settings import FitSettings
+from pipeline.fit.shapes import shape_frames
 from pipeline.look.fit_report import Tally, write_page
 from pipeline.outputs import write_marked
 from pipeline.records import BodyFit, Instant, Reject
@@ -45,12 +46,13 @@ def fit_source(
     page that cannot be drawn costs the page alone: the report says why under `page_error`. witness: who looks whether people are where
     they should be.
     """
-    read, subjects, joint_sets = _look_through(source, witness)
     fitter = Fitter(body, settings)
+    read, told, joint_sets = _look_through(source, fitter, witness)
     began = time.perf_counter()
-    betas = fitter.solve_shapes(_chosen(source, _shape_frames(subjects, settings.shape_frames)))
+    of_shapes = {i for frames in shape_frames(told, settings.shape_frames).values() for i in frames}
+    betas = fitter.solve_shapes(list(_chosen(source, of_shapes)))
     shape_seconds = time.perf_counter() - began
-    chosen = spread_evenly(len(subjects), limit or len(subjects))
+    chosen = spread_evenly(len(told), limit or len(told))
     about = {"source": source.name, "joint_set": ", ".join(sorted(joint_sets))}
     with _writer(about, body, out, vertices) as writer:
         pkl_folder = out if pkl else None
@@ -71,24 +73,29 @@ def fit_source(
     return _write_report(out, report, tally, body, source.root)
 
 
-def _look_through(source: Source, witness: Witness | None) -> tuple[ReadReport, list[str | None], set[str]]:
-    """What is read beside the instants, the subject of every instant, and the joint sets that occur. InputError without an instant."""
-    read, subjects, joint_sets = ReadReport(), [], set()
+def _look_through(
+    source: Source, fitter: Fitter, witness: Witness | None
+) -> tuple[ReadReport, list[tuple[str, Kind] | None], set[str]]:
+    """What is read beside the instants, of whose shape every instant tells, and the joint sets that occur. InputError without an
+    instant."""
+    read, told, joint_sets = ReadReport(), [], set()
+    known: dict[tuple[str, Kind] | None, tuple[str, Kind] | None] = {}  # few are different, and each is kept once
     for item in source.items():
         if isinstance(item, Instant):
-            subjects.append(item.subject)
+            tells = fitter.tells(item)
+            told.append(known.setdefault(tells, tells))
             joint_sets.add(item.joint_set)
         else:
             read.add(item)
-    if not subjects:
+    if not told:
         raise InputError(
             f"{source.root} has no instant to fit as {source.name} ({read.commonest()}). "
             f"`nvf-cli check-data {source.name} {source.root}` says what is there."
         )
     if witness is not None:
-        looked_at = list(_chosen(source, set(spread_evenly(len(subjects), PICTURES))))
+        looked_at = list(_chosen(source, set(spread_evenly(len(told), PICTURES))))
         read.doubts.extend(misplaced(source.root, looked_at, witness))
-    return read, subjects, joint_sets
+    return read, told, joint_sets
 
 
 def _fit_blocks(
@@ -172,15 +179,6 @@ def percentiles(values: Sequence[float]) -> dict[str, float] | None:
         return None
     named = {f"p{p}": float(np.percentile(finite, p)) for p in PERCENTILES}
     return {"mean": float(finite.mean()), **named, "max": float(finite.max())}
-
-
-def _shape_frames(subjects: list[str | None], count: int) -> set[int]:
-    """Indices of up to `count` instants of every named subject, spread evenly over its own."""
-    by_subject = defaultdict(list)
-    for i, subject in enumerate(subjects):
-        if subject is not None:
-            by_subject[subject].append(i)
-    return {frames[k] for frames in by_subject.values() for k in spread_evenly(len(frames), count)}
 
 
 def _chosen(source: Source, indices: set[int]) -> Iterator[Instant]:

@@ -1,7 +1,7 @@
 """Fits a body model to instants: groups them, finds starts, minimises, and says how good each result is."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,12 +20,11 @@ from pipeline.fit.priors import GaussianPrior, anatomical_prior
 from pipeline.fit.quality import measure, unseen_names
 from pipeline.fit.race import Finalists, different, margin_of, race, rivals_of
 from pipeline.fit.settings import ENOUGH_3D, FitSettings
-from pipeline.fit.shapes import shared_shape
+from pipeline.fit.shapes import shape_frames, shared_shape
 from pipeline.fit.solver import Solution, minimise
 from pipeline.fit.untangle import untangle
 from pipeline.records import PARAMETER_SIZES, BodyFit, BodyParameters, Instant, Reject
 from pipeline.skeletons import JOINT_SETS, OPENPOSE_FACE, JointSet
-from pipeline.spread import spread_evenly
 
 # Turns of a wrist about the forearm (radians) from which hands start.
 WRIST_TURNS = (0.0, 1.5, -1.5)
@@ -92,26 +91,24 @@ class Fitter:
         return [result for result in results if result is not None]
 
     @torch.no_grad()
-    def solve_shapes(self, instants: Iterable[Instant]) -> dict[str, np.ndarray]:
-        """Betas (10,) of every subject that the instants name, each from up to `shape_frames` instants spread evenly over its own.
+    def solve_shapes(self, instants: Sequence[Instant]) -> dict[str, np.ndarray]:
+        """Betas (10,) of every subject that the instants name, each from the instants that `shape_frames` chooses.
 
         A subject none of whose instants can be fitted is left out.
         """
-        by_subject = defaultdict(list)
-        for instant in instants:
-            if instant.subject is not None and self._refusal(instant) is None:
-                by_subject[instant.subject].append(instant)
         shapes = {}
-        for subject in sorted(by_subject):
-            frames = by_subject[subject]
-            kinds = [self.kind_of(instant, {}) for instant in frames]
-            usual = max(set(kinds), key=lambda kind: (kinds.count(kind), str(kind)))
-            frames = [instant for instant, kind in zip(frames, kinds, strict=True) if kind == usual]
-            chosen = spread_evenly(len(frames), self.settings.shape_frames)
-            objective, found = self.search(usual, [frames[i] for i in chosen], {})
+        for subject, frames in shape_frames([self.tells(one) for one in instants], self.settings.shape_frames).items():
+            kind = self.kind_of(instants[frames[0]], {})
+            objective, found = self.search(kind, [instants[i] for i in frames], {})
             state = shared_shape(objective, found.solution.state)
             shapes[subject] = state.shape[0, :N_BETAS].cpu().numpy()
         return shapes
+
+    def tells(self, instant: Instant) -> tuple[str, Kind] | None:
+        """Of whose shape an instant tells, and its kind; None where nobody is named, or it cannot be fitted."""
+        if instant.subject is None or self._refusal(instant) is not None:
+            return None
+        return instant.subject, self.kind_of(instant, {})
 
     def _refusal(self, instant: Instant) -> str | None:
         if self.settings.hands and not self._has_hands:

@@ -1,9 +1,31 @@
-"""One shape per subject: betas solved together with the poses of many frames, by eliminating the poses (Schur complement)."""
+"""One shape per subject: the frames that speak of it, and betas solved together with their poses, by eliminating the poses (Schur
+complement)."""
+
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
 
 import torch
 
 from pipeline.fit.kinematics import N_BETAS, State
 from pipeline.fit.objective import Objective, Weights
+from pipeline.spread import spread_evenly
+
+
+def shape_frames(told: Sequence[tuple[str, Hashable] | None], count: int) -> dict[str, list[int]]:
+    """Subject -> indices of up to `count` of its instants that its shape is solved from, spread evenly over those of its usual kind.
+
+    told: what `Fitter.tells` says of each instant of a source, in order. Of those that are chosen the same are chosen again, so that
+    whoever cannot keep a source in memory reads it twice.
+    """
+    by_subject: dict[str, dict[Hashable, list[int]]] = defaultdict(lambda: defaultdict(list))
+    for index, one in enumerate(told):
+        if one is not None:
+            by_subject[one[0]][one[1]].append(index)
+    chosen = {}
+    for subject, kinds in sorted(by_subject.items()):
+        usual = max(kinds, key=lambda kind: (len(kinds[kind]), str(kind)))
+        chosen[subject] = [kinds[usual][k] for k in spread_evenly(len(kinds[usual]), count)]
+    return chosen
 
 
 def shared_shape(objective: Objective, state: State, iterations: int = 15, tolerance: float = 1e-6) -> State:

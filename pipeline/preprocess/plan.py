@@ -200,15 +200,15 @@ def nothing_to_do(request: Request, materials: Materials) -> str:
 def solve_betas(
     request: Request, materials: Materials, planned: Sequence[Instant], known: dict[str, tuple[float, ...]]
 ) -> dict[str, tuple[float, ...]]:
-    """Betas of each subject of the plan, from all of its instants in the source, so that neither `limit` nor `append`
-    changes them. A subject that the run already knows keeps its betas."""
+    """Betas of each subject of whom a body is fitted, from all of its instants in the source, as `nvf-cli fit` solves them, so that
+    neither `limit` nor `append` changes them. A subject that the run already knows keeps its betas."""
     betas = dict(known)
     if materials.fits is not None:
         return betas
     fitter = Fitter(materials.body, request.settings.fit)
-    for subject in sorted({instant.subject for instant in planned if instant.subject is not None} - set(betas)):
-        own = [i for i in materials.instants if i.subject == subject and not uses_supplied(i, materials.body)]
-        solved = fitter.solve_shapes(own)
+    fitted = {i.subject for i in planned if i.subject is not None and not uses_supplied(i, materials.body)}
+    for subject in sorted(fitted - set(betas)):
+        solved = fitter.solve_shapes([instant for instant in materials.instants if instant.subject == subject])
         betas |= {name: tuple(float(b) for b in values) for name, values in solved.items()}
     return betas
 
