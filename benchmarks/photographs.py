@@ -44,6 +44,9 @@ from pipeline.sources import open_source
 SAME_BOX = 0.5
 HEAD = COCO.indices(("nose", "left_eye", "right_eye", "left_ear", "right_ear")).tolist()
 LIMBS = [k for k in range(len(COCO)) if k not in HEAD]
+LEGS = COCO.indices(("left_knee", "right_knee", "left_ankle", "right_ankle"))
+# A person whose marked box shares this with another's stands close to them.
+CLOSE = 0.1
 # MSCOCO's: how far annotators differ, parts of the square root of a person's area; that is about so much of the box's.
 DEVIATIONS = np.array([26, 25, 25, 35, 35, 79, 79, 72, 72, 62, 62, 107, 107, 87, 87, 89, 89]) / 1000
 AREA_OF_BOX = 0.53
@@ -125,6 +128,25 @@ def summary(compared: Compared) -> dict[str, float | int | None]:
     }
 
 
+def groups(photographs: Sequence[Photograph]) -> dict[str, np.ndarray]:
+    """(N,) bool each: who stands alone or close to another marked person, and of whom a knee or an ankle is seen or not."""
+    close, legs = [], []
+    for photograph in photographs:
+        boxes = boxes_of(photograph.people)
+        for k, person in enumerate(photograph.people):
+            others = np.delete(boxes, k, 0)
+            close.append((overlaps(others, np.broadcast_to(person.box, others.shape)) > CLOSE).any())
+            legs.append(np.isfinite(person.points[LEGS, 0]).any())
+    alone, seen = ~np.array(close), np.array(legs)
+    return {"alone": alone, "close to others": ~alone, "legs seen": seen, "legs not seen": ~seen}
+
+
+def of_group(compared: Compared, rows: np.ndarray) -> dict[str, float | int | None]:
+    """The summary of some of the people. rows: (N,) bool."""
+    said = summary(Compared(compared.off[rows], compared.found[rows], compared.similarity[rows], 0))
+    return {"people": int(rows.sum())} | {key: value for key, value in said.items() if key != "found_unmarked"}
+
+
 def on_body(fits: BodyFits) -> Points:
     """MSCOCO's keypoints of a person's body, as the camera sees them."""
     to_coco = keypoint_map(fits.body, COCO)
@@ -161,6 +183,9 @@ def measure(model: Model, photographs: Sequence[Photograph], find: Finder, out: 
         "joints": int(np.isfinite(marks).sum()),
         "joints_of_limbs": int(np.isfinite(marks[:, LIMBS]).sum()),
         "methods": {name: summary(compared) for name, compared in methods.items()},
+        "groups": {
+            name: of_group(methods[AS_PREDICT], rows) for name, rows in groups(photographs).items() if rows.any()
+        },
         "per_joint_near": per_joint(methods[AS_PREDICT]),
         "per_person": list(per_person(photographs, methods)),
     }
@@ -224,7 +249,9 @@ def print_report(said: dict) -> None:
     title = f"{said['people']} people in {said['photographs']} photographs, {said['joints_of_limbs']} joints of limbs"
     columns = ("found %", "near %", "near, of all %", "within 1/20 %", "head within 1/20 %", "AR (OKS) %")
     table = Table("", *columns, title=title)
-    for name, row in said["methods"].items():
+    parts = {f"  {name} ({row['people']})": row for name, row in said["groups"].items()}
+    first, *rest = said["methods"].items()
+    for name, row in (first, *parts.items(), *rest):
         keys = ("found", "near", "near_of_all", "nearer", "head_near", "average_recall")
         table.add_row(name, *("-" if row[key] is None else f"{100 * row[key]:.1f}" for key in keys))
     console = Console()

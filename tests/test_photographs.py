@@ -180,6 +180,17 @@ def test_the_measures_of_a_known_answer():
     assert numbers["head_near"] == 1.0 and numbers["average_recall"] == round((10 + 9) / 30, 4)
 
 
+def test_people_are_grouped_by_who_is_close_and_whose_legs_are_seen():
+    knee, nose = {"left_knee": [5, 5]}, {"nose": [5, 5]}
+    rows = (([0, 0, 100, 200], knee), ([50, 0, 100, 200], nose), ([95, 0, 100, 200], nose), ([400, 0, 50, 90], knee))
+    picture = Picture("one", np.zeros((9, 9, 3), np.uint8), photograph_camera(9, 9, None))
+    alone = Photograph(picture, (marked([0, 0, 10, 10], nose),))
+    found = photographs.groups([Photograph(picture, tuple(marked(*row) for row in rows)), alone])
+    assert found["alone"].tolist() == [False, False, False, True, True]
+    assert found["legs seen"].tolist() == [True, False, False, True, False]
+    assert (found["close to others"] == ~found["alone"]).all() and (found["legs not seen"] == ~found["legs seen"]).all()
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_the_quick_form_finds_rendered_people(tmp_path):
