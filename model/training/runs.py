@@ -32,6 +32,17 @@ from pipeline.shards.run_json import joined_hash
 LAST, BEST = "last.safetensors", "best.safetensors"
 # The first files of a run, and those that a chain of commands leaves in its folder.
 RUN_FILES = (LAST, "last.json", "seconds.json")
+# Of a run's record, what every reader relies on.
+RECORDED = {
+    "config": dict,
+    "encoder": dict,
+    "data": list,
+    "commit": str,
+    "parameters": int,
+    "best": dict | None,
+    "step": int,
+    "seconds": int | float,
+}
 
 
 @dataclass
@@ -91,6 +102,17 @@ def find_weights(folder: Path) -> Path:
     return last if last.exists() and not best.exists() else best
 
 
+def read_weights(path: Path) -> Checkpoint:
+    """A checkpoint of a run. Raises InputError for one whose record is not whole, beside what `load_checkpoint` refuses."""
+    checkpoint = load_checkpoint(path)
+    for name, kind in RECORDED.items():
+        if not isinstance(checkpoint.record.get(name, ...), kind):
+            raise InputError(
+                f"{path}: its record lacks {name!r}, or has something else there. Copy it again, or train again."
+            )
+    return checkpoint
+
+
 def evaluated_weights(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
     """The weights of a checkpoint that predict: their moving average where there is one."""
     return checkpoint.part("average") or checkpoint.part("network")
@@ -99,7 +121,7 @@ def evaluated_weights(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
 def load_run(folder: Path, device: torch.device | str = "cpu") -> tuple[Network, Config, dict]:
     """The network of a run, ready to predict, with its configuration and record. Raises InputError for a run without a step."""
     path = find_weights(Path(folder))
-    checkpoint = load_checkpoint(path)
+    checkpoint = read_weights(path)
     with naming_damage(path, "Copy it again, or train again."):
         if path.name == LAST and checkpoint.record["step"] == 0:
             raise InputError(
@@ -134,7 +156,7 @@ def open_run(folder: Path, resume: bool) -> Checkpoint | None:
     """The checkpoint to go on from, or None for a new run. Raises InputError when the folder holds no run to
     resume, or holds one and `resume` is not given."""
     if resume:
-        return load_checkpoint(folder / LAST)
+        return read_weights(folder / LAST)
     if (folder / LAST).exists() and has_begun(folder):
         raise InputError(f"{folder} holds a run already. Add --resume to go on with it, or name another folder.")
     return None
@@ -142,7 +164,7 @@ def open_run(folder: Path, resume: bool) -> Checkpoint | None:
 
 def has_begun(folder: Path) -> bool:
     """Whether a run has taken a step, or is whole without one. A start that was refused leaves nothing to keep."""
-    return (folder / BEST).exists() or load_checkpoint(folder / LAST).record["step"] > 0
+    return (folder / BEST).exists() or read_weights(folder / LAST).record["step"] > 0
 
 
 def settled_config(

@@ -14,7 +14,7 @@ from model.training.checkpoint import (
     restore_optimizers,
     save_checkpoint,
 )
-from model.training.runs import check_choice
+from model.training.runs import BEST, RECORDED, check_choice, load_run
 from pipeline.errors import InputError, naming_damage
 
 
@@ -101,6 +101,18 @@ def test_a_record_that_is_none_is_named(tmp_path, record):
     safetensors.torch.save_file({"a": torch.zeros(1)}, tmp_path / "a.safetensors", {"record": record})
     with pytest.raises(InputError, match="a.safetensors: not a readable safetensors file"):
         load_checkpoint(tmp_path / "a.safetensors")
+
+
+@pytest.mark.parametrize("name", list(RECORDED))
+def test_a_record_without_what_readers_rely_on_is_named(tmp_path, name):
+    whole = {"config": {}, "encoder": {}, "data": [], "commit": "a", "parameters": 1, "best": None}
+    whole |= {"step": 1, "seconds": 0.5}
+    for record in ({key: value for key, value in whole.items() if key != name}, whole | {name: ["x", {}]}):
+        if isinstance(record.get(name), RECORDED[name]):
+            continue
+        save_checkpoint(tmp_path / BEST, Checkpoint({}, record))
+        with pytest.raises(InputError, match=f"{BEST}: its record lacks '{name}'"):
+            load_run(tmp_path)
 
 
 def test_weights_that_are_not_finite_are_named(tmp_path):
