@@ -87,23 +87,28 @@ def write_page(path: Path, report: dict, tally: Tally, body: BodyModel, root: Pa
 
 
 def _histograms(tally: Tally) -> str:
-    figure = Figure(figsize=(10, 2.6), layout="constrained")
+    """Of what the fits have: without 3D joints there is no 3D error."""
     values: tuple[Sequence[float], ...] = (tally.errors_mm, tally.reprojection_px, tally.iterations)
-    for axis, name, found in zip(figure.subplots(1, 3), QUANTITIES.values(), values, strict=True):
-        finite = [value for value in found if np.isfinite(value)]
+    finite = [[one for one in found if np.isfinite(one)] for found in values]
+    known = [(name, found) for name, found in zip(QUANTITIES.values(), finite, strict=True) if found]
+    if not known:
+        return ""
+    figure = Figure(figsize=(10, 2.6), layout="constrained")
+    for axis, (name, found) in zip(figure.subplots(1, len(known), squeeze=False)[0], known, strict=True):
         axis.set_xlabel(name, fontsize=8)
         axis.set_ylabel("fits", fontsize=8)
         axis.tick_params(labelsize=8)
-        if finite:
-            axis.hist(finite, bins=bin_edges(finite))
+        axis.hist(found, bins=bin_edges(found))
     return picture(figure, "histograms of the errors")
 
 
 def _worst_row(instant: Instant, fit: BodyFit, body: BodyModel, root: Path) -> str:
     quality, view = fit.quality, instant.views[0]
-    pixels = ", ".join(f"{value:.1f}" for value in quality.reprojection_px)
-    verdict = ("valid" if quality.valid else "not valid") + (", ambiguous" if quality.ambiguous else "")
-    caption = f"{html.escape(instant.id)}<br>{quality.fit_error_mm:.0f} mm, {pixels} px, {quality.start}, {verdict}"
+    said = [f"{quality.fit_error_mm:.0f} mm"] if np.isfinite(quality.fit_error_mm) else []
+    pixels = ", ".join(f"{value:.1f}" for value in quality.reprojection_px if np.isfinite(value))
+    said += [f"{pixels} px"] if pixels else []
+    said += [f"start {quality.start}", "valid" if quality.valid else "not valid"] + ["ambiguous"] * quality.ambiguous
+    caption = f"{html.escape(instant.id)}<br>{html.escape(', '.join(said))}"
     try:
         shown = image(encode_picture(fit_picture(body, fit, view, root), ".jpg"), instant.id, "jpeg")
     except (

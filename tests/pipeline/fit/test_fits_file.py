@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 
 import cv2
 import h5py
@@ -190,6 +191,8 @@ def test_command(openpose_root, tmp_path, free_body):
     assert json.loads((out / "report.json").read_text()) == report
     page = (out / "report.html").read_text()
     assert page.count("<figure>") == 2 and "at least 6 are needed" in page
+    captions = re.findall("<figcaption>.*?</figcaption>", page)
+    assert all(" px, start " in one and "nan" not in one for one in captions)  # there is no 3D to be off from
     fits = read_fits(out, free_body)
     assert len(fits) == 2 and len(list(out.glob("*.pkl"))) == 2
     assert not list(out.glob("*.tmp"))
