@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from model.networks.keypoint_network import KeypointNetwork
-from model.people.keypoints import SEEN
+from model.people.marking import SEEN
 from pipeline.camera import pixel_rays, tight_box
 from pipeline.images import read_image
 from pipeline.records import Camera, Instant

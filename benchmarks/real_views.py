@@ -30,7 +30,7 @@ from model.networks.keypoint_network import KeypointNetwork
 from model.networks.network import Network
 from model.networks.records import Statistics
 from model.people.bodies import BodyFits, embody
-from model.people.keypoints import mark
+from model.people.marking import mark
 from model.people.predict import Model, load_model, make_person, predict_crops
 from model.people.records import Box, Person, Picture
 from model.scoring import metrics

@@ -8,7 +8,7 @@ import numpy as np
 from model.body_fit import BodyDecoder, Keypoints
 from model.decoding import AUTO, BODY, VOTES, decode_of, run_decoder
 from model.networks.keypoint_network import KeypointNetwork
-from model.people.keypoints import marking
+from model.people.marking import marking
 from model.people.predict import Finder, Model, predict_people
 from model.people.records import Person, Picture, PicturePeople, Refusal, pixels_of
 from model.people.second_look import with_second_look

@@ -2,17 +2,16 @@
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from model.networks.keypoint_network import KeypointNetwork
 from model.people.detector import Detector
-from model.people.given import check_box
+from model.people.marking import of_others, those_seen
 from model.people.pictures import find_given, read_given
-from model.people.predict import Finder
-from model.people.records import Box, Keypoints, Picture, Refusal
+from model.people.records import Picture, Refusal
 from pipeline.errors import InputError
 from pipeline.images import split_frame
 from pipeline.outputs import check_output, make_folder, write_marked
@@ -22,8 +21,6 @@ from pipeline.sources.joint_names import LAYOUTS
 # Joints of other layouts that lie in the middle of two.
 MIDDLES = {"neck": ("left_shoulder", "right_shoulder"), "pelvis": ("left_hip", "right_hip")}
 WRITTEN = ("body25", "coco17")
-# A keypoint of a higher score was seen.
-SEEN = 0.2
 
 
 @dataclass(frozen=True)
@@ -40,7 +37,7 @@ def write_keypoints(images: Sequence[str], out: Path, layout: str = "body25", ev
     """One file NAME_keypoints.json a picture, also where nobody is in it; of a video NAME_FRAME_keypoints.json, FRAME of 12 digits.
 
     layout: the joints and their order, one of WRITTEN. every: of a video's frames. What cannot be read or written is refused, and the
-    others go on.
+    others go on. Somebody of whom the network sees only whoever stands before him is left out.
     """
     given = find_given(images, every)
     make_folder(out)
@@ -57,34 +54,16 @@ def write_keypoints(images: Sequence[str], out: Path, layout: str = "body25", ev
                     f"{picture.name}: {file} holds the keypoints of {written[file]}. Give one of them another name."
                 )
             check_output(file, (".json",))
-            people = [in_layout(*network(picture.pixels, box.box), layout) for box in find(picture.pixels)]
+            boxes = find(picture.pixels)
+            marks = [network(picture.pixels, box.box) for box in boxes]
+            others = of_others(boxes, [those_seen(*mark) for mark in marks])
+            people = [in_layout(*mark, layout) for mark, other in zip(marks, others, strict=True) if not other]
             write_marked(file, as_openpose(people))
         except InputError as error:
             yield Marked(picture.name, refusal=str(error))
             continue
         written[file] = picture.name
         yield Marked(picture.name, len(people), file)
-
-
-def marking(find: Finder, network: KeypointNetwork) -> Finder:
-    """The same boxes with the 2D network's keypoints, where they have none of COCO's: evidence for the fit of bodies. Boxes that are
-    refused stay as they are.
-    """
-
-    def marked(picture: Picture, box: Box) -> Box:
-        try:
-            check_box(box.box, picture.pixels.shape[1], picture.pixels.shape[0])
-        except InputError:
-            return box
-        known = box.keypoints is not None and box.keypoints.of(COCO) is not None
-        return box if known else replace(box, keypoints=mark(network, picture, box))
-
-    return lambda picture: [marked(picture, box) for box in find(picture)]
-
-
-def mark(network: KeypointNetwork, picture: Picture, box: Box) -> Keypoints:
-    points, scores = network(picture.pixels, box.box)
-    return Keypoints(COCO.name, points, np.where(scores > SEEN, scores, 0))
 
 
 def file_stem(picture: Picture) -> str:

@@ -8,7 +8,7 @@ import pytest
 
 from model.body_fit import BodyDecoder
 from model.people.bodies import embody, keypoints_of, with_bodies
-from model.people.keypoints import marking
+from model.people.marking import marking
 from model.people.records import Box, Keypoints, Picture, PicturePeople
 from pipeline.body.keypoints import keypoint_map
 from pipeline.body.model import load_body
@@ -103,7 +103,7 @@ def test_who_has_no_joint_of_coco_is_marked_by_the_network():
         for name, sure in sets
     ]
     picture = Picture("a.jpg", np.zeros((120, 90, 3), np.uint8), assumed_camera(90, 120))
-    found = marking(lambda _: boxes, lambda *_: of_network)(picture)
+    found = [marking(lambda _, box=box: [box], lambda *_: of_network)(picture)[0] for box in boxes]
     assert found[0] is boxes[0]
     assert all(box.keypoints.joint_set == COCO.name and box.keypoints.confidence[16] == 0.9 for box in found[1:])
 
