@@ -55,6 +55,8 @@ def command(
         click.echo(json.dumps(difference, indent=1) if as_json else comparison_text(difference))
         sys.exit(0 if difference["same"] else 1)
     summary = describe(target) | ({} if trained is None else {"training": trained})
+    if summary["unfinished"]:
+        click.echo(f"{target.path}: {summary['unfinished']}.", err=True)
     problems = look(target, summary, verify, body, picture, page, views)
     if as_json:
         click.echo(json.dumps(summary, indent=1, allow_nan=False))

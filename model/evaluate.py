@@ -222,7 +222,7 @@ def its_training(splits: dict[str, Views], record: dict) -> Views | None:
 def views_to_score(
     run: Path, network: Network, shards: Path, splits: dict[str, Views], split: str, truth_kind: str
 ) -> Views:
-    """The views of one of the splits of `shards`, labelled. Says where crops are enlarged.
+    """The views of one of the splits of `shards`, labelled. Says where crops are enlarged, and shards missing.
 
     Raises InputError for an empty split or another joint set.
     """
@@ -232,8 +232,8 @@ def views_to_score(
             f"{run} predicts the joints {network.config.joint_set}, {shards} holds {views.joint_set.name}. Evaluate on shards of "
             "the same joint set."
         )
-    for line in views.enlarged(network.config.crop_px):
-        Console(stderr=True, highlight=False, soft_wrap=True).print(line)
+    for line in views.remarks(network.config.crop_px):
+        Console(stderr=True, highlight=False, soft_wrap=True).print(line, markup=False)
     return views
 
 

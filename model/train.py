@@ -89,7 +89,7 @@ def train(
     run, notes = begin(job, checkpoint, start, encoder)
     with Logbook(folder, job.length(run.network), run.step) if ranks.leads else nullcontext() as log:
         if log:
-            log.note([*views.enlarged(config.network.crop_px), *notes])
+            log.note([*views.remarks(config.network.crop_px), *notes])
             if run.record["finished"]:
                 log.note([f"{folder} was finished. --resume with more --steps or --minutes goes on."])
         loop(run, job, log)

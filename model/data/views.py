@@ -61,9 +61,10 @@ class Views:
         labelled.table, labelled.truth = self.table | fit_labels(self.table, self.joint_set.root_index), truth
         return labelled
 
-    def enlarged(self, side: int) -> list[str]:
-        """A line for every folder whose crops are smaller than a network takes, `side` px."""
-        return [
+    def remarks(self, side: int) -> list[str]:
+        """A line for every folder that lacks shards, and for every one whose crops are smaller than a network takes, `side` px."""
+        unfinished = [f"{folder.path}: {text}." for folder in self.folders if (text := folder.run.unfinished)]
+        return unfinished + [
             f"{folder.path}: its crops are {crop_px} px and the network takes {side} px. They are enlarged, which adds no detail: set "
             f"network.crop_px to {crop_px}, or preprocess with --crop-px {side}."
             for folder, crop_px in zip(self.folders, self.crop_px, strict=True)

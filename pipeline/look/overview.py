@@ -78,6 +78,7 @@ def describe(target: Target) -> dict:
     return {
         "path": str(target.path),
         "state": run.state if run else "shard",
+        "unfinished": run.unfinished if run else "",
         "views": n,
         "instants": len(np.unique(table["instant_id"])),
         "shards": len(target.shards),

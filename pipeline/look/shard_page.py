@@ -49,8 +49,8 @@ def warnings(summary: dict, problems: Sequence[str] | None) -> list[str]:
     found = (
         failed if problems is None else [f"PROBLEM {problem}" for problem in problems]
     )  # which has the failed ones too
-    if summary["state"] == "running":
-        found.append("The run has not ended: run preprocess again to finish it.")
+    if summary["unfinished"]:
+        found.append(f"Not all is here: {summary['unfinished']}.")
     if summary["views"] and not summary["fits"]["valid"]:
         found.append("No view has a valid fit: nothing of a mesh may supervise.")
     said = [f"<p class=partial>{escape(text)}</p>" for text in found]

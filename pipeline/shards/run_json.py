@@ -95,6 +95,16 @@ class RunRecord:
         """The source's rejects and those of the shards."""
         return (*self.rejects, *(reject for shard in self.shards for reject in shard.rejects))
 
+    @property
+    def unfinished(self) -> str:
+        """What is not there of what was planned, in a sentence; empty of a run that came to its end."""
+        if self.state == "complete":
+            return ""
+        planned, missing = len(self.layout), len(self.layout) - len(self.shards)
+        ended = "failed" if self.state == "failed" else "has not ended"
+        lacks = f"{missing} of {planned} shards {'is' if missing == 1 else 'are'} missing"
+        return f"its preprocess run {ended} (state '{self.state}'): {lacks}. Run preprocess again to finish it"
+
 
 def joined_hash(shards: Sequence[ShardRecord]) -> str:
     """One hash over the content of some shards, in order."""

@@ -3,8 +3,10 @@
 import json
 import os
 import re
+import shutil
 import urllib.request
 from dataclasses import replace
+from html import escape
 from pathlib import Path
 
 import cv2
@@ -16,6 +18,7 @@ from cli.inspect import command
 from cli.main import nvf
 from model.train import train
 from pipeline.errors import InputError
+from pipeline.look.shard_page import warnings
 from pipeline.preprocess import plan as planning
 from pipeline.preprocess import shard as stages
 from pipeline.preprocess.progress import RunProgress
@@ -48,6 +51,20 @@ def folders(tmp_path_factory):
 
 def run(*arguments):
     return CliRunner().invoke(command, [str(a) for a in arguments], catch_exceptions=False)
+
+
+@pytest.mark.parametrize(("state", "said"), [("failed", "failed"), ("running", "has not ended")])
+def test_a_run_that_lacks_shards_says_so(folders, tmp_path, state, said):
+    shutil.copytree(folders[0], tmp_path / "a")
+    record = json.loads((tmp_path / "a" / "run.json").read_text())
+    lost = record["shards"].pop()
+    failed = [[lost["name"], "failed 3 times"]] if state == "failed" else []
+    (tmp_path / "a" / "run.json").write_text(json.dumps(record | {"state": state, "failed": failed}))
+    result = run(tmp_path / "a", "--json")
+    line = f"its preprocess run {said} (state '{state}'): 1 of 2 shards is missing. Run preprocess again to finish it"
+    assert result.stderr == f"{tmp_path / 'a'}: {line}.\n" and json.loads(result.stdout)["unfinished"] == line
+    assert escape(line) in "".join(warnings(json.loads(result.stdout), None))
+    assert run(folders[0]).stderr == "" and json.loads(run(folders[0], "--json").stdout)["unfinished"] == ""
 
 
 def test_json_of_a_folder_and_nothing_else(folders):

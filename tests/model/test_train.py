@@ -2,6 +2,7 @@ import json
 import math
 import multiprocessing
 import os
+import shutil
 import signal
 import time
 from dataclasses import replace
@@ -14,6 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from model.data.loading import DrawConfig, ViewDataset
 from model.data.views import read_views
 from model.device import Ranks, join_ranks
+from model.evaluate import evaluate_run
 from model.networks.build import HEADS, build_network
 from model.train import train
 from model.training import step as step_room
@@ -25,6 +27,7 @@ from model.training.optimise import TrainConfig, learning_rate
 from model.training.runs import LAST, load_run, start_run, training_statistics
 from pipeline import records
 from pipeline.errors import InputError
+from pipeline.shards.run_json import read_run, write_run
 from tests.model.capsules import make_folder, make_view, tiny_config, write_folder
 
 
@@ -452,3 +455,19 @@ def test_looks_at_validation_are_spread_and_end_with_the_last_step():
 def test_settings_out_of_range_are_refused(change):
     with pytest.raises(ValueError, match=next(iter(change))):
         TrainConfig(**change)
+
+
+@pytest.mark.slow
+def test_shards_that_are_missing_are_named_by_training_and_by_evaluation(tmp_path, shards, capsys):
+    folder, config = tmp_path / "shards", tiny_config(steps=1, evaluations=1)
+    shutil.copytree(shards, folder)
+    record = read_run(folder)
+    planned = (*record.layout, ("lost",), ("also",))
+    write_run(folder, replace(record, state="failed", layout=planned))
+    said = f"(state 'failed'): {len(planned) - len(record.shards)} of {len(planned)} shards are missing. Run preprocess again"
+    train(shards, tmp_path / "b", config, [(folder, 1.0)], device="cpu")
+    assert said in capsys.readouterr().err
+    evaluate_run(tmp_path / "b", folder, "validation", device="cpu")
+    assert f"{folder}: its preprocess run" in (err := capsys.readouterr().err) and said in err
+    evaluate_run(tmp_path / "b", shards, "validation", device="cpu")
+    assert "missing" not in capsys.readouterr().err
