@@ -40,4 +40,5 @@ def tell(marked: "Marked") -> None:
     if marked.refusal:
         click.echo(f"Refused: {marked.refusal}", err=True)
     else:
-        click.echo(f"{marked.name}: {'nobody' if not marked.people else marked.people}")
+        others = f", {marked.left_out} left out: their box shows another's keypoints" if marked.left_out else ""
+        click.echo(f"{marked.name}: {'nobody' if not marked.people else marked.people}{others}")

@@ -25,10 +25,12 @@ WRITTEN = ("body25", "coco17")
 
 @dataclass(frozen=True)
 class Marked:
-    """A picture's keypoints, written or refused. file: where they are. people: how many."""
+    """A picture's keypoints, written or refused. file: where they are. people: how many. left_out: how many were found of whom the
+    network sees only whoever stands before or behind them."""
 
     name: str
     people: int = 0
+    left_out: int = 0
     file: Path | None = None
     refusal: str = ""
 
@@ -37,7 +39,7 @@ def write_keypoints(images: Sequence[str], out: Path, layout: str = "body25", ev
     """One file NAME_keypoints.json a picture, also where nobody is in it; of a video NAME_FRAME_keypoints.json, FRAME of 12 digits.
 
     layout: the joints and their order, one of WRITTEN. every: of a video's frames. What cannot be read or written is refused, and the
-    others go on. Somebody of whom the network sees only whoever stands before him is left out.
+    others go on.
     """
     given = find_given(images, every)
     make_folder(out)
@@ -63,7 +65,7 @@ def write_keypoints(images: Sequence[str], out: Path, layout: str = "body25", ev
             yield Marked(picture.name, refusal=str(error))
             continue
         written[file] = picture.name
-        yield Marked(picture.name, len(people), file)
+        yield Marked(picture.name, len(people), len(boxes) - len(people), file)
 
 
 def file_stem(picture: Picture) -> str:

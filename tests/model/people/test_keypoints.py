@@ -11,7 +11,9 @@ import pytest
 from click.testing import CliRunner
 
 from cli.main import nvf
+from model.people.detector import Detector
 from model.people.keypoints import in_layout
+from model.people.records import Box
 from pipeline.errors import InputError
 from pipeline.records import Instant
 from pipeline.skeletons import COCO, JOINT_SETS
@@ -77,3 +79,13 @@ def test_a_layout_has_its_own_joints_at_their_places():
     neck = body[names.index("neck")]
     np.testing.assert_allclose(neck[:2], points[[5, 6]].mean(0))
     assert neck[2] == scores[[5, 6]].min() and not body[names.index("left_heel")].any()
+
+
+def test_somebody_who_has_another_s_keypoints_is_left_out_and_counted(data, monkeypatch):
+    """Two boxes, one person."""
+    (data / "images" / "0002.png").unlink()
+    boxes = [np.array([60.0, 20, 400, 580]), np.array([20.0, 120, 330, 470])]
+    monkeypatch.setattr(Detector, "__call__", lambda self, pixels: [Box(box, 0.9, "detector") for box in boxes])
+    result = invoke(data / "images", data / "keypoints")
+    assert result.exit_code == 0 and "0001.jpg: 1, 1 left out: their box shows another's keypoints" in result.output
+    assert len(json.loads((data / "keypoints" / "0001_keypoints.json").read_text())["people"]) == 1
