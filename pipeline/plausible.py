@@ -40,6 +40,8 @@ SHORTEST_BONE, LONGEST_BONE = 0.1, 2.5
 LEAST_BESIDE, SURE_AHEAD = 0.1, 0.35
 # Focal lengths over the image's longer side, and the one over the other: anamorphic lenses squeeze by 2.
 LEAST_FOCAL, MOST_FOCAL, MOST_SQUEEZED = 0.05, 100.0, 2.5
+# Cut out of a picture by the longest lens, somebody has a focal length of up to so many sides.
+MUCH_FOCAL = 60.0
 # Of the image's side, how far from its middle a principal point may lie.
 OFF_CENTRE = 0.2
 # A person of fewer pixels is none, nor one who is so many metres away.
@@ -210,7 +212,8 @@ def odd_view(instant: Instant, view: View) -> str | None:
     elif joints is not None and (away := _distance(camera, joints)) > FURTHEST:
         return f"the person is {away:.0f} m away from the camera, as if t were in millimetres where metres are expected"
     elif max(view.box[2:]) < LEAST_PX:
-        return f"the person's box is {max(view.box[2:]):.1f} pixels large"
+        normalised = ", as if it were normalised to 0 .. 1" if view.box.max() <= 1 else ""
+        return f"the person's box is {max(view.box[2:]):.1f} pixels large{normalised}"
     elif inside(points, camera.width, camera.height).mean() < JOINTS_INSIDE:
         reason = "most joints lie outside the image"
     elif share_inside(view.box, camera) < BOX_INSIDE or share_inside(square(view.box), camera) < CROP_INSIDE:
@@ -341,7 +344,7 @@ def odd_camera(view: View) -> list[str]:
     camera, signs = view.camera, []
     f, c = camera.K[[0, 1], [0, 1]], camera.K[:2, 2]
     side = max(camera.width, camera.height)
-    if not (0.2 * side < f.min() and f.max() < 20 * side):
+    if not (0.2 * side < f.min() and f.max() < MUCH_FOCAL * side):
         signs.append("focal length far from the image size: is it in pixels of this image?")
     if not (0 < c[0] < camera.width and 0 < c[1] < camera.height):
         signs.append("principal point outside the image")

@@ -182,6 +182,7 @@ def _box_readings(box: np.ndarray) -> Iterator[tuple[str, tuple[float, float, fl
     usual = "in place of x, y, width, height"
     if w > x and h > y:
         yield f"corners x1, y1, x2, y2 {usual}", (x, y, w - x, h - y)
+        yield f"corners y1, x1, y2, x2 {usual}", (y, x, h - y, w - x)
     yield f"centres and sizes {usual}", (x - w / 2, y - h / 2, w, h)
     yield f"y, x, height, width {usual}", (y, x, h, w)
     for k in (0.25, 1 / 3, 0.5, 2 / 3, 0.75, 4 / 3, 1.5, 2.0, 3.0, 4.0):

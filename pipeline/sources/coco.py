@@ -23,6 +23,7 @@ from pipeline.sources.coco_people import (
     PERSON_ID,
     AnnotationFile,
     Person,
+    marks_joints,
     odd_annotations,
     read_annotations,
 )
@@ -118,9 +119,16 @@ class Coco(Source):
             return Reject(key, "read", f"its category_id {number} is not a category of the file")
         if file.categories[number] is not None:
             return Skipped(f"of the category {file.categories[number]}")
-        if member(entry, "iscrowd", file.path, where):
+        crowd = member(entry, "iscrowd", file.path, where)
+        if crowd not in (0, 1):
+            raise InputError(
+                f"{file.path}: {where}/iscrowd is {str(crowd)[:40]!r}. Write 0 for a person, 1 for a crowd."
+            )
+        if crowd:
             return Skipped("crowd")
         if member(entry, "num_keypoints", file.path, where) == 0:
+            if marks_joints(entry):
+                return Reject(key, "read", "num_keypoints is 0, and some of its keypoints are labelled")
             return Skipped("no labelled keypoint")
         person = file.person(key, entry)
         names = file.placing.joint_set.names

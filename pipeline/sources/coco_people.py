@@ -62,18 +62,30 @@ class AnnotationFile:
 def read_annotations(path: Path, key: Callable[[dict], str]) -> AnnotationFile:
     """Duplicate ids are an error. key: of an entry, by which people are sorted."""
     data = load_json(path)
+    pictures, entries = (typed(member(data, name, path), list, path, name) for name in ("images", "annotations"))
+    _check_numbers(pictures, "images", "id", path)
+    _check_numbers(entries, "annotations", "image_id", path)
     try:
-        images = {image["id"]: image for image in typed(member(data, "images", path), list, path, "images")}
-        people = sorted(typed(member(data, "annotations", path), list, path, "annotations"), key=key)
+        images = {image["id"]: image for image in pictures}
+        people = sorted(entries, key=key)
         ids = {str(person["id"]) for person in people}
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"{path}: an image or annotation has no usable id ({error}). It is not in MSCOCO's layout."
         ) from None
-    if len(images) != len(data["images"]) or len(ids) != len(people):
+    if len(images) != len(pictures) or len(ids) != len(people):
         raise InputError(f"{path}: an image or annotation id occurs twice. The file is damaged; fetch it again.")
     categories = typed(data.get("categories") or [], list, path, "categories")
     return AnnotationFile(path, images, people, _placing(categories, path), _kinds(categories, path))
+
+
+def _check_numbers(entries: list, name: str, key: str, path: Path) -> None:
+    """Raises InputError for a key that is there and no whole number."""
+    odd = [entry[key] for entry in entries if isinstance(entry, dict) and key in entry and type(entry[key]) is not int]
+    if odd:
+        raise InputError(
+            f"{path}: {name}/{key} is {str(odd[0])[:40]!r}, expected a whole number. Write it without quotes or a decimal point."
+        )
 
 
 def _kinds(categories: list, path: Path) -> dict[int, str | None]:
@@ -93,6 +105,12 @@ def _placing(categories: list, path: Path) -> Placing:
         if names and str(entry.get("name", "person")).lower() in PEOPLE:
             return place(typed(names, list, path, "categories/keypoints"), f"{path}: categories/keypoints")
     return place(COCO.names, str(path))
+
+
+def marks_joints(entry: dict) -> bool:
+    """Whether any keypoint of an annotation has the visibility 1 or 2, whatever its num_keypoints says."""
+    values = entry.get("keypoints")
+    return isinstance(values, list) and any(value in (1, 2) for value in values[2::3])
 
 
 def odd_annotations(people: list[Person]) -> list[str | None]:

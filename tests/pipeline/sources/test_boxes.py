@@ -35,6 +35,7 @@ def people(count: int = 12) -> tuple[np.ndarray, np.ndarray]:
 
 READINGS = {
     "corners x1, y1, x2, y2": lambda b: np.c_[b[:, :2], b[:, :2] + b[:, 2:]],
+    "corners y1, x1, y2, x2": lambda b: np.c_[b[:, [1, 0]], b[:, [1, 0]] + b[:, [3, 2]]],
     "centres and sizes": lambda b: np.c_[b[:, :2] + b[:, 2:] / 2, b[:, 2:]],
     "y, x, height, width": lambda b: b[:, [1, 0, 3, 2]],
     "of an image 0.5 times as large": lambda b: b / 2,

@@ -255,6 +255,29 @@ def test_bad_people_are_rejected_and_the_run_goes_on(tmp_path):
     }
 
 
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"iscrowd": "0"}, "annotations/7/iscrowd is '0'. Write 0 for a person, 1 for a crowd"),
+        ({"iscrowd": None}, "annotations/7/iscrowd is 'None'"),
+        ({"image_id": 785.0}, "annotations/image_id is '785.0', expected a whole number. Write it without"),
+        ({"image_id": "785"}, "annotations/image_id is '785', expected a whole number"),
+    ],
+)
+def test_values_of_another_kind_are_named(tmp_path, change, reason):
+    """A text is true whatever it says: everybody would be a crowd."""
+    dataset(tmp_path, [person(7, 785) | change])
+    with pytest.raises(InputError, match=f"person_keypoints_val2017.json: {reason}"):
+        read(tmp_path)
+
+
+def test_a_count_of_keypoints_that_is_wrong_hides_nobody(tmp_path):
+    dataset(tmp_path, [person(7, 785, num_keypoints=0), person(8, 785), person(9, 785, [0] * 17)])
+    instants, report = read(tmp_path)
+    assert len(instants) == 1 and report.skipped == {"no labelled keypoint": 1}
+    assert [r.reason for r in report.rejects] == ["num_keypoints is 0, and some of its keypoints are labelled"]
+
+
 def test_damaged_files_are_refused(tmp_path):
     with pytest.raises(InputError, match="has no annotations/person_keypoints_train2017.json"):
         read(tmp_path)

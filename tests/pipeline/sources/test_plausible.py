@@ -511,6 +511,10 @@ def test_signs_of_a_camera_of_another_image(annotated_root):
     camera = view.camera
     assert "not a rotation" in found(R=camera.R * [[1], [1], [-1]])
     assert "far from the image size" in found(K=camera.K * [[0.01], [0.01], [1]])
+    side = max(camera.width, camera.height)
+    for sides, told in ((40, False), (80, True)):  # the longest lenses, and no lens
+        K = np.array([[sides * side, 0, 50], [0, sides * side, 50], [0, 0, 1]])
+        assert ("far from the image size" in found(K=K)) == told
     assert "principal point outside" in found(K=camera.K + [[0, 0, 900], [0, 0, 0], [0, 0, 0]])
 
 
