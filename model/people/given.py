@@ -4,13 +4,14 @@ import csv
 import json
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from model.people.pictures import MOVING, STILL
-from model.people.records import Box, Keypoints, Picture
+from model.people.records import Box, Keypoints, Picture, clipped
 from pipeline.camera import tight_box
 from pipeline.errors import InputError
 from pipeline.images import split_frame
@@ -26,6 +27,8 @@ LEAST_BOX_PX = 2.0
 SLACK_PX, SLACK = 1.0, 0.01
 # Keypoints below this count as not seen, and so many are needed for a box.
 SEEN, LEAST_SEEN = 0.1, 4
+# Keypoints of which this part lies in the picture are of it.
+LEAST_INSIDE = 0.75
 
 
 class GivenBoxes:
@@ -58,7 +61,7 @@ class GivenBoxes:
             if keys:
                 (key,) = keys
                 self.taken.add(key)
-                return self.boxes[key]
+                return [within(box, picture) for box in self.boxes[key]]
         if picture.frame is None:
             raise InputError(f"{picture.name}: {self.path} has no box of it. Add it, or leave the picture out.")
         return []
@@ -293,6 +296,17 @@ def _boxes(points: np.ndarray, layout: str, path: Path, score: float | None) -> 
         return []
     keypoints = Keypoints(placing.joint_set.name, placed[:, :2], np.where(seen, placed[:, 2].clip(0, 1), 0))
     return [Box(tight_box(placed[seen, :2], subtract=0), score, "keypoints", keypoints)]
+
+
+def within(box: Box, picture: Picture) -> Box:
+    """The room about keypoints ends at the picture's border; a box that was given stays as it is. Keypoints of which many lie outside
+    are another picture's: their box stays, too, to be refused."""
+    if box.source != "keypoints" or box.keypoints is None:
+        return box
+    seen = box.keypoints.points[box.keypoints.confidence > 0]
+    height, width = picture.pixels.shape[:2]
+    inside = ((seen >= 0) & (seen <= [width - 1, height - 1])).all(1)
+    return replace(box, box=clipped(box.box, picture)) if inside.mean() >= LEAST_INSIDE else box
 
 
 def whole_picture(picture: Picture) -> list[Box]:

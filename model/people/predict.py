@@ -28,6 +28,7 @@ BATCH, MOST_WAITING, MOST_PIXELS = 16, 32, 64_000_000
 BOX_HINT = (
     "A box holds one person, head to feet, with little room about them: give it with --box x,y,width,height or --boxes."
 )
+FOUND_BY = {"detector": "the detector's box", "keypoints": "the box about keypoints", "track": "a track's box"}
 ELSEWHERE = "Where there is one, give the box with --box or --boxes."
 Finder = Callable[[Picture], Sequence[Box]]
 
@@ -142,8 +143,8 @@ def _answered(model: Model, waiting: list[Waiting], batch: int) -> Iterator[tupl
 
 def _says_of_an_empty(box: Box, presence: float) -> str:
     where, why = box.box.round(1).tolist(), f"(presence {presence:.2f}, {SOMEBODY} is needed)"
-    if box.source == "detector":
-        return f"the network sees nobody in the detector's box {where} {why}. {ELSEWHERE}"
+    if box.source in FOUND_BY:
+        return f"the network sees nobody in {FOUND_BY[box.source]} {where} {why}. {ELSEWHERE}"
     return f"nobody is found in the box {where} {why}. {BOX_HINT}"
 
 

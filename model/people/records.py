@@ -121,3 +121,10 @@ class PicturePeople:
     time_s: float | None = None
     refusal: str = ""
     left_out: tuple[str, ...] = ()
+
+
+def clipped(box: np.ndarray, picture: Picture) -> np.ndarray:
+    """A box (4,) cut at the border of the picture; at least two pixels of it stay."""
+    height, width = picture.pixels.shape[:2]
+    low = np.clip(box[:2], 0, [width - 2, height - 2])
+    return np.r_[low, np.clip(box[:2] + box[2:] - low, 2, [width - low[0], height - low[1]])]

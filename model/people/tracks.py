@@ -8,7 +8,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from model.people.detector import overlaps
-from model.people.records import Box, Picture
+from model.people.records import Box, Picture, clipped
 from pipeline.images import split_frame
 
 # Who is not seen any more is waited for so long, seconds, and stands where he was so long, for the network to say whether he is there.
@@ -125,13 +125,6 @@ def frame_time(picture: Picture) -> float:
     if picture.time_s is not None:
         return picture.time_s
     return (picture.frame or 0) / USUAL_FPS
-
-
-def clipped(box: np.ndarray, picture: Picture) -> np.ndarray:
-    """A box (4,) cut at the border of the picture; at least two pixels of it stay."""
-    height, width = picture.pixels.shape[:2]
-    low = np.clip(box[:2], 0, [width - 2, height - 2])
-    return np.r_[low, np.clip(box[:2] + box[2:] - low, 2, [width - low[0], height - low[1]])]
 
 
 def appearance(pixels: np.ndarray, box: np.ndarray) -> np.ndarray:

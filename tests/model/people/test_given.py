@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from model.people.given import read_boxes, read_keypoints
+from model.people.given import check_box, read_boxes, read_keypoints
 from model.people.photographs import photograph_camera
 from model.people.records import Picture
 from pipeline.errors import InputError
@@ -128,6 +128,24 @@ def test_openpose_keypoints_give_boxes(tmp_path):
     assert moving.keypoints.joint_set == "coco_17"
     (one,) = read_keypoints(folder / "a_keypoints.json")(picture("a.png"))
     np.testing.assert_array_equal(one.box, box.box)
+
+
+def test_the_room_about_keypoints_ends_at_the_border(tmp_path):
+    """Somebody who stands at a picture's lower edge is in it; keypoints of a larger picture are not."""
+    one = picture("a.png")
+    height, width = one.pixels.shape[:2]
+    places = np.stack([np.linspace(width / 2, width - 2, 17), np.linspace(2, height - 2, 17), np.full(17, 0.9)], 1)
+    for scale, is_there in ((1.0, True), (2.0, False)):
+        values = (places * [scale, scale, 1]).ravel().tolist()
+        file = written(tmp_path / f"{scale}.json", COCO | {"annotations": [{"image_id": 4, "keypoints": values}]})
+        (box,) = read_keypoints(file)(picture("a.jpg"))
+        right, low = box.box[:2] + box.box[2:]
+        if is_there:
+            check_box(box.box, width, height)
+            assert right == width and low == height and box.box[1] == 0
+        else:
+            with pytest.raises(InputError, match="beyond the image"):
+                check_box(box.box, width, height)
 
 
 def test_a_dot_in_a_name_is_no_ending(tmp_path):

@@ -141,7 +141,15 @@ def test_who_is_not_there_is_said(model, monkeypatch):
     monkeypatch.setattr(predict, "SOMEBODY", 1.1)
     [(_, found)] = predict_people(model, [picture(2)], boxes)
     assert len(found.left_out) == 2 and "sees nobody in the detector's box [5.0, 4.0" in found.refusal
-    [(_, given)] = predict_people(model, [picture(2)], lambda one: [replace(box, source="given") for box in boxes(one)])
+    given, keypoints = (
+        next(
+            predict_people(
+                model, [picture(2)], lambda one, word=word: [replace(box, source=word) for box in boxes(one)]
+            )
+        )[1]
+        for word in ("given", "keypoints")
+    )
+    assert "sees nobody in the box about keypoints [5.0, 4.0" in keypoints.refusal
     assert "nobody is found in the box [5.0, 4.0" in given.refusal and "head to feet" in given.refusal
 
 
