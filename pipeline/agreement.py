@@ -121,7 +121,7 @@ def odd_rig(instants: Sequence[Instant]) -> str | None:
     if not np.isfinite(given):
         return None
     mistake = _likely(instants, seen, given) if given > EXACT else None
-    mistake = mistake or _exchanged_sides(instants, seen)
+    mistake = mistake or _odd_camera(instants, seen)
     reason = f"the cameras do not agree where the person is (joints are {100 * given:.1f} % of the person's size apart)"
     if mistake is not None:
         return f"{reason}, as if {mistake}"
@@ -196,28 +196,30 @@ def _exchanged(instants: Sequence[Instant]) -> dict[str, float]:
     return scores
 
 
-def _exchanged_sides(instants: Sequence[Instant], seen: Sequence[Sequence[Sight]]) -> str | None:
-    """The camera whose left and right are exchanged, told where that brings the others to agree. Two cameras cannot tell: side by side
-    they see both sides at one height, and the rays meet elsewhere."""
+def _odd_camera(instants: Sequence[Instant], seen: Sequence[Sequence[Sight]]) -> str | None:
+    """The camera whose left and right are exchanged, or that is mirrored, told where the other reading brings the others to agree. Two
+    cameras cannot tell: side by side they see both sides at one height, and the rays meet elsewhere."""
     chosen = spread_evenly(len(seen), SIDES_JUDGED)
     instants, seen = [instants[k] for k in chosen], [seen[k] for k in chosen]
     given = _median([off for sights in seen for off in _seen_by_a_third(sights)])
     if not given > CLEARLY_WRONG:
         return None
+    flip = JOINT_SETS[instants[0].joint_set].flip
+    readings: dict[str, Callable[[Sight], Sight]] = {
+        "left and right were exchanged in": lambda s: replace(s, rays=s.rays[flip], seen=s.seen[flip]),
+        "the keypoints were mirrored in": lambda s: replace(s, rays=s.rays * [-1, 1]),
+        "the pictures were mirrored in": lambda s: replace(s, rays=s.rays[flip] * [-1, 1], seen=s.seen[flip]),
+    }
     found = {}
     for one in sorted({view.camera_id for instant in instants for view in instant.views}):
-        offs = []
-        for instant, sights in zip(instants, seen, strict=True):
-            flip, views = JOINT_SETS[instant.joint_set].flip, instant.views
-            offs += _seen_by_a_third(
-                [
-                    replace(s, rays=s.rays[flip], seen=s.seen[flip]) if v.camera_id == one else s
-                    for v, s in zip(views, sights, strict=True)
-                ]
-            )
-        found[one] = _median(offs)
-    best = min(found, key=lambda one: found[one])
-    return f"left and right were exchanged in {best}" if found[best] < CLEARLY_BETTER * given else None
+        for mistake, read in readings.items():
+            offs = []
+            for instant, sights in zip(instants, seen, strict=True):
+                pairs = zip(instant.views, sights, strict=True)
+                offs += _seen_by_a_third([read(s) if view.camera_id == one else s for view, s in pairs])
+            found[f"{mistake} {one}"] = _median(offs)
+    best = min(found, key=lambda mistake: found[mistake])
+    return best if found[best] < CLEARLY_BETTER * given else None
 
 
 def _seen_by_a_third(sights: Sequence[Sight]) -> list[float]:

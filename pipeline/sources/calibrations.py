@@ -159,7 +159,7 @@ def _camera(name: str, table: Mapping[str, Any], path: Path, scale: float) -> Ca
     if missing := [key for key in ("K", "R", "t") if values[key] is None]:
         listed = "; ".join(f"{key}: {', '.join(_NAMES[key])}" for key in missing)
         raise InputError(f"{path}: camera {name} lacks {', '.join(missing)}. Known names are {listed}.")
-    if table.get("fisheye") is True:
+    if table.get("fisheye"):
         raise InputError(f"{path}: camera {name} is a fisheye, which is not read; undistort its pictures first.")
     K = _numbers(values["K"], 9, path, f"K of {name}").reshape(3, 3)
     turn = np.ravel(np.array(values["R"], object))

@@ -47,6 +47,10 @@ from pipeline.spread import spread_evenly
 BLOCK = 16
 # Of so many instants the calibration is judged; of so many choices of people in one instant, the best is taken.
 JUDGED, CHOICES = 40, 256
+IN_GROUPS = (
+    "each camera sees one person, but they fall into groups that do not agree where: the calibration is not of these pictures, or the "
+    "groups are not in step (-o cameras= takes those of one group)"
+)
 
 
 @dataclass(frozen=True)
@@ -237,7 +241,11 @@ class Multiview(Source):
         """The people of each frame, and those whom no two cameras agree about."""
         people = {frame: _people_of(moment) for frame, moment in moments.items()}
         several = max(map(len, people.values()), default=0) > 1
+        apart = [frame for frame, moment in moments.items() if len(people[frame]) > 1 and max(map(len, moment)) == 1]
         for frame, moment in moments.items():
+            if 2 * len(apart) > len(moments):
+                yield Implausible(Reject(f"{frame:09d}", "read", IN_GROUPS), self._instant(frame, _choose(moment)))
+                continue
             yield from self._left_out(frame, moment, people[frame])
             for k, person in enumerate(people[frame]):
                 yield self._instant(frame, person, k if several else None)

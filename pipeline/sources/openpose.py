@@ -46,6 +46,8 @@ _KEYPOINTS = re.compile(r"^(.+)_keypoints\.json$")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v")
 _NUMBER = re.compile(r"(\d+)\D*$")
+# So many digits a number in a name may have: it is stored in 64 bits.
+DIGITS = 18
 CAMERA_KEYS, LENS_KEYS = ("fx", "fy", "cx", "cy"), ("k1", "k2", "p1", "p2", "k3")
 # A lens whose distortion cannot be told this well is refused.
 MOST_APART_PX = 0.5
@@ -94,9 +96,9 @@ class Film:
 
 
 def frame_number(name: str) -> int | None:
-    """The last number in a name."""
+    """The last number in a name, a time in microseconds, too; None where a shard could not store it."""
     found = _NUMBER.search(name)
-    return int(found[1]) if found and len(found[1]) <= 12 else None
+    return int(found[1]) if found and len(found[1]) <= DIGITS else None
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pipeline.errors import InputError
 from pipeline.fit import FitSettings, Fitter
 from pipeline.records import BodyFit, Camera
 from pipeline.skeletons import OPENPOSE_25
-from pipeline.sources import open_source
+from pipeline.sources import multiview, open_source
 from tests.pipeline.people import standing
 
 WIDTH, HEIGHT = 320, 400
@@ -176,7 +176,7 @@ def test_units_resolution_and_exchanged_cameras_are_told(tmp_path):
 
 
 def change_people(root, name, change):
-    for path in (root / "keypoints" / name).iterdir():
+    for path in sorted((root / "keypoints" / name).iterdir()):
         content = json.loads(path.read_text())
         content["people"] = change([np.reshape(p["pose_keypoints_2d"], (25, 3)) for p in content["people"]])
         path.write_text(
@@ -345,4 +345,59 @@ def test_a_number_that_no_float_holds_is_no_camera(tmp_path):
     given["cam1"]["K"][0][2] = 10**400
     (tmp_path / "rig.json").write_text(json.dumps({"cameras": given}))
     with pytest.raises(InputError, match="K of cam1 holds something that is not a finite number"):
+        open_source("multiview", tmp_path)
+
+
+@pytest.mark.parametrize(("name", "pictures"), [*((name, False) for name in NAMES), ("cam1", True)])
+def test_a_mirrored_camera_is_named(tmp_path, name, pictures):
+    """pictures: the detector saw them mirrored, and took left for right. Who stands straight in the middle, seen from the front, looks
+    the same then."""
+    write_keypoints(tmp_path)
+    write_json(tmp_path)
+    order = OPENPOSE_25.flip if pictures else range(25)
+    mirror = np.array([WIDTH - 1, 0, 0]), [-1, 1, 1]
+    change_people(tmp_path, name, lambda people: [(mirror[0] + person * mirror[1])[order] for person in people])
+    instants, report = open_source("multiview", tmp_path).read()
+    kind = "pictures" if pictures else "keypoints"
+    assert not instants and f"as if the {kind} were mirrored in {name}" in report.rejects[0].reason
+
+
+def test_cameras_that_fall_into_groups_do_not_make_two_people_of_one(tmp_path, monkeypatch):
+    """Where the median over all pairs of cameras is small enough, as of some wrong principal points."""
+    write_keypoints(tmp_path)
+    write_json(tmp_path)
+    for name in NAMES[2:]:
+        write_moved(tmp_path, name)
+    monkeypatch.setattr(multiview, "odd_rig", lambda instants: None)
+    instants, report = open_source("multiview", tmp_path).read()
+    assert not instants and len(report.rejects) == 6
+    assert all("they fall into groups that do not agree" in reject.reason for reject in report.rejects)
+
+
+def write_moved(root, name):
+    """The keypoints of a camera show the person a metre further on."""
+    c, frames = CAMERAS[name], iter(range(6))
+
+    def moved(people):
+        there = world_to_camera(c, joints_at(next(frames)) + [1.0, 0, 0])
+        return [np.c_[project(c, there), people[0][:, 2]]]
+
+    change_people(root, name, moved)
+
+
+def test_names_of_frames_may_be_times(tmp_path):
+    """Milliseconds and microseconds since 1970."""
+    write_keypoints(tmp_path, frames=2)
+    write_json(tmp_path)
+    for path in [*tmp_path.glob("*/*/*_0*")]:
+        path.rename(path.with_name(path.name.replace("_0000", "_17000000")))
+    instants, _ = open_source("multiview", tmp_path).read()
+    assert [i.frame for i in instants] == [1700000000000000, 1700000000000001]
+
+
+@pytest.mark.parametrize("said", [True, 1])
+def test_a_fisheye_is_refused_however_it_is_said(tmp_path, said):
+    write_keypoints(tmp_path, frames=1)
+    (tmp_path / "rig.json").write_text(json.dumps({n: t | {"fisheye": said} for n, t in tables().items()}))
+    with pytest.raises(InputError, match="camera cam1 is a fisheye"):
         open_source("multiview", tmp_path)
