@@ -165,12 +165,20 @@ def evaluate_run(
     }
     shown = predicted.at_scale(predicted.scale_true) if root == "gt" else predicted
     errors = view_errors(shown, *ground_truth(views, index), views.joint_set)
-    report["confidence"] = reliability(shown.confidence, errors["joints"], views.joint_set.root_index)
+    report["confidence"] = own_reliability(said[VOTES], root, views, index)
     save_predictions(run / "predictions.npz", shown, views, errors)
     write_json(run / "evaluation.json", report)
     draw_figures(run, report, shown, errors["mpjpe"], views, network, others)
     figures.curves(run / "figures" / "curves.png", read_history(run), (record["best"] or {}).get("mean_pose_mpjpe_mm"))
     return report
+
+
+def own_reliability(votes: Predictions, root: str, views: Views, index: np.ndarray) -> dict:
+    """Whether the network's confidences are those of its own joints, whatever joints are scored: bodies that are fitted to them state
+    none."""
+    own = votes.at_scale(votes.scale_true) if root == "gt" else votes
+    errors = view_errors(own, *ground_truth(views, index), views.joint_set)
+    return {"of": VOTES} | reliability(own.confidence, errors["joints"], views.joint_set.root_index)
 
 
 def views_of(protocol: protocols.Protocol, views: Views, allow_partial: bool) -> tuple[np.ndarray, dict]:

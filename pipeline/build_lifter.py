@@ -49,6 +49,8 @@ TURNED, NEAREST_M = 0.3, 0.3  # radians that a body is turned about the vertical
 # Share of cameras that are turned about their own axis beyond what they were drawn with, and by how much, radians: tripods tilt.
 ROLLS, ROLL = 0.5, 0.25
 BATCH, RATE, DECAY = 1024, 2e-3, 0.01
+# A shorter schedule has no step in which its rate could rise; so few steps take the beginning of this one.
+LEAST_SCHEDULE = 11
 
 
 @dataclass(frozen=True)
@@ -172,7 +174,9 @@ def train(bodies: Bodies, steps: int, seed: int) -> tuple[Lifter, float]:
     network.mean.copy_(turned.mean(0))
     network.deviation.copy_(turned.std(0).clamp_min(0.02))
     optimiser = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=DECAY)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps, pct_start=0.1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, RATE, total_steps=max(steps, LEAST_SCHEDULE), pct_start=0.1
+    )
     asked = torch.arange(JOINTS) != FIELD_JOINTS.root_index
     distances = []
     for step in range(steps):

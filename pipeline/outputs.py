@@ -9,6 +9,7 @@ import contextlib
 import json
 import mmap
 import os
+import secrets
 import struct
 import zlib
 from collections.abc import Collection, Iterable
@@ -41,8 +42,11 @@ _PNG_HEAD = 8 + 8 + 13 + 4
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Write, flush to the disk and rename over `path`. Raises InputError naming the path when that fails; nothing is left then."""
-    temporary = path.with_name(path.name + ".tmp")
+    """Write, flush to the disk and rename over `path`. Raises InputError naming the path when that fails; nothing is left then.
+
+    Of several who write the same file at once, one is the last. What a killed one leaves `clear_drafts` finds.
+    """
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:
@@ -56,6 +60,14 @@ def write_file(path: Path, data: bytes) -> None:
         raise InputError(
             f"{path}: cannot be written ({error.strerror}). Free some space, or name a folder that can be written."
         ) from error
+
+
+def clear_drafts(folder: Path, *names: str) -> None:
+    """Removes what killed commands left half written of the files of these names, which may be patterns. Only under the folder's lock:
+    nobody else may be writing them."""
+    for name in names:
+        for path in (*folder.glob(f"{name}.tmp"), *folder.glob(f"{name}.*.tmp")):
+            path.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: dict | list) -> None:

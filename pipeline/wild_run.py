@@ -14,7 +14,7 @@ from rich.console import Console
 
 from pipeline.body.model import load_body
 from pipeline.errors import InputError
-from pipeline.outputs import write_json
+from pipeline.outputs import clear_drafts, write_json
 from pipeline.preprocess.folder import run_lock
 from pipeline.preprocess.progress import PLAIN_EVERY_S, Rate, clock_text
 from pipeline.records import SYNTHETIC_MARK
@@ -158,5 +158,4 @@ def _check_disk(out: Path, settings: WildSettings) -> None:
 def _clear_drafts(out: Path) -> None:
     """What a killed run may have left half written."""
     for folder in (PLAN_FOLDER, "annotations", *FOLDERS.values()):
-        for path in (out / folder).glob("*.tmp"):
-            path.unlink(missing_ok=True)
+        clear_drafts(out / folder, "*")

@@ -269,7 +269,8 @@ def confidence_table(reliability: dict) -> str:
         + [f"{100 * row[name]:.0f} %" for name in ("stated", "within_100mm")]
         for row in reliability["rows"]
     ]
-    note = f"On average the two are {100 * reliability['expected_error']:.1f} percentage points apart."
+    whose = "Of the network's own joints; bodies that are fitted to them state none. " if "of" in reliability else ""
+    note = f"{whose}On average the two are {100 * reliability['expected_error']:.1f} percentage points apart."
     head = ["confidence", "joints", "stated", "within 100 mm"]
     return f"<h2>Stated confidence</h2><p class=note>{note}</p>{table(head, rows)}"
 

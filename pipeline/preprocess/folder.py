@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.errors import InputError
+from pipeline.outputs import clear_drafts
 from pipeline.preprocess.job_files import PLAN_FOLDER
 from pipeline.shards.run_json import RUN_FILE, RunRecord, read_run
 
@@ -71,9 +72,7 @@ def remove_run(folder: Path) -> None:
 
 def clear_leftovers(folder: Path) -> None:
     """Removes what a killed run may have left: unfinished files and the workers' plan. Only under the folder's lock."""
-    for name in (f"{RUN_FILE}.tmp", "shard-*.h5.*.tmp"):
-        for path in folder.glob(name):
-            path.unlink(missing_ok=True)
+    clear_drafts(folder, RUN_FILE, "shard-*.h5")
     shutil.rmtree(folder / PLAN_FOLDER, ignore_errors=True)
 
 

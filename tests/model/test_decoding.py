@@ -123,6 +123,8 @@ def test_an_evaluation_takes_the_run_s_choice_and_writes_bodies(run, shards):
     assert votes["decodes"] == {VOTES: votes["decodes"][VOTES]} and "body" not in votes
     assert votes["decodes"][VOTES]["mpjpe_mm"] == auto["decodes"][VOTES]["mpjpe_mm"]
     body = evaluate_run(run, shards, device="cpu", decode=BODY, hypotheses=2)
+    # the network states its confidence of its own joints, whichever are scored
+    assert body["confidence"] == votes["confidence"] and body["confidence"]["of"] == VOTES
     several = body["hypotheses"]
     assert picture.exists() == (several["mean_count"] > 1)
     assert several["min_of_k_mpjpe_mm"] <= several["fitted_mpjpe_mm"] and 1 <= several["mean_count"] <= 2

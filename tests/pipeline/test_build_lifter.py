@@ -35,6 +35,13 @@ def test_bodies_stand_before_their_cameras(bodies):
     assert len(torch.unique(bodies.points[:, 0], dim=0)) == 24
 
 
+@pytest.mark.parametrize("steps", [1, 2, 9, 10, 11])
+def test_few_steps_are_steps_all_the_same(bodies, monkeypatch, steps):
+    monkeypatch.setattr(build_lifter, "BATCH", 4)
+    network, distance = build_lifter.train(bodies, steps, 0)
+    assert 0 < distance < 2 and all(parameter.isfinite().all() for parameter in network.parameters())
+
+
 def test_bodies_are_filmed_as_they_are(bodies):
     """Turned about the vertical and mirrored, a body keeps its lengths, and its left stays its left."""
     points, _, _ = film(bodies, 200, generator())

@@ -27,6 +27,40 @@ def test_a_full_disk_is_told_and_leaves_the_old_file(tmp_path, monkeypatch):
     assert json.loads(path.read_text()) == {"old": 1} and [p.name for p in tmp_path.iterdir()] == ["a.json"]
 
 
+def test_two_who_write_a_file_at_once_both_succeed(tmp_path, monkeypatch):
+    """As where a block of pictures is made a second time: one begins and ends while the other is about to rename."""
+    path, rename = tmp_path / "a.bin", os.replace
+
+    def late(*names):
+        monkeypatch.setattr(os, "replace", rename)
+        outputs.write_file(path, b"second")
+        assert path.read_bytes() == b"second"
+        rename(*names)
+
+    monkeypatch.setattr(os, "replace", late)
+    outputs.write_file(path, b"first")
+    assert path.read_bytes() == b"first" and [p.name for p in tmp_path.iterdir()] == ["a.bin"]
+
+
+def test_what_a_killed_writer_left_is_found(tmp_path, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    def kill(*_):
+        raise Killed
+
+    for name in ("a.bin", "a.json", "b.bin"):
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            patch.setattr(os, "replace", kill)
+            outputs.write_file(tmp_path / name, b"half")
+    (tmp_path / "a.txt").touch()
+    assert len(list(tmp_path.iterdir())) == 4
+    outputs.clear_drafts(tmp_path, "a.bin")
+    assert len(list(tmp_path.iterdir())) == 3
+    outputs.clear_drafts(tmp_path, "*")
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
 def test_a_file_in_place_of_the_folder_is_told(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="cannot be written"):
