@@ -108,7 +108,7 @@ def answer(
             people += len(found.people)
             refused += [found.refusal] if found.refusal else []
         if not people:
-            raise InputError(f"nobody was found. {refused[0] if refused else 'No frame of the video shows a person.'}")
+            raise InputError(f"nobody was found: {refused[0] if refused else 'no frame of the video shows a person.'}")
         written = outputs.close()
         path = file.close()
     except BaseException:

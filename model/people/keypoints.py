@@ -98,6 +98,6 @@ def mark_all(
         tell(marked)
     if not people:
         raise InputError(
-            f"nobody was found. {refused[0] if refused else 'The detector sees no person in any picture.'}"
+            f"nobody was found: {refused[0] if refused else 'the detector sees no person in any picture.'}"
         )
     return people, refused

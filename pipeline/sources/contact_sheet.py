@@ -62,6 +62,8 @@ def _tile(image: np.ndarray, instant: Instant, view: View) -> np.ndarray:
             cv2.line(tile, to_tile(view.joints_2d[parent]), to_tile(view.joints_2d[child]), colour, 2, cv2.LINE_AA)
     for joint in np.flatnonzero(seen):
         cv2.circle(tile, to_tile(view.joints_2d[joint]), 3, (255, 255, 255), -1, cv2.LINE_AA)
-    cv2.putText(tile, view.id[-44:], (4, TILE - 6), cv2.FONT_HERSHEY_SIMPLEX, 0.36, (0, 0, 0), 3, cv2.LINE_AA)
-    cv2.putText(tile, view.id[-44:], (4, TILE - 6), cv2.FONT_HERSHEY_SIMPLEX, 0.36, (255, 255, 255), 1, cv2.LINE_AA)
+    # white on black, both of one thickness: by another, OpenCV 5's letters have other widths
+    for dx, dy, shade in ((-1, 0, 0), (1, 0, 0), (0, -1, 0), (0, 1, 0), (0, 0, 255)):
+        at = (4 + dx, TILE - 6 + dy)
+        cv2.putText(tile, view.id[-44:], at, cv2.FONT_HERSHEY_SIMPLEX, 0.36, (shade,) * 3, 1, cv2.LINE_AA)
     return tile

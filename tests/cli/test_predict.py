@@ -73,7 +73,7 @@ def test_refused_images_are_listed_and_the_exit_code_says_so(run, place):
     for said in ("nothere.jpg: there is no such file", "text.jpg: not an image", "nobody.png: no person is found"):
         assert f"Refused: {said}" in result.output
     assert ["refusal" in entry for entry in written()["pictures"]] == [True, True, True, False]
-    with pytest.raises(InputError, match="nobody was found. nobody.png: no person is found"):
+    with pytest.raises(InputError, match="nobody was found: nobody.png: no person is found"):
         invoke("nobody.png", "--run", run, "--out", "other")
     assert not Path("other", "predictions.json").exists() and not list(Path("other").iterdir())
 
