@@ -23,6 +23,7 @@ from rich.table import Table
 from benchmarks._photographs import Marked, Photograph, marked, read_photographs
 from benchmarks._sample import sample_capture
 from benchmarks.real_views import NEAR
+from model.networks.keypoint_network import KeypointNetwork
 from model.people import free_model
 from model.people.bodies import BodyFits, find_people, with_bodies
 from model.people.detector import Detector
@@ -159,10 +160,9 @@ def on_body(fits: BodyFits) -> Points:
     return points
 
 
-def of_network(person: Person, picture: Picture) -> np.ndarray:
-    """What the keypoint network said of the person's box, wherever it said something."""
-    assert person.keypoints is not None
-    return person.keypoints.points
+def of_network(network: KeypointNetwork) -> Points:
+    """What the keypoint network says of the person's box, wherever it says something."""
+    return lambda person, picture: network(picture.pixels, person.box)[0]
 
 
 def measure(model: Model, photographs: Sequence[Photograph], find: Finder, out: Path, chosen: dict) -> dict:
@@ -174,7 +174,7 @@ def measure(model: Model, photographs: Sequence[Photograph], find: Finder, out: 
     methods = {
         AS_PREDICT: compare(photographs, asked, on_body(fits)),
         WITHOUT: compare(photographs, bare, on_body(fits)),
-        NETWORK: compare(photographs, asked, of_network),
+        NETWORK: compare(photographs, asked, of_network(KeypointNetwork())),
     }
     marks = np.array([person.points[:, 0] for photograph in photographs for person in photograph.people])
     said = chosen | {
