@@ -4,6 +4,7 @@ Read from the headers of JPEG, PNG, WebP, TIFF, GIF and BMP. The orientation is 
 """
 
 import struct
+import zlib
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -47,7 +48,7 @@ def read_header(file: BinaryIO) -> Header | None:
 
 def _jpeg(file: BinaryIO) -> Header | None:
     """Walks the segments to the frame header."""
-    orientation = 1
+    orientation = None  # of the first EXIF segment, as viewers take it
     file.seek(2)
     for _ in range(_MOST_CHUNKS):
         start, kind = file.read(2)
@@ -58,9 +59,9 @@ def _jpeg(file: BinaryIO) -> Header | None:
         (length,) = struct.unpack(">H", file.read(2))
         if 0xC0 <= kind <= 0xCF and kind not in (0xC4, 0xC8, 0xCC):
             height, width = struct.unpack(">xHH", file.read(5))
-            return Header(width, height, orientation)
+            return Header(width, height, orientation or 1)
         body = file.read(length - 2)
-        if kind == 0xE1 and body[:6] == b"Exif\0\0":
+        if kind == 0xE1 and body[:6] == b"Exif\0\0" and orientation is None:
             orientation = _exif(body[6:])
     return None
 
@@ -76,8 +77,26 @@ def _png(file: BinaryIO) -> Header:
         length, kind = struct.unpack(">I4s", head)
         if kind == b"eXIf" and length < _MOST_BYTES:
             return Header(width, height, _exif(file.read(length)))
+        if kind in (b"tEXt", b"zTXt") and length < _MOST_BYTES:
+            profile = _profile(kind, file.read(length))
+            if profile is not None:
+                return Header(width, height, _exif(profile))
+            file.seek(-length, 1)
         file.seek(length + 4, 1)
     return Header(width, height)
+
+
+def _profile(kind: bytes, text: bytes) -> bytes | None:
+    """The EXIF that programs wrote into a PNG's text before it had a chunk for it: a name, a length, and hexadecimal digits. None for
+    other text."""
+    keyword, _, value = text.partition(b"\0")
+    if keyword.lower() not in (b"raw profile type exif", b"raw profile type app1"):
+        return None
+    try:
+        said = zlib.decompressobj().decompress(value[1:], 2 * _MOST_BYTES) if kind == b"zTXt" else value
+        return bytes.fromhex(b"".join(said.split()[2:]).decode("ascii")).removeprefix(b"Exif\0\0")
+    except (zlib.error, ValueError):
+        return None
 
 
 def _webp(file: BinaryIO) -> Header | None:

@@ -148,6 +148,26 @@ def test_pixels_and_points_are_turned_by_the_flag_in_every_kind_of_file(tmp_path
         assert (upright[v, u].astype(int) > 128).tolist() == (stored[y, x] > 128).tolist()
 
 
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("name", [b"Raw profile type exif", b"Raw profile type APP1"])
+def test_the_flag_in_the_text_of_an_older_png_is_read(tmp_path, name, compressed):
+    """ImageMagick and others wrote EXIF so before PNG had a chunk for it."""
+    data = cv2.imencode(".png", np.zeros((24, 40, 3), np.uint8))[1].tobytes()
+    profile = b"Exif\0\0" + exif(6, "II")
+    said = b"\nexif\n%8d\n" % len(profile) + profile.hex().encode() + b"\n"
+    text = chunk(b"zTXt", name + b"\0\0" + zlib.compress(said)) if compressed else chunk(b"tEXt", name + b"\0" + said)
+    other = chunk(b"tEXt", b"Comment\0" + said)
+    for before, tag in ((other + text, 6), (other, 1)):
+        (tmp_path / "x.png").write_bytes(data[:33] + before + data[33:])
+        assert image_size(tmp_path / "x.png").orientation == tag
+
+
+def test_the_first_exif_of_a_jpeg_counts(tmp_path):
+    data = cv2.imencode(".jpg", np.zeros((24, 40, 3), np.uint8))[1].tobytes()
+    (tmp_path / "x.jpg").write_bytes(with_orientation(with_orientation(data, 1), 6))
+    assert image_size(tmp_path / "x.jpg").orientation == 6
+
+
 def test_an_image_that_announces_too_much_or_whose_decoder_raises_is_an_input_error(tmp_path):
     header = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
     png = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
