@@ -344,7 +344,10 @@ class ShardFolder:
         keep = np.ones(len(table["id"]), bool) if split is None else table["split"] == split
         if not keep.any():
             found = ", ".join(f"{name}: {(table['split'] == name).sum()}" for name in SPLITS)
-            raise InputError(f"{self.path} has no views of the split {split or 'any'} ({found})")
+            kind = "views" if split is None else f"views of the split {split}"
+            raise InputError(
+                f"{self.path} has no {kind} ({found}). `nvf-cli inspect {self.path}` says what was left out, and why."
+            )
         return {name: values[keep] for name, values in table.items()}
 
     def rows(self) -> Iterator[tuple[ShardReader, int]]:

@@ -131,8 +131,9 @@ class OpenPose(Source):
         self.video = videos[0] if len(videos) == 1 and not (self.root / "images").is_dir() else None
         for folder in ("keypoints",) if self.video else ("images", "keypoints"):
             if not (self.root / folder).is_dir():
+                many = f", and {len(videos)} videos: {', '.join(videos[:4])}" if len(videos) > 1 else ""
                 raise InputError(
-                    f"{self.root} has no folder {folder}/. Give a folder with images/NAME.jpg (or one video in place of images/) "
+                    f"{self.root} has no folder {folder}/{many}. Give a folder with images/NAME.jpg (or one video in its place) "
                     "and keypoints/NAME_keypoints.json (docs/own-data.md makes one step by step)."
                 )
         self.lens = read_lens(self.root / "camera.json")

@@ -202,3 +202,13 @@ def test_a_video_stands_for_the_pictures(tmp_path):
     assert "the video has 5 frames" in report.rejects[0].reason
     shown = read_image(tmp_path, instants[1].views[0].image_path, (120, 90))
     assert abs(shown.mean() - 80) < 8
+
+
+def test_two_videos_in_place_of_pictures_are_named(tmp_path):
+    (tmp_path / "keypoints").mkdir()
+    for name in ("a.mp4", "b.mov"):
+        (tmp_path / name).touch()
+    with pytest.raises(
+        InputError, match="has no folder images/, and 2 videos: a.mp4, b.mov. Give a folder .* one video"
+    ):
+        open_source("openpose", tmp_path)
