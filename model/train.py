@@ -11,7 +11,7 @@ import torch
 from model.data.loading import refuse_small_pools
 from model.data.views import Views, need_views, read_views
 from model.decode_choice import choice_line, settle_decode
-from model.device import as_the_first_has_it, choose_device, join_ranks, leave_ranks, wait_for_all
+from model.device import Ranks, as_the_first_has_it, choose_device, join_ranks, leave_ranks, wait_for_all
 from model.evaluate import predict_views
 from model.networks.build import build_network, kept_of, make_encoder
 from model.networks.encoders.encoder import Encoder
@@ -23,7 +23,7 @@ from model.training.calibrate import calibrate
 from model.training.checkpoint import Checkpoint
 from model.training.config import Config
 from model.training.job import Job
-from model.training.logbook import Logbook, StepMeans
+from model.training.logbook import HISTORY, Logbook, StepMeans
 from model.training.optimise import learning_rate
 from model.training.runs import (
     BEST,
@@ -42,6 +42,7 @@ from model.training.runs import (
 from model.training.step import losses_module, take_step
 from model.training.transfer import Start, take_weights
 from pipeline.errors import InputError
+from pipeline.outputs import clear_drafts, run_lock
 from pipeline.spread import spread_evenly
 from pipeline.version import code_commit
 
@@ -67,34 +68,44 @@ def train(
     config: None with `resume` takes the run's own. also: further shard folders and their weights (the first folder's
     is 1). steps, minutes: how long the whole run is, in place of what the configuration says. start: weights to start from. Returns
     the record of the last checkpoint, None in a process of torchrun that does not lead. Raises InputError for shards without
-    training views or labels, another run's folder, a missing device, or a loss that is not a number.
+    training views or labels, another run's folder or one that is being written, a missing device, or a loss that is not a number.
     """
-    paths, weights = [Path(shards), *(path for path, _ in also)], [1.0, *(weight for _, weight in also)]
     ranks, where = join_ranks(choose_device(device))
-    checkpoint = open_run(folder, resume)
-    wait_for_all(ranks)  # before one of them writes into the folder
-    config = settled_config(config, checkpoint, folder, steps, minutes)
+    with run_lock(folder) if ranks.leads else nullcontext():
+        checkpoint = open_run(folder, resume)
+        wait_for_all(ranks)  # before one of them writes into the folder
+        if ranks.leads:
+            clear_drafts(folder, HISTORY, *(f"{Path(weights).stem}.*" for weights in (LAST, BEST)))
+        config = settled_config(config, checkpoint, folder, steps, minutes)
+        torch.manual_seed(config.train.seed)
+        kept = checkpoint.record["encoder"] if checkpoint else start.kept(config) if start else None
+        encoder = make_encoder(config.network, kept)  # one that cannot be made is refused before data is read
+        job = make_job([(Path(shards), 1.0), *also], config, folder, where, ranks)
+        run, notes = begin(job, checkpoint, start, encoder)
+        with Logbook(folder, job.length(run.network), run.step) if ranks.leads else nullcontext() as log:
+            if log:
+                log.note([*job.views.remarks(config.network.crop_px), *notes])
+                if run.record["finished"]:
+                    log.note([f"{folder} was finished. --resume with more --steps or --minutes goes on."])
+            loop(run, job, log)
+        leave_ranks(ranks)
+    return run.record if ranks.leads else None
+
+
+def make_job(
+    shards: Sequence[tuple[Path, float]], config: Config, folder: Path, where: torch.device, ranks: Ranks
+) -> Job:
+    """What the run learns from, read. shards: folders and their weights. Raises InputError as `train` does."""
     if config.train.batch_size % ranks.world:
         raise InputError(
             f"train.batch_size {config.train.batch_size} cannot be shared evenly by {ranks.world} processes."
         )
-    torch.manual_seed(config.train.seed)
-    kept = checkpoint.record["encoder"] if checkpoint else start.kept(config) if start else None
-    encoder = make_encoder(config.network, kept)  # one that cannot be made is refused before data is read
+    paths, weights = [path for path, _ in shards], [weight for _, weight in shards]
     splits = read_views(paths)
     views = need_views(splits, "train", paths).labelled(config.train.ground_truth)
     refuse_small_pools(views, config.draw)
     validation = known_truth(splits.get("validation"), config.train.ground_truth)
-    job = Job(config, views, weights, validation, folder, where, ranks)
-    run, notes = begin(job, checkpoint, start, encoder)
-    with Logbook(folder, job.length(run.network), run.step) if ranks.leads else nullcontext() as log:
-        if log:
-            log.note([*views.remarks(config.network.crop_px), *notes])
-            if run.record["finished"]:
-                log.note([f"{folder} was finished. --resume with more --steps or --minutes goes on."])
-        loop(run, job, log)
-    leave_ranks(ranks)
-    return run.record if ranks.leads else None
+    return Job(config, views, weights, validation, folder, where, ranks)
 
 
 def begin(

@@ -6,13 +6,15 @@ command and nothing else (`claim_folder`).
 """
 
 import contextlib
+import errno
+import fcntl
 import json
 import mmap
 import os
 import secrets
 import struct
 import zlib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 import cv2
@@ -92,6 +94,60 @@ def make_folder(path: Path) -> None:
         raise InputError(
             f"{path}: no folder can be made there ({error.strerror}). Name a folder that can be written."
         ) from error
+
+
+# Locks that this process holds.
+_held: set[int] = set()
+# What disks without such locks say; NFS has none of folders.
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF)
+
+
+@contextlib.contextmanager
+def run_lock(folder: Path) -> Iterator[None]:
+    """One run a folder, which is made. The kernel holds the lock on the folder itself and drops it when the process ends, however it
+    ends. Raises InputError while another run holds it. A run that left nothing leaves no folder either; on a disk without locks none
+    is held."""
+    made = not folder.exists()
+    make_folder(folder)
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise _unusable(folder, error) from error
+    _held.add(descriptor)
+    try:
+        _lock(descriptor, folder)
+        yield
+    finally:
+        if descriptor in _held:  # else this is a child, and the folder its parent's
+            if made:
+                with contextlib.suppress(OSError):  # it holds something
+                    folder.rmdir()
+            _held.remove(descriptor)
+            os.close(descriptor)
+
+
+def _lock(descriptor: int, folder: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise InputError(f"another run is writing {folder}; wait for it to end, or give another folder") from error
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise _unusable(folder, error) from error
+
+
+def _unusable(folder: Path, error: OSError) -> InputError:
+    return InputError(f"{folder} cannot be used as the output folder: {error.strerror}; choose another")
+
+
+def _close_in_child() -> None:
+    """A worker that outlives its killed run must not hold the lock."""
+    for descriptor in _held:
+        os.close(descriptor)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_close_in_child)
 
 
 def claim_folder(path: Path, own: Collection[str], inputs: Iterable[Path] = ()) -> None:

@@ -19,7 +19,8 @@ from distributed import Client, LocalCluster, as_completed
 
 from pipeline.errors import InputError
 from pipeline.memory import KEEP_FREED
-from pipeline.preprocess.folder import clear_leftovers, run_lock
+from pipeline.outputs import run_lock
+from pipeline.preprocess.folder import clear_leftovers
 from pipeline.preprocess.job_files import Outcome, Task
 from pipeline.preprocess.plan import Plan, make_plan
 from pipeline.preprocess.progress import RunProgress

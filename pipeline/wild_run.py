@@ -14,8 +14,7 @@ from rich.console import Console
 
 from pipeline.body.model import load_body
 from pipeline.errors import InputError
-from pipeline.outputs import clear_drafts, write_json
-from pipeline.preprocess.folder import run_lock
+from pipeline.outputs import clear_drafts, run_lock, write_json
 from pipeline.preprocess.progress import PLAIN_EVERY_S, Rate, clock_text
 from pipeline.records import SYNTHETIC_MARK
 from pipeline.run import Workers, make_all

@@ -1,35 +1,12 @@
-"""The folder that a run writes: one run at a time, what stands there from before, and what is cleared away."""
+"""The folder that a run writes: what stands there from before, and what is cleared away."""
 
-import fcntl
-import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.errors import InputError
 from pipeline.outputs import clear_drafts
 from pipeline.preprocess.job_files import PLAN_FOLDER
 from pipeline.shards.run_json import RUN_FILE, RunRecord, read_run
-
-
-@contextmanager
-def run_lock(folder: Path) -> Iterator[None]:
-    """One run a folder. The kernel holds the lock on the folder itself and drops it when the process ends, however it
-    ends."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError as error:
-        raise _unusable(folder, error) from error
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(f"another run is writing {folder}; wait for it to end, or give another folder") from error
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def standing_run(folder: Path, append: bool, overwrite: bool) -> RunRecord | None:
@@ -40,7 +17,7 @@ def standing_run(folder: Path, append: bool, overwrite: bool) -> RunRecord | Non
         found = (folder / RUN_FILE).exists()
         strangers = [] if found else sorted(path.name for path in folder.glob("shard-*.h5"))
     except OSError as error:
-        raise _unusable(folder, error) from error
+        raise InputError(f"{folder} cannot be used as the output folder: {error.strerror}; choose another") from error
     if strangers:
         raise InputError(
             f"{folder} has shards ({strangers[0]}) but no {RUN_FILE} that lists them; choose another folder, or "
@@ -51,10 +28,6 @@ def standing_run(folder: Path, append: bool, overwrite: bool) -> RunRecord | Non
     if append and not found:
         raise InputError(f"{folder} has no {RUN_FILE}, so there is nothing to append to; leave --append out")
     return read_run(folder) if found and not overwrite else None
-
-
-def _unusable(folder: Path, error: OSError) -> InputError:
-    return InputError(f"{folder} cannot be used as the output folder: {error.strerror}; choose another")
 
 
 def remove_run(folder: Path) -> None:

@@ -27,6 +27,7 @@ from model.training.optimise import TrainConfig, learning_rate
 from model.training.runs import LAST, load_run, start_run, training_statistics
 from pipeline import records
 from pipeline.errors import InputError
+from pipeline.outputs import run_lock
 from pipeline.shards.run_json import read_run, write_run
 from tests.model.capsules import make_folder, make_view, tiny_config, write_folder
 
@@ -471,3 +472,25 @@ def test_shards_that_are_missing_are_named_by_training_and_by_evaluation(tmp_pat
     assert f"{folder}: its preprocess run" in (err := capsys.readouterr().err) and said in err
     evaluate_run(tmp_path / "b", shards, "validation", device="cpu")
     assert "missing" not in capsys.readouterr().err
+
+
+def test_two_trainings_do_not_write_one_folder(tmp_path, shards):
+    """Also before the first has saved anything, and whichever of them resumes; one that is refused leaves nothing."""
+    folder = tmp_path / "run"
+    for resume in (False, True):
+        with run_lock(folder), pytest.raises(InputError, match="another run is writing"):
+            train(shards, folder, tiny_config(), resume=resume, device="cpu")
+    with pytest.raises(InputError, match="nowhere"):
+        train(tmp_path / "nowhere", folder, tiny_config(), device="cpu")
+    assert not folder.exists()
+
+
+@pytest.mark.slow
+def test_a_training_clears_its_own_drafts_away(tmp_path, shards):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    ours = ("last.safetensors.0a1b2c3d.tmp", "best.json.0a1b2c3d.tmp", "history.jsonl.tmp", "last.safetensors.tmp")
+    for name in (*ours, "mine.tmp"):
+        (folder / name).touch()
+    train(shards, folder, tiny_config(steps=1, evaluations=1), device="cpu")
+    assert [path.name for path in folder.glob("*.tmp")] == ["mine.tmp"]

@@ -1,8 +1,10 @@
 """The whole run on a small dataset: one content whatever the workers, resume, failures, one run a folder."""
 
+import errno
 import json
 import os
 import signal
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,15 +15,16 @@ import torch
 from distributed import LocalCluster
 from rich.console import Console
 
+from pipeline import outputs
 from pipeline import run as running
 from pipeline.body.model import load_body
 from pipeline.errors import InputError
 from pipeline.fit import Fitter
 from pipeline.look.overview import describe, find_target
 from pipeline.look.summary import fits_text
+from pipeline.outputs import run_lock
 from pipeline.preprocess import plan as planning
 from pipeline.preprocess import shard as stages
-from pipeline.preprocess.folder import run_lock
 from pipeline.preprocess.job_files import Context
 from pipeline.preprocess.progress import Rate, RunProgress, summary
 from pipeline.preprocess.rejects import RejectCounts
@@ -284,6 +287,40 @@ def test_one_run_a_folder_and_a_killed_one_does_not_block(tmp_path):
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     with run_lock(tmp_path):
+        pass
+
+
+def test_a_worker_that_outlives_its_run_does_not_hold_the_folder(tmp_path):
+    child = os.fork()
+    if not child:
+        with run_lock(tmp_path):
+            name = "run" if os.fork() else "worker"
+            (tmp_path / f"{name}.draft").write_text(str(os.getpid()))
+            (tmp_path / f"{name}.draft").rename(tmp_path / name)
+            signal.pause()
+    while not {"run", "worker"} <= {path.name for path in tmp_path.iterdir()}:
+        pass
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    try:
+        with run_lock(tmp_path):
+            pass
+    finally:
+        os.kill(int((tmp_path / "worker").read_text()), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("number", [errno.EBADF, errno.ENOLCK, errno.EIO])
+def test_a_disk_without_locks_is_written_all_the_same(tmp_path, monkeypatch, number):
+    """As NFS is, where folders cannot be locked; other errors are told."""
+
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(outputs.fcntl, "flock", refuse)
+    with (
+        pytest.raises(InputError, match="cannot be used as") if number == errno.EIO else nullcontext(),
+        run_lock(tmp_path),
+    ):
         pass
 
 

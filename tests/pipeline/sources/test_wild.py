@@ -28,7 +28,7 @@ from pipeline.errors import InputError
 from pipeline.fit import FitSettings
 from pipeline.fit.supplied import supplied_fit, uses_supplied
 from pipeline.images import read_image
-from pipeline.preprocess.folder import run_lock
+from pipeline.outputs import run_lock
 from pipeline.preprocess.progress import RunProgress
 from pipeline.preprocess.settings import PreprocessSettings, Request
 from pipeline.run import Workers, preprocess
