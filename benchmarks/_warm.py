@@ -45,13 +45,14 @@ def remember() -> None:
     """The networks and the body that come with the program are read once. What the detector said of the same pixels is not asked
     again, and the keypoint network is hardly asked at all: it takes any square, and no file of an input reaches it.
     """
-    keypoints, people = keypoint_network.KeypointNetwork(), detector.Detector()
-    keypoints.network.forward = once(keypoints.network.forward, asked=ASKED)  # type: ignore[method-assign]
+    marking = {weights: keypoint_network.KeypointNetwork(weights) for weights in movenet.WIDTHS}
+    for keypoints in marking.values():
+        keypoints.network.forward = once(keypoints.network.forward, asked=ASKED)  # type: ignore[method-assign]
+    people = detector.Detector()
     people.look = once(people.look)  # type: ignore[method-assign]
     body.read_free_body = functools.cache(body.read_free_body)
-    keypoint_network.KeypointNetwork = lambda: keypoints  # type: ignore[assignment,misc]
+    keypoint_network.KeypointNetwork = lambda weights="thunder": marking[weights]  # type: ignore[assignment,misc]
     detector.Detector = lambda: people  # type: ignore[assignment,misc]
-    assert isinstance(keypoints.network, movenet.MoveNet)
 
 
 def once(function: Callable[..., Any], asked: int = 1) -> Callable[..., Any]:
