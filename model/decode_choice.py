@@ -19,6 +19,9 @@ from pipeline.body.model import load_body
 from pipeline.fit.learned_priors import MixturePrior
 
 
+@torch.random.fork_rng(
+    devices=[]
+)  # networks that are built on the way draw from the run's generator, the first time more
 def settle_decode(
     folder: Path, path: Path, training: Views, validation: Views | None, index: np.ndarray, device: torch.device
 ) -> dict:
