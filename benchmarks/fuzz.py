@@ -38,7 +38,7 @@ from benchmarks._fuzz_cases import CASES, PREPROCESS, Case, filled  # noqa: E402
 from benchmarks._mutations import CANARY, mutate  # noqa: E402
 from benchmarks._warm import rehearse, warm  # noqa: E402
 
-MOST_BYTES, MOST_SECONDS = 2 << 30, 60.0
+MOST_BYTES, MOST_SECONDS, LONGEST_MESSAGE = 2 << 30, 60.0, 10_000
 # A busy machine computes less in a minute: a command is waited for so long.
 LONGEST_WAIT = 10 * MOST_SECONDS
 # Address space beyond the parent's, so that a command that asks for everything fails before the machine does.
@@ -113,7 +113,9 @@ def command_result(arguments: Sequence[str], out: Path) -> tuple[int | None, str
     found = [*seen, *hidden_faults(out)]
     if os.path.exists(os.environ[CANARY]):
         found.append("a pickle was run")
-    return exit_code, said, fault or ("; ".join(found)[:2000] or None)
+    if len(said) > LONGEST_MESSAGE:
+        found.append(f"a message of {len(said)} characters")
+    return exit_code, said[:LONGEST_MESSAGE], fault or ("; ".join(found)[:2000] or None)
 
 
 def call(arguments: Sequence[str]) -> tuple[int | None, str, str | None]:

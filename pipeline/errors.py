@@ -5,13 +5,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+# Characters of a message: a value that it names may be a whole file.
+LONGEST, BEGINNING, END = 4000, 2500, 1000
+
 
 class InputError(ValueError):
     """A mistake in a file, a value or a command that the user can mend.
 
-    The message is one paragraph that names the file, the value and the remedy. The command line prints it and exits with 2.
-    Our own mistakes are `assert`s, never this.
+    The message is one paragraph that names the file, the value and the remedy; of a very long one the middle is left out. The
+    command line prints it and exits with 2. Our own mistakes are `assert`s, never this.
     """
+
+    def __init__(self, message: str):
+        super().__init__(message if len(message) <= LONGEST else f"{message[:BEGINNING]} ... {message[-END:]}")
 
 
 def refuse_pipe(path: Path) -> None:

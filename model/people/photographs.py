@@ -15,6 +15,8 @@ from pipeline.records import Camera
 # Focal lengths that a lens can have, in diagonals of the image.
 FOCAL_RANGE = (0.05, 100.0)
 KINDS = "JPEG, PNG, WebP, TIFF or BMP"
+# Bytes of a file that tell whether it is transparent. Such a picture takes up to eight bytes a pixel while it is read, another three.
+HEAD, MOST_TRANSPARENT = 4096, MOST_PIXELS // 4
 # Of files that other programs read, by what they begin with.
 OTHERS = {b"%PDF": "a PDF", b"8BPS": "a Photoshop file", b"PK\x03\x04": "an archive", b"\x1f\x8b": "an archive"}
 _HEIF = (b"heic", b"heix", b"hevc", b"mif1", b"msf1")
@@ -22,10 +24,11 @@ _HEIF = (b"heic", b"heix", b"hevc", b"mif1", b"msf1")
 
 def read_photograph(path: Path) -> np.ndarray:
     """(H, W, 3) uint8 RGB, upright. Raises InputError naming the file."""
-    header = _header(path)
-    if header is not None and header.width * header.height > MOST_PIXELS:
+    header, head = _header(path)
+    most = MOST_TRANSPARENT if may_be_transparent(head) else MOST_PIXELS
+    if header is not None and header.width * header.height > most:
         raise InputError(
-            f"{path}: it has {header.width} x {header.height} pixels, more than {MOST_PIXELS} in all. Make it smaller first."
+            f"{path}: it has {header.width} x {header.height} pixels, more than {most} in all. Make it smaller first."
         )
     try:
         data = np.fromfile(path, np.uint8)
@@ -41,16 +44,19 @@ def read_photograph(path: Path) -> np.ndarray:
     return turn_image(image, header.orientation)
 
 
-def _header(path: Path) -> Header | None:
+def _header(path: Path) -> tuple[Header | None, bytes]:
+    """And the beginning of the file."""
     try:
         with open(path, "rb") as file:
-            return read_header(file)
+            header = read_header(file)
+            file.seek(0)
+            return header, file.read(HEAD)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}). Give the path of a picture.") from error
 
 
 def _decoded(data: np.ndarray) -> np.ndarray | None:
-    if may_be_transparent(data[:4096].tobytes()):
+    if may_be_transparent(data[:HEAD].tobytes()):
         image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
         if image is not None and image.ndim == 3 and image.shape[2] == 4:
             return _on_white(image)

@@ -128,3 +128,9 @@ def test_json_that_is_none_or_endless_brackets_is_as_if_it_were_not_there(tmp_pa
     (tmp_path / HISTORY).write_bytes(row.encode() + b"\n" + (tmp_path / "evaluation.json").read_bytes())
     assert evaluation_of(tmp_path) is None and read_head(tmp_path / "predictions.json") == {}
     assert len(read_history(tmp_path)) == 1
+
+
+def test_a_message_that_names_a_whole_file_is_cut_in_its_middle():
+    said = str(InputError("a.json: its name is " + 100_000 * "x" + ". Fetch it again."))
+    assert len(said) < 4000 and said.startswith("a.json: its name is x") and said.endswith("x. Fetch it again.")
+    assert str(InputError("short")) == "short"

@@ -142,6 +142,12 @@ def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded(tmp_path, 
     monkeypatch.setattr(photographs, "_decoded", None)
     with pytest.raises(InputError, match="40 x 30 pixels, more than 1000"):
         read_photograph(path)
+    clear = np.full((30, 40, 4), 200, np.uint16)  # eight bytes a pixel until it lies on white
+    cv2.imwrite(str(tmp_path / "b.png"), clear)
+    monkeypatch.setattr(photographs, "MOST_PIXELS", 10_000)
+    monkeypatch.setattr(photographs, "MOST_TRANSPARENT", 1000)
+    with pytest.raises(InputError, match="40 x 30 pixels, more than 1000"):
+        read_photograph(tmp_path / "b.png")
 
 
 def test_folders_patterns_and_what_this_program_wrote(tmp_path):
