@@ -43,7 +43,9 @@ def settled(made, least):
 
 @pytest.fixture(autouse=True)
 def no_thread_is_left():
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # processes that run tests may ignore it
     yield
+    signal.signal(signal.SIGINT, before)
     assert not [thread for thread in threading.enumerate() if thread.name == "ahead"]
 
 
