@@ -73,6 +73,8 @@ def command(
     number. Exit code 1 when some of the images were refused.
     """
     own = [parse_box(text) for text in own_boxes]
+    import torch
+
     from cli.progress import Progress
     from model.device import choose_device
     from model.people.job import Question, answer
@@ -80,6 +82,9 @@ def command(
 
     wanted = parse_formats(f"html,{'' if formats.strip() == 'none' else formats}" if html else formats)
     question = Question(images, run, own, boxes, keypoints, every, focal, decode, wanted)
+    torch.set_num_threads(
+        max(1, torch.get_num_threads() // 2)
+    )  # stages run beside one another, each with threads of its own
     with Progress() as progress:
         found = answer(question, out, choose_device(device), progress.begin, progress.add)
     for remark in found.remarks:
