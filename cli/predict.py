@@ -82,9 +82,8 @@ def command(
 
     wanted = parse_formats(f"html,{'' if formats.strip() == 'none' else formats}" if html else formats)
     question = Question(images, run, own, boxes, keypoints, every, focal, decode, wanted)
-    torch.set_num_threads(
-        max(1, torch.get_num_threads() // 2)
-    )  # stages run beside one another, each with threads of its own
+    # stages run beside one another, each with threads of its own
+    torch.set_num_threads(max(1, torch.get_num_threads() // 2))
     with Progress() as progress:
         found = answer(question, out, choose_device(device), progress.begin, progress.add)
     for remark in found.remarks:

@@ -19,9 +19,8 @@ from pipeline.body.model import load_body
 from pipeline.fit.learned_priors import MixturePrior
 
 
-@torch.random.fork_rng(
-    devices=[]
-)  # networks that are built on the way draw from the run's generator, the first time more
+# networks that are built on the way draw from the run's generator, the first time more
+@torch.random.fork_rng(devices=[])
 def settle_decode(
     folder: Path, path: Path, training: Views, validation: Views | None, index: np.ndarray, device: torch.device
 ) -> dict:

@@ -10,7 +10,7 @@ from model.decoding import AUTO, BODY, VOTES, decode_of, run_decoder
 from model.networks.keypoint_network import KeypointNetwork
 from model.people.marking import marking
 from model.people.predict import Finder, Model, predict_people
-from model.people.records import Person, Picture, PicturePeople, Refusal, pixels_of
+from model.people.records import Answered, Person, Picture, Refusal, pixels_of
 from model.people.second_look import with_second_look
 from model.people.shapes import TrackShapes, track_of
 from model.people.smooth import smooth_tracks, steadied
@@ -23,7 +23,6 @@ from pipeline.skeletons import COCO
 # People that are fitted at once, and how many pictures and pixels may wait for that.
 BATCH, MOST_PICTURES, MOST_PIXELS = 32, 32, 64_000_000
 DECODES = (AUTO, VOTES, BODY)
-Answered = tuple[Picture | None, PicturePeople]
 
 
 class BodyFits:

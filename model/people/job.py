@@ -11,14 +11,14 @@ import torch
 
 from model.people import free_model
 from model.people.ahead import ahead
-from model.people.bodies import AUTO, VOTES, Answered, BodyFits, find_people
+from model.people.bodies import AUTO, VOTES, BodyFits, find_people
 from model.people.detector import Detector
 from model.people.given import GivenBoxes, read_boxes, read_keypoints
 from model.people.outputs import FORMATS, Outputs, Place
 from model.people.pictures import Given, find_given, read_given
 from model.people.predict import Finder, load_model
 from model.people.predictions import PredictionsFile, results_folder
-from model.people.records import Box, PicturePeople, pixels_of
+from model.people.records import Answered, Box, PicturePeople, pixels_of
 from model.people.shown import Shown, Stems
 from model.people.tracks import VideoFinder
 from pipeline.errors import InputError

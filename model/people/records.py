@@ -123,6 +123,10 @@ class PicturePeople:
     left_out: tuple[str, ...] = ()
 
 
+# A picture, None where it could not be read, and its people.
+Answered = tuple[Picture | None, PicturePeople]
+
+
 def clipped(box: np.ndarray, picture: Picture) -> np.ndarray:
     """A box (4,) cut at the border of the picture; at least two pixels of it stay."""
     height, width = picture.pixels.shape[:2]

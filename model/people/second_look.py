@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 
 from model.people.detector import SIDES, Detector, overlaps
-from model.people.records import Person, Picture, PicturePeople
+from model.people.records import Answered, Person, Picture
 
 # Of rendered people whose presence is enough 1 in 50 is below both, their joints being wrong; of empty boxes 9 in 10 are.
 UNSURE, SEEN = 0.2, 0.25
@@ -16,8 +16,6 @@ SAME, ROOM = 0.3, 0.25
 # Boxes that nobody has looked into yet.
 UNSEEN = ("given", "whole picture")
 EMPTY = "the box may be empty: hardly a joint is sure, and the detector sees nobody there"
-
-Answered = tuple[Picture | None, PicturePeople]
 
 
 def with_second_look(answers: Iterable[Answered]) -> Iterator[Answered]:

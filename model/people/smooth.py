@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from model.people.records import Person, Picture, PicturePeople
+from model.people.records import Answered, Person, PicturePeople
 from model.people.tracks import frame_time
 from pipeline.camera import project
 from pipeline.images import split_frame
@@ -22,7 +22,6 @@ REACH_S, MOST_WAITING = 0.2, 8
 # Joints of confidence 0 still count this much.
 LEAST_WEIGHT = 0.05
 
-Pair = tuple[Picture | None, PicturePeople]
 # Seconds from now, and somebody then.
 Seen = tuple[float, Person]
 # What becomes of somebody, by himself in the frames about: (person, others, camera, reach_s).
@@ -30,16 +29,16 @@ Smoothing = Callable[[Person, Sequence[Seen], Camera, float], Person]
 
 
 def smooth_tracks(
-    pairs: Iterable[Pair], reach_s: float = REACH_S, smoothing: Smoothing | None = None
-) -> Iterator[Pair]:
+    pairs: Iterable[Answered], reach_s: float = REACH_S, smoothing: Smoothing | None = None
+) -> Iterator[Answered]:
     """The same pictures and people in the same order, of tracks smoothed. reach_s: 0 changes nothing. smoothing: of the joints and
     the root (`smoothed`) where it is left out.
     """
     smoothing = smoothing or smoothed
     past: deque[tuple[float, PicturePeople]] = deque(maxlen=MOST_WAITING)
-    waiting: deque[tuple[float, Pair]] = deque()
+    waiting: deque[tuple[float, Answered]] = deque()
 
-    def out() -> Pair:
+    def out() -> Answered:
         time_s, (picture, found) = waiting.popleft()
         about = [*past, *((t, pair[1]) for t, pair in waiting)]
         near = [(t - time_s, other) for t, other in about if abs(t - time_s) <= reach_s]
