@@ -3,6 +3,8 @@
 These are the only lists: the checks of configurations, the choices of the command line and the tests all read them.
 """
 
+from torch import Tensor
+
 from model.networks.encoders.backbone import BackboneEncoder
 from model.networks.encoders.body import BodyEncoder
 from model.networks.encoders.encoder import Encoder
@@ -60,6 +62,16 @@ def build_network(config: NetworkConfig, statistics: Statistics, encoder: Encode
 def rebuild_network(config: NetworkConfig, statistics: Statistics, kept: dict) -> Network:
     """The same network without its weights, for a checkpoint to fill. kept: what its encoder kept (`kept_of`)."""
     return build_network(config, statistics, make_encoder(config, kept))
+
+
+def published_weights(config: NetworkConfig, kept: dict) -> dict[str, Tensor]:
+    """Weights of the network's encoder that come with this program, by name in the network. kept: what the encoder kept."""
+    if HEADS[config.head.kind].network is not None:
+        return {}
+    return {
+        f"encoder.{name}": value
+        for name, value in ENCODERS[config.encoder.kind].published(config.encoder, kept).items()
+    }
 
 
 def kept_of(network: Network) -> dict:

@@ -5,6 +5,7 @@ Nothing is pickled. Tensors are named by what they belong to: "network.<paramete
 average), "optimizer.<parameter>.<moment>", "rng.torch".
 """
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +73,15 @@ def load_checkpoint(path: Path) -> Checkpoint:
             f"versions 3 and {VERSION}. Use the program that wrote it, or train again."
         )
     return Checkpoint(tensors, record)
+
+
+def content_sum(tensors: dict[str, torch.Tensor]) -> str:
+    """SHA-256 over names and values, in the names' order."""
+    found = hashlib.sha256()
+    for name in sorted(tensors):
+        found.update(name.encode())
+        found.update(tensors[name].contiguous().numpy().tobytes())
+    return found.hexdigest()
 
 
 def load_weights(network: torch.nn.Module, weights: dict[str, torch.Tensor], path: Path) -> None:

@@ -1,12 +1,12 @@
 """A run made small enough to ship: its best weights in half precision, with the record of what they were made of."""
 
-import hashlib
 from pathlib import Path
 
 import torch
 
-from model.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from model.training.runs import BEST, evaluated_weights, find_weights
+from model.networks.build import published_weights
+from model.training.checkpoint import Checkpoint, content_sum, load_checkpoint, save_checkpoint
+from model.training.runs import BEST, evaluated_weights, find_weights, recorded_config
 from pipeline.errors import InputError
 
 # Tensors of at most so many numbers stay as they are: means, scales and biases weigh nothing and half precision would move the joints.
@@ -17,18 +17,29 @@ LARGEST_HALF = torch.finfo(torch.float16).max
 def pack_run(run: Path, out: Path, notes: dict) -> dict:
     """Write the weights of `run` that predict into the folder `out`, which is a run to predict with, not to go on with.
 
-    notes: what the record says beside the run's own (where the data came from, what was measured). Returns the record, with the sum of
-    the weights. Raises InputError for a run without weights, or with one that half precision cannot hold.
+    Weights of the encoder that come with this program, and stayed as they are, are left out. notes: what the record says beside the
+    run's own (where the data came from, what was measured). Returns the record, with the sums of what is there and of what was left
+    out. Raises InputError for a run without weights, or with one that half precision cannot hold.
     """
     path = find_weights(run)
     checkpoint = load_checkpoint(path)
-    tensors = {f"network.{name}": halved(name, t, path) for name, t in evaluated_weights(checkpoint).items()}
+    weights = evaluated_weights(checkpoint, path)
+    left_out = unchanged(
+        weights, published_weights(recorded_config(checkpoint, path).network, checkpoint.record["encoder"])
+    )
+    tensors = {f"network.{name}": halved(name, t, path) for name, t in weights.items() if name not in left_out}
     tensors |= {f"pose_prior.{name}": tensor for name, tensor in checkpoint.part("pose_prior").items()}
     # a prior's covariances would no longer be positive definite in half precision
     tensors |= {name: tensor for name, tensor in checkpoint.tensors.items() if name.startswith("pose_prior.")}
-    record = {**checkpoint.record, "packed": {**notes, "weights_sha256": content_sum(tensors)}}
+    sums = {"weights_sha256": content_sum(tensors), "left_out_sha256": content_sum(left_out) if left_out else None}
+    record = {**checkpoint.record, "packed": notes | sums}
     save_checkpoint(out / BEST, Checkpoint(tensors, record))
     return record
+
+
+def unchanged(weights: dict[str, torch.Tensor], published: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Those of the weights that are still as they were published."""
+    return {n: t for n, t in weights.items() if n in published and torch.equal(t, published[n].to(t.dtype))}
 
 
 def halved(name: str, tensor: torch.Tensor, path: Path) -> torch.Tensor:
@@ -40,12 +51,3 @@ def halved(name: str, tensor: torch.Tensor, path: Path) -> torch.Tensor:
             f"{path}: {name} holds {tensor.abs().max():.3g}, which half precision cannot. Ship the run as it is."
         )
     return tensor.half()
-
-
-def content_sum(tensors: dict[str, torch.Tensor]) -> str:
-    """SHA-256 over names and values, in the names' order."""
-    found = hashlib.sha256()
-    for name in sorted(tensors):
-        found.update(name.encode())
-        found.update(tensors[name].contiguous().numpy().tobytes())
-    return found.hexdigest()

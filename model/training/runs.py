@@ -12,12 +12,13 @@ import numpy as np
 import torch
 
 from model.data.views import Views
-from model.networks.build import rebuild_network
+from model.networks.build import published_weights, rebuild_network
 from model.networks.frame import CANONICAL_SIDE
 from model.networks.network import Network
 from model.networks.records import Statistics
 from model.training.checkpoint import (
     Checkpoint,
+    content_sum,
     load_checkpoint,
     load_weights,
     optimizer_tensors,
@@ -113,9 +114,22 @@ def read_weights(path: Path) -> Checkpoint:
     return checkpoint
 
 
-def evaluated_weights(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
-    """The weights of a checkpoint that predict: their moving average where there is one."""
-    return checkpoint.part("average") or checkpoint.part("network")
+def evaluated_weights(checkpoint: Checkpoint, path: Path) -> dict[str, torch.Tensor]:
+    """The weights of a checkpoint that predict: their moving average where there is one, and what a packed run left out because it
+    comes with this program. Raises InputError where that is not what was left out.
+    """
+    weights = checkpoint.part("average") or checkpoint.part("network")
+    left_out = checkpoint.record.get("packed", {}).get("left_out_sha256")
+    if left_out is None:
+        return weights
+    published = published_weights(recorded_config(checkpoint, path).network, checkpoint.record["encoder"])
+    filled = {name: value for name, value in published.items() if name not in weights}
+    if content_sum(filled) != left_out:
+        raise InputError(
+            f"{path} was packed beside other weights of its encoder than those that come with this program. Use the version that it "
+            "was packed with, or pack the run again."
+        )
+    return weights | filled
 
 
 def load_run(folder: Path, device: torch.device | str = "cpu") -> tuple[Network, Config, dict]:
@@ -132,7 +146,7 @@ def load_run(folder: Path, device: torch.device | str = "cpu") -> tuple[Network,
         joints = len(checkpoint.tensors["network.mean_pose"])
         unknown = Statistics(torch.zeros(joints, 3), torch.zeros(joints - 1), 0.0, 1.0)
         network = rebuild_network(config.network, unknown, checkpoint.record["encoder"])
-        load_weights(network, evaluated_weights(checkpoint), path)
+        load_weights(network, evaluated_weights(checkpoint, path), path)
     return network.to(device).eval(), config, checkpoint.record
 
 

@@ -85,7 +85,7 @@ def find_start(path: Path, part: str) -> Start:
 
 def take_weights(network: nn.Module, start: Start) -> Taken:
     """Put what fits into a network. Raises InputError when nothing of the part does."""
-    own, theirs = network.state_dict(), evaluated_weights(start.checkpoint)
+    own, theirs = network.state_dict(), evaluated_weights(start.checkpoint, start.path)
     taken, left = {}, {}
     for name, tensor in own.items():
         if not start.takes(name):

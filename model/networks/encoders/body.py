@@ -90,12 +90,18 @@ class BodyEncoder(PretrainedEncoder):
     @classmethod
     def fresh(cls, settings: BodySettings, crop_px: int) -> "BodyEncoder":
         """With the published weights. Raises InputError when their file is not there or is another."""
-        kind, state = read_weights(weights_file(settings.weights))
-        state = {name.replace("heads.heatmap.", "heatmap."): value for name, value in state.items()}
+        kind, state = reader_state(weights_file(settings.weights), settings.reads)
         encoder = cls(settings, kind)
-        own = encoder.pretrained.state_dict()
-        encoder.pretrained.load_state_dict({name: state[name] for name in own})
+        encoder.pretrained.load_state_dict(state)
         return encoder
+
+    @classmethod
+    def published(cls, settings: BodySettings, kept: dict) -> dict[str, Tensor]:
+        """MoveNet's, where those of this size come along."""
+        if kept["weights"] not in shipped():
+            return {}
+        _, state = reader_state(asset_path(kept["weights"]), settings.reads)
+        return {f"pretrained.{name}": value for name, value in state.items()}
 
     @classmethod
     def rebuilt(cls, settings: BodySettings, kept: dict) -> "BodyEncoder":
@@ -112,6 +118,14 @@ class BodyEncoder(PretrainedEncoder):
         # what the keypoint head gives lies where our cells are: that is how its keypoints are read
         inside = 1 if self.settings.reads == "keypoints" else 0
         return maps[:inside] + [onto_our_cells(m, s) for m, s in zip(maps[inside:], STRIDES[inside:], strict=True)]
+
+
+def reader_state(path: Path, reads: str) -> tuple[str, dict[str, Tensor]]:
+    """(kind, state of its `PoseReader`) of a file of weights. Raises InputError for another file."""
+    kind, state = read_weights(path)
+    with torch.device("meta"):
+        names = PoseReader(kind, reads).state_dict()
+    return kind, {name: state["heads." + name if name.startswith("heatmap.") else name] for name in names}
 
 
 def weights_file(weights: str) -> Path:

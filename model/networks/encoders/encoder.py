@@ -67,6 +67,13 @@ class Encoder(nn.Module):
         of_settings_alone = cast(Callable[[Any], Encoder], cls)  # as most are made
         return of_settings_alone(settings)
 
+    @classmethod
+    def published(cls, settings: Any, kept: dict) -> dict[str, Tensor]:
+        """Weights that come with this program, by their names in the encoder: a model that is shipped beside them need not hold them
+        again. kept: what `kept` was. Here: none.
+        """
+        return {}
+
     def normalise(self, image: Tensor) -> Tensor:
         """(B, 3, S, S) pixels in [-1, 1] -> what the encoder takes.
 

@@ -11,8 +11,7 @@ from cli.main import nvf
 from model.people import free_model
 from model.people.predict import load_model, predict_people
 from model.people.records import Box, Picture
-from model.training.checkpoint import load_checkpoint
-from model.training.pack import content_sum
+from model.training.checkpoint import content_sum, load_checkpoint
 from pipeline.images import read_image
 from pipeline.sources import open_source
 

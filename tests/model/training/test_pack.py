@@ -1,16 +1,19 @@
 """A run made small enough to ship."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import safetensors.torch
 import torch
 
+from model.networks.encoders.body import BodySettings
 from model.train import train
 from model.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from model.training.pack import pack_run
 from model.training.runs import BEST, load_run
+from model.training.transfer import find_start, take_weights
 from pipeline.errors import InputError
 from tests.model.capsules import make_folder, tiny_config
 
@@ -64,3 +67,48 @@ def test_a_packed_file_is_plain_safetensors(run, tmp_path):
     pack_run(run, tmp_path, {})
     dtypes = {tensor.dtype for tensor in safetensors.torch.load_file(tmp_path / BEST).values()}
     assert torch.float16 in dtypes and torch.float32 in dtypes
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory):
+    """A run over the published encoder, all of it frozen."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("pretrained")
+    config = tiny_config(steps=2, evaluations=1)
+    network = replace(config.network, encoder=BodySettings(channels=8, context=8))
+    shards = make_folder(folder / "shards", 8, 2, 2)
+    train(shards, folder / "run", replace(config, network=network), device="cpu")
+    return folder / "run"
+
+
+def test_published_weights_are_left_out_and_found_again(pretrained, tmp_path):
+    pack_run(pretrained, tmp_path, {})
+    names = load_checkpoint(tmp_path / BEST).tensors
+    assert not [name for name in names if "pretrained" in name]
+    assert [name for name in load_checkpoint(pretrained / BEST).tensors if "pretrained" in name]
+    own, packed = (load_run(folder)[0].encoder.pretrained.state_dict() for folder in (pretrained, tmp_path))
+    assert own.keys() == packed.keys() and all(torch.equal(own[name], packed[name]) for name in own)
+    # what starts from a packed run, or packs it again, has them as well
+    start = find_start(tmp_path, "encoder")
+    assert len(take_weights(load_run(pretrained)[0], start).taken) == len(load_run(pretrained)[0].encoder.state_dict())
+    again = pack_run(tmp_path, tmp_path / "again", {})["packed"]
+    assert again == json.loads((tmp_path / "best.json").read_text())["packed"]
+
+
+def test_published_weights_that_were_trained_on_are_packed(pretrained, tmp_path):
+    checkpoint = load_checkpoint(pretrained / BEST)
+    name = next(name for name in checkpoint.tensors if "pretrained" in name)
+    checkpoint.tensors[name] = checkpoint.tensors[name] + 0.5
+    save_checkpoint(tmp_path / BEST, Checkpoint(checkpoint.tensors, checkpoint.record))
+    pack_run(tmp_path, tmp_path / "out", {})
+    assert [n for n in load_checkpoint(tmp_path / "out" / BEST).tensors if "pretrained" in n] == [name]
+    assert load_run(tmp_path / "out")[0].encoder.state_dict()[name.removeprefix("network.encoder.")].isfinite().all()
+
+
+def test_a_run_packed_beside_other_published_weights_is_refused(pretrained, tmp_path):
+    pack_run(pretrained, tmp_path, {})
+    checkpoint = load_checkpoint(tmp_path / BEST)
+    checkpoint.record["packed"]["left_out_sha256"] = "0" * 64
+    save_checkpoint(tmp_path / BEST, checkpoint)
+    with pytest.raises(InputError, match="packed beside other weights of its encoder"):
+        load_run(tmp_path)
