@@ -11,13 +11,15 @@ import numpy as np
 from scipy import sparse
 
 from pipeline.skeletons import FIELD_JOINTS, SMPLX_55
-from pipeline.sources.synthetic.settings import SPLIT_OF
+from pipeline.sources.synthetic.settings import SPLIT_OF, SUBJECTS
 
 if TYPE_CHECKING:
     from pipeline.body.model import BodyModel  # loads torch, which workers do without
 
 # The name of the body that the people of `pipeline.body.capture` belong to.
 FREE_BODY = "free body"
+# So many of them are of validation and test subjects alone: neither training subjects nor the wild capture have their bodies.
+HELD_OUT = 16
 _JOINT = {name: k for k, name in enumerate(SMPLX_55.names)}
 
 
@@ -107,15 +109,26 @@ class Person:
     rest_joints: np.ndarray
 
 
+def held_out(count: int) -> np.ndarray:
+    """(count,) bool: which of the people that come with the free body are held out: those that follow on the training subjects in
+    the order that seed 0 draws."""
+    first = len(SUBJECTS["train"])
+    numbers = np.random.default_rng((0, 0)).permutation(count)[first : first + HELD_OUT]
+    return np.isin(np.arange(count), numbers)
+
+
 def make_people(rig: Rig, seed: tuple[int, int], spread: float, warp_m: float) -> dict[int, Person]:
-    """The body of each subject: people that come with the free body, in an order drawn from the seed.
+    """The body of each subject: people that come with the free body, in an order drawn from the seed; validation and test subjects
+    have those that are held out.
 
     For another body: betas of standard deviation `spread`, and a smooth random warp of `warp_m` metres that they cannot express.
     """
     subjects = list(SPLIT_OF)
     rng = np.random.default_rng(seed)
     if rig.people_betas is not None and rig.people_warps is not None and rig.warp_directions is not None:
-        chosen = rng.permutation(len(rig.people_betas))[: len(subjects)]
+        order = rng.permutation(len(rig.people_betas))
+        out, training = held_out(len(order))[order], len(SUBJECTS["train"])
+        chosen = [*order[~out][:training], *order[out][: len(subjects) - training]]
         shapes = [(rig.people_betas[k], rig.warp_directions @ rig.people_warps[k]) for k in chosen]
     else:
         shapes = [random_shape(rig, rng, spread, warp_m) for _ in subjects]

@@ -12,6 +12,8 @@ from pipeline.records import BodyParameters
 from pipeline.sources.synthetic import appearance, motion, people, poses, render, repertoire, scenery, sequences
 from pipeline.sources.synthetic.settings import ACTIONS, SPLIT_OF, SUBJECTS, CaptureSettings
 from pipeline.sources.synthetic.truth import POSE_PARTS
+from pipeline.sources.synthetic.wild import film
+from pipeline.sources.synthetic.wild.settings import WildSettings
 
 SETTINGS = CaptureSettings(seed=1, instants=8, image_px=192)
 
@@ -52,6 +54,22 @@ def test_people_are_not_in_the_span_of_ten_betas(studio):
         best = directions @ np.linalg.lstsq(directions, target, rcond=None)[0]
         assert 0.001 < np.linalg.norm((target - best).reshape(-1, 3), axis=1).mean() < 0.015
     assert len({person.rest.tobytes() for person in studio.persons.values()}) == len(SPLIT_OF)
+
+
+def test_no_test_subject_has_a_body_that_is_trained_on(studio, body):
+    def shapes(persons):
+        return {person.betas.tobytes() for person in persons}
+
+    trained = shapes(film.open_studio(body, WildSettings()).persons)
+    assert len(trained) == len(studio.rig.people_betas) - people.HELD_OUT
+    for seed in range(4):
+        persons = people.make_people(studio.rig, (seed, 0), 1.0, 0.008)
+        judged = shapes(persons[s] for s in (*SUBJECTS["validation"], *SUBJECTS["test"]))
+        assert len(judged) == 3 and not judged & trained and not judged & shapes(persons[s] for s in SUBJECTS["train"])
+    # The default seed's subjects are those that they were before any were held out.
+    order = np.random.default_rng((0, 0)).permutation(len(studio.rig.people_betas))
+    persons = people.make_people(studio.rig, (0, 0), 1.0, 0.008)
+    assert [p.betas.tobytes() for p in persons.values()] == [studio.rig.people_betas[k].tobytes() for k in order[:7]]
 
 
 def test_every_action_keeps_the_limits_and_stays_out_of_itself(studio):

@@ -90,10 +90,11 @@ def open_studio(body: BodyModel, settings: WildSettings) -> WildStudio:
 
 
 def _people(rig: people.Rig, settings: WildSettings) -> tuple[people.Person, ...]:
-    """All people that come with the free body in an order drawn from the seed; for another body, random shapes."""
+    """The people that come with the free body, without those held out for the other capture, in an order drawn from the seed; for
+    another body, random shapes."""
     rng = np.random.default_rng([settings.seed, _PEOPLE])
     if rig.people_betas is not None and rig.people_warps is not None and rig.warp_directions is not None:
-        order = rng.permutation(len(rig.people_betas))
+        order = rng.permutation(np.flatnonzero(~people.held_out(len(rig.people_betas))))
         shapes = [(rig.people_betas[k], rig.warp_directions @ rig.people_warps[k]) for k in order]
     else:
         shapes = [people.random_shape(rig, rng, settings.shape_spread, settings.shape_warp_m) for _ in range(_SHAPES)]
