@@ -73,7 +73,7 @@ def test_no_test_subject_has_a_body_that_is_trained_on(studio, body):
 
 
 def test_every_action_keeps_the_limits_and_stays_out_of_itself(studio):
-    person = studio.persons[7]
+    person = people.make_people(studio.rig, (0, 0), 1.0, 0.008)[7]
     for k, action in enumerate(ACTIONS):
         rng = np.random.default_rng(k)
         angles = motion.draw_angles(studio.rig, person, studio.bank, rng, action, 120, k % 2 == 1, 0.02)
