@@ -25,6 +25,8 @@ LONGEST_STEP = 48
 _FRAME = re.compile(r"^(.+)#frame=(\d+)$")
 _UPRIGHT = "#upright"
 # Orientation flags of pictures that are stored mirrored, and of those whose width and height change places.
+# Bytes of a file's name at most, on every common file system.
+LONGEST_NAME = 255
 MIRRORED, SIDEWAYS = (2, 4, 5, 7), (5, 6, 7, 8)
 # Degrees by which a video's header has its frames turned -> the orientation flag of a picture that says the same.
 _FLAGS = {90: 6, 180: 3, 270: 8}
@@ -38,6 +40,11 @@ def resolve(root: Path, image_path: str) -> Path:
         raise InputError(
             f"The image path {image_path!r} leads out of the dataset's folder {root}. Paths in annotations are "
             "relative to that folder and may not contain '..'; correct the annotation."
+        )
+    if any(len(os.fsencode(part)) > LONGEST_NAME for part in pure.parts):
+        raise InputError(
+            f"The image path {image_path[:100]!r}... has a part of more than {LONGEST_NAME} bytes, which no file can be called. "
+            "Correct the annotation."
         )
     return Path(root) / pure
 
@@ -168,11 +175,12 @@ class VideoReader:
 
     def __init__(self, path: Path):
         self.path = Path(path)
-        if not self.path.exists():
+        if not os.path.exists(self.path):  # says no to a name that no file can have, where pathlib raises
             raise InputError(
                 f"The video {path} does not exist. Complete the download, or run `nvf-cli check-data` to list gaps."
             )
-        refuse_pipe(self.path)
+        # A picture under a video's name would be decoded whole to see what it is.
+        _header(self.path)
         self._open()
         self._shown: tuple[int, np.ndarray] | None = None
         # When each frame is shown, ms; looked up where frames do not follow one another at the announced rate.

@@ -4,6 +4,7 @@ Nothing is kept: however many pictures there are, one is in memory. What cannot 
 """
 
 import glob
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,13 +89,14 @@ def find_given(names: Sequence[str], every: int = 1) -> list[Given]:
 
 def _meant(name: str, every: int) -> Iterator[Given]:
     path = Path(name)
-    if path.is_dir():
+    there = os.path.exists(path)  # says no to a name that no file can have, where pathlib raises
+    if there and path.is_dir():
         yield from _in_folder(path, every)
-    elif path.exists() and not path.is_file():
+    elif there and not path.is_file():
         yield Given(
             name, "nothing", 0, f"{name}: it is no plain file. Give the path of a picture, a video or a folder."
         )
-    elif path.exists():
+    elif there:
         yield _file(path, every)
     elif name.isdigit() and len(name) <= 3:
         yield Given(name, "webcam", None)

@@ -1,6 +1,7 @@
 """Opens a shard: an HDF5 file that this program can read, or a message that says why it cannot and what to do."""
 
 import json
+import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -69,7 +70,7 @@ def _why_not(path: Path, error: OSError) -> str:
             f"{path} is marked as open for writing: by a program that still has it open, or by one that was killed. Close it; "
             f"where none is left, `h5clear -s {path}` removes the mark"
         )
-    if not path.exists():
+    if not os.path.exists(path):
         return f"{path} is missing; run preprocess again to write it"
     if path.is_dir():
         return f"{path} is a folder, not a shard; give a shard-*.h5, or the folder with its run.json"

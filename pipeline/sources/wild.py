@@ -4,6 +4,7 @@ All is read from `annotations/people_3d.h5`; the keypoint files beside it say th
 parameters are the supplied fit of a run that uses the body of the capture; they leave out what ten betas cannot say of a shape.
 """
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,7 +98,7 @@ class Wild(Source):
         parameters = {name: people[name][k].astype(float) for name in PARAMETER_SIZES}
         finite = all(np.isfinite(a).all() for a in (joints, camera.K, camera.R, camera.t, *parameters.values()))
         problem = box_problem(box) or (None if finite else "joints, camera or body are not finite")
-        if problem is None and not (self.root / path).is_file():
+        if problem is None and not os.path.isfile(self.root / path):
             problem = MISSING_IMAGE
         if problem is not None:
             return Reject(key, "read", f"{path}: {problem}")

@@ -8,6 +8,7 @@
 subaction. Frames are read straight from the videos, which run one to three frames longer than the poses.
 """
 
+import os
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
@@ -198,7 +199,7 @@ class ReleasedHuman36m(Human36m):
         for action, subaction in sorted(names, key=lambda key: sequence_name(subject, *key)):
             path = self.pose_file(subject, names[action, subaction])
             key = str(path.relative_to(self.root))
-            if not path.exists():
+            if not os.path.exists(path):
                 name = sequence_name(subject, action, subaction)
                 yield Reject(key, "read", f"{name}: the pose file does not exist")
                 continue
@@ -241,7 +242,7 @@ class ReleasedHuman36m(Human36m):
 
 def _video_facts(path: Path) -> tuple[tuple[int, int], int, str | None]:
     """(width, height), number of frames, and why the video cannot be used (None when it can)."""
-    if not path.exists():
+    if not os.path.exists(path):
         return (0, 0), 0, MISSING_IMAGE
     try:
         reader = VideoReader(path)

@@ -13,6 +13,7 @@ from model.people import photographs, pictures
 from model.people.photographs import read_photograph
 from model.people.pictures import find_given, read_given
 from model.people.records import Picture, Refusal
+from pipeline import images
 from pipeline.errors import InputError
 from pipeline.outputs import encode_picture, write_marked
 
@@ -150,6 +151,16 @@ def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded(tmp_path, 
         read_photograph(tmp_path / "b.png")
 
 
+@pytest.mark.parametrize("name", ["a.gif", "a", "a.mp4"])
+def test_nor_is_one_under_another_name_to_see_whether_it_is_a_video(tmp_path, monkeypatch, name):
+    save(tmp_path / "a.png", plain()).rename(tmp_path / name)
+    monkeypatch.setattr(photographs, "MOST_PIXELS", 1000)
+    monkeypatch.setattr(images, "MOST_PIXELS", 1000)
+    monkeypatch.setattr(cv2, "VideoCapture", None)
+    (found,) = read(tmp_path / name)
+    assert isinstance(found, Refusal) and "40 x 30 pixels, more than 1000" in found.reason
+
+
 def test_folders_patterns_and_what_this_program_wrote(tmp_path):
     for name in ("b.png", "a.JPG", "c.webp"):
         save(tmp_path / name, plain())
@@ -170,9 +181,10 @@ def test_names_that_mean_nothing_are_refused(tmp_path):
     with pytest.raises(InputError, match="holds a run and no pictures. Name it with --run"):
         find_given([str(tmp_path / "run"), "a.jpg"])
     (tmp_path / "none").mkdir()
-    found = read(tmp_path / "none", tmp_path / "no.jpg", f"{tmp_path}/*.jpg")
+    found = read(tmp_path / "none", tmp_path / "no.jpg", f"{tmp_path}/*.jpg", tmp_path / f"{'9' * 300}.jpg")
     said = [one.reason for one in found]
     assert "no picture or video lies in" in said[0] and "there is no such file" in said[1] and "no file has" in said[2]
+    assert "there is no such file" in said[3]
     with pytest.raises(InputError, match="no picture is given"):
         find_given([])
 

@@ -65,6 +65,8 @@ def test_a_folder_and_a_missing_file(tmp_path):
         open_shard(tmp_path)
     with pytest.raises(InputError, match="a.h5 is missing; run preprocess again"):
         open_shard(tmp_path / "a.h5")
+    with pytest.raises(InputError, match="9.h5 is missing; run preprocess again"):
+        open_shard(tmp_path / f"{'9' * 300}.h5")  # which no file can be called
 
 
 def test_bytes_that_are_damaged_name_the_shard_whatever_is_read(shard):

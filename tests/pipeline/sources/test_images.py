@@ -69,6 +69,13 @@ def test_a_path_that_climbs_out_is_refused(tmp_path, path):
         read_image(tmp_path, path + "#frame=3" if path else path)
 
 
+def test_a_name_that_no_file_can_have_is_refused(tmp_path):
+    with pytest.raises(InputError, match="more than 255 bytes, which no file can be called"):
+        resolve(tmp_path, f"a/{'é' * 128}.jpg")
+    with pytest.raises(InputError, match="does not exist"):
+        VideoReader(tmp_path / f"{'9' * 300}.mp4")
+
+
 def test_missing_damaged_and_wrong_size(tmp_path):
     with pytest.raises(InputError, match="gone.jpg does not exist"):
         read_image(tmp_path, "gone.jpg")
