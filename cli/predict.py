@@ -8,6 +8,7 @@ import click
 
 from cli.options import POSITIVE
 from pipeline.errors import InputError
+from pipeline.memory import keep_imports
 
 # Of the files that were written so many are named.
 MOST_NAMED = 12
@@ -73,12 +74,13 @@ def command(
     number. Exit code 1 when some of the images were refused.
     """
     own = [parse_box(text) for text in own_boxes]
-    import torch
+    with keep_imports():
+        import torch
 
-    from cli.progress import Progress
-    from model.device import choose_device
-    from model.people.job import Question, answer
-    from model.people.outputs import parse_formats
+        from cli.progress import Progress
+        from model.device import choose_device
+        from model.people.job import Question, answer
+        from model.people.outputs import parse_formats
 
     wanted = parse_formats(f"html,{'' if formats.strip() == 'none' else formats}" if html else formats)
     question = Question(images, run, own, boxes, keypoints, every, focal, decode, wanted)

@@ -4,7 +4,6 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import igl
 import numpy as np
 
 from pipeline.camera import pixel_rays, project, world_to_camera
@@ -21,7 +20,6 @@ MARGIN = 1e-6
 LEAST_PX = 1e-6
 # Of a face's corners.
 NEXT, LAST = [1, 2, 0], [2, 0, 1]
-ANGLE = igl.PerVertexNormalsWeightingType.PER_VERTEX_NORMALS_WEIGHTING_TYPE_ANGLE
 
 
 def draw_meshes(
@@ -65,7 +63,15 @@ def draw_meshes(
 
 def surface_normals(mesh: np.ndarray, faces: np.ndarray) -> np.ndarray:
     """(V, 3) of unit length, outwards; each face counts by its angle. mesh: (V, 3); faces: (F, 3)."""
-    return np.nan_to_num(igl.per_vertex_normals(np.asarray(mesh, np.float64), faces.astype(np.int64), ANGLE))
+    corners = np.take(np.asarray(mesh, np.float64).T, faces.T, 1)  # (3, 3, F): axes, corners
+    edges = np.take(corners, NEXT, 1) - corners
+    (ax, ay, az), (bx, by, bz) = edges[:, 0], edges[:, 1]
+    across = np.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx])
+    area = np.sqrt((across * across).sum(0))
+    angle = np.arctan2(area, -(edges * np.take(edges, LAST, 1)).sum(0))
+    share = angle * (across / np.maximum(area, 1e-30))[:, None]  # (3, 3, F)
+    sums = np.stack([np.bincount(faces.T.ravel(), axis.ravel(), len(mesh)) for axis in share])
+    return _unit(sums).T
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,13 @@ from model.body_fit.records import Bodies, BodyFitSettings, Keypoints
 from model.body_fit.uncertainty import doubtful, joint_spread
 from pipeline.body.model import BodyModel
 from pipeline.fit import starts
-from pipeline.fit.collisions import COARSE
 from pipeline.fit.fitter import Fitter, Kind, export_parameters
 from pipeline.fit.kinematics import Chain, State
 from pipeline.fit.objective import Objective, Weights
 from pipeline.fit.prior_terms import Prior
 from pipeline.fit.settings import FitSettings
 from pipeline.fit.solver import minimise
+from pipeline.fit.spheres import COARSE
 from pipeline.fit.untangle import LEAST_GAIN, part_limbs
 from pipeline.lift.network import load_lifter
 from pipeline.skeletons import COCO, FIELD_JOINTS, JointSet

@@ -20,8 +20,10 @@ class KeypointNetwork:
         MoveNet's."""
         kind, state = read_weights(weights_file(str(weights)))
         self.side = WIDTHS[kind].side
-        self.network = MoveNet(kind).eval().requires_grad_(False)
-        self.network.load_state_dict(state)
+        with torch.device("meta"):  # without values: all are read
+            self.network = MoveNet(kind)
+        self.network.load_state_dict(state, assign=True)
+        self.network.eval().requires_grad_(False)
 
     def __call__(self, image: np.ndarray, box: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(17, 2) pixels of the image (H, W, 3) uint8 and (17,) scores of the person in `box` (4,) x, y, width, height."""

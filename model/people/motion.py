@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.spatial.transform import Rotation, Slerp
 
 from model.people.meshes import name_of
 from model.people.shown import Shown
@@ -34,6 +33,8 @@ class Motion:
 
     def turned(self, body: BodyModel, R: np.ndarray) -> "Motion":
         """The same motion in other axes: `X -> R X`. R: (3, 3) rotation."""
+        from scipy.spatial.transform import Rotation  # here, since predictions without motion need not wait for it
+
         pelvis = rest_joints(body, self.betas)[0]
         rotations = self.rotations.copy()
         rotations[:, 0] = (Rotation.from_matrix(R) * Rotation.from_rotvec(self.rotations[:, 0])).as_rotvec()
@@ -89,6 +90,8 @@ def evenly(name: str, seen: list[Seen]) -> Motion:
     fps = (frames[-1] - frames[0]) / elapsed / step if elapsed > 0 else STILL_FPS
     every = np.arange(frames[0], frames[-1] + 1, step)
     if not np.array_equal(every, frames):
+        from scipy.spatial.transform import Rotation, Slerp
+
         turns = [
             Slerp(frames, Rotation.from_rotvec(rotations[:, joint]))(every).as_rotvec()
             for joint in range(rotations.shape[1])

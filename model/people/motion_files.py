@@ -4,7 +4,6 @@ import io
 import warnings
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from model.people.motion import Motion, rest_joints
 from pipeline.body.model import BodyModel
@@ -20,6 +19,8 @@ ORDER = "ZXY"
 def as_bvh(motion: Motion, body: BodyModel) -> bytes:
     """Centimetres, y up, the camera at the origin looking along -z. The pelvis has positions and turns, every other joint turns, about
     z, x and y in this order; the skeleton is that of the motion's shape."""
+    from scipy.spatial.transform import Rotation  # here, since predictions without motion need not wait for it
+
     motion = motion.turned(body, Y_UP)
     rest = CENTIMETRES * rest_joints(body, motion.betas)
     children = [[k for k, parent in enumerate(SMPLX_55.parents) if parent == joint] for joint in range(len(SMPLX_55))]

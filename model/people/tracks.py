@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from model.people.detector import overlaps
 from model.people.records import Box, Picture, clipped
@@ -97,6 +96,8 @@ class Tracker:
                 for track in self.tracks
             ]
         )
+        from scipy.optimize import linear_sum_assignment  # here, since photographs need not wait for it
+
         pairs = zip(*linear_sum_assignment(cost), strict=True)
         return {int(k): self.tracks[t] for t, k in pairs if cost[t, k] <= MOST_COST}
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.spatial.transform import Rotation
 
 from pipeline.body import turns
 from pipeline.body.reader import BETAS, EXPRESSIONS, read_smplx
@@ -154,6 +153,8 @@ def move_body(body: BodyModel, parameters: BodyParameters, R: np.ndarray, t: np.
     R: (3, 3) rotation, t: (3,) metres. SMPL-X turns a body about its rest pelvis p, not the origin: `X = R_g (v - p) + p + transl`, so
     the moved translation is `R (p + transl) + t - p`.
     """
+    from scipy.spatial.transform import Rotation  # here, since predictions pose bodies without it
+
     p = body.rest_pelvis(parameters)
     # a copy: what another process sent may be read-only, which scipy does not take
     orient = Rotation.from_matrix(R) * Rotation.from_rotvec(np.array(parameters.global_orient, np.float64))

@@ -1,132 +1,35 @@
 """Interpenetration: spheres inside the body that must not run into each other.
 
-The spheres are packed into the T-posed mesh once and hang on its skin (each centre is a weighted mean of vertices around it), so they
-follow shape and pose through the same kinematics as the evidence. Two spheres of parts that do not touch at rest pay for their
-overlap, `((r_i + r_j + margin - |c_i - c_j|)_+ / sigma)^2`. SMPLify-X's own term needs a bounding volume hierarchy on the GPU.
+The spheres hang on the skin, so they follow shape and pose through the same kinematics as the evidence. Two spheres of parts that do
+not touch at rest pay for their overlap, `((r_i + r_j + margin - |c_i - c_j|)_+ / sigma)^2`. SMPLify-X's own term needs a bounding
+volume hierarchy on the GPU.
 """
 
 from copy import copy
 from dataclasses import dataclass
 
-import igl
 import numpy as np
 import torch
-from scipy.optimize import nnls
-from scipy.spatial import cKDTree
 
-from pipeline.body.keypoints import KeypointMap
 from pipeline.body.model import BodyModel
-from pipeline.fit.kinematics import LEFT_HAND, RIGHT_HAND, Chain, Posed, State
+from pipeline.fit.kinematics import Chain, Posed, State
 from pipeline.fit.objective import Evidence
-from pipeline.skeletons import SMPLX_55, JointSet
-from pipeline.threads import one_libigl_thread
+from pipeline.fit.spheres import Packing, Spheres, kept_spheres
+from pipeline.skeletons import SMPLX_55
 
 # The spheres lie inside the skin; they keep this much more apart (metres).
 MARGIN = 0.006
-SMALLEST_RADIUS, LARGEST_RADIUS = 0.008, 0.14
-# Pairs that are nearer than this at rest (metres) belong together: neighbours along a limb, thighs at the crotch.
-REST_GAP = 0.02
-_CANDIDATES = 40_000
-_HOLDERS = 24
 _N_LIMBS = 5  # arms, legs and the rest
-_HANDS = (*(SMPLX_55.index(f"{side}_wrist") for side in ("left", "right")), *LEFT_HAND, *RIGHT_HAND)
 
 
-@dataclass(frozen=True)
-class Packing:
-    """How densely a body is filled. spacing: radii that a centre stays away from that of a larger sphere. body, hands: spheres at most
-    in the body, and in both hands, which are too thin for the largest and would get none."""
+def spheres_of(body: BodyModel, packing: Packing) -> Spheres:
+    """Spheres that fill a body; the same for the same body."""
+    kept = kept_spheres(body, packing)
+    if kept is not None:
+        return kept
+    from pipeline.fit.pack_spheres import pack_spheres  # here, since half of scipy comes with it
 
-    spacing: float
-    body: int
-    hands: int
-
-
-FINE = Packing(spacing=0.75, body=260, hands=60)
-# A fifth of the pairs of FINE: enough to see limbs that lie inside the body or each other.
-COARSE = Packing(spacing=1.1, body=130, hands=6)
-
-
-@dataclass(frozen=True)
-class Spheres:
-    """keypoints: where the centres lie on a body. radii: (N,) metres. pairs: (N, N) bool, those that must stay apart."""
-
-    keypoints: KeypointMap
-    radii: np.ndarray
-    pairs: np.ndarray
-
-
-def pack_spheres(body: BodyModel, packing: Packing = FINE) -> Spheres:
-    """Spheres that fill the T-posed body, the largest first, each outside those before; the same for the same body."""
-    one_libigl_thread()
-    vertices = body.v_template.numpy().astype(float)
-    rng = np.random.default_rng(0)
-    points = _interior(vertices, body.faces, rng)
-    inside = igl.fast_winding_number(vertices, body.faces.astype(np.int64), points) > 0.5
-    depth, nearest = cKDTree(vertices).query(points)
-    radius = np.where(inside, np.minimum(depth, LARGEST_RADIUS), 0)
-    parts = body.weights.numpy().argmax(1)[nearest]
-    in_hand = np.isin(parts, _HANDS)
-    packed = _pack(points, np.where(in_hand, 0, radius), packing.body, packing.spacing) + _pack(
-        points, np.where(in_hand, radius, 0), packing.hands, packing.spacing
-    )
-    centres, radii, part = points[packed], radius[packed], parts[packed]
-    gaps = np.linalg.norm(centres[:, None] - centres, axis=-1) - radii[:, None] - radii
-    return Spheres(_hang(body, vertices, centres), radii, (gaps > REST_GAP) & ~_neighbours(body)[part][:, part])
-
-
-def _pack(points: np.ndarray, radius: np.ndarray, most: int, spacing: float) -> list[int]:
-    """Indices of the largest spheres, each centre `spacing` radii away from those of larger ones."""
-    picked: list[int] = []
-    while len(picked) < most and radius.max() > SMALLEST_RADIUS:
-        best = int(radius.argmax())
-        picked.append(best)
-        apart = np.linalg.norm(points - points[best], axis=1)
-        radius = np.where(apart < spacing * radius[best], 0, radius)
-    return picked
-
-
-def _neighbours(body: BodyModel) -> np.ndarray:
-    """(55, 55) bool: parts that are one, or meet at a joint, where skin folds into itself whatever the pose. A collar is one with the
-    chest, fingers are one with their hand."""
-    name = SMPLX_55.index
-    whole = {name("left_collar"): name("spine3"), name("right_collar"): name("spine3")}
-    whole |= {j: name("left_wrist") for j in LEFT_HAND} | {j: name("right_wrist") for j in RIGHT_HAND}
-    part = [whole.get(j, j) for j in range(len(body.parents))]
-    near = np.eye(len(part), dtype=bool)
-    for j, parent in enumerate(body.parents):
-        if parent >= 0:
-            near[part[j], part[parent]] = near[part[parent], part[j]] = True
-    return near[part][:, part]
-
-
-def _interior(vertices: np.ndarray, faces: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Points inside the mesh or near it: vertices pushed along their inward normals by random depths."""
-    normals = igl.per_vertex_normals(vertices, faces.astype(np.int64))
-    picked = rng.integers(len(vertices), size=_CANDIDATES)
-    return vertices[picked] - normals[picked] * rng.uniform(0.005, LARGEST_RADIUS, (_CANDIDATES, 1))
-
-
-def _hang(body: BodyModel, vertices: np.ndarray, centres: np.ndarray) -> KeypointMap:
-    """Centres as non-negative weights of vertices around them."""
-    tree = cKDTree(vertices)
-    rows = []
-    for centre in centres:
-        near = tree.query(centre, 400)[1][:: 400 // _HOLDERS]
-        system = np.concatenate([(vertices[near] - centre).T, 0.3 * np.ones((1, len(near)))])
-        # a little of the identity spreads the weight over many vertices
-        system = np.concatenate([system, 0.01 * np.eye(len(near))])
-        weights = nnls(system, np.concatenate([np.zeros(3), [0.3], np.full(len(near), 0.01 / len(near))]))[0]
-        rows.append((near, weights / weights.sum()))
-    ids = np.unique(np.concatenate([near for near, _ in rows]))
-    by_vertex = np.zeros((len(rows), len(ids)), np.float32)
-    for row, (near, weights) in enumerate(rows):
-        by_vertex[row, np.searchsorted(ids, near)] = weights
-    names = tuple(f"sphere{k}" for k in range(len(rows)))
-    joint_set = JointSet("collision_spheres", names, (-1,) * len(names))
-    return KeypointMap(
-        joint_set, np.zeros((len(rows), len(body.parents)), np.float32), ids, by_vertex, np.ones(len(rows), bool)
-    )
+    return pack_spheres(body, packing)
 
 
 def _limbs(body: BodyModel, spheres: Spheres) -> np.ndarray:
@@ -136,7 +39,7 @@ def _limbs(body: BodyModel, spheres: Spheres) -> np.ndarray:
     for j, parent in enumerate(body.parents):  # parents come first
         if parent >= 0 and not limb[j]:
             limb[j] = limb[int(parent)]
-    held = spheres.keypoints.vertex_weights @ body.weights.numpy()[spheres.keypoints.vertex_ids]
+    held = np.einsum("nh,nhk->nk", spheres.shares, body.weights.numpy()[spheres.vertices])
     return np.array(limb)[held.argmax(1)]
 
 
@@ -168,7 +71,7 @@ class CollisionPenalty:
         device: str,
         dtype: torch.dtype,
     ):
-        self.chain = Chain(body, [spheres.keypoints], joints, expression, device, dtype)
+        self.chain = Chain(body, spheres.maps(), joints, expression, device, dtype)
         radii = torch.as_tensor(spheres.radii, dtype=dtype, device=device)
         first, second = np.triu(spheres.pairs, 1).nonzero()
         limb = _limbs(body, spheres)

@@ -10,7 +10,7 @@ import torch
 from pipeline.body.keypoints import keypoint_map
 from pipeline.body.model import BodyModel, as_tensors
 from pipeline.fit import parts, rotations, starts
-from pipeline.fit.collisions import FINE, CollisionPenalty, Packing, pack_spheres
+from pipeline.fit.collisions import CollisionPenalty, spheres_of
 from pipeline.fit.constrained import joints_unseen
 from pipeline.fit.evidence import build_evidence, refusal
 from pipeline.fit.kinematics import COARSE_JOINTS, N_BETAS, Chain, State
@@ -22,6 +22,7 @@ from pipeline.fit.race import Finalists, different, margin_of, race, rivals_of
 from pipeline.fit.settings import ENOUGH_3D, FitSettings
 from pipeline.fit.shapes import shape_frames, shared_shape
 from pipeline.fit.solver import Solution, minimise
+from pipeline.fit.spheres import FINE, Packing
 from pipeline.fit.untangle import untangle
 from pipeline.records import PARAMETER_SIZES, BodyFit, BodyParameters, Instant, Reject
 from pipeline.skeletons import JOINT_SETS, OPENPOSE_FACE, JointSet
@@ -183,7 +184,7 @@ class Fitter:
         expression = chain.n_shape > N_BETAS
         key = (packing, chain.joints, expression)
         if key not in self._penalties:
-            spheres = pack_spheres(self.body, packing)
+            spheres = spheres_of(self.body, packing)
             self._penalties[key] = CollisionPenalty(
                 self.body, spheres, chain.joints, expression, self.settings.device, self.dtype
             )

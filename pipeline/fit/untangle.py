@@ -7,7 +7,6 @@ much of the body lies inside another part of it. To stay is one of the ways.
 
 from collections.abc import Callable
 
-import igl
 import numpy as np
 import torch
 
@@ -108,6 +107,8 @@ def buried(vertices: np.ndarray, faces: np.ndarray) -> torch.Tensor:
 
 
 def _buried(vertices: np.ndarray, faces: np.ndarray) -> float:
+    import igl  # here, since scipy comes with it, and `part_limbs` needs neither
+
     chosen = np.arange(0, len(vertices), EVERY)
     normals = igl.per_vertex_normals(vertices, faces)[chosen]
     areas = np.bincount(faces.ravel(), np.repeat(igl.doublearea(vertices, faces) / 6, 3))[chosen]

@@ -4,8 +4,10 @@ change."""
 import numpy as np
 import pytest
 import torch
+from scipy.special import gammaincinv
 
 from model.body_fit import BodyDecoder, Keypoints
+from model.body_fit.evidence import LIMITS, RIGHT, USUAL, deviation_factor
 from model.data.views import read_views
 from model.decoding import run_decoder, save_bodies
 from model.networks.certainty import Certainty
@@ -113,3 +115,11 @@ def test_a_view_of_nobody_gives_a_body_with_doubts(picture):
     )
     assert np.isfinite(found.joints).all() and np.isfinite(found.spread).all()
     assert found.doubts[0]
+
+
+def test_how_far_off_a_joint_of_some_confidence_is():
+    """The share of a Gaussian in space within a radius is an incomplete gamma function, and scipy has its inverse."""
+    p = np.concatenate([np.linspace(0, 1, 2001), [1e-9, 1 - 1e-9]])
+    true = np.clip(RIGHT / USUAL / np.sqrt(2 * gammaincinv(1.5, p.clip(1e-6, 1 - 1e-6))), *LIMITS)
+    assert np.allclose(deviation_factor(p), true, rtol=1e-13, atol=0)
+    assert deviation_factor(np.array([np.nan, -np.inf, -1, 2, np.inf])).tolist() == [4, 4, 4, 0.5, 0.5]

@@ -2,6 +2,7 @@
 
 from itertools import product
 
+import igl
 import numpy as np
 import pytest
 import trimesh
@@ -10,7 +11,7 @@ from embreex.rtcore_scene import EmbreeScene
 
 from pipeline.body.model import load_body
 from pipeline.camera import assumed_camera, pixel_rays, side_camera
-from pipeline.shading import AMBIENT, LIGHT, RIM, draw_meshes
+from pipeline.shading import AMBIENT, LIGHT, RIM, draw_meshes, surface_normals
 
 COLOURS = np.array([[86, 180, 233], [230, 159, 0]])
 WIDTH, HEIGHT = 200, 260
@@ -99,3 +100,12 @@ def test_faces_without_area_and_corners_on_pixels_leave_no_holes():
     drawn = draw_meshes(np.zeros((41, 41, 3), np.uint8), camera, [corners], faces, COLOURS[:1], 1.0, 1)
     there = drawn[..., 2] > 0
     assert there[10:31, 10:31].all() and there.sum() == 21 * 21
+
+
+def test_normals_are_libigls(body, upright):
+    """And those about a face without area are finite."""
+    by_angle = igl.PerVertexNormalsWeightingType.PER_VERTEX_NORMALS_WEIGHTING_TYPE_ANGLE
+    found = surface_normals(upright, body.faces)
+    assert np.allclose(found, igl.per_vertex_normals(upright, body.faces, by_angle), atol=1e-12)
+    flat = surface_normals(np.array([[0, 0, 0], [1, 0, 0], [2, 0, 0], [0, 1, 0.0]]), np.array([[0, 1, 2], [0, 1, 3]]))
+    assert np.allclose(flat, [[0, 0, 1], [0, 0, 1], [0, 0, 0], [0, 0, 1]])

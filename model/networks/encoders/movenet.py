@@ -46,6 +46,10 @@ class Convolution(nn.Conv2d):
     def __init__(self, inputs: int, outputs: int, side: int = 1, stride: int = 1, groups: int = 1, bias: bool = True):
         super().__init__(inputs, outputs, side, stride, side // 2 if stride == 1 else 0, groups=groups, bias=bias)
 
+    def reset_parameters(self) -> None:
+        if not self.weight.is_meta:  # torch would take its time to draw nothing
+            super().reset_parameters()
+
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(F.pad(x, (0, 1, 0, 1)) if self.stride[0] == 2 else x)
 

@@ -38,7 +38,7 @@ try:
 except SystemExit as end:
     assert not end.code, end.code
 assert "smplx" not in sys.modules
-slow = {"matplotlib", "scipy.stats", "torch._dynamo", "trimesh"} & set(sys.modules)
+slow = {"igl", "matplotlib", "scipy", "torch._dynamo", "trimesh"} & set(sys.modules)
 assert not slow, slow
 """
 

@@ -14,11 +14,12 @@ from model.scoring.metrics import pa_mpjpe
 from pipeline.body.keypoints import keypoint_map
 from pipeline.errors import InputError
 from pipeline.fit import FitSettings, Fitter, rotations
-from pipeline.fit.collisions import COARSE, CollisionPenalty, pack_spheres
+from pipeline.fit.collisions import CollisionPenalty, spheres_of
 from pipeline.fit.objective import LEAN_ROBUST, LEAN_SIGMA, Objective, Weights
 from pipeline.fit.quality import AMBIGUOUS
 from pipeline.fit.race import Finalists, different, margin_of
 from pipeline.fit.solver import minimise
+from pipeline.fit.spheres import COARSE, FINE
 from pipeline.fit.untangle import buried
 from pipeline.records import BodyFit, Reject
 from pipeline.skeletons import JOINT_SETS, SMPLX_22
@@ -236,7 +237,7 @@ def test_interpenetration_keeps_batch_mates_apart(free_body):
 @pytest.mark.slow
 def test_limbs_are_parted_along_the_line_of_sight(free_body):
     """Each limb to one side, whatever side its spheres are on."""
-    plain = CollisionPenalty(free_body, pack_spheres(free_body), tuple(range(22)), False, "cpu", torch.float64)
+    plain = CollisionPenalty(free_body, spheres_of(free_body, FINE), tuple(range(22)), False, "cpu", torch.float64)
     penalty, chain = plain.with_stage(0.01, True), plain.chain
     state = chain.rest(1)
     for name, turn in CROSSED_LEGS.items():
