@@ -25,6 +25,10 @@ Witness = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 PICTURES = 12
 # A joint of this score is seen; it is where it should be when it is no further off than this share of the person's longer side.
 SEEN, NEAR = 0.3, 0.12
+# Where nobody is, no joint has a score above this; of somebody who is hard to see some joint has.
+UNSEEN = 0.2
+# Of the pictures, the share that must show nobody.
+MOSTLY = 0.75
 # Of the joints seen by both: a person is where so many are near. Somewhere else is told only where hardly any is.
 THERE, NOT_THERE = 0.65, 0.35
 # Of the joints, the share that must lie in the image for a place to be looked at.
@@ -56,6 +60,8 @@ THERE_ALREADY = Mistake("")
 # Told where nothing that is known brings the joints to the person.
 ELSEWHERE = Mistake("they were of another camera, picture or moment")
 EXCHANGED = Mistake("left and right were exchanged")
+# Of a view in which the network sees nobody at all.
+NOBODY = Mistake("nobody were there")
 SHIFTED = "the keypoints were shifted by {:.0f} and {:.0f} pixels"
 RESIZED = "the keypoints were of an image of {:.0f} x {:.0f} pixels"
 CUT_OUT = "the keypoints were of a part of the image that begins at {:.0f}, {:.0f}, {:.2g} times as large"
@@ -68,6 +74,8 @@ def misplaced(root: Path, instants: Sequence[Instant], witness: Witness) -> list
     cannot."""
     told: dict[str, list[tuple[str, Mistake]]] = defaultdict(list)
     unread: list[str] = []
+    empty: list[str] = []
+    looked_at = 0
     for k in spread_evenly(len(instants), PICTURES):
         instant = instants[k]
         view = instant.views[k % len(instant.views)]
@@ -76,9 +84,15 @@ def misplaced(root: Path, instants: Sequence[Instant], witness: Witness) -> list
         except InputError as error:
             unread = unread or [f"a picture that was looked at cannot be used: {error}"]
             continue
+        looked_at += 1
         found = judge_view(image, view, JOINT_SETS[instant.joint_set].names, witness)
-        if found is not None:
+        if found == NOBODY:
+            empty.append(view.id)
+        elif found is not None:
             told[found.kind].append((view.id, found))
+    if len(empty) >= OFTEN and len(empty) > MOSTLY * looked_at:
+        seen = f"in {len(empty)} of {looked_at} pictures a network that sees people sees nobody where the joints are"
+        return unread + [f"{seen} (first: {empty[0]})"]
     total = sum(map(len, told.values()))
     kind, views = max(told.items(), key=lambda item: len(item[1]), default=("", []))
     if not kind or 2 * len(views) <= total or (kind in (ELSEWHERE.kind, CUT_OUT) and len(views) < OFTEN):
@@ -116,15 +130,22 @@ def judge_view(image: np.ndarray, view: View, names: Sequence[str], witness: Wit
         everywhere, sure = witness(image, np.array([0, 0, width, height], float))
         best = _moved(points, everywhere, seen & (sure > SEEN), width, height)
         best = best or (ELSEWHERE if _enough(scores, seen) else None)
+    if best is None and _can_look(points, seen, width, height) and scores[seen].max() < UNSEEN:
+        best = NOBODY
     return best
 
 
 def _look(image: np.ndarray, points: np.ndarray, seen: np.ndarray, witness: Witness) -> tuple[np.ndarray, np.ndarray]:
     """What the witness sees about these joints; nothing where most of them lie outside the image."""
     height, width = image.shape[:2]
-    if inside(points[seen], width, height).mean() < LOOKED_AT or np.ptp(points[seen], 0).max() < LEAST_SIDE:
+    if not _can_look(points, seen, width, height):
         return points, np.zeros(len(points))
     return witness(image, tight(points[seen]))
+
+
+def _can_look(points: np.ndarray, seen: np.ndarray, width: int, height: int) -> bool:
+    """Whether most joints lie in the image, and not in a few of its pixels."""
+    return bool(inside(points[seen], width, height).mean() >= LOOKED_AT and np.ptp(points[seen], 0).max() >= LEAST_SIDE)
 
 
 def _enough(scores: np.ndarray, seen: np.ndarray) -> bool:

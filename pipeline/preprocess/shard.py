@@ -23,6 +23,7 @@ from pipeline.fit import Fitter
 from pipeline.fit.supplied import mesh_of, supplied_fit, uses_supplied
 from pipeline.images import read_image
 from pipeline.mesh import BodySurface, body_surface
+from pipeline.plausible_pictures import odd_picture
 from pipeline.preprocess.job_files import Context, Task, read_context, read_job
 from pipeline.records import (
     DATASET_JOINT,
@@ -218,13 +219,15 @@ def known_joints(instant: Instant, body: PosedBody | None) -> KnownJoints:
 
 
 def take_picture(worker: Worker, view: View) -> Picture | Reject:
-    """The view's crop: one warp of the source image."""
+    """The view's crop: one warp of the source image. A Reject where that cannot be read, or shows nothing."""
     settings, camera = worker.context.settings, view.camera
     try:
         crop = make_crop(camera, view.box, settings.crop_px, settings.size)
         image = read_image(worker.context.root, view.image_path, (camera.width, camera.height))
     except InputError as error:
         return Reject(view.id, "read", str(error))
+    if (reason := odd_picture(image, view)) is not None:
+        return Reject(view.id, "read", f"{view.image_path}: {reason}")
     warped = cv2.cvtColor(warp_to_crop(image, camera, crop), cv2.COLOR_RGB2BGR)
     done, data = cv2.imencode(".jpg", warped, [cv2.IMWRITE_JPEG_QUALITY, settings.jpeg_quality])
     assert done

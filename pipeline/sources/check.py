@@ -10,6 +10,7 @@ from pipeline.errors import InputError
 from pipeline.images import read_image
 from pipeline.outputs import check_output
 from pipeline.plausible import few_joints, odd_camera
+from pipeline.plausible_pictures import odd_picture
 from pipeline.records import SPLITS, Instant, Reject
 from pipeline.sources.base import MISSING_IMAGE, Found, Implausible, ReadReport, Source
 from pipeline.sources.contact_sheet import PICTURES, write_contact_sheet
@@ -196,7 +197,10 @@ def look_closer(source: Source, instants: list[Instant]) -> list[str]:
                 found.setdefault(problem, []).append(view.id)
         view = instant.views[k % len(instant.views)]
         try:
-            read_image(source.root, view.image_path, (view.camera.width, view.camera.height))
+            image = read_image(source.root, view.image_path, (view.camera.width, view.camera.height))
         except InputError as error:
             found.setdefault(f"an image that was tried cannot be used: {error}", []).append(view.id)
+        else:
+            if (problem := odd_picture(image, view)) is not None:
+                found.setdefault(problem, []).append(view.id)
     return [f"{problem} ({len(views)} of the views looked at; first: {views[0]})" for problem, views in found.items()]

@@ -12,9 +12,15 @@ from cli.check_data import command as check_data
 from cli.preprocess import command as preprocess
 from pipeline.errors import InputError
 from pipeline.shards.run_json import read_run
+from tests.pipeline.people import unsure_witness
 from tests.pipeline.sources.test_multiview import CAMERAS, HEIGHT, WIDTH, write_json, write_keypoints, write_people
 
 FLIP = np.diag([1.0, -1.0, -1.0])
+
+
+@pytest.fixture(autouse=True)
+def _unsure_witness(monkeypatch):
+    monkeypatch.setattr("model.networks.keypoint_network.KeypointNetwork", unsure_witness)
 
 
 def changed(change) -> dict:

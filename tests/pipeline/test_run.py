@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import h5py
 import numpy as np
 import pytest
@@ -213,6 +214,14 @@ def test_a_missing_image_is_a_counted_reject(root, tmp_path, quiet):
     assert RejectCounts(run.all_rejects).total == 2
     with h5py.File(tmp_path / "out" / "shard-00000.h5") as file:
         assert b"S1_2.jpg" in file["rejects/reason"][0]
+
+
+def test_a_view_whose_picture_shows_nothing_is_a_counted_reject(root, tmp_path, quiet):
+    data = write_source(tmp_path / "data", {"S1": 2})
+    (data / "S1_2.jpg").write_bytes(cv2.imencode(".jpg", np.zeros((100, 100, 3), np.uint8))[1].tobytes())
+    run = preprocess(request(data, tmp_path / "out"), Workers(0), quiet)
+    reasons = RejectCounts(run.all_rejects).by_reason()
+    assert run.views == 2 and list(reasons.values()) == [2] and "of a single colour" in next(iter(reasons))
 
 
 def test_a_rejected_fit_keeps_real_joints_without_mesh(root, finished, tmp_path, monkeypatch):

@@ -69,10 +69,10 @@ def test_a_witness_tells_exchanged_sides_of_a_person_who_stands_straight():
     assert str(judge_view(IMAGE, view_of(narrow[OTHER]), COCO.names, sees)) == "left and right were exchanged"
 
 
-def test_nothing_is_told_where_the_witness_sees_nobody_or_little_is_annotated():
+def test_nothing_is_told_where_the_witness_is_not_sure_or_little_is_annotated():
     view = view_of(TRUE / 2)
-    blind = lambda image, box: (np.zeros((17, 2)), np.zeros(17))  # noqa: E731
-    assert judge_view(IMAGE, view, COCO.names, blind) is None
+    unsure = lambda image, box: (np.zeros((17, 2)), np.full(17, 0.25))  # noqa: E731
+    assert judge_view(IMAGE, view, COCO.names, unsure) is None
     few = replace(view, confidence=np.where(np.arange(17) < 5, 1.0, 0.0))
     assert judge_view(IMAGE, few, COCO.names, witness) is None
 
@@ -100,6 +100,23 @@ def test_most_pictures_must_tell_the_same(tmp_path):
     assert (
         len(told(TRUE, TRUE)) == 1 and "a picture that was looked at cannot be used: The image" in told(TRUE, TRUE)[0]
     )
+
+
+def test_pictures_without_anybody_are_told_where_most_are_such(tmp_path):
+    """As of noise, of another place, or of joints that were made up."""
+    views = [replace(view_of(TRUE), id=f"{k}/0", image_path=f"{k}.png") for k in range(5)]
+    for k, view in enumerate(views):
+        cv2.imwrite(str(tmp_path / view.image_path), IMAGE + np.uint8(k))
+
+    def told(*scores, views=views):
+        instants = [Instant(f"{k}", None, "", 0, COCO.name, (view,)) for k, view in enumerate(views[: len(scores)])]
+        return misplaced(tmp_path, instants, lambda image, _: (TRUE, np.full(17, scores[image[0, 0, 0]])))
+
+    nobody = "in 4 of 5 pictures a network that sees people sees nobody where the joints are (first: 0/0)"
+    assert told(0.1, 0.1, 0.9, 0.1, 0.1) == [nobody]
+    assert told(0.1, 0.1) == [] == told(0.1, 0.25, 0.25, 0.1, 0.1)
+    tiny = [replace(view, joints_2d=TRUE / 20) for view in views]
+    assert told(0.1, 0.1, 0.1, 0.1, views=tiny) == []
 
 
 @pytest.mark.slow

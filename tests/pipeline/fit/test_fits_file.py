@@ -22,6 +22,7 @@ from pipeline.fit import read_fits
 from pipeline.fit.fits_file import FitsWriter, export_smplifyx
 from pipeline.look.pictures import bin_edges
 from pipeline.records import PARAMETER_SIZES, Reject
+from tests.pipeline.people import striped
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +104,7 @@ def openpose_root(tmp_path_factory, monocular):
         people = [np.c_[monocular.instants[k].views[0].joints_2d, np.ones(25)]]
         if name == "b":
             people.append(people[0] * (np.arange(25) < 4)[:, None])
-        cv2.imwrite(str(root / "images" / f"{name}.jpg"), np.full((1000, 1000, 3), 90, np.uint8))
+        cv2.imwrite(str(root / "images" / f"{name}.jpg"), striped(1000, 1000))
         content = {"version": 1.3, "people": [{"pose_keypoints_2d": p.ravel().tolist()} for p in people]}
         (root / "keypoints" / f"{name}_keypoints.json").write_text(json.dumps(content))
     return root

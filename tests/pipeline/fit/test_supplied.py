@@ -19,6 +19,7 @@ from pipeline.preprocess.shard import crop_joints_2d, find_bodies, instant_rows
 from pipeline.records import PARAMETER_SIZES, BodyParameters, SmplParameters, View
 from pipeline.shards.verify import exact_distance
 from pipeline.skeletons import COCO, FIELD_JOINTS
+from tests.pipeline.people import striped
 from tests.pipeline.run_fakes import SETTINGS, cameras, make_instant
 from tests.pipeline.shard_fakes import make_record
 
@@ -96,7 +97,7 @@ def test_smpl_ground_truth_is_the_mesh(free_body, free_surface, egg_smpl, tmp_pa
     view = plain.views[0]
     points = mesh.field_joints
     instant = replace(plain, views=(view,), supplied=body, joints_3d=points)
-    cv2.imwrite(str(tmp_path / view.image_path), np.zeros((100, 100, 3), np.uint8))
+    cv2.imwrite(str(tmp_path / view.image_path), striped(100, 100))
     assert uses_supplied(instant, free_body)
     fit = supplied_fit(instant, free_body, egg_smpl, FitSettings())
     assert fit.quality.start == "supplied" and fit.quality.fit_error_mm < 1e-3 and fit.quality.valid

@@ -11,7 +11,12 @@ import pytest
 
 from pipeline.skeletons import HUMAN36M
 from pipeline.sources.human36m.common import ACTIONS, CAMERA_NAMES, INTRINSICS
-from tests.pipeline.people import standing
+from tests.pipeline.people import standing, striped, unsure_witness
+
+
+@pytest.fixture(autouse=True)
+def _unsure_witness(monkeypatch):
+    monkeypatch.setattr("model.networks.keypoint_network.KeypointNetwork", unsure_witness)
 
 
 @dataclass
@@ -19,7 +24,7 @@ class Capture:
     """A made-up recording of Human3.6M: joints[(subject, action, subaction)] is (N, 32, 3) mm, world, the release's
     32 joints.
 
-    Cameras are the dataset's own, 5 m around the origin. Images are flat grey with the frame's number as brightness.
+    Cameras are the dataset's own, 5 m around the origin. Images are grey with the frame's number as brightness.
     """
 
     joints: dict = field(default_factory=dict)
@@ -79,7 +84,7 @@ def write_annotations(root: Path, capture: Capture, subjects=None, every_test: i
     """3DMPPE's layout. Images exist for the frames that the splits keep."""
     folder = root / "annotations"
     folder.mkdir(parents=True)
-    grey = {c: np.full((*capture.size(c)[::-1], 3), 90, np.uint8) for c in CAMERA_NAMES}
+    grey = {c: striped(*capture.size(c)[::-1]) for c in CAMERA_NAMES}
     blank = {c: cv2.imencode(".jpg", image)[1].tobytes() for c, image in grey.items()}
     number = itertools.count()
     for subject in subjects or PLAN:
@@ -187,11 +192,11 @@ def write_metadata(path: Path, capture: Capture) -> None:
 
 
 def write_video(path: Path, size: tuple[int, int], levels) -> None:
-    """One flat grey frame for each level."""
+    """One grey frame for each level."""
     video = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 50, size)
     assert video.isOpened()
     for level in levels:
-        video.write(np.full((size[1], size[0], 3), level, np.uint8))
+        video.write(striped(size[1], size[0], level))
     video.release()
 
 

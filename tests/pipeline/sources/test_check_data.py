@@ -16,7 +16,7 @@ from pipeline.sources import open_source, parse_options
 from pipeline.sources.check import check_source
 from pipeline.sources.human36m.counts import TEST, TEST_CAMERA_4, TRAIN
 from pipeline.sources.parsing import array, load_json
-from tests.pipeline.people import TO_CAMERA, standing
+from tests.pipeline.people import TO_CAMERA, standing, striped
 
 
 @pytest.fixture
@@ -54,10 +54,15 @@ def test_missing_and_damaged_images_are_listed(captured):
     (captured / views[0].image_path).unlink()
     for view in views[4:8]:
         (captured / view.image_path).write_bytes(b"broken")
+    for view in views[8:16]:
+        cv2.imwrite(str(captured / view.image_path), np.zeros((view.camera.height, view.camera.width, 3), np.uint8))
     code, report = run("human36m", captured)
     assert code == 1 and report["missing_images"] == 1 and report["sampled"] == 42
     assert any("1 left out: the image does not exist (first: S1/Directions-1/000000/1" in p for p in report["problems"])
     assert any("cannot be decoded" in p for p in report["problems"])
+    assert any(
+        "of a single colour where the person is" in p and "2 of the views looked at" in p for p in report["problems"]
+    )
 
 
 def test_a_recorded_set_is_compared_with_the_known_counts(annotated_root):
@@ -147,7 +152,7 @@ def write_sequence(root, split, name):
     (root / "sequenceFiles" / split).mkdir(parents=True, exist_ok=True)
     (root / "sequenceFiles" / split / f"{name}.pkl").write_bytes(pickle.dumps(track, 2))
     (root / "imageFiles" / name).mkdir(parents=True)
-    cv2.imwrite(str(root / "imageFiles" / name / "image_00000.jpg"), np.zeros((90, 120, 3), np.uint8))
+    cv2.imwrite(str(root / "imageFiles" / name / "image_00000.jpg"), striped(90, 120))
 
 
 def test_metadata_without_frame_counts_is_noted(released_root, tmp_path):
@@ -172,11 +177,11 @@ def test_people_that_the_filters_leave_out_are_no_problem(tmp_path):
     images = [{"id": 1, "file_name": "1.png", "width": 100, "height": 75}]
     path = tmp_path / "annotations" / "person_keypoints_val2017.json"
     path.write_text(json.dumps({"images": images, "annotations": people}))
-    cv2.imwrite(str(tmp_path / "val2017" / "1.png"), np.zeros((75, 100, 3), np.uint8))
+    cv2.imwrite(str(tmp_path / "val2017" / "1.png"), striped(75, 100))
     code, report = run("coco", tmp_path)
     assert code == 0 and report["skipped"] == {"crowd": 1} and report["by_subject"] == {"val2017": 2}
     assert report["by_split"] == {"validation": 1}
-    cv2.imwrite(str(tmp_path / "val2017" / "1.png"), np.zeros((100, 75, 3), np.uint8))
+    cv2.imwrite(str(tmp_path / "val2017" / "1.png"), striped(100, 75))
     code, report = run("coco", tmp_path)
     assert code == 1 and "has 75 x 100 pixels, its annotation says 100 x 75" in report["problems"][0]
     path.write_text(json.dumps({"images": images, "annotations": people[1:]}))

@@ -11,6 +11,7 @@ from pipeline.errors import InputError
 from pipeline.preprocess.shard import crop_joints_2d
 from pipeline.skeletons import COCO, HUMAN36M
 from pipeline.sources import open_source
+from tests.pipeline.people import striped
 
 
 def person(identity, image_id, visibility=None, **changes):
@@ -38,7 +39,7 @@ def dataset(root, people, part="val2017", images=(785, 99)):
     entries = []
     for identity in images:
         name = f"{identity:012d}.jpg"
-        cv2.imwrite(str(root / part / name), np.full((75, 100, 3), 128, np.uint8))
+        cv2.imwrite(str(root / part / name), striped(75, 100, 128))
         entries.append({"id": identity, "file_name": name, "width": 100, "height": 75})
     path = root / "annotations" / f"person_keypoints_{part}.json"
     content = {"info": {}, "licenses": [], "images": entries, "annotations": people, "categories": []}
@@ -118,7 +119,7 @@ def test_truncated_people_are_kept_with_what_the_image_shows_of_them(tmp_path):
     pixels, valid = crop_joints_2d(view, instant.joint_set, crop)
     gone = {"pelvis", *(f"{side}_{joint}" for side in ("left", "right") for joint in ("hip", "knee", "ankle"))}
     assert not valid[HUMAN36M.indices(tuple(gone))].any() and valid[HUMAN36M.index("left_wrist")]
-    image = warp_to_crop(np.full((75, 100, 3), 128, np.uint8), view.camera, crop)
+    image = warp_to_crop(striped(75, 100, 128), view.camera, crop)
     assert image[40].any() and not image[-1].any()
 
 

@@ -12,7 +12,7 @@ from pipeline.skeletons import HUMAN36M, JOINT_SETS, OPENPOSE_25, SMPL_24
 from pipeline.sources import open_source
 from pipeline.sources.calibrations import read_calibration
 from pipeline.sources.parsing import load_json
-from tests.pipeline.people import standing
+from tests.pipeline.people import standing, striped
 
 
 def camera(distortion=(0, 0, 0, 0, 0), f=1000.0, fy=None, size=(1000, 1000)) -> Camera:
@@ -57,7 +57,7 @@ def test_the_lens_of_camera_json_must_be_one(tmp_path, lens):
 
     (tmp_path / "images").mkdir()
     (tmp_path / "keypoints").mkdir()
-    cv2.imwrite(str(tmp_path / "images" / "a.png"), np.zeros((200, 300, 3), np.uint8))
+    cv2.imwrite(str(tmp_path / "images" / "a.png"), striped(200, 300))
     joints = np.c_[standing(OPENPOSE_25.names)[:, :2] * [90, -90] + [150, 100], np.ones(25)]
     (tmp_path / "keypoints" / "a_keypoints.json").write_text(
         json.dumps({"people": [{"pose_keypoints_2d": joints.ravel().tolist()}]})

@@ -20,6 +20,7 @@ from pipeline.records import DATASET_JOINT, FIT_JOINT, Reject
 from pipeline.skeletons import COCO, HUMAN36M, SMPL_24, SMPLX_22, match_joints
 from pipeline.sources import open_source
 from pipeline.sources.human36m.release import BODY_17
+from tests.pipeline.people import striped
 from tests.pipeline.run_fakes import SETTINGS
 
 # What SMPL and Human3.6M have at the same place.
@@ -56,7 +57,7 @@ def write_coco(root, points):
     (root / "train2017").mkdir()
     path = root / "annotations" / "person_keypoints_train2017.json"
     path.write_text(json.dumps({"images": [image], "annotations": [annotation], "categories": []}))
-    cv2.imwrite(str(root / "train2017" / image["file_name"]), np.full((480, 640, 3), 90, np.uint8))
+    cv2.imwrite(str(root / "train2017" / image["file_name"]), striped(480, 640))
 
 
 def write_threedpw(root, points):
@@ -78,7 +79,7 @@ def write_threedpw(root, points):
     (root / "sequenceFiles" / "train").mkdir(parents=True)
     (root / "sequenceFiles" / "train" / "walk.pkl").write_bytes(pickle.dumps(track, 2))
     (root / "imageFiles" / "walk").mkdir(parents=True)
-    cv2.imwrite(str(root / "imageFiles" / "walk" / "image_00000.jpg"), np.full((240, 320, 3), 90, np.uint8))
+    cv2.imwrite(str(root / "imageFiles" / "walk" / "image_00000.jpg"), striped(240, 320))
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from pipeline.fit import FitSettings, Fitter
 from pipeline.records import BodyFit, Camera
 from pipeline.skeletons import OPENPOSE_25
 from pipeline.sources import multiview, open_source
-from tests.pipeline.people import standing
+from tests.pipeline.people import standing, striped
 
 WIDTH, HEIGHT = 320, 400
 NAMES = [f"cam{k}" for k in range(1, 5)]
@@ -46,9 +46,7 @@ def write_keypoints(root, frames=6, scale=1.0, late=None):
             person = {"pose_keypoints_2d": np.c_[pixels, np.full(25, 0.9)].ravel().tolist()}
             file = root / "keypoints" / name / f"{name}_{frame:012d}_keypoints.json"
             file.write_text(json.dumps({"people": [person]}))
-            cv2.imwrite(
-                str(root / "images" / name / f"{name}_{frame:012d}.jpg"), np.full((HEIGHT, WIDTH, 3), 90, np.uint8)
-            )
+            cv2.imwrite(str(root / "images" / name / f"{name}_{frame:012d}.jpg"), striped(HEIGHT, WIDTH))
 
 
 def tables(cameras=CAMERAS, scale=1.0):
@@ -319,7 +317,7 @@ def test_a_camera_that_cuts_people_off_is_no_sign_of_another_resolution(tmp_path
         cut = {"cam1": Camera(CAMERAS["cam1"].K, CAMERAS["cam1"].R, CAMERAS["cam1"].t, WIDTH, int(low))}
     write_json(tmp_path, CAMERAS | cut)
     for file in (tmp_path / "images" / "cam1").iterdir():
-        cv2.imwrite(str(file), np.full((int(low), WIDTH, 3), 90, np.uint8))
+        cv2.imwrite(str(file), striped(int(low), WIDTH))
     instants, report = open_source("multiview", tmp_path).read()
     assert [len(i.views) for i in instants] == [4, 4, 4] and not report.rejects
 

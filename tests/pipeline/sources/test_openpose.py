@@ -11,6 +11,7 @@ from pipeline.errors import InputError
 from pipeline.images import read_image
 from pipeline.skeletons import COCO, OPENPOSE_25, match_joints
 from pipeline.sources import open_source
+from tests.pipeline.people import striped
 
 
 def keypoints(count, seed, confidence=0.9, size=(120, 90)):
@@ -28,7 +29,7 @@ def picture(root, name, people, suffix=".jpg"):
     for folder in ("images", "keypoints"):
         (root / folder).mkdir(exist_ok=True)
     if suffix:
-        cv2.imwrite(str(root / "images" / f"{name}{suffix}"), np.full((90, 120, 3), 60, np.uint8))
+        cv2.imwrite(str(root / "images" / f"{name}{suffix}"), striped(90, 120, 60))
     (root / "keypoints" / f"{name}_keypoints.json").write_text(json.dumps({"version": 1.3, "people": people}))
     return root
 

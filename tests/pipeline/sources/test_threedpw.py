@@ -14,7 +14,7 @@ from pipeline.errors import InputError
 from pipeline.skeletons import HUMAN36M, SMPL_24
 from pipeline.sources import open_source
 from pipeline.sources.threedpw import read_fits, read_track
-from tests.pipeline.people import TO_CAMERA, standing
+from tests.pipeline.people import TO_CAMERA, standing, striped
 
 N = 5  # images of a sequence
 
@@ -55,7 +55,7 @@ def dataset(root, sequences, images=True):
         (folder / f"{name}.pkl").write_bytes(pickle.dumps(data, 2))
         (root / "imageFiles" / name).mkdir(parents=True, exist_ok=True)
         for k in range(N if images else 0):
-            cv2.imwrite(str(root / "imageFiles" / name / f"image_{k:05d}.jpg"), np.full((90, 120, 3), 10 * k, np.uint8))
+            cv2.imwrite(str(root / "imageFiles" / name / f"image_{k:05d}.jpg"), striped(90, 120, 10 * k))
     return root
 
 
