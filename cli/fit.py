@@ -64,22 +64,24 @@ def command(
     from pipeline.body.model import load_body
     from pipeline.fit.settings import FitSettings
     from pipeline.fit_source import fit_source
+    from pipeline.outputs import run_lock
     from pipeline.sources import open_source, parse_options
 
     settings = FitSettings(**fit_options)
-    claim(out, root, overwrite)
-    if threads:
-        torch.set_num_threads(threads)
-    reader = open_source(source, root, **({"focal": focal} | parse_options(source, options)))
-    body = with_joint_regressor(load_body(body_file), joint_regressor)
-    make_writable(out)
-    with Progress(console=Console(stderr=True), disable=as_json) as bar:
-        task = bar.add_task("fitting", total=None)
+    with run_lock(out):
+        claim(out, root, overwrite)
+        if threads:
+            torch.set_num_threads(threads)
+        reader = open_source(source, root, **({"focal": focal} | parse_options(source, options)))
+        body = with_joint_regressor(load_body(body_file), joint_regressor)
+        make_writable(out)
+        with Progress(console=Console(stderr=True), disable=as_json) as bar:
+            task = bar.add_task("fitting", total=None)
 
-        def show(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
+            def show(done: int, total: int) -> None:
+                bar.update(task, completed=done, total=total)
 
-        report = fit_source(reader, body, settings, out, limit, vertices, pkl, show, KeypointNetwork("lightning"))
+            report = fit_source(reader, body, settings, out, limit, vertices, pkl, show, KeypointNetwork("lightning"))
     click.echo((out / "report.json").read_text() if as_json else summary(report, out), nl=not as_json)
     if report["rejects"] or not report["valid"] or "page_error" in report:
         context.exit(1)

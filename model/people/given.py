@@ -1,9 +1,10 @@
 """Boxes and keypoints of the user's, in the files of any detector (docs/predictions.md has the formats)."""
 
+import codecs
 import csv
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,9 +16,9 @@ from model.people.records import Box, Keypoints, Picture, clipped
 from pipeline.camera import tight_box
 from pipeline.errors import InputError
 from pipeline.images import split_frame
-from pipeline.skeletons import COCO
-from pipeline.sources.joint_names import LAYOUTS, place
-from pipeline.sources.keypoint_files import read_people
+from pipeline.sources.coco_people import placing_of
+from pipeline.sources.joint_names import LAYOUTS, Placing, likely_layout, place
+from pipeline.sources.keypoint_files import FoundPerson, read_people
 from pipeline.sources.parsing import array, load_json, member, typed
 
 FORMATS = "docs/predictions.md#boxes-and-keypoints-of-yours"
@@ -157,7 +158,11 @@ def _csv_rows(path: Path) -> Iterator[Row]:
         if missing:
             raise InputError(
                 f"{path}: {where} has no {missing[0]}. The first line names the columns: {','.join(COLUMNS)} and, where they "
-                "are known, score, frame, track."
+                "are known, score, frame, track; commas stand between the columns."
+            )
+        if None in row:  # where DictReader puts what is left of a line
+            raise InputError(
+                f"{path}: {where} has more values than the first line has names. Write points in numbers, and commas between them."
             )
         frame, track = (_whole(row.get(name), path, f"{where}, {name}") for name in ("frame", "track"))
         score = _score({"score": array(row["score"], (), path, where).item()} if row.get("score") else {}, path, where)
@@ -234,9 +239,9 @@ def _whole(value: Any, path: Path, where: str) -> int | None:
 
 
 def _json(path: Path) -> Any:
-    """As `load_json`, for a file whose top may be a list."""
+    """As `load_json`, for a file whose top may be a list, behind the mark that Windows' editors put before it."""
     try:
-        text = path.read_bytes().lstrip()
+        text = path.read_bytes().removeprefix(codecs.BOM_UTF8).lstrip()
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}).") from error
     if not text.startswith(b"["):
@@ -255,41 +260,60 @@ def read_keypoints(path: Path) -> GivenBoxes:
         files = sorted(path.glob("*_keypoints.json"))
         if not files:
             raise InputError(f"{path} has no file NAME_keypoints.json. {FORMATS} says what is read.")
-        for file in files:
-            name = file.name.removesuffix("_keypoints.json")
-            found[name, None] = _openpose_people(file)
+        found = _openpose_people(files)
     elif path.name.endswith("_keypoints.json") and "people" in load_json(path):
-        found[path.name.removesuffix("_keypoints.json"), None] = _openpose_people(path)
+        found = _openpose_people([path])
     else:
         content = _json(path)
         if not isinstance(content, dict) or "annotations" not in content:
             raise InputError(
                 f"{path} is neither MSCOCO's JSON with images and annotations nor OpenPose's. {FORMATS} says what is read."
             )
+        placing = placing_of(typed(content.get("categories") or [], list, path, "categories"), path)
         for row in _coco_rows(path, content, "keypoints"):
             boxes = found.setdefault((row.name, None), [])
             if row.crowd:
                 crowds += 1
                 continue
-            points = array(row.values, (3 * len(COCO),), path, row.where).reshape(-1, 3)
+            points = array(row.values, (3 * len(placing.theirs),), path, row.where).reshape(-1, 3)
             if not np.isfinite(points).all():
                 raise InputError(f"{path}: {row.where} is not finite.")
             points[:, 2] = np.minimum(points[:, 2], 1)  # marked visibilities are 0, 1 and 2
-            boxes.extend(_boxes(points, "coco17", path, row.score))
+            boxes.extend(_boxes(points, placing, row.score))
     return GivenBoxes(path, found, crowds)
 
 
-def _openpose_people(path: Path) -> list[Box]:
+def _openpose_people(files: Sequence[Path]) -> dict[Key, list[Box]]:
+    """The people of each file. The order of the joints is told by their number, and by the bones that it gives."""
+    people: dict[Path, list[FoundPerson]] = {}
+    by_layout: dict[str, list[Path]] = {}
+    for file in files:
+        by_layout.setdefault(_usual_layout(file), []).append(file)
+    placings: dict[Path, Placing] = {}
+    for usual, chosen in by_layout.items():
+        read = {file: read_people(file, usual, SEEN) for file in chosen}
+        bodies = [person.body for found in read.values() for person in found]
+        likely = likely_layout(np.array(bodies), usual) if bodies else usual
+        people |= read if likely == usual else {file: read_people(file, likely, SEEN) for file in chosen}
+        placings |= dict.fromkeys(chosen, place(LAYOUTS[likely], likely))
+    return {
+        (file.name.removesuffix("_keypoints.json"), None): [
+            box for person in people[file] for box in _boxes(person.body, placings[file], None)
+        ]
+        for file in files
+    }
+
+
+def _usual_layout(path: Path) -> str:
+    """The layout of as many joints as a file has."""
     people = typed(member(load_json(path), "people", path), list, path, "people")
     given = [entry.get("pose_keypoints_2d") for entry in people if isinstance(entry, dict)]
     counts = {len(values) // 3 for values in given if isinstance(values, list)}
-    layout = next((name for name, names in LAYOUTS.items() if counts == {len(names)}), "body25")
-    return [box for person in read_people(path, layout, SEEN) for box in _boxes(person.body, layout, path, None)]
+    return next((name for name, names in LAYOUTS.items() if counts == {len(names)}), "body25")
 
 
-def _boxes(points: np.ndarray, layout: str, path: Path, score: float | None) -> list[Box]:
+def _boxes(points: np.ndarray, placing: Placing, score: float | None) -> list[Box]:
     """The box about somebody's keypoints (N, 3) x, y, confidence; none where too few were seen."""
-    placing = place(LAYOUTS[layout], str(path))
     placed = placing(points)
     seen = placed[:, 2] > SEEN
     if seen.sum() < LEAST_SEEN:

@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -16,12 +17,13 @@ from model.people.detector import Detector
 from model.people.given import GivenBoxes, read_boxes, read_keypoints
 from model.people.outputs import FORMATS, Outputs, Place
 from model.people.pictures import Given, find_given, read_given
-from model.people.predict import Finder, load_model
+from model.people.predict import Finder, Model, load_model
 from model.people.predictions import PredictionsFile, results_folder
 from model.people.records import Answered, Box, PicturePeople, pixels_of
 from model.people.shown import Shown, Stems
 from model.people.tracks import VideoFinder
 from pipeline.errors import InputError
+from pipeline.outputs import run_lock
 
 
 @dataclass(frozen=True)
@@ -93,14 +95,37 @@ def answer(
     asked = question.said() | {"step": model.step}
     counts = [one.pictures for one in given if one.kind != "nothing"]
     begin(None if None in counts else sum(count or 0 for count in counts))
+    with claimed_folder(out, asked) as folder:
+        return _write_answer(question, given, find, model, folder, asked, tell)
+
+
+@contextmanager
+def claimed_folder(out: Path, asked: dict) -> Iterator[Path]:
+    """The folder for the answer (`results_folder`), which nobody else writes meanwhile: two would fill one predictions.json."""
     folder = results_folder(out, asked)
+    with run_lock(folder):
+        if results_folder(out, asked) != folder:
+            raise InputError(f"another run has just written {folder}; type the same command again")
+        yield folder
+
+
+def _write_answer(
+    question: Question,
+    given: Sequence[Given],
+    find: Finder,
+    model: Model,
+    folder: Path,
+    asked: dict,
+    tell: Callable[[PicturePeople], None],
+) -> Answer:
+    endless = any(one.pictures is None for one in given)
     outputs, stems, fits = Outputs(Place(folder), question.formats), Stems(), BodyFits(model, question.decode)
     file = PredictionsFile(folder, model.joint_set, {"asked": asked})
     people, refused = 0, []
     try:
         pictures = read_given(given, question.focal, question.every)
         answers = ahead(find_people(model, pictures, find, fits), lambda answer: pixels_of(answer[0]))
-        for picture, found in until_interrupted(answers) if None in counts else answers:
+        for picture, found in until_interrupted(answers) if endless else answers:
             file.add(found)
             if picture is not None:
                 outputs.add(Shown.of(picture, found, stems, model.joint_set, fits))

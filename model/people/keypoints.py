@@ -10,11 +10,11 @@ import numpy as np
 from model.networks.keypoint_network import KeypointNetwork
 from model.people.detector import Detector
 from model.people.marking import of_others, those_seen
-from model.people.pictures import find_given, read_given
+from model.people.pictures import Given, find_given, read_given
 from model.people.records import Picture, Refusal
 from pipeline.errors import InputError
 from pipeline.images import split_frame
-from pipeline.outputs import check_output, make_folder, write_marked
+from pipeline.outputs import check_output, run_lock, write_marked
 from pipeline.skeletons import COCO
 from pipeline.sources.joint_names import LAYOUTS
 
@@ -42,7 +42,11 @@ def write_keypoints(images: Sequence[str], out: Path, layout: str = "body25", ev
     others go on.
     """
     given = find_given(images, every)
-    make_folder(out)
+    with run_lock(out):
+        yield from _write_each(given, out, layout, every)
+
+
+def _write_each(given: Sequence[Given], out: Path, layout: str, every: int) -> Iterator[Marked]:
     find, network = Detector(), KeypointNetwork()
     written: dict[Path, str] = {}
     for picture in read_given(given, None, every):

@@ -76,7 +76,7 @@ def read_annotations(path: Path, key: Callable[[dict], str]) -> AnnotationFile:
     if len(images) != len(pictures) or len(ids) != len(people):
         raise InputError(f"{path}: an image or annotation id occurs twice. The file is damaged; fetch it again.")
     categories = typed(data.get("categories") or [], list, path, "categories")
-    return AnnotationFile(path, images, people, _placing(categories, path), _kinds(categories, path))
+    return AnnotationFile(path, images, people, placing_of(categories, path), _kinds(categories, path))
 
 
 def _check_numbers(entries: list, name: str, key: str, path: Path) -> None:
@@ -98,7 +98,7 @@ def _kinds(categories: list, path: Path) -> dict[int, str | None]:
     return kinds or {PERSON_ID: None}
 
 
-def _placing(categories: list, path: Path) -> Placing:
+def placing_of(categories: list, path: Path) -> Placing:
     """By the names that the category of people gives its keypoints; MSCOCO's own order where it gives none."""
     for entry in categories:
         names = entry.get("keypoints") if isinstance(entry, dict) else None

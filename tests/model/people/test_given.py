@@ -9,6 +9,10 @@ from model.people.given import check_box, read_boxes, read_keypoints
 from model.people.photographs import photograph_camera
 from model.people.records import Picture
 from pipeline.errors import InputError
+from pipeline.skeletons import COCO as COCO_17
+from pipeline.skeletons import IMAGE_JOINTS, JOINT_SETS
+from pipeline.sources.joint_names import LAYOUTS
+from tests.pipeline.people import standing
 
 
 def picture(name: str, frame: int | None = None) -> Picture:
@@ -43,6 +47,7 @@ CSV = "image,x,y,width,height,score,frame,track\nin/a.jpg,1,2,30,40,0.9,,\nin/a.
         ("b.json", ENTRIES),
         ("b.json", {"people": ENTRIES}),
         ("b.json", {"in/a.jpg": [[1, 2, 30, 40], [5, 2, 30, 40]]}),
+        ("b.json", "\ufeff" + json.dumps(ENTRIES).replace(" ", "\r\n")),
         ("b.json", COCO),
         ("b.csv", CSV),
         ("b.csv", "\ufeff" + CSV.replace("\n", "\r\n")),
@@ -96,6 +101,8 @@ def test_a_name_of_several_pictures_is_not_guessed(tmp_path):
         ("b.csv", "image,x,y\na.jpg,1,2\n", "line 2 has no width"),
         ("b.csv", "image,x,y,width,height\na.jpg,1,2,x,4\n", "line 2 is not an array of 4 numbers"),
         ("b.csv", "image,x,y,width,height\na.jpg,1,2,nan,4\n", "width and height above 0"),
+        ("b.csv", "image,x,y,width,height\na.jpg,10,5,20,5,30,5,40,5\n", "more values than the first line has names"),
+        ("b.csv", "image;x;y;width;height\na.jpg;1,5;2,5;3;4\n", "commas stand between the columns"),
     ],
 )
 def test_what_is_wrong_with_boxes_is_named(tmp_path, name, content, said):
@@ -112,9 +119,9 @@ def points(count: int) -> list[float]:
 def test_openpose_keypoints_give_boxes(tmp_path):
     folder = tmp_path / "keypoints"
     folder.mkdir()
-    written(
-        folder / "a_keypoints.json", {"people": [{"pose_keypoints_2d": points(25)}, {"pose_keypoints_2d": [0] * 75}]}
-    )
+    places = standing(LAYOUTS["body25"])[:, :2] * [30, -40] + [60, 45]
+    body = np.c_[places, np.full(25, 0.8)].ravel().tolist()
+    written(folder / "a_keypoints.json", {"people": [{"pose_keypoints_2d": body}, {"pose_keypoints_2d": [0] * 75}]})
     written(folder / "v_000000000002_keypoints.json", {"people": [{"pose_keypoints_2d": points(17)}]})
     found = read_keypoints(folder)
     (box,) = found(picture("pictures/a.jpg"))
@@ -123,11 +130,43 @@ def test_openpose_keypoints_give_boxes(tmp_path):
         and box.keypoints.joint_set == "openpose_25"
         and (box.keypoints.confidence == 0.8).all()
     )
-    np.testing.assert_allclose(box.box, [10 - 2.4, 20 - 4.8, 28.8, 57.6])
+    low, size = places.min(0), np.ptp(places, 0)
+    np.testing.assert_allclose(box.box, [*(low - 0.1 * size), *(1.2 * size)])
     (moving,) = found(picture("v.mp4", 2))
     assert moving.keypoints.joint_set == "coco_17"
     (one,) = read_keypoints(folder / "a_keypoints.json")(picture("a.png"))
     np.testing.assert_array_equal(one.box, box.box)
+
+
+@pytest.mark.parametrize("layout", ["body25", "body25b", "coco18", "halpe26", "coco17 padded"])
+def test_the_order_of_joints_is_told_by_the_bones(tmp_path, layout):
+    """25 joints are BODY_25's or BODY_25B's, or a shorter order with zeros behind it."""
+    places = {
+        name: [60 + 30 * x, 45 - 40 * y, 0.9]
+        for name, (x, y, _) in zip(IMAGE_JOINTS.names, standing(IMAGE_JOINTS.names), strict=True)
+    }
+    values = [value for name in LAYOUTS[layout.split()[0]] for value in places[name]]
+    values += [0] * (75 - len(values)) if "padded" in layout else []
+    for name in "ab":
+        written(tmp_path / f"{name}_keypoints.json", {"people": [{"pose_keypoints_2d": values}]})
+    (box,) = read_keypoints(tmp_path)(picture("a.jpg"))
+    names = JOINT_SETS[box.keypoints.joint_set].names
+    for name in ("nose", "left_wrist", "right_knee", "left_ankle"):
+        assert box.keypoints.points[names.index(name)].tolist() == places[name][:2]
+
+
+def test_mscoco_keypoints_are_read_by_their_names(tmp_path):
+    """Any order under the same count, as PoseTrack's."""
+    order = [COCO_17.names[k] for k in np.random.default_rng(0).permutation(17)]
+    places = {name: [10.0 + 3 * k, 70.0 - 4 * k, 2] for k, name in enumerate(COCO_17.names)}
+    person = {"image_id": 4, "category_id": 1, "keypoints": [value for name in order for value in places[name]]}
+    people = {"id": 1, "name": "person", "keypoints": order}
+    content = COCO | {"annotations": [person], "categories": [people]}
+    (box,) = read_keypoints(written(tmp_path / "k.json", content))(picture("a.jpg"))
+    assert box.keypoints.points.tolist() == [places[name][:2] for name in COCO_17.names]
+    unknown = content | {"categories": [people | {"keypoints": [*order[:16], "tail"]}]}
+    with pytest.raises(InputError, match="the keypoints tail, which are not known here"):
+        read_keypoints(written(tmp_path / "k.json", unknown))
 
 
 def test_the_room_about_keypoints_ends_at_the_border(tmp_path):

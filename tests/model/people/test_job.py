@@ -15,8 +15,10 @@ from click.testing import CliRunner
 
 import nvf_body
 from cli.main import nvf
+from model.people.job import claimed_folder
 from model.people.predictions import read_predictions
 from pipeline.errors import InputError
+from pipeline.outputs import run_lock
 from tests.model.people.places import make_place, quick_run
 
 pytestmark = pytest.mark.slow
@@ -55,6 +57,22 @@ def place(tmp_path, monkeypatch):
 
 def predict(*arguments):
     return CliRunner().invoke(nvf, ["predict", *map(str, arguments), "--device", "cpu"], catch_exceptions=False)
+
+
+def test_two_answers_at_once_do_not_share_a_folder(run, place):
+    """They would write one predictions.json together."""
+    with run_lock(Path("people")), pytest.raises(InputError, match="another run is writing people"):
+        predict("a.png", "--run", run, "--decode", "votes")
+    assert not Path("people").exists()
+    assert predict("a.png", "--run", run, "--decode", "votes").exit_code == 0
+
+
+def test_an_answer_that_came_between_is_left_alone(tmp_path, monkeypatch):
+    """Another run ends between the choice of a folder and its lock."""
+    chosen = iter([tmp_path / "out", tmp_path / "out-2"])
+    monkeypatch.setattr("model.people.job.results_folder", lambda out, asked: next(chosen))
+    with pytest.raises(InputError, match="another run has just written"), claimed_folder(tmp_path / "out", {}):
+        pass
 
 
 def test_every_format_of_a_photograph_and_a_video(run, place):

@@ -15,6 +15,7 @@ from model.people.detector import Detector
 from model.people.keypoints import in_layout
 from model.people.records import Box
 from pipeline.errors import InputError
+from pipeline.outputs import run_lock
 from pipeline.records import Instant
 from pipeline.skeletons import COCO, JOINT_SETS
 from pipeline.sources import open_source
@@ -33,6 +34,12 @@ def data(tmp_path):
 
 def invoke(*arguments):
     return CliRunner().invoke(nvf, ["keypoints", *map(str, arguments)], catch_exceptions=False)
+
+
+def test_two_do_not_write_into_one_folder_at_once(data):
+    with run_lock(data / "keypoints"), pytest.raises(InputError, match="another run is writing"):
+        invoke(data / "images", data / "keypoints")
+    assert not (data / "keypoints").exists()
 
 
 @pytest.mark.parametrize("layout", ["body25", "coco17"])

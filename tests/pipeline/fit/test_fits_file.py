@@ -21,6 +21,7 @@ from pipeline.errors import InputError
 from pipeline.fit import read_fits
 from pipeline.fit.fits_file import FitsWriter, export_smplifyx
 from pipeline.look.pictures import bin_edges
+from pipeline.outputs import run_lock
 from pipeline.records import PARAMETER_SIZES, Reject
 from tests.pipeline.people import striped
 
@@ -166,6 +167,14 @@ def test_a_picture_that_cannot_be_drawn_leaves_its_row(openpose_root, tmp_path, 
 
 
 @pytest.mark.slow
+def test_two_fits_do_not_write_into_one_folder_at_once(openpose_root, tmp_path):
+    out = tmp_path / "out"
+    with run_lock(out):
+        result = CliRunner().invoke(command, ["openpose", str(openpose_root), str(out)])
+    assert isinstance(result.exception, InputError) and "another run is writing" in str(result.exception)
+    assert not out.exists()
+
+
 def test_no_valid_fit_is_no_success(openpose_root, tmp_path):
     """Keypoints that no body has."""
     root = tmp_path / "scrambled"
