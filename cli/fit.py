@@ -1,5 +1,7 @@
 """`nvf-cli fit`: SMPL-X bodies for every instant of a dataset."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -64,12 +66,10 @@ def command(
     from pipeline.body.model import load_body
     from pipeline.fit.settings import FitSettings
     from pipeline.fit_source import fit_source
-    from pipeline.outputs import run_lock
     from pipeline.sources import open_source, parse_options
 
     settings = FitSettings(**fit_options)
-    with run_lock(out):
-        claim(out, root, overwrite)
+    with claimed(out, root, overwrite):
         if threads:
             torch.set_num_threads(threads)
         reader = open_source(source, root, **({"focal": focal} | parse_options(source, options)))
@@ -87,15 +87,18 @@ def command(
         context.exit(1)
 
 
-def claim(out: Path, root: Path, overwrite: bool) -> None:
-    """Raises InputError for a folder that holds something else, or fits that are to stay."""
+@contextmanager
+def claimed(out: Path, root: Path, overwrite: bool) -> Iterator[None]:
+    """The folder, which no other run writes meanwhile. Raises InputError where it holds something else, or fits that are to stay."""
     from pipeline.errors import InputError
     from pipeline.fit.fits_file import NAME
-    from pipeline.outputs import claim_folder
+    from pipeline.outputs import claim_folder, run_lock
 
-    if (out / NAME).exists() and not overwrite:
-        raise InputError(f"{out / NAME} exists already; give another folder, or --overwrite to replace it.")
-    claim_folder(out, (NAME,), [root])
+    with run_lock(out):
+        if (out / NAME).exists() and not overwrite:
+            raise InputError(f"{out / NAME} exists already; give another folder, or --overwrite to replace it.")
+        claim_folder(out, (NAME,), [root])
+        yield
 
 
 def make_writable(out: Path) -> None:
