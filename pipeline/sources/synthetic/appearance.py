@@ -162,12 +162,12 @@ def garment_masks(outfit: Outfit, marks: Landmarks, p: np.ndarray) -> dict[str, 
         "top": top,
         "bottom": np.minimum(y - outfit.trouser_end, marks.waist + 0.02 - y),
         "shoes": outfit.shoe_end - y,
-        "hair": _hair(outfit, marks, p),
+        "hair": hair_mask(outfit, marks, p),
     }
     return {name: np.full(len(p), -1.0) if name in outfit.bare else mask for name, mask in masks.items()}
 
 
-def _hair(outfit: Outfit, marks: Landmarks, p: np.ndarray) -> np.ndarray:
+def hair_mask(outfit: Outfit, marks: Landmarks, p: np.ndarray) -> np.ndarray:
     """(N,) metres above the hairline, which runs from the forehead over the ears to the nape (further down for long hair)."""
     if outfit.hair_style == "bald":
         return np.full(len(p), -1.0)

@@ -19,8 +19,10 @@ from pipeline.sources.synthetic.garments import (
     open_wardrobe,
     push_out,
 )
+from pipeline.sources.synthetic.hair import FALLING, STYLES, Hair, fall, make_hair
 from pipeline.sources.synthetic.people import Motion, Person, Rig, skin, smooth_field
 from pipeline.sources.synthetic.render import Mesh, vertex_normals
+from pipeline.sources.synthetic.scalp import Scalp, head_of, make_scalp
 from pipeline.sources.synthetic.settings import Looks
 
 # How far garments stay off the skin (metres): on the zero pose by what they are worn as, and in a pose.
@@ -31,6 +33,8 @@ POSED_MARGIN = 0.004
 TUCK_M, COVERED_M = 0.035, 0.03
 # Shares of people: in clothes that are only painted on the skin and stand off it; in a dress; in items and not cut from the suit.
 PAINTED, DRESSES, ITEMS = 0.12, 0.14, 0.3
+# Of those whose hair is short, long or in a bun and who wear no hat: with hair as a mesh.
+HAIR = 0.9
 SKIRTS, COATS, BOOTS, HATS, GLASSES = 0.15, 0.07, 0.12, 0.14, 0.15
 
 # Worn as -> the cloth of the outfit that it is made of.
@@ -45,7 +49,7 @@ class Part:
     """The body or a garment on a person's zero pose. rest: (G, 3) metres; weights: (G, 55) sparse; faces: (F, 3).
 
     places: (G, 5) float32, what `paint` colours by. near: (G,) vertices of the body beneath, None for the body itself; loose: whether
-    they change with the pose.
+    they change with the pose. hair: what it is made of, where it is hair.
     """
 
     rest: np.ndarray
@@ -55,22 +59,27 @@ class Part:
     paint: Paint
     near: np.ndarray | None = None
     loose: bool = False
+    hair: Hair | None = None
 
 
 @dataclass(frozen=True)
 class Tailor:
-    """What dressing needs, made once a process. normals: (V, 3) of the template. wardrobe: None where clothes are only painted."""
+    """What dressing needs, made once a process. normals: (V, 3) of the template. wardrobe: None where clothes are only painted.
+    scalp: for hair as meshes, None where there is no wardrobe.
+    """
 
     rig: Rig
     marks: Landmarks
     normals: np.ndarray
     wardrobe: Wardrobe | None
+    scalp: Scalp | None
 
 
 def open_tailor(rig: Rig, looks: Looks) -> Tailor:
     marks = appearance.make_landmarks(rig.template, rig.regressor @ rig.template, rig.nose)
     wardrobe = open_wardrobe(rig) if looks.garments else None
-    return Tailor(rig, marks, vertex_normals(rig.template, rig.faces), wardrobe)
+    scalp = make_scalp(rig, marks) if wardrobe else None
+    return Tailor(rig, marks, vertex_normals(rig.template, rig.faces), wardrobe, scalp)
 
 
 def dress(tailor: Tailor, person: Person, rng: np.random.Generator, garment_m: tuple[float, float]) -> tuple[Part, ...]:
@@ -82,12 +91,17 @@ def dress(tailor: Tailor, person: Person, rng: np.random.Generator, garment_m: t
         offsets = appearance.clothe(outfit, marks, rig.template, tailor.normals, rng, garment_m)
         return (_body(tailor, person.rest + offsets, outfit, np.zeros(len(rig.template), bool)),)
     outfit, chosen = _choose(tailor.wardrobe, outfit, rng)
+    hairs = rng.spawn(1)[0]  # what else is drawn stays the same with other hair
+    style = _choose_hair(outfit, chosen, hairs)
+    if style:
+        outfit = replace(outfit, hair_style="short")
     # Beneath garments, clothes are only painted: what shows through for a pixel has the garment's colours.
     offsets = appearance.clothe(outfit, marks, rig.template, tailor.normals, rng, (0.001, 0.003))
     if outfit.hair_style not in ("bald", "cap"):
         hair = appearance.garment_masks(outfit, marks, rig.template)["hair"]
         bulk = rng.uniform(*garment_m) * (0.4 if any(garment.kind == "hat" for garment, _ in chosen) else 1.0)
-        offsets += (np.clip(hair / 0.02, 0, 1) * bulk)[:, None] * tailor.normals
+        if style is None:
+            offsets += (np.clip(hair / 0.02, 0, 1) * bulk)[:, None] * tailor.normals
     rest = person.rest + offsets
     hidden = np.zeros(len(rest), bool)
     parts: list[Part] = []
@@ -97,7 +111,35 @@ def dress(tailor: Tailor, person: Person, rng: np.random.Generator, garment_m: t
         part, covered = _wear(tailor, garment, worn_as, outfit, rest, rng, garment_m)
         parts.append(part)
         hidden |= covered
+    if style is not None:
+        parts.append(_hair(tailor, person, outfit, rest, parts, style, hairs))
     return (_body(tailor, rest, outfit, hidden), *parts)
+
+
+def _choose_hair(outfit: Outfit, chosen: list[tuple[Garment, str]], rng: np.random.Generator) -> str | None:
+    """The style of the hair as a mesh, None where it stays painted."""
+    if outfit.hair_style not in STYLES or rng.random() >= HAIR or any(worn_as == "hat" for _, worn_as in chosen):
+        return None
+    return str(rng.choice(STYLES[outfit.hair_style]))
+
+
+def _hair(
+    tailor: Tailor,
+    person: Person,
+    outfit: Outfit,
+    rest: np.ndarray,
+    clothes: list[Part],
+    style: str,
+    rng: np.random.Generator,
+) -> Part:
+    """Hair over the clothes of a person whose dressed body is at rest: (V, 3)."""
+    assert tailor.scalp is not None
+    over = clothes if style in FALLING else []
+    worn = [(part.rest, vertex_normals(part.rest, part.faces)) for part in over]
+    head = head_of(tailor.scalp, tailor.rig, person, tailor.marks, outfit, rest)
+    hair = make_hair(head, style, outfit.hair, worn, rng)
+    places = np.concatenate([hair.rest, hair.uv], 1).astype(np.float32)
+    return Part(hair.rest, sparse.csr_array(hair.weights), hair.faces, places, _image_paint(hair.colours), hair=hair)
 
 
 def _choose(wardrobe: Wardrobe, outfit: Outfit, rng: np.random.Generator) -> tuple[Outfit, list[tuple[Garment, str]]]:
@@ -208,6 +250,11 @@ def _texture_paint(texture: np.ndarray, cloth: Cloth, rng: np.random.Generator) 
         grey = image.mean(2, keepdims=True)
         relief = np.clip(grey / max(float(np.median(grey)), 0.05), 0.3, 1.6)
         image = np.clip(relief * (cloth.colours[0] / 255).astype(np.float32), 0, 1)
+    return _image_paint(np.asarray(cv2.GaussianBlur(image, (0, 0), 0.6)))
+
+
+def _image_paint(image: np.ndarray) -> Paint:
+    """The colours of a picture (H, W, 3) at texture coordinates."""
     height, width = image.shape[:2]
 
     def paint(at: np.ndarray) -> np.ndarray:
@@ -215,7 +262,6 @@ def _texture_paint(texture: np.ndarray, cloth: Cloth, rng: np.random.Generator) 
         row = ((1 - at[:, 4] % 1) * height).astype(int).clip(0, height - 1)
         return image[row, column]
 
-    image = np.asarray(cv2.GaussianBlur(image, (0, 0), 0.6))
     return paint
 
 
@@ -229,6 +275,10 @@ def pose(rig: Rig, person: Person, parts: tuple[Part, ...], motion: Motion, fram
     normals = vertex_normals(skinned, rig.faces)
     for part in garments:
         points = skin(rig, person, part.rest, motion, frame, part.weights)
-        points = push_out(points, skinned, normals, POSED_MARGIN, None if part.loose else part.near)
+        if part.hair is not None:
+            turned = (part.weights @ motion.turned[frame].reshape(-1, 9)).reshape(-1, 3, 3)
+            points = fall(part.hair, points, turned, skinned, normals)
+        else:
+            points = push_out(points, skinned, normals, POSED_MARGIN, None if part.loose else part.near)
         posed.append(Mesh(points, part.faces, part.places, part.paint))
     return posed
