@@ -26,9 +26,15 @@ def run_stages(out: Path, stages: dict[str, list[str]], run: Path) -> dict[str, 
         if name in seconds:
             continue
         resumes = name == "train" and (run / "last.safetensors").exists()
-        seconds[name] = run_stage(name, [*arguments, "--resume"] if resumes else arguments)
+        seconds[name] = run_stage(name, resumed(arguments) if resumes else arguments)
         write_json(path, seconds)
     return seconds
+
+
+def resumed(arguments: list[str]) -> list[str]:
+    """The arguments by which an interrupted training goes on: it keeps its own seed, and takes none."""
+    at = arguments.index("--seed") if "--seed" in arguments else len(arguments)
+    return [*arguments[:at], *arguments[at + 2 :], "--resume"]
 
 
 def run_stage(name: str, arguments: list[str]) -> float:

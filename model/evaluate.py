@@ -134,8 +134,8 @@ def evaluate_run(
     both: bool = False,
     hypotheses: int = 0,
 ) -> dict:
-    """Evaluate a run's best weights; leaves evaluation.json, predictions.npz, figures/ and, of bodies, bodies.npz in it, and
-    returns the report.
+    """Evaluate a run's best weights; leaves evaluation.json, predictions.npz, figures/ and, of bodies, bodies.npz in it, none of an
+    earlier evaluation, and returns the report.
 
     decode: "votes", "body", or "auto" for what the run chose on validation. both: fit bodies also where votes are asked for, so that
     the report's `decodes` has both. hypotheses: of so many bodies a view the best is scored as well, 0 for none. Raises InputError
@@ -153,6 +153,8 @@ def evaluate_run(
     about_bodies, others = dict[str, dict](), None
     if both or hypotheses or decode == BODY:
         about_bodies, others = fit_bodies(said, run, record, views, its_training(splits, record), hypotheses)
+    else:  # those of an earlier evaluation are of other views
+        (run / "bodies.npz").unlink(missing_ok=True)
     predicted, reports = said[decode], reports_of(said, views, network, root, protocol, allow_partial)
     report = {
         **origin(run, shards, views, config, record),

@@ -4,7 +4,7 @@ import codecs
 import csv
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +13,7 @@ import numpy as np
 
 from model.people.pictures import MOVING, STILL
 from model.people.records import Box, Keypoints, Picture, clipped
+from model.people.tracks import Tracker
 from pipeline.camera import tight_box
 from pipeline.errors import InputError
 from pipeline.images import split_frame
@@ -35,12 +36,14 @@ LEAST_INSIDE = 0.75
 class GivenBoxes:
     """The boxes of a file, found by the name of a picture: its path, or its file name where that is unique in the file.
 
-    boxes: of each picture, by its name in the file and its frame. crowds: entries that are no one person's and were left out.
+    boxes: of each picture, by its name in the file and its frame. crowds: entries that are no one person's and were left out. Where no
+    box says who is who from frame to frame, the people of a video are followed.
     """
 
     def __init__(self, path: Path, boxes: dict["Key", list[Box]], crowds: int = 0):
         self.path, self.boxes, self.crowds = path, boxes, crowds
         self.taken: set[Key] = set()
+        self.tracker = None if any(box.track is not None for here in boxes.values() for box in here) else Tracker()
         self.by_name: dict[Key, set[Key]] = {}
         for key in boxes:
             for short in _short_keys(*key):
@@ -62,10 +65,20 @@ class GivenBoxes:
             if keys:
                 (key,) = keys
                 self.taken.add(key)
-                return [within(box, picture) for box in self.boxes[key]]
+                boxes = [within(box, picture) for box in self.boxes[key]]
+                return boxes if self.tracker is None else self.tracker.numbered(picture, boxes)
         if picture.frame is None:
             raise InputError(f"{picture.name}: {self.path} has no box of it. Add it, or leave the picture out.")
         return []
+
+    def require_frames(self, videos: Iterable[str]) -> None:
+        """Raises InputError where boxes of a video do not say of which frame they are. videos: their paths."""
+        for name in videos:
+            if any(frame is None and Path(key).name == Path(name).name for key, frame in self.boxes):
+                raise InputError(
+                    f"{self.path} has boxes of the video {name} that do not say of which frame they are. Give each its frame, "
+                    f"counted from 0. {FORMATS} says what is read."
+                )
 
     def left(self) -> list[str]:
         """Names of the pictures of the file that were not among those that were read."""
@@ -116,6 +129,7 @@ def read_boxes(path: Path) -> GivenBoxes:
             continue
         box = array(row.values, (4,), path, row.where)
         _check_number(box, path, row.where)
+        _check_track(row, boxes, path)
         boxes.append(Box(box, row.score, "given", track=row.track))
     if not any(found.values()):
         said = f" ({_crowds_text(crowds)} left out)" if crowds else ""
@@ -127,6 +141,15 @@ def _check_number(box: np.ndarray, path: Path, where: str) -> None:
     if not np.isfinite(box).all() or min(box[2:]) <= 0:
         raise InputError(
             f"{path}: {where} is {box.tolist()}. Give x, y, width, height in pixels, width and height above 0."
+        )
+
+
+def _check_track(row: "Row", boxes: list[Box], path: Path) -> None:
+    """boxes: of the same picture, so far."""
+    if row.track is not None and any(box.track == row.track for box in boxes):
+        where = row.name if row.frame is None else f"{row.name}, frame {row.frame}"
+        raise InputError(
+            f"{path}: {row.where} is of track {row.track}, and {where} has that already. A track is one person."
         )
 
 

@@ -133,14 +133,20 @@ def _write_answer(
             people += len(found.people)
             refused += [found.refusal] if found.refusal else []
         if not people:
-            raise InputError(f"nobody was found: {refused[0] if refused else 'no frame of the video shows a person.'}")
+            why = refused[0] if refused else "no frame of the video shows a person."
+            raise InputError(" ".join([f"nobody was found: {why}", *remarks_of(find)]))
         written = outputs.close()
         path = file.close()
     except BaseException:
         outputs.drop()
         file.drop()
         raise
-    return Answer(path, written, people, tuple(refused), tuple(find.remarks()) if isinstance(find, GivenBoxes) else ())
+    return Answer(path, written, people, tuple(refused), remarks_of(find))
+
+
+def remarks_of(find: Finder) -> tuple[str, ...]:
+    """What of a file of boxes or keypoints was not used."""
+    return tuple(find.remarks()) if isinstance(find, GivenBoxes) else ()
 
 
 def until_interrupted(answers: Iterator[Answered]) -> Iterator[Answered]:
@@ -171,7 +177,9 @@ def finder(question: Question, given: Sequence[Given]) -> Finder:
     if question.box:
         return lambda picture: [Box(np.array(box, float), None, "given") for box in question.box]
     if question.boxes is not None:
-        return read_boxes(question.boxes)
+        boxes = read_boxes(question.boxes)
+        boxes.require_frames(one.name for one in given if one.kind == "video")
+        return boxes
     if question.keypoints is not None:
         return read_keypoints(question.keypoints)
     detector = Detector()

@@ -18,9 +18,9 @@ STILL_FPS = 30.0
 class Motion:
     """T frames of one body, evenly spaced in time.
 
-    name: SOURCE.track-N, or SOURCE.person-N of a photograph. fps: frames a second. frames: (T,) numbers in the video. filled:
-    (T,) bool, nobody was seen there, and the pose is between those before and after. betas: (10,). rotations: (T, 55, 3) axis-angle
-    of SMPL-X's joints. transl: (T, 3) m.
+    name: SOURCE.track-N; of a photograph, and of a frame in which nothing follows somebody, STEM.person-N. fps: frames a second.
+    frames: (T,) numbers in the video. filled: (T,) bool, nobody was seen there, and the pose is between those before and after.
+    betas: (10,). rotations: (T, 55, 3) axis-angle of SMPL-X's joints. transl: (T, 3) m.
     """
 
     name: str
@@ -67,7 +67,9 @@ class Motions:
     def add(self, shown: Shown) -> None:
         picture = shown.picture
         for number, parameters in shown.embodied:
-            name = f"{shown.source}.{name_of(shown, number)}"
+            # of frames in which nobody is followed the first people need not be the same
+            source = shown.stem if shown.people[number].track is None else shown.source
+            name = f"{source}.{name_of(shown, number)}"
             rotations = np.concatenate([getattr(parameters, part) for part in POSE_ORDER]).reshape(-1, 3)
             numbers = (np.asarray(value, np.float32) for value in (parameters.betas, rotations, parameters.transl))
             self._seen[name].append(Seen(picture.frame or 0, picture.time_s or 0.0, *numbers))

@@ -140,11 +140,10 @@ def person_entry(found: PicturePeople, person: Person, joint_set: JointSet) -> d
         "joints_2d": by_joint(_numbers(person.joints_2d, 2)),
         "confidence": by_joint(_numbers(person.confidence, 4)),
         "visible": by_joint(person.visible.tolist()),
+        "doubts": person.doubts,
     }
     if person.spread is not None:
         entry["spread"] = by_joint(_numbers(person.spread, 5))
-    if person.body is not None or person.doubts:
-        entry["doubts"] = person.doubts
     if person.body is not None:
         entry["smplx"] = {name: _numbers(getattr(person.body, name), 5) for name in PARAMETER_SIZES}
     return entry

@@ -45,6 +45,18 @@ class Tracker:
 
     def __call__(self, picture: Picture, boxes: Sequence[Box]) -> list[Box]:
         """The boxes with their tracks; and, for those whom the detector has just missed, a box where they are expected."""
+        numbered = self.numbered(picture, boxes)
+        if picture.frame is None:
+            return numbered
+        time_s, seen = frame_time(picture), {box.track for box in numbered}
+        return numbered + [
+            Box(clipped(track.expected(time_s), picture), None, "track", track=track.number)
+            for track in self.tracks
+            if track.number not in seen and time_s - track.time_s <= FILLED_S
+        ]
+
+    def numbered(self, picture: Picture, boxes: Sequence[Box]) -> list[Box]:
+        """The boxes with their tracks."""
         if picture.frame is None:
             return list(boxes)
         self.look_at(picture)
@@ -62,12 +74,7 @@ class Tracker:
                 track.looks = 0.9 * track.looks + 0.1 * looks[k]
             track.box, track.time_s = box, time_s
             numbered.append(replace(box, track=track.number))
-        seen = {box.track for box in numbered}
-        return numbered + [
-            Box(clipped(track.expected(time_s), picture), None, "track", track=track.number)
-            for track in self.tracks
-            if track.number not in seen and time_s - track.time_s <= FILLED_S
-        ]
+        return numbered
 
     def look_at(self, picture: Picture) -> None:
         """Begins anew with another video."""

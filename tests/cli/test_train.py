@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from cli import demo, model
 from cli.main import nvf
+from cli.stages import resumed
 from cli.train import closing_line, folder_and_weight
 from model import train as training
 from model.networks.build import HEADS
@@ -74,6 +76,17 @@ def test_a_resumed_run_keeps_its_own_settings(called):
         CliRunner().invoke(nvf, ["train", "s", "r", "--resume", "--seed", "1"], catch_exceptions=False)
     with pytest.raises(InputError, match="leave out --model, --ground-truth"):
         CliRunner().invoke(nvf, ["train", "s", "r", "--resume", "--ground-truth", "fit"], catch_exceptions=False)
+
+
+@pytest.mark.parametrize("chain", [demo, model])
+def test_an_interrupted_chain_resumes_its_training_with_arguments_that_it_takes(called, chain):
+    numbers = {name: 3 for name in ("instants", "minutes", "workers", "seed")} | (
+        {"config": "small"} if chain is demo else {}
+    )
+    arguments = chain.stage_arguments(Path("out"), **numbers)["train"]
+    CliRunner().invoke(nvf, resumed(arguments), catch_exceptions=False)
+    ((shards, _, _, _, resume, _, _, minutes, _),) = called
+    assert (shards, resume, minutes) == (Path("out/shards"), True, 3.0)
 
 
 def test_a_part_of_no_weights_is_refused(called):

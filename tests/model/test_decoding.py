@@ -119,7 +119,7 @@ def test_an_evaluation_takes_the_run_s_choice_and_writes_bodies(run, shards):
     picture = run / "figures" / "hypotheses.png"
     picture.touch()  # as an earlier evaluation left it
     votes = evaluate_run(run, shards, device="cpu", decode=VOTES)
-    assert not picture.exists()
+    assert not picture.exists() and not (run / "bodies.npz").exists()
     assert votes["decodes"] == {VOTES: votes["decodes"][VOTES]} and "body" not in votes
     assert votes["decodes"][VOTES]["mpjpe_mm"] == auto["decodes"][VOTES]["mpjpe_mm"]
     body = evaluate_run(run, shards, device="cpu", decode=BODY, hypotheses=2)

@@ -256,3 +256,42 @@ def test_what_is_wrong_with_keypoints_is_named(tmp_path, content, said):
     (tmp_path / "none").mkdir(exist_ok=True)
     with pytest.raises(InputError, match="has no file NAME_keypoints.json"):
         read_keypoints(tmp_path / "none")
+
+
+def moving(frame: int) -> Picture:
+    """A frame in which somebody in red walks to the right and somebody in blue stands."""
+    one = picture("v.mp4", frame)
+    one.pixels[20:60, 5 + 4 * frame : 25 + 4 * frame, 0] = 250
+    one.pixels[20:60, 90:110, 2] = 250
+    return Picture(one.name, one.pixels, one.camera, frame, frame / 25)
+
+
+def test_people_of_a_video_whose_file_has_no_tracks_are_followed(tmp_path):
+    """Whatever order each frame has them in; a file that says who is who is believed."""
+    red, blue = ([5 + 4 * k, 20, 20, 40] for k in range(5)), [90, 20, 20, 40]
+    entries = [
+        {"image": "v.mp4", "frame": k, "box": box}
+        for k, walker in enumerate(red)
+        for box in ([walker, blue] if k % 2 else [blue, walker])
+    ]
+    boxes = read_boxes(written(tmp_path / "b.json", entries))
+    numbers = [{int(box.box[0] == 90): box.track for box in boxes(moving(k))} for k in range(5)]
+    assert numbers == [numbers[0]] * 5 and set(numbers[0].values()) == {1, 2}
+    told = read_boxes(written(tmp_path / "t.json", [entry | {"track": 7} for entry in entries[::2]]))
+    assert [box.track for k in range(5) for box in told(moving(k))] == [7] * 5
+
+
+@pytest.mark.parametrize("content", [{"v.mp4": [[1, 2, 3, 4]]}, [{"image": "in/v.mp4", "box": [1, 2, 3, 4]}]])
+def test_boxes_of_a_video_without_frames_are_refused(tmp_path, content):
+    boxes = read_boxes(written(tmp_path / "b.json", content))
+    boxes.require_frames(["w.mp4", "v.jpg"])
+    with pytest.raises(InputError, match="b.json has boxes of the video x/v.mp4 that do not say of which frame"):
+        boxes.require_frames(["w.mp4", "x/v.mp4"])
+
+
+def test_a_track_that_is_two_people_of_one_frame_is_refused(tmp_path):
+    """It would end in a fault when its motion is written, after the whole video."""
+    entry = {"image": "v.mp4", "frame": 3, "box": [1, 2, 30, 40], "track": 2}
+    assert len(read_boxes(written(tmp_path / "a.json", [entry, entry | {"frame": 4}])).boxes) == 2
+    with pytest.raises(InputError, match="entry 1/box is of track 2, and v.mp4, frame 3 has that already"):
+        read_boxes(written(tmp_path / "b.json", [entry, entry]))

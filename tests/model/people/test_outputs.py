@@ -15,6 +15,7 @@ from scipy.spatial.transform import Rotation
 from model.people import meshes, overlay
 from model.people.motion import Motions, Seen, evenly
 from model.people.outputs import FORMATS, Outputs, Place, npz, parse_formats
+from model.people.predictions import person_entry
 from model.people.records import Picture
 from model.people.shown import Stems
 from pipeline.body.model import load_body
@@ -215,6 +216,22 @@ def test_amass_arrays_pose_the_body_with_z_up(body, clip, tmp_path):
 
 def test_a_photograph_is_a_motion_of_one_frame(two, tmp_path):
     assert [path.name for path in written(tmp_path, ["bvh"], [two])] == ["street.person-1.bvh", "street.person-2.bvh"]
+
+
+def test_every_entry_says_whether_something_speaks_against_it(two):
+    """Also one without a body."""
+    plain = replace(two.people[0], body=None, spread=None)
+    entries = [person_entry(two.found, one, two.joint_set) for one in (plain, replace(plain, doubts="small"))]
+    assert [entry["doubts"] for entry in entries] == ["", "small"] and "smplx" not in entries[0]
+
+
+def test_somebody_whom_nothing_follows_has_a_motion_of_each_frame(body, tmp_path):
+    """The first person of one frame may be the second of the next."""
+    near, far = standing(0, -0.5), standing(1, 0.6, 4.0)
+    frames = [shown(body, people, f"walk.mp4#frame={k}", k) for k, people in enumerate([[near, far], [far, near]])]
+    paths = written(tmp_path, ["amass"], frames)
+    assert [path.name for path in paths][:2] == ["walk.frame000000.person-1.npz", "walk.frame000000.person-2.npz"]
+    assert [len(np.load(path)["trans"]) for path in paths] == [1] * 4
 
 
 @pytest.mark.slow
