@@ -40,6 +40,7 @@ from pipeline.errors import InputError
 from pipeline.outputs import encode_picture, write_file, write_json
 from pipeline.shards.run_json import joined_hash
 
+BODIES = "bodies.npz"
 # What a report says of each decode.
 DECODE_COLUMNS = ("mpjpe_mm", "pa_mpjpe_mm", "mrpe_mm", "by_direction", "images_per_second")
 
@@ -150,11 +151,9 @@ def evaluate_run(
     decode = decode_of(decode, record)
     with counting(len(index)) as advance:
         said = {VOTES: predict_views(network, views, index, where, bf16=config.train.bf16, advance=advance)}
-    about_bodies, others = dict[str, dict](), None
-    if both or hypotheses or decode == BODY:
-        about_bodies, others = fit_bodies(said, run, record, views, its_training(splits, record), hypotheses)
-    else:  # those of an earlier evaluation are of other views
-        (run / "bodies.npz").unlink(missing_ok=True)
+    fits = both or hypotheses or decode == BODY
+    training = its_training(splits, record)
+    about_bodies, others = fit_bodies(said, run, record, views, training, hypotheses) if fits else no_bodies(run)
     predicted, reports = said[decode], reports_of(said, views, network, root, protocol, allow_partial)
     report = {
         **origin(run, shards, views, config, record),
@@ -218,8 +217,14 @@ def fit_bodies(
     if hypotheses:
         others = decoder.decoder.hypotheses(votes.joints, votes.root, hypotheses, confidence=votes.confidence)
         about = {"hypotheses": hypotheses_report(others, views, votes.view)}
-    save_bodies(run / "bodies.npz", bodies, decoder.decoder.body, views, votes.view, others)
+    save_bodies(run / BODIES, bodies, decoder.decoder.body, views, votes.view, others)
     return {"body": decoder.facts() | body_report(bodies, views, votes.view)} | about, others
+
+
+def no_bodies(run: Path) -> tuple[dict[str, dict], None]:
+    """Where none are fitted; those of an earlier evaluation are of other views, and go away."""
+    (run / BODIES).unlink(missing_ok=True)
+    return {}, None
 
 
 def its_training(splits: dict[str, Views], record: dict) -> Views | None:
