@@ -19,6 +19,7 @@ from pipeline.fit.settings import FitSettings
 from pipeline.fit.shapes import shape_frames
 from pipeline.look.fit_report import Tally, write_page
 from pipeline.outputs import write_marked
+from pipeline.plausible import doubtful_cameras
 from pipeline.records import BodyFit, Instant, Reject
 from pipeline.sources.base import ReadReport, Source
 from pipeline.spread import spread_evenly
@@ -94,7 +95,7 @@ def _look_through(
         )
     if witness is not None:
         looked_at = list(_chosen(source, set(spread_evenly(len(told), PICTURES))))
-        read.doubts.extend(misplaced(source.root, looked_at, witness))
+        read.doubts.extend([*doubtful_cameras(looked_at), *misplaced(source.root, looked_at, witness)])
     return read, told, joint_sets
 
 

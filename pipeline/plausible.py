@@ -7,7 +7,7 @@ A judgement is None where nothing is wrong, else a sentence without its end.
 
 import functools
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -44,6 +44,8 @@ LEAST_FOCAL, MOST_FOCAL, MOST_SQUEEZED = 0.05, 100.0, 2.5
 MUCH_FOCAL = 60.0
 # Of the image's side, how far from its middle a principal point may lie.
 OFF_CENTRE = 0.2
+# Parts of the side by which real principal points are off at most, and by which K is clearly of images of another size.
+CENTRED, RESCALED = 0.04, 0.15
 # A person of fewer pixels is none, nor one who is so many metres away.
 LEAST_PX, FURTHEST = 4.0, 300.0
 # How far a lens may move what it shows: the place in the image over that without distortion. Wide action cameras have 0.5.
@@ -342,16 +344,40 @@ def odd_lens(camera: Camera) -> str | None:
 def odd_camera(view: View) -> list[str]:
     """Signs that a camera is not of this image; not enough to leave the view out."""
     camera, signs = view.camera, []
-    f, c = camera.K[[0, 1], [0, 1]], camera.K[:2, 2]
+    f = camera.K[[0, 1], [0, 1]]
     side = max(camera.width, camera.height)
     if not (0.2 * side < f.min() and f.max() < MUCH_FOCAL * side):
         signs.append("focal length far from the image size: is it in pixels of this image?")
-    if not (0 < c[0] < camera.width and 0 < c[1] < camera.height):
-        signs.append("principal point outside the image")
-    elif (np.abs(c / (camera.width, camera.height) - 0.5) > OFF_CENTRE).any():
-        signs.append("principal point far from the middle of the image: is K that of images of this size?")
+    if (centre := _odd_centre(camera)) is not None:
+        signs.append(centre)
     if np.abs(camera.R @ camera.R.T - np.eye(3)).max() > 1e-3 or np.linalg.det(camera.R) < 0:
         signs.append("the camera's R is not a rotation")
     if lens := odd_lens(camera):
         signs.append(lens)
     return signs
+
+
+def _odd_centre(camera: Camera) -> str | None:
+    """What is odd about a camera's principal point. Of a part of a picture it may lie anywhere."""
+    c, size = camera.K[:2, 2], np.array([camera.width, camera.height], float)
+    if not ((c > 0) & (c < size)).all():
+        return "principal point outside the image"
+    off, turned = c / size - 0.5, c / size[::-1] - 0.5
+    if np.abs(turned).max() < CENTRED < np.abs(off).max() / 2:
+        return "principal point in the middle of images that are turned by 90 degrees: is K that of pictures that stand upright?"
+    scale = 2 * float((c / size).mean())
+    if abs(off[0] - off[1]) < CENTRED / 2 and abs(scale - 1) > RESCALED:
+        return f"principal point in the middle of images {scale:.2g} times as large: is K that of images of this size?"
+    if (np.abs(off) > OFF_CENTRE).any():
+        return "principal point far from the middle of the image: is K that of images of this size?"
+    return None
+
+
+def doubtful_cameras(instants: Iterable[Instant]) -> list[str]:
+    """`odd_camera` of all their views, each sign told once."""
+    found: dict[str, list[str]] = {}
+    for instant in instants:
+        for view in instant.views:
+            for sign in odd_camera(view):
+                found.setdefault(sign, []).append(view.id)
+    return [f"{sign} ({len(views)} of the views looked at; first: {views[0]})" for sign, views in found.items()]

@@ -7,6 +7,7 @@ from scipy.spatial.transform import Rotation
 
 from pipeline.camera import in_image, project_pinhole
 from pipeline.plausible import odd_bones
+from pipeline.plausible_fits import MOST_ANGLE
 from pipeline.skeletons import SMPL_24
 from pipeline.spread import spread_evenly
 
@@ -14,6 +15,8 @@ from pipeline.spread import spread_evenly
 FRAMES = 50
 # Parameters of a body that is not turned by so much, radians, may be placeholders; it can be told from so many frames.
 TURNED, FEWEST_FRAMES = 0.6, 3
+# SMPL's parameters give the joints beside them, by other models and rounding no further off than that, metres.
+MOST_OFF = 0.1
 # Metres from a camera at which people are.
 NEAREST, FURTHEST = 0.3, 100.0
 
@@ -21,7 +24,8 @@ NEAREST, FURTHEST = 0.3, 100.0
 def odd_turning(joints: np.ndarray, poses: np.ndarray) -> str | None:
     """Whether joints (F, 24, 3) are not those of the SMPL poses (F, 72) beside them: then their left points to the poses' right."""
     turned = np.isfinite(joints).all((1, 2)) & np.isfinite(poses).all(1)
-    turned &= np.linalg.norm(np.where(turned[:, None], poses[:, :3], 0), axis=1) > TURNED
+    angles = np.linalg.norm(np.where(turned[:, None], poses[:, :3], 0), axis=1)
+    turned &= (angles > TURNED) & (angles < MOST_ANGLE)
     if turned.sum() < FEWEST_FRAMES:
         return None
     # where x points, the left hip's side of a body that is not turned
@@ -30,6 +34,19 @@ def odd_turning(joints: np.ndarray, poses: np.ndarray) -> str | None:
     if (np.einsum("fk,fk->f", left, across) < 0).mean() <= 0.8:
         return None
     return "the joints have left and right the other way round than the poses beside them, as if they were mirrored or exchanged"
+
+
+def odd_posing(joints: np.ndarray, posed: np.ndarray, poses: np.ndarray) -> str | None:
+    """Whether SMPL's joints (F, 24, 3) of the parameters beside them, posed, are not the joints (F, 24, 3). poses: (F, 72)."""
+    off = np.linalg.norm(posed - joints, axis=-1)
+    off = off[np.isfinite(off).all(1)]
+    if not len(off) or (apart := float(np.median(off))) < MOST_OFF:
+        return None
+    angles = np.linalg.norm(poses.reshape(len(poses), -1, 3), axis=-1)
+    guess = (
+        "angles were in degrees" if np.nanmax(angles) > MOST_ANGLE else "they were another person's, or in another unit"
+    )
+    return f"the SMPL parameters give joints {apart:.2g} m away from the joints beside them, as if {guess}"
 
 
 def odd_absence(joints: np.ndarray, extrinsics: np.ndarray, K: np.ndarray, size: tuple[int, int]) -> str:

@@ -45,6 +45,11 @@ FACTORS = (0.25, 1 / 3, 0.5, 2 / 3, 0.75, 4 / 3, 1.5, 2.0, 3.0, 4.0)
 _OTHER_SIDE = [COCO.index(n.replace("left", "R").replace("right", "left").replace("R", "right")) for n in COCO.names]
 
 
+def _of(*parts: str) -> np.ndarray:
+    """(17,) bool: which joints are these parts of a side."""
+    return np.array([name.endswith(parts) for name in COCO.names])
+
+
 @dataclass(frozen=True)
 class Mistake:
     """What the joints of a view look like. kind: the same for pictures with the same mistake; what `numbers` are stands in braces."""
@@ -59,7 +64,12 @@ class Mistake:
 THERE_ALREADY = Mistake("")
 # Told where nothing that is known brings the joints to the person.
 ELSEWHERE = Mistake("they were of another camera, picture or moment")
-EXCHANGED = Mistake("left and right were exchanged")
+# What may be exchanged: of which joints, and how many pairs of them must tell.
+EXCHANGED = {
+    Mistake("left and right were exchanged"): (np.ones(len(COCO), bool), PAIRS),
+    Mistake("left and right of the arms were exchanged"): (_of("shoulder", "elbow", "wrist"), PAIRS - 1),
+    Mistake("left and right of the legs were exchanged"): (_of("hip", "knee", "ankle"), PAIRS - 1),
+}
 # Of a view in which the network sees nobody at all.
 NOBODY = Mistake("nobody were there")
 SHIFTED = "the keypoints were shifted by {:.0f} and {:.0f} pixels"
@@ -67,6 +77,7 @@ RESIZED = "the keypoints were of an image of {:.0f} x {:.0f} pixels"
 CUT_OUT = "the keypoints were of a part of the image that begins at {:.0f}, {:.0f}, {:.2g} times as large"
 # These are told of so many pictures at least, since a witness may err, and people who stand look alike.
 OFTEN = 3
+RARELY = (ELSEWHERE.kind, CUT_OUT, *(mistake.kind for mistake in list(EXCHANGED)[1:]))
 
 
 def misplaced(root: Path, instants: Sequence[Instant], witness: Witness) -> list[str]:
@@ -95,7 +106,7 @@ def misplaced(root: Path, instants: Sequence[Instant], witness: Witness) -> list
         return unread + [f"{seen} (first: {empty[0]})"]
     total = sum(map(len, told.values()))
     kind, views = max(told.items(), key=lambda item: len(item[1]), default=("", []))
-    if not kind or 2 * len(views) <= total or (kind in (ELSEWHERE.kind, CUT_OUT) and len(views) < OFTEN):
+    if not kind or 2 * len(views) <= total or (kind in RARELY and len(views) < OFTEN):
         return unread
     mistake = Mistake(kind, tuple(np.median([found.numbers for _, found in views], axis=0)))
     return unread + [
@@ -114,8 +125,9 @@ def judge_view(image: np.ndarray, view: View, names: Sequence[str], witness: Wit
         return None
     height, width = image.shape[:2]
     found, scores = _look(image, points, seen, witness)
-    if _exchanged(points, found, seen & (scores > SEEN)):
-        return EXCHANGED
+    exchanged = _exchanged(points, found, seen & (scores > SEEN))
+    if exchanged is not None:
+        return exchanged
     given = _share_near(points, found, scores, seen)
     if given >= THERE:
         return THERE_ALREADY
@@ -162,18 +174,21 @@ def _share_near(points: np.ndarray, found: np.ndarray, scores: np.ndarray, seen:
     return float((off[both] < NEAR).mean())
 
 
-def _exchanged(points: np.ndarray, found: np.ndarray, both: np.ndarray) -> bool:
-    """Whether nearly all joints of a side lie where the witness sees those of the other, as far as the two are apart."""
+def _exchanged(points: np.ndarray, found: np.ndarray, both: np.ndarray) -> Mistake | None:
+    """Whether nearly all joints of a side, or of its arm or leg, lie where the witness sees those of the other, as far as the two are
+    apart."""
     other = np.array(_OTHER_SIDE)
     sided = both & both[other] & (np.arange(len(other)) < other)
     size = max(float(np.ptp(points[both], 0).max()), 1.0) if both.any() else 1.0
     sided &= np.linalg.norm(points - points[other], axis=1) > APART * size
-    if sided.sum() < PAIRS:
-        return False
     as_named = np.linalg.norm(points - found, axis=1) + np.linalg.norm(points[other] - found[other], axis=1)
     swapped = np.linalg.norm(points - found[other], axis=1) + np.linalg.norm(points[other] - found, axis=1)
-    near = swapped[sided] < 2 * NEAR * size
-    return bool(((swapped < 0.5 * as_named)[sided] & near).mean() > 0.8)
+    clearly = (swapped < 0.5 * as_named) & (swapped < 2 * NEAR * size)
+    for mistake, (joints, least) in EXCHANGED.items():
+        pairs = sided & joints
+        if pairs.sum() >= least and clearly[pairs].mean() > 0.8:
+            return mistake
+    return None
 
 
 def _moved(points: np.ndarray, found: np.ndarray, both: np.ndarray, width: int, height: int) -> Mistake | None:

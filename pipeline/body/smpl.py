@@ -77,15 +77,18 @@ class SmplBodies:
         shift = np.asarray(trans, np.float64)[:, None]
         return found.vertices.numpy() + shift, found.joints[:, : len(SMPL_24)].numpy() + shift
 
-    def joints(self, gender: str, poses: np.ndarray, betas: np.ndarray, trans: np.ndarray) -> np.ndarray:
-        """(F, 17, 3) metres: Human3.6M's joints. poses: (F, 72) axis-angle, betas: (10,), trans: (F, 3) metres, all of
-        one frame of reference."""
-        found = [np.zeros((0, len(HUMAN36M), 3))]
+    def joints(
+        self, gender: str, poses: np.ndarray, betas: np.ndarray, trans: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(F, 17, 3) metres: Human3.6M's joints, and (F, 24, 3) SMPL's own. poses: (F, 72) axis-angle, betas: (10,), trans: (F, 3)
+        metres, all of one frame of reference."""
+        found, own = [np.zeros((0, len(HUMAN36M), 3))], [np.zeros((0, len(SMPL_24), 3))]
         for start in range(0, len(poses), CHUNK):
             rows = slice(start, start + CHUNK)
-            vertices, _ = self._pose(gender, poses[rows], betas, trans[rows])
+            vertices, joints = self._pose(gender, poses[rows], betas, trans[rows])
             found.append(np.einsum("jv,fvk->fjk", self.regressor, vertices))
-        return np.concatenate(found)
+            own.append(joints)
+        return np.concatenate(found), np.concatenate(own)
 
     def mesh(self, instant_id: str, body: SmplParameters) -> BodyMesh:
         """The mesh of one body, metres, in the frame of its parameters."""

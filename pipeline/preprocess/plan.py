@@ -20,6 +20,7 @@ from pipeline.fit import Fitter
 from pipeline.fit.fits_file import read_fits
 from pipeline.fit.supplied import uses_supplied
 from pipeline.outputs import claim_folder
+from pipeline.plausible import doubtful_cameras
 from pipeline.preprocess.description import describe, refuse_changes
 from pipeline.preprocess.disk import check_disk
 from pipeline.preprocess.folder import clear_leftovers, remove_run, shard_name, standing_run
@@ -32,9 +33,10 @@ from pipeline.shards.run_json import RUN_FILE, FilePrint, RunRecord, write_run
 from pipeline.skeletons import FIELD_JOINTS
 from pipeline.sources import open_source
 from pipeline.sources.base import ReadReport
+from pipeline.spread import spread_evenly
 from pipeline.threads import one_thread
 from pipeline.version import code_commit
-from pipeline.witness import Witness, misplaced
+from pipeline.witness import PICTURES, Witness, misplaced
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,9 @@ def make_plan(request: Request, witness: Witness | None = None) -> Plan:
     claim_folder(request.out, (RUN_FILE,), [request.root])
     materials = read_materials(request, standing)
     if witness is not None:
-        materials.report.doubts.extend(misplaced(request.root, materials.instants, witness))
+        instants = materials.instants
+        looked_at = [instants[k] for k in spread_evenly(len(instants), PICTURES)]
+        materials.report.doubts.extend([*doubtful_cameras(looked_at), *misplaced(request.root, looked_at, witness)])
     config = describe(request, materials.body)
     if standing is not None:
         refuse_changes(request.out, standing, config, materials.inputs, materials.subjects, request.append)

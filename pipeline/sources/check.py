@@ -9,7 +9,7 @@ from pathlib import Path
 from pipeline.errors import InputError
 from pipeline.images import read_image
 from pipeline.outputs import check_output
-from pipeline.plausible import few_joints, odd_camera
+from pipeline.plausible import doubtful_cameras, few_joints
 from pipeline.plausible_pictures import odd_picture
 from pipeline.records import SPLITS, Instant, Reject
 from pipeline.sources.base import MISSING_IMAGE, Found, Implausible, ReadReport, Source
@@ -192,9 +192,6 @@ def look_closer(source: Source, instants: list[Instant]) -> list[str]:
     """Decodes one image of each instant and looks at the cameras of all its views; problems, each told once."""
     found: dict[str, list[str]] = {}
     for k, instant in enumerate(instants):
-        for view in instant.views:
-            for problem in odd_camera(view):
-                found.setdefault(problem, []).append(view.id)
         view = instant.views[k % len(instant.views)]
         try:
             image = read_image(source.root, view.image_path, (view.camera.width, view.camera.height))
@@ -203,4 +200,5 @@ def look_closer(source: Source, instants: list[Instant]) -> list[str]:
         else:
             if (problem := odd_picture(image, view)) is not None:
                 found.setdefault(problem, []).append(view.id)
-    return [f"{problem} ({len(views)} of the views looked at; first: {views[0]})" for problem, views in found.items()]
+    seen = [f"{problem} ({len(views)} of the views looked at; first: {views[0]})" for problem, views in found.items()]
+    return doubtful_cameras(instants) + seen

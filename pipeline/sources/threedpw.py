@@ -19,7 +19,7 @@ from pipeline.camera import in_image, project_pinhole, tight_box, world_to_camer
 from pipeline.errors import InputError
 from pipeline.images import image_size
 from pipeline.plausible import odd_sides_of_all
-from pipeline.plausible_tracks import odd_absence, odd_turning
+from pipeline.plausible_tracks import odd_absence, odd_posing, odd_turning
 from pipeline.records import SPLITS, BodyParameters, Camera, Instant, Reject, SmplParameters, View
 from pipeline.skeletons import HUMAN36M, SMPL_24
 from pipeline.sources.base import (
@@ -166,8 +166,12 @@ class ThreeDPW(Source):
         frames = sampled[track.usable[person, sampled]]
         if len(sampled) > len(frames):
             yield Skipped("camera pose not valid (campose_valid)", len(sampled) - len(frames))
-        joints = self._joints(track, person, frames)
-        odd = odd_turning(track.joints[person, frames], track.poses[person, frames])
+        theirs, poses = track.joints[person, frames], track.poses[person, frames]
+        joints, odd = theirs, odd_turning(theirs, poses)
+        if self.smpl is not None:
+            trans = track.trans[person, frames]
+            joints, posed = self.smpl.joints(track.genders[person], poses, track.betas[person], trans)
+            odd = odd or odd_posing(theirs, posed, poses)
         odd = odd or odd_sides_of_all((HUMAN36M if self.smpl else SMPL_24).name, joints)
         absent = 0
         for k, frame in enumerate(frames):
@@ -189,13 +193,6 @@ class ThreeDPW(Source):
             return fits.get((track.name, person, f"image_{frame:05d}.jpg"))
         poses, trans = track.poses[person, frame], track.trans[person, frame]
         return SmplParameters(track.genders[person], poses, track.betas[person], trans)
-
-    def _joints(self, track: Track, person: int, frames: np.ndarray) -> np.ndarray:
-        """(F, J, 3) metres, world."""
-        if self.smpl is None:
-            return track.joints[person, frames]
-        poses, trans = track.poses[person, frames], track.trans[person, frames]
-        return self.smpl.joints(track.genders[person], poses, track.betas[person], trans)
 
     def _instant(
         self, track: Track, person: int, frame: int, joints: np.ndarray, split: str, size: tuple[int, int]

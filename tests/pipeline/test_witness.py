@@ -69,6 +69,28 @@ def test_a_witness_tells_exchanged_sides_of_a_person_who_stands_straight():
     assert str(judge_view(IMAGE, view_of(narrow[OTHER]), COCO.names, sees)) == "left and right were exchanged"
 
 
+@pytest.mark.parametrize(
+    ("part", "joints"), [("arms", ("shoulder", "elbow", "wrist")), ("legs", ("hip", "knee", "ankle"))]
+)
+def test_a_witness_tells_arms_or_legs_whose_sides_were_exchanged(tmp_path, part, joints):
+    """Of some pictures: in one alone the witness may be wrong."""
+    spread = TRUE.copy()
+    spread[:, 0] = spread[:, 0].mean() + 1.6 * (spread[:, 0] - spread[:, 0].mean())
+    changed = np.where([[name.endswith(joints)] for name in COCO.names], spread[OTHER], spread)
+    cv2.imwrite(str(tmp_path / "a.png"), IMAGE)
+
+    def told(*points):
+        views = [replace(view_of(p), id=f"{k}/0") for k, p in enumerate(points)]
+        instants = [Instant(f"{k}", None, "", 0, COCO.name, (view,)) for k, view in enumerate(views)]
+        return misplaced(tmp_path, instants, lambda *_: (spread + 1.5, np.full(17, 0.9)))
+
+    assert (
+        f"in 3 of 3 pictures a network that sees people finds them as if left and right of the {part} were"
+        in told(*[changed] * 3)[0]
+    )
+    assert told(changed, changed) == [] == told(spread, spread, spread)
+
+
 def test_nothing_is_told_where_the_witness_is_not_sure_or_little_is_annotated():
     view = view_of(TRUE / 2)
     unsure = lambda image, box: (np.zeros((17, 2)), np.full(17, 0.25))  # noqa: E731

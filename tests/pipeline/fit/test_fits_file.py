@@ -3,6 +3,7 @@
 import json
 import pickle
 import re
+import shutil
 
 import cv2
 import h5py
@@ -22,8 +23,10 @@ from pipeline.fit import read_fits
 from pipeline.fit.fits_file import FitsWriter, export_smplifyx
 from pipeline.look.pictures import bin_edges
 from pipeline.outputs import run_lock
+from pipeline.preprocess.plan import make_plan
+from pipeline.preprocess.settings import Request
 from pipeline.records import PARAMETER_SIZES, Reject
-from tests.pipeline.people import striped
+from tests.pipeline.people import striped, unsure_witness
 
 
 @pytest.fixture(scope="module")
@@ -167,6 +170,18 @@ def test_a_picture_that_cannot_be_drawn_leaves_its_row(openpose_root, tmp_path, 
 
 
 @pytest.mark.slow
+@pytest.mark.slow
+def test_fit_and_preprocess_tell_of_doubtful_cameras(openpose_root, tmp_path):
+    root = tmp_path / "root"
+    shutil.copytree(openpose_root, root)
+    (root / "camera.json").write_text(json.dumps({"fx": 1000, "fy": 1000, "cx": 650, "cy": 650}))
+    said = "principal point in the middle of images 1.3 times as large"
+    assert f"Warning: {said}" in CliRunner().invoke(command, ["openpose", str(root), str(tmp_path / "fits")]).output
+    unsure = unsure_witness("")
+    assert said in make_plan(Request("openpose", root, tmp_path / "shards"), unsure).doubts[0]
+    assert not make_plan(Request("openpose", openpose_root, tmp_path / "right"), unsure).doubts
+
+
 def test_two_fits_do_not_write_into_one_folder_at_once(openpose_root, tmp_path):
     out = tmp_path / "out"
     with run_lock(out):

@@ -65,7 +65,13 @@ def test_a_principal_point_far_from_the_middle_is_told():
         return odd_camera(View("a/0", "0", camera, "", np.ones(4), np.zeros((17, 2)), np.ones(17)))
 
     assert signs(K) == [] and signs(K + [[0, 0, 60], [0, 0, -50], [0, 0, 0]]) == []
-    assert "principal point far from the middle" in signs(np.diag([0.5, 0.5, 1]) @ K)[0]
+    assert "principal point far from the middle" in signs(np.diag([0.5, 0.75, 1]) @ K)[0]
+    for factor in (0.5, 0.75, 1.3, 1.9):
+        scaled = np.diag([factor, factor, 1]) @ K
+        assert f"in the middle of images {factor:.2g} times as large" in signs(scaled)[0]
+        assert signs(np.diag([1.03, 0.97, 1]) @ K) == []
+    turned = K[[1, 0, 2]][:, [1, 0, 2]]
+    assert "in the middle of images that are turned by 90 degrees" in signs(turned)[0]
 
 
 def test_exchanged_calibrations_are_named(annotated_root, tmp_path):

@@ -9,8 +9,10 @@ import pytest
 import scipy.sparse
 from scipy.spatial.transform import Rotation
 
+from pipeline.body.smpl import open_smpl
 from pipeline.camera import world_to_camera
 from pipeline.errors import InputError
+from pipeline.records import SmplParameters
 from pipeline.skeletons import HUMAN36M, SMPL_24
 from pipeline.sources import open_source
 from pipeline.sources.threedpw import read_fits, read_track
@@ -98,7 +100,7 @@ def test_box_is_of_the_joints_in_the_image_times_one_point_two_without_the_minus
 def test_box_and_presence_are_of_smpls_24_joints_also_with_smpl_files(tmp_path, smpl):
     """3DMPPE's annotation, whose people are counted, knows jointPositions only; the 17 regressed joints lie elsewhere."""
     folder, _ = smpl
-    data = track(1)
+    data = posed(track(1), folder)
     data["jointPositions"][0][2] += 100  # nobody in the third image, wherever the mesh is
     data["jointPositions"][0][3, 5] = np.nan
     dataset(tmp_path, {("test", "walk"): data})
@@ -167,7 +169,8 @@ def smpl(tmp_path_factory):
     folder = tmp_path_factory.mktemp("smpl")
     rng = np.random.default_rng(0)
     template = rng.normal(0, 0.5, (6890, 3))
-    template[100:117] = standing(HUMAN36M.names)
+    template[100:117], template[:24] = standing(HUMAN36M.names), standing(SMPL_24.names)
+    template += [0.4, -0.2, 0.3]
     J_regressor = np.zeros((24, 6890))
     J_regressor[np.arange(24), np.arange(24)] = 1
     shapedirs = np.zeros((6890, 3, 10))
@@ -192,9 +195,39 @@ def smpl(tmp_path_factory):
     return folder, template
 
 
+def posed(data, folder):
+    """The sequence with the joints of its parameters, and each person where it was."""
+    bodies = open_smpl(folder, folder / "J_regressor_h36m_correct.npy")
+    for p, gender in enumerate(data["genders"]):
+        joints = data["jointPositions"][p]
+        for k in range(N):
+            rows = data["poses"][p][k], data["betas"][p][:10]
+            parameters = SmplParameters({"m": "male", "f": "female"}[gender], *rows, np.zeros(3))
+            there = bodies.mesh("", parameters).joints
+            data["trans"][p][k] = joints[k, :3] - there[0]
+            joints[k] = (there + data["trans"][p][k]).ravel()
+    return data
+
+
+def test_parameters_that_are_not_of_the_joints_beside_them_are_told(tmp_path, smpl):
+    """The joints that count are regressed from them."""
+    folder, _ = smpl
+    given = {"smpl": folder, "regressor": folder / "J_regressor_h36m_correct.npy"}
+    data = posed(track(1), folder)
+    degrees = data | {"poses": [np.rad2deg(poses) for poses in data["poses"]]}
+    millimetres = data | {"trans": [1000 * trans for trans in data["trans"]]}
+    for wrong, said in ((degrees, "as if angles were in degrees"), (millimetres, "or in another unit")):
+        dataset(tmp_path, {("test", "walk"): wrong})
+        instants, report = read(tmp_path, **given)
+        assert not instants and len(report.rejects) == N and all(said in r.reason for r in report.rejects), said
+        assert len(read(tmp_path)[0]) == N  # without SMPL files nothing is made of the parameters
+    dataset(tmp_path, {("test", "walk"): data})
+    assert len(read(tmp_path, **given)[0]) == N
+
+
 def test_ground_truth_joints_are_regressed_from_the_gendered_mesh(tmp_path, smpl):
     folder, template = smpl
-    data = track()
+    data = posed(track(), folder)
     dataset(tmp_path, {("test", "walk"): data})
     source = open_source("threedpw", tmp_path, smpl=folder, regressor=folder / "J_regressor_h36m_correct.npy")
     instants, _ = source.read()
@@ -209,7 +242,7 @@ def test_ground_truth_joints_are_regressed_from_the_gendered_mesh(tmp_path, smpl
 
 def test_with_smpl_files_the_ground_truth_is_the_body(tmp_path, smpl):
     folder, _ = smpl
-    data = track()
+    data = posed(track(), folder)
     dataset(tmp_path, {("test", "walk"): data})
     source = open_source("threedpw", tmp_path, smpl=folder, regressor=folder / "J_regressor_h36m_correct.npy")
     for instant in source.instants():
@@ -225,7 +258,7 @@ def test_rest_pelvis_of_another_gender_does_not_move_root_relative_joints(tmp_pa
     """To camera axes by parameters: R' = R R_root, t' = R trans + t - J0 + R J0. 3DMPPE takes J0 of the neutral body with the
     gendered mesh: everything shifts alike, relative to the root nothing changes. Here points are moved, and no J0 is needed."""
     folder, template = smpl
-    data = track()
+    data = posed(track(), folder)
     dataset(tmp_path, {("test", "walk"): data})
     source = open_source("threedpw", tmp_path, smpl=folder, regressor=folder / "J_regressor_h36m_correct.npy")
     instant = next(i for i in source.instants() if i.id == "walk/1/00003")  # female, larger than the male
@@ -237,7 +270,7 @@ def test_rest_pelvis_of_another_gender_does_not_move_root_relative_joints(tmp_pa
     for size in (1.2, 1):  # J0 of the female body, and of another
         J0 = size * template[0] + beta
         moved = camera.R @ body.trans + camera.t - J0 + camera.R @ J0
-        found.append(source.smpl.joints(body.gender, turned[None], body.betas, moved[None])[0])
+        found.append(source.smpl.joints(body.gender, turned[None], body.betas, moved[None])[0][0])
     ours = world_to_camera(camera, instant.joints_3d)
     assert np.abs(found[0] - ours).max() < 1e-5
     assert np.abs(found[1] - ours).max() > 0.01, "the whole body lies elsewhere"
