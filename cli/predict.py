@@ -82,7 +82,7 @@ def command(
         from model.people.job import Question, answer
         from model.people.outputs import parse_formats
 
-    wanted = parse_formats(f"html,{'' if formats.strip() == 'none' else formats}" if html else formats)
+    wanted = parse_formats(f"html,{'' if formats.strip().lower() == 'none' else formats}" if html else formats)
     question = Question(images, run, own, boxes, keypoints, every, focal, decode, wanted)
     # stages run beside one another, each with threads of its own
     torch.set_num_threads(max(1, torch.get_num_threads() // 2))

@@ -30,6 +30,7 @@ from model.training.runs import (
     LAST,
     Run,
     data_record,
+    not_taken,
     open_run,
     recorded_config,
     refuse_other_data,
@@ -76,7 +77,7 @@ def train(
         wait_for_all(ranks)  # before one of them writes into the folder
         if ranks.leads:
             clear_drafts(folder, HISTORY, *(f"{Path(weights).stem}.*" for weights in (LAST, BEST)))
-        config = settled_config(config, checkpoint, folder, steps, minutes)
+        asked, config = config, settled_config(config, checkpoint, folder, steps, minutes)
         torch.manual_seed(config.train.seed)
         kept = checkpoint.record["encoder"] if checkpoint else start.kept(config) if start else None
         encoder = make_encoder(config.network, kept)  # one that cannot be made is refused before data is read
@@ -84,7 +85,8 @@ def train(
         run, notes = begin(job, checkpoint, start, encoder)
         with Logbook(folder, job.length(run.network), run.step) if ranks.leads else nullcontext() as log:
             if log:
-                log.note([*job.views.remarks(config.network.crop_px), *notes])
+                kept_own = not_taken(asked, config) if checkpoint else []
+                log.note([*kept_own, *job.views.remarks(config.network.crop_px), *notes])
                 if run.record["finished"]:
                     log.note([f"{folder} was finished. --resume with more --steps or --minutes goes on."])
             loop(run, job, log)

@@ -123,7 +123,7 @@ def read_boxes(path: Path) -> GivenBoxes:
     crowds = 0
     rows = _csv_rows(path) if path.suffix.lower() == ".csv" else _json_rows(path)
     for row in rows:
-        boxes = found.setdefault((row.name, row.frame), [])
+        boxes = found.setdefault(row.key, [])
         if row.crowd:
             crowds += 1
             continue
@@ -147,9 +147,10 @@ def _check_number(box: np.ndarray, path: Path, where: str) -> None:
 def _check_track(row: "Row", boxes: list[Box], path: Path) -> None:
     """boxes: of the same picture, so far."""
     if row.track is not None and any(box.track == row.track for box in boxes):
-        where = row.name if row.frame is None else f"{row.name}, frame {row.frame}"
+        name, frame = row.key
+        of = name if frame is None else f"{name}, frame {frame}"
         raise InputError(
-            f"{path}: {row.where} is of track {row.track}, and {where} has that already. A track is one person."
+            f"{path}: {row.where} is of track {row.track}, and {of} has that already. A track is one person."
         )
 
 
@@ -164,6 +165,12 @@ class Row(NamedTuple):
     score: float | None = None
     track: int | None = None
     crowd: bool = False
+
+    @property
+    def key(self) -> Key:
+        """A frame may also stand in the name of its picture, as this program writes it: "walk.mp4#frame=3"."""
+        name, frame = split_frame(self.name)
+        return name, frame if self.frame is None else self.frame
 
 
 def _csv_rows(path: Path) -> Iterator[Row]:
@@ -210,11 +217,10 @@ def _json_rows(path: Path) -> Iterator[Row]:
         named = next((entry[key] for key in ("image", "file_name", "image_path") if key in entry), None)
         if not isinstance(named, str):
             raise InputError(f'{path}: {where} has no "image", the name of its picture. {FORMATS} says what is read.')
-        name, frame = split_frame(named)
-        frame = _whole(entry.get("frame"), path, f"{where}/frame") if entry.get("frame") is not None else frame
+        frame = _whole(entry.get("frame"), path, f"{where}/frame")
         values = entry["box"] if "box" in entry else member(entry, "bbox", path, where)
         track = _whole(entry.get("track"), path, f"{where}/track")
-        yield Row(f"{where}/box", name, frame, values, _score(entry, path, where), track, _crowd(entry, path, where))
+        yield Row(f"{where}/box", named, frame, values, _score(entry, path, where), track, _crowd(entry, path, where))
 
 
 def _coco_rows(path: Path, content: dict, key: str) -> Iterator[Row]:
@@ -294,7 +300,7 @@ def read_keypoints(path: Path) -> GivenBoxes:
             )
         placing = placing_of(typed(content.get("categories") or [], list, path, "categories"), path)
         for row in _coco_rows(path, content, "keypoints"):
-            boxes = found.setdefault((row.name, None), [])
+            boxes = found.setdefault(row.key, [])
             if row.crowd:
                 crowds += 1
                 continue

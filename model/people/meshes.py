@@ -20,8 +20,9 @@ def as_glb(shown: Shown) -> bytes | None:
 
     scene = trimesh.Scene()
     for (number, _), vertices, normals in zip(shown.embodied, shown.vertices, shown.normals, strict=True):
-        colour = [*shown.colour(number).tolist(), 255]
-        material = PBRMaterial(baseColorFactor=colour, metallicFactor=0.0, roughnessFactor=0.8)
+        material = PBRMaterial(
+            baseColorFactor=[*linear(shown.colour(number)), 255], metallicFactor=0.0, roughnessFactor=0.8
+        )
         mesh = trimesh.Trimesh(
             vertices @ TO_GLTF.astype(np.float32),
             shown.body.faces,
@@ -38,6 +39,14 @@ def as_glb(shown: Shown) -> bytes | None:
     data = scene.export(file_type="glb", include_normals=True, tree_postprocessor=say_who)
     assert isinstance(data, bytes)
     return data
+
+
+def linear(colour: np.ndarray) -> list[int]:
+    """A colour (3,) 0..255 as screens and pictures have it, as glTF wants it: in proportion to its light."""
+    share = colour / 255
+    return (
+        np.round(255 * np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)).astype(int).tolist()
+    )
 
 
 def as_ply(shown: Shown) -> bytes | None:

@@ -53,9 +53,12 @@ class Place:
 
     def _check(self, path: Path) -> None:
         if path.exists() and not (is_ours(path) or (self._ours and path.suffix in UNMARKED)):
-            raise InputError(
-                f"{path} exists, and this program did not write it. Name another folder with --out, or remove it."
+            whose = (
+                "nothing says that this program wrote it"
+                if path.suffix in UNMARKED
+                else "this program did not write it"
             )
+            raise InputError(f"{path} exists, and {whose}. Name another folder with --out, or remove it.")
 
     def write(self, name: str, data: bytes) -> None:
         path = self.claim(name)

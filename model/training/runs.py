@@ -4,9 +4,10 @@ RUN/last.safetensors goes on; RUN/best.safetensors holds the weights that did be
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -205,6 +206,24 @@ def settled_config(
             "for more, or leave them out."
         )
     return longer
+
+
+def not_taken(asked: Config | None, own: Config) -> list[str]:
+    """A line where a run that goes on was given a configuration with other settings than its own, which it keeps. Its length is told
+    by other options, and a seed that no option gave means nothing."""
+    told = ("train.steps", "train.minutes", "train.warmup", "train.seed")
+    other = [] if asked is None else list(differences(asked.to_dict(), own.to_dict()))
+    said = [f"{name} {value} ({kept} stays)" for name, value, kept in other if name not in told]
+    return [f"A run that goes on keeps its own settings; not taken: {', '.join(said)}."] if said else []
+
+
+def differences(asked: dict, own: dict, path: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Name, value here and value there of every setting in which two configurations of the same network differ."""
+    for name, value in asked.items():
+        if isinstance(value, dict):
+            yield from differences(value, own[name], f"{path}{name}.")
+        elif value != own[name]:
+            yield f"{path}{name}", value, own[name]
 
 
 def data_record(views: Views, weights: Sequence[float]) -> list[dict]:

@@ -24,7 +24,7 @@ from model.training.clock import Length
 from model.training.job import Job
 from model.training.logbook import read_history
 from model.training.optimise import TrainConfig, learning_rate
-from model.training.runs import LAST, load_run, start_run, training_statistics
+from model.training.runs import LAST, load_run, not_taken, start_run, training_statistics
 from pipeline import records
 from pipeline.errors import InputError
 from pipeline.outputs import run_lock
@@ -411,6 +411,13 @@ def test_folders_are_mixed_by_weight(tmp_path, shards):
     assert [row["weight"] for row in record["data"]] == [1.0, 0.5]
     with pytest.raises(InputError, match="trained on other data"):
         train(shards, tmp_path / "run", None, resume=True, device="cpu")
+
+
+def test_a_run_that_goes_on_says_which_settings_it_does_not_take():
+    own = tiny_config(steps=8)
+    assert not_taken(None, own) == not_taken(tiny_config(steps=9, warmup=1, seed=4), own) == []
+    (line,) = not_taken(tiny_config(steps=9, learning_rate=0.5), own)
+    assert line.endswith(f"not taken: train.learning_rate 0.5 ({own.train.learning_rate} stays).")
 
 
 def test_refusals(tmp_path, shards, whole_run):

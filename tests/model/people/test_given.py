@@ -258,6 +258,16 @@ def test_what_is_wrong_with_keypoints_is_named(tmp_path, content, said):
         read_keypoints(tmp_path / "none")
 
 
+@pytest.mark.parametrize(
+    "content", [{"v.mp4#frame=3": [[1, 2, 3, 4]]}, CSV.splitlines()[0] + "\nv.mp4#frame=3,1,2,3,4,,,\n"]
+)
+def test_a_frame_may_stand_in_the_name(tmp_path, content):
+    """As predictions and messages name it."""
+    boxes = read_boxes(written(tmp_path / ("b.json" if isinstance(content, dict) else "b.csv"), content))
+    assert [box.box.tolist() for box in boxes(picture("v.mp4", 3))] == [[1, 2, 3, 4]]
+    boxes.require_frames(["v.mp4"])
+
+
 def moving(frame: int) -> Picture:
     """A frame in which somebody in red walks to the right and somebody in blue stands."""
     one = picture("v.mp4", frame)
