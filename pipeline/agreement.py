@@ -44,8 +44,10 @@ class Sight:
 
 
 def sight_of(view: View) -> Sight:
-    camera, seen = view.camera, view.confidence > 0
-    rays = np.where(seen[:, None], pixel_rays(camera, view.joints_2d), 0.0)
+    camera = view.camera
+    rays = pixel_rays(camera, view.joints_2d)
+    seen = (view.confidence > 0) & np.isfinite(rays).all(1)  # a lens may show nothing there
+    rays = np.where(seen[:, None], rays, 0.0)
     extent = float(np.ptp(rays[seen], 0).max()) if seen.any() else 0.0
     return Sight(rays, seen, max(extent, 1e-6), camera.K[[0, 1], [0, 1]], camera.K[:2, 2], camera.R, camera.t)
 

@@ -17,6 +17,12 @@ from pipeline.records import Camera
 BOX_MARGIN = 1.25
 # Spacing of the crop pixels whose place in the source image is computed, the others' is interpolated.
 NODE_PX = 4
+# Parts of a box's square by which a crop's width is told, the next where the one before is not seen as a whole.
+PARTS = (1.0, 0.5, 0.25, 0.125, 0.0625, 0.03125)
+# Cosine of the widest angle from the middle at which a camera is taken to see anything.
+LEAST_COSINE = 0.05
+# A place that is in no image, pixels.
+FAR_OUTSIDE = -1e6
 # A dataset's box is this much wider and higher than the tight box about the joints (3DMPPE's annotations).
 BOX_SCALE = 1.2
 # Axes of a camera to the right of another one: to the right what is further away from that one, down what is down. So far off
@@ -114,8 +120,19 @@ def from_opencv(coefficients: np.ndarray, K: np.ndarray, width: int, height: int
     return found, float(apart)
 
 
+def lens_reach(coefficients: np.ndarray) -> float:
+    """How far from the middle, in X/Z and Y/Z, a lens sees: beyond it `distort` would fold the image back over itself. Infinite for
+    most."""
+    k1, k2, k3 = coefficients[:3]
+    squares = np.roots([7 * k3, 5 * k2, 3 * k1, 1.0])  # where r (1 + k1 r^2 + k2 r^4 + k3 r^6) stops growing with r
+    folds = squares.real[(np.abs(squares.imag) < 1e-9) & (squares.real > 0)]
+    return math.sqrt(folds.min()) if len(folds) else math.inf
+
+
+@np.errstate(all="ignore")
 def undistort(xy: np.ndarray, coefficients: np.ndarray, iterations: int = 20) -> np.ndarray:
-    """Inverse of `distort` by Newton's method, exact to 1e-9 also far outside Human3.6M's images; not finite where there is none."""
+    """Inverse of `distort` by Newton's method, exact to 1e-9 also far outside Human3.6M's images; NaN where nothing is seen through
+    the lens."""
     if not np.any(coefficients):
         return xy
     k1, k2, k3, p1, p2 = coefficients
@@ -132,6 +149,8 @@ def undistort(xy: np.ndarray, coefficients: np.ndarray, iterations: int = 20) ->
         found = found - step
         if np.abs(step).max(initial=0) < 1e-12:
             break
+    missed = ~(np.abs(distort(found, coefficients) - xy).max(-1) < 1e-6)
+    found[missed | (np.linalg.norm(found, axis=-1) > lens_reach(coefficients))] = np.nan
     return found
 
 
@@ -142,7 +161,7 @@ def project(camera: Camera, points_cam: np.ndarray) -> np.ndarray:
 
 
 def pixel_rays(camera: Camera, pixels: np.ndarray) -> np.ndarray:
-    """(..., 2) source pixels -> (..., 2) undistorted normalised coordinates X/Z, Y/Z."""
+    """(..., 2) source pixels -> (..., 2) undistorted normalised coordinates X/Z, Y/Z; NaN where nothing is seen through the lens."""
     xy = (pixels - camera.K[:2, 2]) @ np.linalg.inv(camera.K[:2, :2]).T
     return undistort(xy, camera.distortion)
 
@@ -165,7 +184,8 @@ def make_crop(camera: Camera, box: np.ndarray, crop_px: int, size: int) -> Crop:
 
     box: (4,) x, y, width, height in source pixels. The square of side BOX_MARGIN * max(width, height) about the box centre
     becomes crop_px pixels; the stored image is size >= crop_px pixels wide, the rest being margin for augmentation.
-    Raises InputError for a box without area.
+    Where the square reaches beyond what the lens sees, it is as wide as a part of it that the lens does see says. Raises InputError
+    for a box without area, and for one whose middle is not seen.
     """
     x, y, w, h = (float(value) for value in box)
     if not (np.isfinite([x, y, w, h]).all() and w > 0 and h > 0):
@@ -173,21 +193,27 @@ def make_crop(camera: Camera, box: np.ndarray, crop_px: int, size: int) -> Crop:
             f"the box {[x, y, w, h]} has no area; give x, y, width and height in pixels, width and height above 0"
         )
     centre = np.array([x + (w - 1) / 2, y + (h - 1) / 2])
-    half = BOX_MARGIN * max(w, h) / 2
-    rays = pixel_rays(
-        camera, np.array([centre, centre - [half, 0], centre + [half, 0], centre - [0, half], centre + [0, half]])
+    for part in PARTS:
+        half = part * BOX_MARGIN * max(w, h) / 2
+        rays = pixel_rays(
+            camera, np.array([centre, centre - [half, 0], centre + [half, 0], centre - [0, half], centre + [0, half]])
+        )
+        rays = np.concatenate([rays, np.ones((5, 1))], -1)
+        R = look_at(rays[0])
+        edges = rays[1:] @ R.T
+        if (edges[:, 2] > LEAST_COSINE * np.linalg.norm(edges, axis=1)).all():
+            spans = np.abs(edges[[1, 3], [0, 1]] / edges[[1, 3], 2] - edges[[0, 2], [0, 1]] / edges[[0, 2], 2])
+            f = part * crop_px / spans.mean()
+            c = (size - 1) / 2
+            return Crop(np.array([[f, 0, c], [0, f, c], [0, 0, 1]]), R, size)
+    raise InputError(
+        f"the middle of the box {[x, y, w, h]} is not seen through the camera's lens; correct the box, or the lens coefficients"
     )
-    rays = np.concatenate([rays, np.ones((5, 1))], -1)
-    R = look_at(rays[0])
-    edges = rays[1:] @ R.T
-    spans = np.abs(edges[[1, 3], [0, 1]] / edges[[1, 3], 2] - edges[[0, 2], [0, 1]] / edges[[0, 2], 2])
-    f = crop_px / spans.mean()
-    c = (size - 1) / 2
-    return Crop(np.array([[f, 0, c], [0, f, c], [0, 0, 1]]), R, size)
 
 
 def warp_to_crop(image: np.ndarray, camera: Camera, crop: Crop) -> np.ndarray:
-    """One warp of the source image (H, W, 3) to the crop (size, size, 3); what lies outside the source image is black.
+    """One warp of the source image (H, W, 3) to the crop (size, size, 3); what lies outside the source image, or is not seen through
+    its lens, is black.
 
     The image is first halved until a crop pixel covers less than two source pixels, which avoids aliasing.
     """
@@ -213,7 +239,7 @@ def halved(image: np.ndarray, ratio: float) -> tuple[np.ndarray, int]:
 
 
 def source_pixels(camera: Camera, crop: Crop) -> np.ndarray:
-    """(size, size, 2) pixels of the source image under each crop pixel, row by row.
+    """(size, size, 2) pixels of the source image under each crop pixel, row by row; far outside of it where nothing is seen.
 
     Exact on every NODE_PX-th pixel and bilinear between them: on the way, rays and distortion bend by less than 0.05 crop pixels.
     """
@@ -222,7 +248,13 @@ def source_pixels(camera: Camera, crop: Crop) -> np.ndarray:
     directions = np.stack(
         [(jj - crop.K[0, 2]) / crop.K[0, 0], (ii - crop.K[1, 2]) / crop.K[1, 1], np.ones(jj.shape)], -1
     )
-    exact = project(camera, directions @ crop.R)
+    rays = directions @ crop.R
+    with np.errstate(all="ignore"):
+        exact = project(camera, rays)
+    across, ahead = np.linalg.norm(rays[..., :2], axis=-1), rays[..., 2]
+    seen = (ahead > LEAST_COSINE * np.linalg.norm(rays, axis=-1)) & (across <= lens_reach(camera.distortion) * ahead)
+    if not seen.all():  # what is behind the camera, or beyond where the lens folds, has a picture in the formula alone
+        exact[~seen] = FAR_OUTSIDE
     # (size, nodes): row i holds the weights of the two nodes beside pixel i.
     weights = np.maximum(0, 1 - np.abs(np.arange(crop.size)[:, None] - nodes) / (nodes[1] - nodes[0]))
     return np.stack([weights @ exact[..., k] @ weights.T for k in range(2)], -1)

@@ -119,7 +119,8 @@ def build_evidence(
 
 
 def view_keypoints(view: View, extra_sets: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Undistorted normalised coordinates (N, 2) and confidence (N,) of everything seen in a view; zeros where unseen."""
+    """Undistorted normalised coordinates (N, 2) and confidence (N,) of everything seen in a view; zeros where unseen, and where the
+    lens shows nothing."""
     places, confidences = [view.joints_2d], [view.confidence]
     for name in extra_sets:
         keypoints = view.keypoints_2d.get(name, np.zeros((len(JOINT_SETS[name]), 3)))
@@ -130,7 +131,8 @@ def view_keypoints(view: View, extra_sets: tuple[str, ...]) -> tuple[np.ndarray,
     rays = np.zeros_like(xy)
     if seen.any():
         rays[seen] = cameras.pixel_rays(view.camera, xy[seen])
-    return rays, confidence
+    shown = np.isfinite(rays).all(1)
+    return np.where(shown[:, None], rays, 0.0), np.where(shown, confidence, 0.0)
 
 
 def apparent_inverse_depth(

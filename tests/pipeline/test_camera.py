@@ -174,3 +174,61 @@ def test_a_box_without_area_is_refused(box):
 def test_in_image_counts_the_outermost_pixels():
     pixels = np.array([[-0.5, 0], [-0.51, 0], [9.5, 4], [9.51, 4], [3, 4.51]])
     assert in_image(pixels, 10, 5).tolist() == [True, False, True, False, False]
+
+
+WIDE = np.array(
+    [-0.3, 0.1, -0.02, 0, 0]
+)  # an action camera's lens: right in all of its image, and folding the world beyond it
+
+
+def wide_camera(focal=1250.0, lens=WIDE):
+    K = np.array([[focal, 0, 959.5], [0, focal, 539.5], [0, 0, 1]])
+    return Camera(K, np.eye(3), np.zeros(3), 1920, 1080, np.array(lens, float))
+
+
+def test_what_no_lens_shows_is_no_ray():
+    """Newton's method ends somewhere there as well, on another branch or nowhere."""
+    ahead = np.linspace(-4000, 6000, 41)
+    pixels = np.stack(np.meshgrid(ahead, ahead), -1).reshape(-1, 2)
+    rays = pixel_rays(wide_camera(), pixels)
+    shown = np.isfinite(rays).all(1)
+    assert 0.02 < shown.mean() < 0.5 and shown[in_image(pixels, 1920, 1080)].all()
+    back = project(wide_camera(), np.c_[rays[shown], np.ones(shown.sum())])
+    assert np.abs(back - pixels[shown]).max() < 1e-2
+    along = np.linalg.norm(distort(np.linspace(0, 1, 50)[:, None, None] * rays[shown], WIDE), axis=-1)
+    assert (np.diff(along, axis=0) >= -1e-9).all()  # on the branch that begins in the middle
+
+
+@pytest.mark.parametrize("box", [(1500, 600, 420, 480), (1300, 0, 620, 1080), (0, 0, 500, 1080), (0, 0, 1920, 1080)])
+def test_people_at_the_border_of_a_wide_lens_are_as_large_in_their_crop_as_others(box):
+    seen_by = wide_camera(1300.0, [-0.25, 0, 0, 0, 0])
+    crop = make_crop(seen_by, np.array(box, float), 256, 320)
+    middle = np.array([box[0] + (box[2] - 1) / 2, box[1] + (box[3] - 1) / 2])
+    around = np.array([middle + 5 * np.array(step) for step in ((-1, 0), (1, 0), (0, -1), (0, 1))])
+    rays = np.c_[pixel_rays(seen_by, around), np.ones(4)] @ crop.R.T
+    found = project_pinhole(crop.K, rays)
+    magnified = (np.linalg.norm(found[1] - found[0]) + np.linalg.norm(found[3] - found[2])) / 20
+    assert 0.75 < magnified * BOX_MARGIN * max(box[2:]) / 256 < 1.4
+
+
+@pytest.mark.parametrize("focal, lens", [(1250.0, WIDE), (1300.0, [-0.25, 0, 0, 0, 0]), (480.0, [0, 0, 0, 0, 0])])
+def test_what_a_crop_shows_is_where_its_ray_meets_the_image(focal, lens):
+    """Beyond the image the formulas lead back into it: a lens folds, and what is behind a camera comes out in front."""
+    seen_by = wide_camera(focal, lens)
+    crop = make_crop(seen_by, np.array([1300.0, 0, 620, 1080]), 256, 320)
+    pixels = source_pixels(seen_by, crop)
+    jj, ii = np.meshgrid(*2 * [np.arange(320.0)])
+    rays = np.stack([(jj - crop.K[0, 2]) / crop.K[0, 0], (ii - crop.K[1, 2]) / crop.K[1, 1], np.ones(jj.shape)], -1)
+    rays = rays @ crop.R
+    inside = in_image(pixels, 1920, 1080)
+    assert 0.1 < inside.mean() < 0.95 and (rays[inside][:, 2] > 0).all()
+    true = pixel_rays(seen_by, pixels[inside])
+    apart = np.abs(np.cross(np.c_[true, np.ones(len(true))], rays[inside])).max()
+    assert apart < 0.05
+    shown = warp_to_crop(np.full((1080, 1920, 3), 255, np.uint8), seen_by, crop)
+    assert not shown[pixels[..., 0] < -1e3].any()
+
+
+def test_a_box_whose_middle_no_lens_shows_is_refused():
+    with pytest.raises(InputError, match="not seen through the camera's lens"):
+        make_crop(wide_camera(), np.array([4000.0, 3000, 100, 100]), 256, 320)
