@@ -21,6 +21,8 @@ NODE_PX = 4
 PARTS = (1.0, 0.5, 0.25, 0.125, 0.0625, 0.03125)
 # Cosine of the widest angle from the middle at which a camera is taken to see anything.
 LEAST_COSINE = 0.05
+# Pixels that a side of an image may have: OpenCV counts them in 16 bits.
+MOST_SIDE = (1 << 15) - 2
 # A place that is in no image, pixels.
 FAR_OUTSIDE = -1e6
 # A dataset's box is this much wider and higher than the tight box about the joints (3DMPPE's annotations).
@@ -215,14 +217,19 @@ def warp_to_crop(image: np.ndarray, camera: Camera, crop: Crop) -> np.ndarray:
     """One warp of the source image (H, W, 3) to the crop (size, size, 3); what lies outside the source image, or is not seen through
     its lens, is black.
 
-    The image is first halved until a crop pixel covers less than two source pixels, which avoids aliasing.
+    The image is first halved until a crop pixel covers less than two source pixels, which avoids aliasing. Raises InputError where
+    it is too long then.
     """
     source = source_pixels(camera, crop)
-    image, halvings = halved(image, camera.K[0, 0] / crop.K[0, 0])
+    smaller, halvings = halved(image, camera.K[0, 0] / crop.K[0, 0])
+    if max(smaller.shape[:2]) > MOST_SIDE:
+        raise InputError(
+            f"an image of {image.shape[1]} x {image.shape[0]} pixels is too long for its crops: make it smaller"
+        )
     for _ in range(halvings):
         source = (source + 0.5) / 2 - 0.5
     source = source.astype(np.float32)
-    return cv2.remap(image, source[..., 0], source[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+    return cv2.remap(smaller, source[..., 0], source[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
 
 
 def halved(image: np.ndarray, ratio: float) -> tuple[np.ndarray, int]:

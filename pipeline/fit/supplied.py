@@ -1,7 +1,8 @@
-"""Fits that came with a dataset, in place of our own: judged by the same errors and thresholds."""
+"""Fits in place of a run's own, that came with a dataset or from `nvf-cli fit`: judged by the same errors and thresholds."""
 
 import functools
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 
@@ -13,11 +14,13 @@ from pipeline.fit.evidence import refusal
 from pipeline.fit.quality import measure
 from pipeline.fit.settings import FitSettings
 from pipeline.mesh import BodySurface, pose_mesh
-from pipeline.records import BodyFit, BodyMesh, BodyParameters, Instant, Reject, SmplParameters
+from pipeline.records import BodyFit, BodyMesh, BodyParameters, FitQuality, Instant, Reject, SmplParameters
 from pipeline.skeletons import JOINT_SETS
 
 # `FitQuality.start` of such a fit.
 START = "supplied"
+# Errors of a fit that are measured again differ by less, millimetres or pixels and a share: parameters are stored in single precision.
+LEAST_CHANGE, CHANGE = 0.5, 0.05
 
 
 def uses_supplied(instant: Instant, body: BodyModel) -> bool:
@@ -76,3 +79,47 @@ def mesh_of(fit: BodyFit, body: BodyModel, surface: BodySurface, smpl: SmplBodie
         assert smpl is not None, "who supplies SMPL's parameters has opened its files"
         return smpl.mesh(fit.instant_id, fit.parameters)
     return pose_mesh(body, fit, surface)
+
+
+def given_fit(instant: Instant, fit: BodyFit, body: BodyModel, settings: FitSettings) -> BodyFit | Reject:
+    """A fit that `nvf-cli fit` made of the instant of this id, if it fits this one: another dataset may have the same ids, and people
+    other numbers since they were found anew. Where it fits otherwise than when it was made, its errors are those measured here."""
+    reason = refusal(instant, settings)
+    if reason:
+        return Reject(instant.id, "fit", reason)
+    vertices, joints = body.mesh(fit.smplx)
+    found = None
+    for as_annotated in (
+        settings.manner.as_annotated,
+        not settings.manner.as_annotated,
+    ):  # as this run, or as the fit may have had it
+        points = keypoint_map(body, JOINT_SETS[instant.joint_set], as_annotated)(joints, vertices)
+        measured = _measured_again(instant, fit.quality, points, settings)
+        if _alike(fit.quality, measured):
+            return fit
+        found = found or measured
+    assert found is not None
+    if found.valid:
+        return replace(fit, quality=found)
+    return Reject(
+        instant.id, "fit", f"the given fit is not of this instant ({_told(found)}, its file says {_told(fit.quality)})"
+    )
+
+
+def _measured_again(instant: Instant, quality: FitQuality, points: np.ndarray, settings: FitSettings) -> FitQuality:
+    """points: (J, 3) metres, the joints of the fit."""
+    kept = ("iterations", "converged", "start", "margin", "unseen")
+    unseen = joints_unseen(instant, settings)
+    return measure(instant, points, settings, joints_unseen=unseen, **{name: getattr(quality, name) for name in kept})
+
+
+def _alike(one: FitQuality, other: FitQuality) -> bool:
+    """Whether two judgements are of the same fit to the same evidence."""
+    ours, theirs = (np.append(quality.reprojection_px, quality.fit_error_mm) for quality in (one, other))
+    return len(ours) == len(theirs) and np.allclose(ours, theirs, rtol=CHANGE, atol=LEAST_CHANGE, equal_nan=True)
+
+
+def _told(quality: FitQuality) -> str:
+    seen = quality.reprojection_px[np.isfinite(quality.reprojection_px)]
+    parts = [f"{quality.fit_error_mm:.1f} mm"] if np.isfinite(quality.fit_error_mm) else []
+    return " and ".join([*parts, *([f"{seen.mean():.1f} px"] if len(seen) else [])]) + " off"

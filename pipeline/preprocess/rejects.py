@@ -5,6 +5,9 @@ from collections.abc import Iterable
 
 from pipeline.records import Reject
 
+# How the reason ends where no body could be made, and the instant stays for its joints.
+KEPT = ": kept for its 3D joints"
+
 
 class RejectCounts:
     """How often each reason occurs. A reason is counted whatever numbers stand in it, and told as it first occurred where it
@@ -42,4 +45,6 @@ class RejectCounts:
 def reason_of(reject: Reject) -> str:
     """ "read: the image does not exist": what rejects are counted by. The text before the reason's last ": " says which item
     it is of, the text after ";" what to do."""
-    return f"{reject.stage}: {reject.reason.rsplit(': ', 1)[-1].split(';')[0]}"
+    kept = reject.reason.endswith(KEPT)
+    reason = reject.reason.removesuffix(KEPT).rsplit(": ", 1)[-1].split(";")[0]
+    return f"{reject.stage}: {reason}" + (f" ({KEPT[2:]})" if kept else "")

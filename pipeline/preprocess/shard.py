@@ -20,11 +20,12 @@ from pipeline.body.smpl import SmplBodies
 from pipeline.camera import Crop, make_crop, pixel_rays, project_pinhole, warp_to_crop, world_to_camera
 from pipeline.errors import InputError
 from pipeline.fit import Fitter
-from pipeline.fit.supplied import mesh_of, supplied_fit, uses_supplied
+from pipeline.fit.supplied import given_fit, mesh_of, supplied_fit, uses_supplied
 from pipeline.images import read_image
 from pipeline.mesh import BodySurface, body_surface
 from pipeline.plausible_pictures import odd_picture
 from pipeline.preprocess.job_files import Context, Task, read_context, read_job
+from pipeline.preprocess.rejects import KEPT
 from pipeline.records import (
     DATASET_JOINT,
     FIT_JOINT,
@@ -110,7 +111,7 @@ def make_shard(task: Task) -> ShardRecord:
     if kept is not None:
         return kept
     instants, fits = read_job(task)
-    bodies = find_bodies(worker, instants) if fits is None else fits
+    bodies = find_bodies(worker, instants) if fits is None else take_bodies(worker, instants, fits)
     rows = [row for instant, fit in zip(instants, bodies, strict=True) for row in instant_rows(worker, instant, fit)]
     views = [row for row in rows if not isinstance(row, Reject)]
     rejects = [row for row in rows if isinstance(row, Reject)]
@@ -129,7 +130,7 @@ def instant_rows(worker: Worker, instant: Instant, fit: BodyFit | Reject) -> Ite
     joints = known_joints(instant, body)
     anchored = joints.trusts_root if instant.joints_3d is not None else joints.knows_root
     if isinstance(posed, Reject):
-        yield replace(posed, reason=posed.reason + (": kept for its 3D joints" if anchored else ""))
+        yield replace(posed, reason=posed.reason + (KEPT if anchored else ""))
     elif not anchored:
         yield Reject(instant.id, "fit", "no trustworthy pelvis to be relative to")
     if not anchored:
@@ -189,6 +190,17 @@ def find_bodies(worker: Worker, instants: Sequence[Instant]) -> list[BodyFit | R
     ]
 
 
+def take_bodies(
+    worker: Worker, instants: Sequence[Instant], fits: Sequence[BodyFit | Reject]
+) -> list[BodyFit | Reject]:
+    """The given fits that fit their instants."""
+    settings = worker.context.settings.fit
+    return [
+        fit if isinstance(fit, Reject) else given_fit(instant, fit, worker.body, settings)
+        for instant, fit in zip(instants, fits, strict=True)
+    ]
+
+
 def pose_body(worker: Worker, instant: Instant, fit: BodyFit | Reject) -> PosedBody | Reject:
     """The mesh of a fit and its distance; a Reject where the fit was one, or where the mesh is not closed."""
     if isinstance(fit, Reject):
@@ -224,12 +236,14 @@ def take_picture(worker: Worker, view: View) -> Picture | Reject:
     try:
         crop = make_crop(camera, view.box, settings.crop_px, settings.size)
         image = read_image(worker.context.root, view.image_path, (camera.width, camera.height))
+        if (reason := odd_picture(image, view)) is not None:
+            return Reject(view.id, "read", f"{view.image_path}: {reason}")
+        warped = warp_to_crop(image, camera, crop)
     except InputError as error:
         return Reject(view.id, "read", str(error))
-    if (reason := odd_picture(image, view)) is not None:
-        return Reject(view.id, "read", f"{view.image_path}: {reason}")
-    warped = cv2.cvtColor(warp_to_crop(image, camera, crop), cv2.COLOR_RGB2BGR)
-    done, data = cv2.imencode(".jpg", warped, [cv2.IMWRITE_JPEG_QUALITY, settings.jpeg_quality])
+    done, data = cv2.imencode(
+        ".jpg", cv2.cvtColor(warped, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, settings.jpeg_quality]
+    )
     assert done
     return Picture(view, crop, data.tobytes())
 

@@ -155,6 +155,8 @@ class Multiview(Source):
         self.unused = sorted(set(known) - set(names))
         self.rigs = [self._rig(known[name], shifts.get(name, 0)) for name in names]
         self.placing = place(LAYOUTS[options.layout], options.layout)
+        # so many digits have the frames in ids, which sort as texts
+        self.digits = max(9, *(len(str(frame)) for rig in self.rigs for frame in rig.files))
 
     def _rig(self, calibrated: Calibrated, shift: int) -> Rig:
         name = calibrated.name
@@ -190,6 +192,9 @@ class Multiview(Source):
     def annotation_files(self) -> list[Path]:
         return sorted([*self.calibration, *(path for rig in self.rigs for path in rig.files.values())])
 
+    def group(self, instant: Instant) -> str:
+        return "person"
+
     def notices(self) -> list[str]:
         counts = {rig.name: len(rig.files) for rig in self.rigs}
         told = [f"calibrated, but not used: {', '.join(self.unused)}"] if self.unused else []
@@ -219,6 +224,7 @@ class Multiview(Source):
         yield from doubt_twice((key, person.body) for key, people in found.items() for person in people)
         for frame in kept:
             moment: Moment = []
+            yield from self._extras_left_out(frame, found)
             for rig in (rig for rig in self.rigs if frame in rig.files):
                 item = self._views(frame, rig, found[rig.name, frame], odd)
                 if isinstance(item, Reject):
@@ -233,7 +239,7 @@ class Multiview(Source):
         reason = odd_rig([self._instant(frame, _choose(moments[frame])) for frame in judged])
         if reason is not None:
             for frame, moment in moments.items():
-                yield Implausible(Reject(f"{frame:09d}", "read", reason), self._instant(frame, _choose(moment)))
+                yield Implausible(Reject(self._key(frame), "read", reason), self._instant(frame, _choose(moment)))
             return
         yield from self._told_apart(moments)
 
@@ -244,7 +250,7 @@ class Multiview(Source):
         apart = [frame for frame, moment in moments.items() if len(people[frame]) > 1 and max(map(len, moment)) == 1]
         for frame, moment in moments.items():
             if 2 * len(apart) > len(moments):
-                yield Implausible(Reject(f"{frame:09d}", "read", IN_GROUPS), self._instant(frame, _choose(moment)))
+                yield Implausible(Reject(self._key(frame), "read", IN_GROUPS), self._instant(frame, _choose(moment)))
                 continue
             yield from self._left_out(frame, moment, people[frame])
             for k, person in enumerate(people[frame]):
@@ -265,6 +271,12 @@ class Multiview(Source):
                 yield Implausible(reject, self._instant(frame, left[:1]))
             elif left:
                 yield Skipped(f"further people of {left[0].camera_id} whom no other camera agrees about", len(left))
+
+    def _extras_left_out(self, frame: int, found: dict[tuple[str, int], list[FoundPerson]]) -> Iterator[Reject]:
+        """Hands and faces that cannot be read; their people are kept."""
+        for rig in self.rigs:
+            for text in (text for person in found.get((rig.name, frame), ()) for text in person.left_out):
+                yield Reject(f"{self._key(frame)}/{rig.name}", "read", f"{text} The person is kept without it")
 
     def _people(self, frames: list[int]) -> dict[tuple[str, int], list[FoundPerson]]:
         layout, confidence = self.options.layout, self.options.confidence
@@ -292,7 +304,7 @@ class Multiview(Source):
 
     def _views(self, frame: int, rig: Rig, people: list[FoundPerson], odd: dict[int, str]) -> list[View] | Reject:
         """The people of one camera's frame who can be used, or why none of them can."""
-        key = f"{frame:09d}/{rig.name}"
+        key = f"{self._key(frame)}/{rig.name}"
         try:
             path = rig.image_path(frame)
             if rig.pictures is not None:
@@ -319,9 +331,13 @@ class Multiview(Source):
             views.append(View(key, rig.name, rig.camera, path, box, joints[:, :2], confidence, person.extras))
         return Reject(key, "read", problems[0]) if problems and not views else views
 
+    def _key(self, frame: int) -> str:
+        return f"{frame:0{self.digits}d}"
+
     def _instant(self, frame: int, views: list[View], number: int | None = None) -> Instant:
         """number: of the person, where several are told apart."""
-        key, subject = (f"{frame:09d}", "person") if number is None else (f"{frame:09d}/{number:02d}", None)
+        key = self._key(frame) if number is None else f"{self._key(frame)}/{number:02d}"
+        subject = "person" if number is None else None
         named = tuple(replace(view, id=f"{key}/{view.camera_id}") for view in views)
         joint_set = self.placing.joint_set.name
         return Instant(key, subject, "", frame, joint_set, named, has_world=True, split=self.options.split)

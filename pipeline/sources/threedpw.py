@@ -141,7 +141,7 @@ class ThreeDPW(Source):
             fits[split] = {} if self.smpl else read_fits(*self._fit_files(split))
         track = read_track(path, name)
         size = self._image_size(name)
-        for person in range(len(track.genders)):
+        for person in sorted(range(len(track.genders)), key=str):  # as their ids sort
             yield from self._person(track, person, split, size, fits[split])
 
     def _image_size(self, name: str) -> tuple[int, int]:

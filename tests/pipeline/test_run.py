@@ -21,6 +21,7 @@ from pipeline import run as running
 from pipeline.body.model import load_body
 from pipeline.errors import InputError
 from pipeline.fit import Fitter
+from pipeline.fit.supplied import given_fit
 from pipeline.look.overview import describe, find_target
 from pipeline.look.summary import fits_text
 from pipeline.outputs import run_lock
@@ -30,12 +31,12 @@ from pipeline.preprocess.job_files import Context
 from pipeline.preprocess.progress import Rate, RunProgress, summary
 from pipeline.preprocess.rejects import RejectCounts
 from pipeline.preprocess.settings import Request
-from pipeline.records import Reject
+from pipeline.records import BodyFit, Reject
 from pipeline.run import Workers, preprocess
 from pipeline.shards.run_json import FailedShard
 from pipeline.shards.store import ShardFolder
 from pipeline.skeletons import FIELD_JOINTS
-from tests.pipeline.run_fakes import SETTINGS, FakeSource, body_once, open_fake, write_source
+from tests.pipeline.run_fakes import SETTINGS, SIZE, FakeSource, body_once, open_fake, write_source
 from tests.pipeline.shard_fakes import make_header
 
 # Whole runs are made here, which takes seconds.
@@ -224,6 +225,44 @@ def test_a_view_whose_picture_shows_nothing_is_a_counted_reject(root, tmp_path, 
     assert run.views == 2 and list(reasons.values()) == [2] and "of a single colour" in next(iter(reasons))
 
 
+def renamed(instant, key):
+    views = tuple(replace(view, id=f"{key}/{view.camera_id}") for view in instant.views)
+    return replace(instant, id=key, views=views)
+
+
+def test_given_fits_are_measured_on_the_instants_that_take_them(root):
+    """Ids of other data are often the same, as 0001/0 of any pictures."""
+    first, second, *_ = FakeSource(root).instants()
+    fits = Fitter(body_once(), SETTINGS.fit).fit([first, second])
+    assert given_fit(first, fits[0], body_once(), SETTINGS.fit) is fits[0]  # to the bit as it was
+    one_view = replace(first, views=first.views[1:])
+    seen_by_one = given_fit(one_view, fits[0], body_once(), SETTINGS.fit)
+    assert seen_by_one.quality.valid and len(seen_by_one.quality.reprojection_px) == 1
+    assert seen_by_one.quality.start == fits[0].quality.start and seen_by_one.parameters is fits[0].parameters
+    wrong = given_fit(renamed(first, second.id), fits[1], body_once(), SETTINGS.fit)
+    assert isinstance(wrong, Reject) and "the given fit is not of this instant" in wrong.reason
+    context = Context(root, make_header(), SETTINGS, None, None, None, {}, None)
+    worker = stages.Worker(context, body_once(), stages.body_surface(body_once()), None, {}, None)
+    assert [type(fit) for fit in stages.take_bodies(worker, [first, renamed(first, second.id)], fits)] == [
+        BodyFit,
+        Reject,
+    ]
+
+
+def test_an_image_that_is_too_long_costs_its_own_view(root, tmp_path):
+    """OpenCV warps sides of 16 bits."""
+    [instant, *_] = FakeSource(root).instants()
+    camera = replace(instant.views[0].camera, width=70000)
+    rng = np.random.default_rng(0)
+    cv2.imwrite(str(tmp_path / "long.png"), np.resize(rng.integers(0, 255, 5000, np.uint8), (SIZE, 70000, 3)))
+    context = Context(tmp_path, make_header(), SETTINGS, None, None, None, {}, None)
+    worker = stages.Worker(context, body_once(), stages.body_surface(body_once()), None, {}, None)
+    taken = stages.take_picture(worker, replace(instant.views[0], camera=camera, image_path="long.png"))
+    assert taken == Reject(
+        instant.views[0].id, "read", "an image of 70000 x 100 pixels is too long for its crops: make it smaller"
+    )
+
+
 def test_a_rejected_fit_keeps_real_joints_without_mesh(root, finished, tmp_path, monkeypatch):
     context = Context(root, make_header(), SETTINGS, None, None, None, {}, None)
     worker = stages.Worker(context, body_once(), stages.body_surface(body_once()), None, {}, None)
@@ -231,6 +270,7 @@ def test_a_rejected_fit_keeps_real_joints_without_mesh(root, finished, tmp_path,
     failed = Reject(instant.id, "fit", "the fit diverged")
     reject, *views = list(stages.instant_rows(worker, instant, failed))
     assert reject.reason == "the fit diverged: kept for its 3D joints"
+    assert RejectCounts([reject]).by_reason() == {"fit: the fit diverged (kept for its 3D joints)": 1}
     assert len(views) == 2 and not views[0].fit_valid and views[0].samples is None and views[0].joints_valid.all()
     flat = replace(instant, joints_3d=None, joints_3d_valid=None)
     assert list(stages.instant_rows(worker, flat, failed)) == [failed], "without 3D nothing is left to be relative to"

@@ -48,6 +48,9 @@ if TYPE_CHECKING:
 
 _DATA_FILE = re.compile(r"^Human36M_subject(\d+)_data\.json$")
 
+# Frames of a sequence: the six digits that ids have, five hours at 50 Hz.
+MOST_FRAMES = 10**6
+
 # One sequence: (action, subaction) -> frame -> camera -> ImageRecord.
 _Frames = dict[tuple[int, int], dict[int, dict[int, ImageRecord]]]
 
@@ -200,10 +203,14 @@ def _image_numbers(image: dict, path: Path) -> tuple[int, int, int, int, int]:
         numbers = [image[key] for key in ("id", "action_idx", "subaction_idx", "cam_idx", "frame_idx")]
     except (KeyError, TypeError) as error:
         raise InputError(f"{path}: an entry of images has no {error}: {str(image)[:120]}.") from None
-    if not all(type(number) is int for number in numbers) or numbers[1] not in ACTIONS or numbers[4] < 0:
+    if (
+        not all(type(number) is int for number in numbers)
+        or numbers[1] not in ACTIONS
+        or not 0 <= numbers[4] < MOST_FRAMES
+    ):
         raise InputError(
             f"{path}: the image {numbers[0]} has action_idx, subaction_idx, cam_idx, frame_idx {tuple(numbers[1:])}; "
-            "expected whole numbers, an action of 2..16 and a frame from 0."
+            f"expected whole numbers, an action of 2..16 and a frame from 0 to {MOST_FRAMES - 1}."
         )
     identity, action, subaction, number, frame = numbers
     return identity, action, subaction, number, frame

@@ -392,6 +392,7 @@ def test_json_cut_in_the_middle(editable):
     [
         ("data", lambda d: d.pop("annotations"), "subject1_data.json has no key annotations"),
         ("data", lambda d: d["images"][3].update(frame_idx="5"), "subject1_data.json: the image 3 has"),
+        ("data", lambda d: d["images"][3].update(frame_idx=10**6), "a frame from 0 to 999999"),
         ("data", lambda d: d["images"][3].pop("cam_idx"), "an entry of images has no 'cam_idx'"),
         ("data", lambda d: d["images"][3].update(action_idx=1), "an action of 2..16"),
         ("data", lambda d: d["images"][3].update(id=4), "the image id 4 occurs twice"),

@@ -13,6 +13,7 @@ from pipeline.fit import FitSettings, Fitter
 from pipeline.records import BodyFit, Camera
 from pipeline.skeletons import OPENPOSE_25
 from pipeline.sources import multiview, open_source
+from pipeline.sources.check import check_source
 from tests.pipeline.people import standing, striped
 
 WIDTH, HEIGHT = 320, 400
@@ -391,6 +392,37 @@ def test_names_of_frames_may_be_times(tmp_path):
         path.rename(path.with_name(path.name.replace("_0000", "_17000000")))
     instants, _ = open_source("multiview", tmp_path).read()
     assert [i.frame for i in instants] == [1700000000000000, 1700000000000001]
+
+
+def test_times_that_gain_a_digit_keep_their_order(tmp_path):
+    """Microseconds since the beginning, where a recording passes 1000 seconds; ids sort as texts."""
+    write_keypoints(tmp_path, frames=4)
+    write_json(tmp_path)
+    for path in [*tmp_path.glob("*/*/*_0*")]:
+        frame = int(path.name.split("_")[1].removesuffix(".jpg"))
+        path.rename(path.with_name(path.name.replace(f"{frame:012d}", f"{999_950_000 + 33_333 * frame}")))
+    instants, report = open_source("multiview", tmp_path).read()
+    assert [i.frame for i in instants] == [999_950_000, 999_983_333, 1_000_016_666, 1_000_049_999]
+    assert not report.rejects and instants[0].id == "0999950000" and instants[0].views[0].id == "0999950000/cam1"
+
+
+def test_a_hand_that_cannot_be_read_is_listed_and_its_person_kept(tmp_path):
+    write_keypoints(tmp_path, frames=2)
+    write_json(tmp_path)
+    file = tmp_path / "keypoints" / "cam2" / "cam2_000000000001_keypoints.json"
+    content = json.loads(file.read_text())
+    content["people"][0]["hand_left_keypoints_2d"] = [1.0] * 60
+    file.write_text(json.dumps(content))
+    instants, report = open_source("multiview", tmp_path).read()
+    assert [len(i.views) for i in instants] == [4, 4]
+    (reject,) = report.rejects
+    assert reject.key == "000000001/cam2" and "hand_left_keypoints_2d has 60 numbers, expected 63" in reject.reason
+
+
+def test_people_who_are_told_apart_are_counted_with_the_frames_they_are_in(tmp_path):
+    write_people(tmp_path, 3, [-0.5, 0, 0], [0.4, 0, 0.1])
+    subjects = check_source(open_source("multiview", tmp_path))["subjects"]
+    assert subjects == {"person": {"instants": 3, "views": 12, "sampled": 24}}
 
 
 @pytest.mark.parametrize("said", [True, 1])

@@ -87,6 +87,13 @@ def test_each_person_in_each_image_is_an_instant(tmp_path):
     assert not view.camera.distortion.any() and (view.camera.width, view.camera.height) == (120, 90)
 
 
+def test_eleven_people_keep_the_order_of_their_ids(tmp_path):
+    dataset(tmp_path, {("test", "crowd"): track(11, genders=["m"] * 11)})
+    instants, _ = read(tmp_path)
+    ids = [i.id for i in instants]
+    assert ids == sorted(ids) and {"crowd/1/00000", "crowd/0/00004"} <= set(ids)
+
+
 def test_box_is_of_the_joints_in_the_image_times_one_point_two_without_the_minus_one(tmp_path):
     dataset(tmp_path, {("test", "walk"): track(1)})
     for instant in read(tmp_path)[0]:
