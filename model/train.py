@@ -71,6 +71,8 @@ def train(
     the record of the last checkpoint, None in a process of torchrun that does not lead. Raises InputError for shards without
     training views or labels, another run's folder or one that is being written, a missing device, or a loss that is not a number.
     """
+    # Momentum of what no longer learns fades to numbers that processors take a hundred times as long for.
+    torch.set_flush_denormal(True)
     ranks, where = join_ranks(choose_device(device))
     with run_lock(folder) if ranks.leads else nullcontext():
         checkpoint = open_run(folder, resume)

@@ -98,7 +98,7 @@ def test_the_workflow_runs_what_the_checks_are():
 
 
 def test_the_changelog_has_the_versions_of_the_files_that_are_written():
-    row = f"| unreleased | {shards.VERSION} | {fits_file.VERSION} | {checkpoint.VERSION}, and reads 3 |"
+    row = f"| unreleased | {shards.VERSION} | {fits_file.VERSION} | {checkpoint.VERSION}, and reads 3 and 4 |"
     assert row in (ROOT / "CHANGELOG.md").read_text()
 
 

@@ -14,12 +14,13 @@ import safetensors
 import safetensors.torch
 import torch
 
-from model.training.older import from_version_3
+from model.training.older import from_version_3, from_version_4
 from pipeline.errors import InputError, naming_damage
 from pipeline.outputs import write_file
 
 FORMAT = "nvf-checkpoint"
-VERSION = 4
+VERSION = 5
+OLDER = (3, 4)
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
     Raises InputError when the folder cannot be written.
     """
-    record = {"format": FORMAT, "version": VERSION, **checkpoint.record}
+    record = {"format": FORMAT, "version": VERSION} | checkpoint.record | {"version": VERSION}
     text = json.dumps(record, indent=1, allow_nan=False)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
     write_file(path, safetensors.torch.save(tensors, metadata={"record": text}))
@@ -64,13 +65,15 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise InputError(
             f"{path}: not a readable safetensors file ({error}). Copy it again, or train again."
         ) from error
-    if (record.get("format"), record.get("version")) == (FORMAT, 3):
+    if record.get("format") == FORMAT and record.get("version") in OLDER:
         with naming_damage(path, "Copy it again, or train again."):
-            return Checkpoint(*from_version_3(tensors, record))
+            if record["version"] == 3:
+                return Checkpoint(*from_version_3(tensors, record))
+            return Checkpoint(tensors, from_version_4(record))
     if (record.get("format"), record.get("version")) != (FORMAT, VERSION):
         raise InputError(
             f"{path}: its record says {record.get('format')} version {record.get('version')}; this program reads {FORMAT} "
-            f"versions 3 and {VERSION}. Use the program that wrote it, or train again."
+            f"versions 3 to {VERSION}. Use the program that wrote it, or train again."
         )
     return Checkpoint(tensors, record)
 

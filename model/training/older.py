@@ -1,7 +1,7 @@
 """Checkpoints of earlier versions, turned into what this one writes.
 
 Version 3 (0.1.0) kept the settings of every head in tables of their own beside each other, and named a network's layers by the
-head's kind.
+head's kind. Version 4 had no norm before the rectifier of an encoder's global context.
 """
 
 import copy
@@ -25,13 +25,20 @@ MOVED = {
 }
 
 
+def from_version_4(record: dict) -> dict:
+    """The record with its configuration as it is kept today: the global context was not normalised."""
+    record = copy.deepcopy(record)
+    record["config"]["network"]["encoder"]["context_norm"] = False
+    return record
+
+
 def from_version_3(tensors: dict[str, torch.Tensor], record: dict) -> tuple[dict[str, torch.Tensor], dict]:
     """Tensors by their names of today, and the record with its configuration as it is kept today."""
     renamed = {_name_of_today(name): tensor for name, tensor in tensors.items()}
     if record["config"]["network"]["model"] != "mean_pose":
         for part in {name.partition(".")[0] for name in tensors} & {"network", "average"}:
             renamed |= {f"{part}.certainty.{name}": value for name, value in Certainty().state_dict().items()}
-    return renamed, record | {"config": config_of_today(record["config"]), "encoder": {}}
+    return renamed, from_version_4(record | {"config": config_of_today(record["config"]), "encoder": {}})
 
 
 def _name_of_today(name: str) -> str:
@@ -44,7 +51,7 @@ def _name_of_today(name: str) -> str:
 
 
 def config_of_today(config: dict) -> dict:
-    """A configuration of version 3 (all of its tables) in the tables of today."""
+    """A configuration of version 3 (all of its tables) in the tables of version 4."""
     config = copy.deepcopy(config)
     network, draw = config["network"], config["draw"]
     draw["voter_share"] = draw.pop("voters")

@@ -14,10 +14,13 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class EncoderSettings:
-    """Settings of an encoder. kind: its name in `build.ENCODERS`. context: width of the global vector."""
+    """Settings of an encoder. kind: its name in `build.ENCODERS`. context: width of the global vector. context_norm: whether that is
+    normalised before it is rectified (`rectified`); runs of earlier versions have it false.
+    """
 
     kind: str = ""
     context: int = 128
+    context_norm: bool = True
 
 
 class Features(NamedTuple):
@@ -89,6 +92,13 @@ class Encoder(nn.Module):
     def forward(self, image: Tensor) -> Features:
         """image: (B, 3, S, S), normalised."""
         raise NotImplementedError
+
+
+def rectified(x: Tensor, norm: bool) -> Tensor:
+    """ReLU of (B, ...), normalised over all but the first axis before. Without that, biases drift until hardly a unit of the global
+    vector is above zero for any image, and what is never above zero learns no more (docs/log.md).
+    """
+    return F.relu(F.layer_norm(x, x.shape[1:]) if norm else x)
 
 
 def double(x: Tensor) -> Tensor:

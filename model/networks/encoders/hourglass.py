@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.networks.encoders.encoder import Encoder, EncoderSettings, Features, double
+from model.networks.encoders.encoder import Encoder, EncoderSettings, Features, double, rectified
 
 
 @dataclass(frozen=True)
@@ -106,4 +106,5 @@ class StackedHourglass(Encoder):
             pyramids.append([quarter, maps[1], maps[2]])
             if k < len(self.again):
                 x = x + self.again[k](quarter)
-        return Features(pyramids, F.relu(self.context(maps[-1].mean((2, 3)))))
+        context = self.context(maps[-1].mean((2, 3)))
+        return Features(pyramids, rectified(context, self.settings.context_norm))

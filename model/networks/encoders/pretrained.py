@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.networks.encoders.encoder import Encoder, EncoderSettings, Features, ParameterGroup, double
+from model.networks.encoders.encoder import Encoder, EncoderSettings, Features, ParameterGroup, double, rectified
 from model.networks.encoders.unet import Residual
 
 STRIDES = (4, 8, 16, 32)
@@ -51,11 +51,12 @@ class Neck(nn.Module):
     """Maps at 1/4, 1/8, 1/16 and 1/32 of any widths -> ours. The coarsest gives the context, which is fed back by FiLM, so that every
     pixel knows which way the person faces.
 
-    inputs: channels of the four maps. channels: of the three that come out: c, 2 c, 4 c.
+    inputs: channels of the four maps. channels: of the three that come out: c, 2 c, 4 c. norm: `EncoderSettings.context_norm`.
     """
 
-    def __init__(self, inputs: Sequence[int], c: int, context: int):
+    def __init__(self, inputs: Sequence[int], c: int, context: int, norm: bool = True):
         super().__init__()
+        self.norm = norm
         self.channels = (c, 2 * c, 4 * c)
         self.top = nn.Conv2d(inputs[3], 4 * c, 1)
         self.lateral = nn.ModuleList([nn.Conv2d(a, b, 1) for a, b in zip(inputs, self.channels, strict=False)])
@@ -73,8 +74,9 @@ class Neck(nn.Module):
         sizes = [side // stride for stride in STRIDES]
         lateral = [to_side(conv(m), size) for conv, m, size in zip(self.lateral, maps, sizes, strict=False)]
         top = F.relu(to_side(self.top(maps[3]), sizes[3]))
-        places = F.adaptive_avg_pool2d(F.relu(self.pool(top)), 4)  # 4 x 4 places of the image, whatever its side
-        context = F.relu(self.context(places.flatten(1)))
+        # 4 x 4 places of the image, whatever its side
+        places = F.adaptive_avg_pool2d(rectified(self.pool(top), self.norm), 4)
+        context = rectified(self.context(places.flatten(1)), self.norm)
         scale, shift = self.film(context)[:, :, None, None].chunk(2, 1)
         sixteenth = self.up[2](double(top) + lateral[2]) * (1 + scale) + shift
         eighth = self.up[1](double(sixteenth)) + lateral[1]
@@ -102,7 +104,7 @@ class PretrainedEncoder(Encoder):
         inputs: Sequence[int],
         kept: dict | None = None,
     ):
-        neck = Neck(inputs, settings.channels, settings.context)
+        neck = Neck(inputs, settings.channels, settings.context, settings.context_norm)
         super().__init__(settings, neck.channels, kept=kept)
         # Kernels and images of a processor are two to three times faster with channels last, in half precision above all.
         for parameter in pretrained.parameters():

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.networks.encoders.encoder import Encoder, EncoderSettings, Features, double
+from model.networks.encoders.encoder import Encoder, EncoderSettings, Features, double, rectified
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class UNet(Encoder):
         for stage in self.down:
             x = stage(x)
             skips.append(x)
-        context = F.relu(self.context(x.mean((2, 3))))
+        context = rectified(self.context(x.mean((2, 3))), self.settings.context_norm)
         scale, shift = self.film(context)[:, :, None, None].chunk(2, 1)
         x = self.up[0](double(x) + self.lateral[0](skips[2])) * (1 + scale) + shift
         sixteenth = x

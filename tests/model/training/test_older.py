@@ -1,11 +1,14 @@
-"""Checkpoints of version 3 (commit 5503714), kept in `version-3/`, open as what they were."""
+"""Checkpoints of version 3 (commit 5503714), kept in `version-3/`, and of version 4 open as what they were."""
 
 import gzip
+import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 
 from model.data.views import read_views
@@ -13,8 +16,10 @@ from model.networks.build import HEADS
 from model.train import train
 from model.training.checkpoint import VERSION, load_checkpoint
 from model.training.config import load_config
-from model.training.runs import LAST, load_run
+from model.training.pack import pack_run
+from model.training.runs import BEST, LAST, load_run
 from pipeline.shards.store import ShardReader
+from tests.model.capsules import make_folder, tiny_config
 
 STORE = Path(__file__).parent / "version-3"
 
@@ -54,6 +59,28 @@ def test_a_run_goes_on_and_is_written_as_today(tmp_path, unpacked):
     assert record["step"] == after.record["step"] > before.record["step"]
     assert after.record["version"] == VERSION
     assert before.tensors.keys() == after.tensors.keys()
+
+
+def test_runs_of_version_4_have_a_context_without_a_norm(tmp_path):
+    config = tiny_config(steps=2, evaluations=1)
+    network = replace(config.network, encoder=replace(config.network.encoder, context_norm=False))
+    train(make_folder(tmp_path / "shards", 8, 2, 2), tmp_path / "run", replace(config, network=network), device="cpu")
+    now, _, record = load_run(tmp_path / "run")
+    for name in (BEST, LAST):
+        path = tmp_path / "run" / name
+        checkpoint = load_checkpoint(path)
+        del checkpoint.record["config"]["network"]["encoder"]["context_norm"]
+        text = json.dumps(checkpoint.record | {"version": 4})
+        path.write_bytes(safetensors.torch.save(checkpoint.tensors, metadata={"record": text}))
+    then, config, _ = load_run(tmp_path / "run")
+    assert config.network == network
+    with np.load(STORE / "input.npz") as given:
+        image, K = torch.from_numpy(given["image"]), torch.from_numpy(given["K"])
+    assert torch.equal(now.predict(image, K).joints, then.predict(image, K).joints)
+    # a run that goes on, or is packed, is written as today
+    pack_run(tmp_path / "run", tmp_path / "packed", {})
+    assert load_checkpoint(tmp_path / "packed" / BEST).record["version"] == VERSION
+    assert load_run(tmp_path / "packed")[1].network == network
 
 
 def test_shards_of_that_time_are_read():
