@@ -60,6 +60,8 @@ def fit_source(
         tally, rejects = _fit_blocks(source, fitter, betas, chosen, writer, pkl_folder, progress)
         rejects = [*read.rejects, *rejects]
         writer.reject(rejects)
+    for old in ("report.json", "report.html"):  # of the fits that are replaced
+        (out / old).unlink(missing_ok=True)
     (out / f"{fits_file.NAME}.tmp").replace(out / fits_file.NAME)
     report = (
         about

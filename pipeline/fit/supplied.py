@@ -19,6 +19,8 @@ from pipeline.skeletons import JOINT_SETS
 
 # `FitQuality.start` of such a fit.
 START = "supplied"
+# Ends of the names of SMPL-X's files that are not the neutral model.
+GENDERED = ("_MALE", "_FEMALE")
 # Errors of a fit that are measured again differ by less, millimetres or pixels and a share: parameters are stored in single precision.
 LEAST_CHANGE, CHANGE = 0.5, 0.05
 
@@ -26,13 +28,14 @@ LEAST_CHANGE, CHANGE = 0.5, 0.05
 def uses_supplied(instant: Instant, body: BodyModel) -> bool:
     """Whether a run takes the fit that came with the instant.
 
-    SMPL-X parameters mean something on SMPL-X only: the free body has another rest pose and other betas. Those of another body
-    mean something on that one alone.
+    SMPL-X parameters mean something on SMPL-X only: the free body has another rest pose and other betas, and those of the male and
+    female models are others than the neutral one's, which datasets are fitted with. Those of another body mean something on that
+    one alone.
     """
     if isinstance(instant.supplied, BodyParameters):
         if instant.supplied_body:
             return body.sha256 == instant.supplied_body
-        return body.sha256 != _free_sha256()
+        return body.sha256 != _free_sha256() and not body.name.upper().endswith(GENDERED)
     return instant.supplied is not None
 
 

@@ -37,9 +37,9 @@ def remove_run(folder: Path) -> None:
             names = [shard_name(k) for k in range(len(read_run(folder).layout))]
         except InputError:
             names = [path.name for path in folder.glob("shard-*.h5")]
-        (folder / RUN_FILE).unlink()
         for name in names:
             (folder / name).unlink(missing_ok=True)
+        (folder / RUN_FILE).unlink()  # last: shards without it are a stranger's
     clear_leftovers(folder)
 
 

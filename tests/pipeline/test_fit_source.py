@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from benchmarks.fit_persons import make_persons
+from pipeline import fit_source as fitting
 from pipeline.fit import FitSettings
+from pipeline.fit.fits_file import read_fits
 from pipeline.fit.shapes import shape_frames
 from pipeline.fit_source import fit_source
 from pipeline.preprocess.plan import solve_betas
@@ -63,6 +65,19 @@ def test_fit_and_preprocess_solve_the_same_shapes(free_body, instants, tmp_path)
         np.testing.assert_allclose(report["subjects"][subject], values, atol=1e-6)
     clean = shapes_of_preprocess(free_body, list(filter(usable, instants)))
     assert clean == betas  # what cannot be fitted takes no other's place
+
+
+def test_new_fits_never_stand_beside_an_old_report(free_body, instants, tmp_path, monkeypatch):
+    for name in ("report.json", "report.html"):
+        (tmp_path / name).write_text("{}")
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fitting, "_write_report", killed)
+    with pytest.raises(KeyboardInterrupt):
+        fit_source(Listed(tmp_path, instants[1:2]), free_body, SETTINGS, tmp_path, limit=1)
+    assert len(read_fits(tmp_path)) == 1 and not list(tmp_path.glob("report.*"))
 
 
 def test_who_comes_with_some_fits_has_the_same_shape_too(free_body, instants):

@@ -27,6 +27,7 @@ from pipeline.look.summary import fits_text
 from pipeline.outputs import run_lock
 from pipeline.preprocess import plan as planning
 from pipeline.preprocess import shard as stages
+from pipeline.preprocess.folder import remove_run, standing_run
 from pipeline.preprocess.job_files import Context
 from pipeline.preprocess.progress import Rate, RunProgress, summary
 from pipeline.preprocess.rejects import RejectCounts
@@ -223,6 +224,26 @@ def test_a_view_whose_picture_shows_nothing_is_a_counted_reject(root, tmp_path, 
     run = preprocess(request(data, tmp_path / "out"), Workers(0), quiet)
     reasons = RejectCounts(run.all_rejects).by_reason()
     assert run.views == 2 and list(reasons.values()) == [2] and "of a single colour" in next(iter(reasons))
+
+
+def test_an_overwrite_that_is_killed_can_be_given_again(tmp_path, monkeypatch):
+    for name in ("run.json", "shard-00000.h5", "shard-00001.h5"):
+        (tmp_path / name).write_text("{")
+    unlink, asked = Path.unlink, []
+
+    def killed(path, **options):
+        asked.append(path)
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        unlink(path, **options)
+
+    monkeypatch.setattr(Path, "unlink", killed)
+    with pytest.raises(KeyboardInterrupt):
+        remove_run(tmp_path)
+    monkeypatch.undo()
+    assert standing_run(tmp_path, append=False, overwrite=True) is None
+    remove_run(tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def renamed(instant, key):

@@ -46,6 +46,11 @@ def test_smplx_fits_are_for_a_licensed_body_only(free_body, monkeypatch):
     assert uses_supplied(instant, free_body) and not uses_supplied(replace(instant, supplied=None), free_body)
 
 
+@pytest.mark.parametrize("name, taken", [("SMPLX_NEUTRAL", True), ("SMPLX_MALE", False), ("smplx_female", False)])
+def test_betas_of_the_neutral_model_are_not_put_on_another(free_body, licensed, name, taken):
+    assert uses_supplied(truth(free_body), replace(free_body, name=name)) is taken
+
+
 def test_a_supplied_smplx_fit_is_taken_and_judged_as_our_own(free_body, licensed):
     instant, settings = truth(free_body), FitSettings()
     fit = supplied_fit(instant, free_body, None, settings)
