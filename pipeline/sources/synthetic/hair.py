@@ -26,6 +26,8 @@ STRANDS, POINTS = 56, 18
 RIM_M, CLEAR_M = 0.003, 0.012
 # How much of the way to straight down hair turns in a pose, and how far it stays off the skin there (metres).
 GRAVITY, SKIN_M = 0.85, 0.008
+# No hair reaches further below the shoulders (metres).
+REACH_M = 0.45
 # Pixels of the picture of strands: across them and along them.
 ACROSS, ALONG = 256, 48
 _HEAD, _CHEST = SMPLX_55.index("head"), SMPLX_55.index("spine3")
@@ -261,6 +263,8 @@ def make_hair(
 ) -> Hair:
     """Hair of a style and a colour, sRGB 0..255. worn: points (G, 3) and normals of the garments, over which it falls."""
     obstacles, normals = (np.concatenate(arrays) for arrays in zip((head.skin, head.normals), *worn, strict=True))
+    high = obstacles[:, 1] > head.shoulder - REACH_M
+    obstacles, normals = obstacles[high], normals[high]
     tree = cKDTree(obstacles, balanced_tree=False, compact_nodes=False)
     skin = cKDTree(head.skin, balanced_tree=False, compact_nodes=False)
     pieces = [_clear(piece, obstacles, normals, tree) for piece in _pieces(head, rng, style)]
