@@ -137,6 +137,8 @@ def check_smplx(path: Path, arrays: dict[str, np.ndarray]) -> None:
             refuse(name, "holds values that are not finite")
     if n_vertices <= max(VERTEX_IDS.values()):
         refuse("v_template", f"has only {n_vertices} vertices")
+    if not n_faces:
+        refuse("f", "has no face")
     if arrays["f"].min() < 0 or arrays["f"].max() >= n_vertices:
         refuse("f", f"points outside the {n_vertices} vertices")
     if arrays["lmk_faces_idx"].min() < 0 or arrays["lmk_faces_idx"].max() >= n_faces:

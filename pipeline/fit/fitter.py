@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from pipeline.body.keypoints import keypoint_map
+from pipeline.body.keypoints import ANNOTATED, keypoint_map
 from pipeline.body.model import BodyModel, as_tensors
 from pipeline.fit import parts, rotations, starts
 from pipeline.fit.collisions import CollisionPenalty, spheres_of
 from pipeline.fit.constrained import joints_unseen
 from pipeline.fit.evidence import build_evidence, refusal
 from pipeline.fit.kinematics import COARSE_JOINTS, N_BETAS, Chain, State
+from pipeline.fit.lifted import told, with_lifted
 from pipeline.fit.objective import Objective, Weights
 from pipeline.fit.prior_choice import make_prior
 from pipeline.fit.priors import GaussianPrior, anatomical_prior
@@ -25,7 +26,7 @@ from pipeline.fit.solver import Solution, minimise
 from pipeline.fit.spheres import FINE, Packing
 from pipeline.fit.untangle import untangle
 from pipeline.records import PARAMETER_SIZES, BodyFit, BodyParameters, Instant, Reject
-from pipeline.skeletons import JOINT_SETS, OPENPOSE_FACE, JointSet
+from pipeline.skeletons import FIELD_JOINTS, JOINT_SETS, OPENPOSE_FACE, JointSet
 
 # Turns of a wrist about the forearm (radians) from which hands start.
 WRIST_TURNS = (0.0, 1.5, -1.5)
@@ -40,6 +41,11 @@ class Kind:
     n_views: int
     from_3d: bool
     shape_known: bool
+
+    @property
+    def lifted(self) -> bool:
+        """Whether the lifter can say how the bodies lie in depth: one image alone shows them, by MSCOCO's keypoints."""
+        return self.n_views == 1 and not self.from_3d and self.joint_set in ANNOTATED
 
 
 @dataclass(frozen=True)
@@ -130,9 +136,10 @@ class Fitter:
         joints: those that turn; all that the evidence speaks of, if not given.
         """
         joints = joints or parts.fitted_joints(kind.extra_sets)
-        key = (kind.joint_set, kind.extra_sets, joints)
+        key = (kind.joint_set, kind.extra_sets, self._lifts(kind), joints)
         if key not in self._chains:
             sets, as_annotated = (kind.joint_set, *kind.extra_sets), self.settings.manner.as_annotated
+            sets += (FIELD_JOINTS.name,) if self._lifts(kind) else ()
             maps = [keypoint_map(self.body, name, as_annotated) for name in sets]
             chain = Chain(
                 self.body, maps, joints, OPENPOSE_FACE.name in kind.extra_sets, self.settings.device, self.dtype
@@ -141,24 +148,35 @@ class Fitter:
             self._chains[key] = chain, template, np.concatenate([m.defined for m in maps])
         return self._chains[key]
 
+    def _lifts(self, kind: Kind) -> bool:
+        return self.settings.manner.lifted and kind.lifted
+
+    def _told(self, kind: Kind) -> int:
+        """How many points of a kind's chain are seen; those behind them are lifted."""
+        return sum(len(JOINT_SETS[name]) for name in (kind.joint_set, *kind.extra_sets))
+
     def _fit_batch(self, kind: Kind, instants: list[Instant], betas: dict[str, np.ndarray]) -> list[BodyFit | Reject]:
-        return self._results(instants, *self.search(kind, instants, betas))
+        objective, found = self.search(kind, instants, betas)
+        return self._results(instants, objective.over(told(objective.evidence, self._told(kind))), found)
 
     def search(self, kind: Kind, instants: list[Instant], betas: dict[str, np.ndarray]) -> tuple[Objective, Found]:
         """The best body for every instant, and the objective that says so."""
         chain, template, defined = self.chain(kind)
-        evidence = build_evidence(instants, kind.extra_sets, template, defined, self.settings)
+        n, joint_set = self._told(kind), JOINT_SETS[kind.joint_set]
+        evidence = build_evidence(instants, kind.extra_sets, template[:n], defined[:n], self.settings)
+        in_space = (evidence.points_weight > 0).sum(1) >= ENOUGH_3D
+        if self._lifts(kind):
+            evidence = with_lifted(evidence, joint_set, defined[n:])
         shape = torch.zeros(len(instants), chain.n_shape, dtype=self.dtype, device=chain.device)
         if kind.shape_known:
             solved = np.stack([betas[instant.subject] for instant in instants if instant.subject is not None])
             shape[:, :N_BETAS] = torch.as_tensor(solved, dtype=self.dtype)
         weights = Weights(self.settings.manner.robust * self.settings.robust)
         objective = Objective(chain, self.prior, evidence, weights, not kind.shape_known, self._extras(chain))
-        joint_set = JOINT_SETS[kind.joint_set]
         points, known = evidence.points, evidence.points_weight > 0
         if not kind.from_3d and kind.n_views > 1:
             points, known = starts.triangulate(evidence)
-        in_space = known.sum(1) >= ENOUGH_3D
+            in_space = known.sum(1) >= ENOUGH_3D
         pieces = []
         rows = in_space.nonzero()[:, 0]
         if len(rows):

@@ -21,7 +21,7 @@ class Manner:
     wrists and shoulders lie where annotators put them, not at the body's own joints. noise_2d: factor on the settings' `noise_2d`;
     detectors err more than annotators. robust: factor on the settings' `robust`; detectors' errors have heavy tails, and a joint
     that is written off at ten deviations leaves its limb to the prior. finalists: of one image so many different bodies are
-    solved with all joints and the shape.
+    solved with all joints and the shape. lifted: the lifter says how a body lies in depth that one image alone shows.
     """
 
     upright: bool
@@ -29,11 +29,12 @@ class Manner:
     noise_2d: float
     robust: float
     finalists: int
+    lifted: bool
 
 
-TODAY = Manner(upright=True, as_annotated=True, noise_2d=1.5, robust=2.0, finalists=2)
+TODAY = Manner(upright=True, as_annotated=True, noise_2d=1.5, robust=2.0, finalists=2, lifted=True)
 # Fits of version 0.1.0 can be continued and compared.
-VERSION_0_1 = Manner(upright=False, as_annotated=False, noise_2d=1.0, robust=1.0, finalists=1)
+VERSION_0_1 = Manner(upright=False, as_annotated=False, noise_2d=1.0, robust=1.0, finalists=1, lifted=False)
 
 
 @dataclass(frozen=True)

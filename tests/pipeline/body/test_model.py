@@ -199,6 +199,7 @@ def test_no_pickle_is_opened(licensed_arrays, tmp_path):
         ({"weights": np.ones((5023, 5)) / 5}, "FLAME model .5 joints"),
         ({"lmk_faces_idx": None, "hands_meanl": None}, "lacks hands_meanl, lmk_faces_idx"),
         ({"f": np.full((5, 3), 10**6)}, "f points outside"),
+        ({"f": np.zeros((0, 3), int)}, "f has no face"),
         ({"v_template": np.array("x")}, "v_template is"),
         ({"hands_meanl": np.zeros(12)}, "hands_meanl has shape .12,."),
         ({"kintree_table": np.zeros((2, 55), np.int64)}, "kintree_table describes another tree"),

@@ -92,6 +92,9 @@ def test_objective_is_the_sum_written_down(fitter, monocular):
         residual = e.scale[0, 0] @ (P[n, :2] / P[n, 2] - e.pixels[0, 0, n])
         s = residual @ residual
         cost = cost + e.pixels_weight[0, 0, n] * c**2 * s / (c**2 + s)
+    offset, weight = P - e.points[0], e.points_weight[0][:, None]  # lifted joints, which may shift together
+    shift = (weight * offset).sum(0) / (weight.sum() + e.shift[0] ** -2)
+    cost = cost + (weight * (offset - shift).square()).sum() + (shift / e.shift[0]).square().sum()
     lean = ((state.R[0, 0, :, 1] - torch.tensor([0.0, -1.0, 0.0])) / LEAN_SIGMA).square().sum()
     cost = cost + LEAN_ROBUST**2 * lean / (LEAN_ROBUST**2 + lean)
     assert objective.cost(state)[0].item() == pytest.approx(cost.item(), rel=1e-10)
