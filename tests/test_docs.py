@@ -254,7 +254,8 @@ def write_album(folder: Path) -> None:
     points = keypoint_map(body, "coco_17")(joints[None], vertices[None])[0] * [1, -1, -1] + [0, 0, 4]
     marked = np.concatenate([project(camera, points), np.ones((17, 1))], 1).ravel().tolist()
     folder.mkdir()
-    cv2.imwrite(str(folder / "0001.jpg"), np.full((400, 300, 3), 128, np.uint8))
+    pixels = np.random.default_rng(0).integers(0, 255, (400, 300, 3), np.uint8)
+    cv2.imwrite(str(folder / "0001.jpg"), pixels)
     (folder / "album.json").write_text(json.dumps({"0002.jpg": marked, "0001.jpg": marked}))
 
 
