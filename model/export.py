@@ -25,6 +25,8 @@ OUTPUTS = ("joints", "root", "confidence")
 # What a program says on its inputs.
 Answers = Callable[..., Sequence[Tensor]]
 AXES = "x right, y down, z forward"
+# A program whose joints are further from the network's is another program.
+MOST_APART_MM = 5.0
 
 
 class CropPredictor(nn.Module):
@@ -105,7 +107,7 @@ def export_run(run: Path, out: Path, batch: int = 1, photograph: bool = False) -
     photograph and boxes, in place of crops. Returns what the file says.
 
     The program is loaded again and compared with the network on other inputs before the file gets its name. Raises InputError
-    when it cannot be written, would replace a file that is no exported program of ours, or ONNX is not installed.
+    when it answers otherwise, cannot be written, would replace a file that is no exported program of ours, or ONNX is not installed.
     """
     check_output(out, tuple(WRITERS))
     network, _, record = load_run(run)
@@ -123,7 +125,13 @@ def export_run(run: Path, out: Path, batch: int = 1, photograph: bool = False) -
     shapes = (sizes, *(None for _ in predictor.inputs[1:]))
     program = torch.export.export(predictor, predictor.example(batch), dynamic_shapes=shapes, strict=False)
     data, answers = WRITERS[out.suffix.lower()](program, said, predictor.inputs)
-    said["largest_difference_mm"] = round(largest_difference(answers, predictor, batch), 5)
+    apart = largest_difference(answers, predictor, batch)
+    if not apart <= MOST_APART_MM:
+        raise InputError(
+            f"{out} is not written: the program's joints are {apart:.1f} mm from the network's; rounding explains {MOST_APART_MM:g} "
+            f"at most. Export to {' or '.join(end for end in WRITERS if end != out.suffix.lower())}, or with another version of torch."
+        )
+    said["largest_difference_mm"] = round(apart, 5)
     write_file(out, data)
     return said
 

@@ -248,8 +248,9 @@ def _marked(path: Path, data: bytes) -> bytes:
         return (json.dumps({"written_by": MARK} | json.loads(data), indent=1, allow_nan=False) + "\n").encode()
     if kind == ".npz":  # the comment of an archive that has none yet, whose length is the last two bytes
         return data[:-2] + struct.pack("<H", len(mark)) + mark
-    if kind == ".ply":
-        return data.replace(b"ply\n", b"ply\ncomment " + mark + b"\n", 1)
+    if kind == ".ply":  # after the format, which some readers want to be the second line
+        first, form, rest = data.split(b"\n", 2)
+        return b"\n".join([first, form, b"comment " + mark, rest])
     if kind == ".glb":  # glTF says itself what wrote it
         assert mark in data
         return data

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from model import export
 from model.export import PhotographPredictor, example_input, export_run
 from model.people.photographs import photograph_camera
 from model.people.predict import load_model, predict_people
@@ -81,6 +82,18 @@ def test_a_place_that_cannot_be_written_is_refused(run, tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(InputError, match="No space left on device"):
         export_run(run, tmp_path / "field.pt2")
+
+
+@pytest.mark.parametrize("wrong", [0.006, float("nan")])
+def test_a_program_that_answers_otherwise_is_not_written(run, tmp_path, monkeypatch, wrong):
+    def off(program, said, inputs):
+        answers = program.module()
+        return b"", lambda *given: [answers(*given)[0] + wrong]
+
+    monkeypatch.setitem(export.WRITERS, ".pt2", off)
+    with pytest.raises(InputError, match=r"not written: the program's joints are .* mm .* Export to \.onnx"):
+        export_run(run, tmp_path / "field.pt2")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.fixture(scope="module")

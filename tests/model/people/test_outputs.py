@@ -101,7 +101,7 @@ def test_a_ply_holds_all_bodies_in_the_axes_of_the_camera(two, tmp_path):
     mesh = trimesh.load(path)
     np.testing.assert_allclose(mesh.vertices, np.concatenate(two.vertices), atol=1e-6)
     assert mesh.visual.vertex_colors[0, :3].tolist() == two.colour(0).tolist()
-    assert is_ours(path)
+    assert is_ours(path) and path.read_bytes().startswith(b"ply\nformat binary_little_endian 1.0\ncomment ")
 
 
 def read_bvh(data: bytes):
