@@ -27,8 +27,8 @@ PICTURES = 12
 SEEN, NEAR = 0.3, 0.12
 # Where nobody is, no joint has a score above this; of somebody who is hard to see some joint has.
 UNSEEN = 0.2
-# Of the pictures, the share that must show nobody.
-MOSTLY = 0.75
+# Of the pictures, the share that must show nobody, and how large a person would be there, pixels.
+MOSTLY, LARGE = 0.75, 64
 # Of the joints seen by both: a person is where so many are near. Somewhere else is told only where hardly any is.
 THERE, NOT_THERE = 0.65, 0.35
 # Of the joints, the share that must lie in the image for a place to be looked at.
@@ -125,7 +125,7 @@ def judge_view(image: np.ndarray, view: View, names: Sequence[str], witness: Wit
         return None
     height, width = image.shape[:2]
     found, scores = _look(image, points, seen, witness)
-    exchanged = _exchanged(points, found, seen & (scores > SEEN))
+    exchanged = _exchanged(points, found, seen & (scores > UNSEEN))  # a place that is hardly seen still has a side
     if exchanged is not None:
         return exchanged
     given = _share_near(points, found, scores, seen)
@@ -142,7 +142,8 @@ def judge_view(image: np.ndarray, view: View, names: Sequence[str], witness: Wit
         everywhere, sure = witness(image, np.array([0, 0, width, height], float))
         best = _moved(points, everywhere, seen & (sure > SEEN), width, height)
         best = best or (ELSEWHERE if _enough(scores, seen) else None)
-    if best is None and _can_look(points, seen, width, height) and scores[seen].max() < UNSEEN:
+    large = np.ptp(points[seen], 0).max() >= LARGE
+    if best is None and large and _can_look(points, seen, width, height) and scores[seen].max() < UNSEEN:
         best = NOBODY
     return best
 

@@ -145,7 +145,7 @@ def _require_kind(what: str, kind: Any, registry: Mapping[str, Any], origin: str
 def _read_toml(path: Path) -> tuple[str | None, dict]:
     """What the file extends, and its tables."""
     try:
-        tables = tomllib.loads(path.read_text())
+        tables = tomllib.loads(path.read_text("utf-8-sig"))  # Windows' editors put a mark before it
     except FileNotFoundError as error:
         raise InputError(
             f"--config {path}: neither one of {', '.join(NAMED)} nor a file. Give one of those."

@@ -83,7 +83,7 @@ def read_calibration(files: list[Path], unit: str | None) -> dict[str, Calibrate
 def _toml(files: list[Path], scale: float) -> list[Calibrated]:
     path = files[0]
     try:
-        content = tomllib.loads(path.read_text())
+        content = tomllib.loads(path.read_text("utf-8-sig"))  # Windows' editors put a mark before it
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise InputError(f"{path} cannot be read as TOML ({error}).") from None
     tables = {key: value for key, value in content.items() if isinstance(value, dict) and "matrix" in value}

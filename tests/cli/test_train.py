@@ -123,7 +123,7 @@ def test_a_file_stands_on_a_named_configuration(tmp_path):
 
 def test_a_named_configuration_may_bring_its_head(tmp_path):
     path = tmp_path / "mine.toml"
-    path.write_text('extends = "published"\n[train]\nsteps = 50\n')
+    path.write_bytes(b'\xef\xbb\xbfextends = "published"\r\n[train]\r\nsteps = 50\r\n')  # as Windows' editors write it
     for name in ("published", str(path)):
         config = load_config(name)
         assert config.network.head.kind == "nvf-published" and config.train.optimizer == "rmsprop"

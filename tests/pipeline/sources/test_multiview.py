@@ -77,7 +77,8 @@ def write_toml(root):
         ]
     (root / "calibration").mkdir()
     (root / "calibration" / "Config.toml").write_text("[project]\n")
-    (root / "calibration" / "Calib.toml").write_text("\n".join(lines) + "\n[metadata]\nadjusted = false\n")
+    content = "\ufeff" + "\r\n".join(lines) + "\r\n[metadata]\r\nadjusted = false\r\n"  # as Windows' editors write it
+    (root / "calibration" / "Calib.toml").write_text(content, newline="")
 
 
 def matrix(name, values):
