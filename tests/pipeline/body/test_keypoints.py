@@ -8,7 +8,7 @@ import torch
 from benchmarks.body_joints import differences, posed_joints
 from pipeline.body.keypoints import keypoint_map, with_joint_regressor
 from pipeline.errors import InputError
-from pipeline.skeletons import HUMAN36M, JOINT_SETS, OPENPOSE_FACE
+from pipeline.skeletons import COCO, HUMAN36M, IMAGE_JOINTS, JOINT_SETS, OPENPOSE_FACE
 from tests.pipeline.oracle import smplx_layer
 
 
@@ -153,7 +153,7 @@ def test_face_set_is_openposes_inner_face():
     assert ends == ["right_brow1", "nose_ridge4", "right_mouth_corner", "right_inner_lip_bottom"]
 
 
-@pytest.mark.parametrize("name", ["coco_17", "openpose_25"])
+@pytest.mark.parametrize("name", ["coco_17", "openpose_25", "image_joints"])
 def test_joints_of_annotators_are_where_bodies_have_them(body, name):
     """Thigh and shank of one length, knees at 0.285 of stature and shoulders at 0.818 (Drillis and Contini 1966), OpenPose's neck
     between them; nothing else moves."""
@@ -172,3 +172,10 @@ def test_joints_of_annotators_are_where_bodies_have_them(body, name):
         assert np.allclose(at["neck"], (at["left_shoulder"] + at["right_shoulder"]) / 2, atol=1e-6)
     moved = [joint for k, joint in enumerate(names) if np.abs(now[k] - before[k]).max() > 1e-6]
     assert {joint.split("_")[-1] for joint in moved} == {"knee", "wrist", "shoulder"} | ({"neck"} & at.keys())
+
+
+def test_a_detectors_joints_lie_alike_in_every_order_that_it_is_read_in(body):
+    """AlphaPose's and BODY_25B's first 17 are MSCOCO's, as the same person has them."""
+    joints, vertices = body.joint_template.numpy(), body.v_template.numpy()
+    coco, more = (keypoint_map(body, found)(joints, vertices) for found in (COCO, IMAGE_JOINTS))
+    np.testing.assert_allclose(more[IMAGE_JOINTS.indices(COCO.names)], coco, atol=1e-6)
