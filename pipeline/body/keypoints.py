@@ -57,10 +57,11 @@ IMAGE_LANDMARKS = {
     "spine": HUMAN36M_JOINTS["spine"],
 }
 Array = TypeVar("Array", np.ndarray, torch.Tensor)
-# Annotators of MSCOCO, and detectors that learnt from them (OpenPose's and AlphaPose's bodies too), put knees where thigh and shank are of one
-# length, wrists at the end of a forearm of this share of the leg, hip to ankle, and shoulders so high, a share of stature: on the
-# shoulder's bone and not in its joint. Drillis and Contini's proportions (1966: knee at 0.285 of stature, hip at 0.530, ankle at
-# 0.039, shoulder at 0.818, forearm 0.146) and MoveNet on a walker filmed from the side agree on all three to 3 % (docs/log.md).
+# Annotators of MSCOCO, and detectors that learnt from them (OpenPose's and AlphaPose's bodies too), put knees where thigh and
+# shank are of one length, wrists at the end of a forearm of this share of the leg, hip to ankle, and shoulders so high, a
+# share of stature: on the shoulder's bone and not in its joint. Drillis and Contini's proportions (1966: knee at 0.285 of
+# stature, hip at 0.530, ankle at 0.039, shoulder at 0.818, forearm 0.146) and MoveNet on a walker filmed from the side agree
+# on all three to 3 % (docs/log.md).
 ANNOTATED = ("coco_17", "openpose_25", "image_joints")
 FOREARM_OF_LEG = 0.30
 SHOULDER_OF_STATURE = 0.818

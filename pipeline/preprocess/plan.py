@@ -162,7 +162,8 @@ def lay_out(request: Request, config: dict, materials: Materials, standing: RunR
         rejects=tuple(materials.report.rejects),
     )
     tasks = tuple(task_of(request.out, shard_name(k), instants) for k, instants in enumerate(shards))
-    return Plan(request.out, request.settings, record, tasks, split_counts(planned), tuple(materials.report.doubts))
+    doubts = (*materials.report.doubts, *late_instants(request, record, materials.instants))
+    return Plan(request.out, request.settings, record, tasks, split_counts(planned), doubts)
 
 
 def lay_out_ids(
@@ -190,6 +191,18 @@ def lay_out_ids(
         new = [new[k] for k in np.arange(count) * len(new) // max(1, count)]
     size = request.settings.shard_instants
     return (*old, *(tuple(new[k : k + size]) for k in range(0, len(new), size)))
+
+
+def late_instants(request: Request, record: RunRecord, instants: Sequence[Instant]) -> list[str]:
+    """A sentence about instants that are no part of a run that goes on, since it was laid out without them."""
+    known = {i for ids in record.layout for i in ids}
+    late = [instant.id for instant in instants if instant.id not in known]
+    if not late or request.limit is not None or record.config.get("limit") is not None:
+        return []
+    return [
+        f"{len(late)} instants ({late[0]} is one) could not be read when this run was begun, and are no part of it; a new folder or "
+        "--overwrite takes them"
+    ]
 
 
 def nothing_to_do(request: Request, materials: Materials) -> str:

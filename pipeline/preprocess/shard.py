@@ -7,6 +7,7 @@ A step that fails gives a Reject in place of its record, and the steps after it 
 
 import functools
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ from pipeline.sampling import sample_instant
 from pipeline.sdf import BACKEND, SignedDistance
 from pipeline.shards.format import J, ShardView, kept_offsets
 from pipeline.shards.run_json import ShardRecord
-from pipeline.shards.store import finished_record, write_shard
+from pipeline.shards.store import ShardReader, finished_record, write_shard
 from pipeline.skeletons import FIELD_JOINTS, JOINT_SETS, JointSet, match_joints
 from pipeline.threads import one_thread
 
@@ -102,20 +103,37 @@ class Picture:
 
 @one_thread()
 def make_shard(task: Task) -> ShardRecord:
-    """Fits, meshes, samples and writes the instants of one task. A finished shard of this run that verifies is kept.
+    """Fits, meshes, samples and writes the instants of one task. A finished shard of this run that verifies is kept, unless images
+    that it lacked are there now.
 
     Raises InputError for what no retry mends (a full disk, another distance backend than the plan's).
     """
     worker = worker_of(task.context)
-    kept = finished_record(task.shard, worker.context.header)
-    if kept is not None:
-        return kept
     instants, fits = read_job(task)
+    kept = finished_record(task.shard, worker.context.header)
+    if kept is not None and not lacks_views(worker, instants, task.shard, kept):
+        return kept
     bodies = find_bodies(worker, instants) if fits is None else take_bodies(worker, instants, fits)
     rows = [row for instant, fit in zip(instants, bodies, strict=True) for row in instant_rows(worker, instant, fit)]
     views = [row for row in rows if not isinstance(row, Reject)]
     rejects = [row for row in rows if isinstance(row, Reject)]
     return write_shard(task.shard, worker.context.header, views, rejects)
+
+
+def lacks_views(worker: Worker, instants: Sequence[Instant], shard: Path, kept: ShardRecord) -> bool:
+    """Whether a finished shard lacks a view that can be made by now: one whose image was missing or damaged."""
+    with closing(ShardReader(shard)) as reader:
+        there = set(reader.ids())
+    left_out = {reject.key: reject for reject in kept.rejects}
+    for instant in instants:
+        whole = left_out.get(instant.id)
+        if whole is not None and not whole.reason.endswith(KEPT):
+            continue
+        for view in (view for view in instant.views if view.id not in there):
+            reject = left_out.get(view.id)  # none where the reader itself left the view out when the run was planned
+            if reject is None or (reject.stage == "read" and isinstance(take_picture(worker, view), Picture)):
+                return True
+    return False
 
 
 def instant_rows(worker: Worker, instant: Instant, fit: BodyFit | Reject) -> Iterator[ShardView | Reject]:

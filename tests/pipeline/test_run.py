@@ -218,6 +218,49 @@ def test_a_missing_image_is_a_counted_reject(root, tmp_path, quiet):
         assert b"S1_2.jpg" in file["rejects/reason"][0]
 
 
+class WithImages(FakeSource):
+    """Leaves out views without an image, as readers do."""
+
+    def _subject(self, subject):
+        for instant in super()._subject(subject):
+            views = tuple(view for view in instant.views if (self.root / view.image_path).exists())
+            if views:
+                yield replace(instant, views=views)
+
+
+def test_images_that_come_later_are_taken_by_the_same_command(tmp_path, quiet, monkeypatch):
+    """Whether a reader or a worker saw that they were missing; other shards stay as they are."""
+    data = write_source(tmp_path / "data", {"S1": 2, "S5": 3})
+    whole = preprocess(request(data, tmp_path / "whole"), Workers(0), quiet)
+    image = data / "S1_2.jpg"
+    for name, source in (("reader", WithImages), ("worker", FakeSource)):
+        monkeypatch.setattr(planning, "open_source", lambda _name, root, source=source, **_: source(root))
+        out = tmp_path / name
+        content = image.read_bytes()
+        image.unlink()
+        assert preprocess(request(data, out), Workers(0), quiet).views == 8
+        first, others = (out / "shard-00000.h5").stat().st_mtime_ns, (out / "shard-00001.h5").stat().st_mtime_ns
+        assert preprocess(request(data, out), Workers(0), quiet).views == 8
+        assert (out / "shard-00000.h5").stat().st_mtime_ns == first  # nothing new: kept
+        image.write_bytes(content)
+        run = preprocess(request(data, out), Workers(0), quiet)
+        assert run.views == 10 and not run.all_rejects and run.content_hash == whole.content_hash
+        assert (out / "shard-00001.h5").stat().st_mtime_ns == others
+
+
+def test_instants_that_come_later_are_told(tmp_path, quiet, monkeypatch):
+    data = write_source(tmp_path / "data", {"S1": 2, "S5": 1})
+    monkeypatch.setattr(planning, "open_source", lambda _name, root, **_: WithImages(root))
+    contents = {path: path.read_bytes() for path in data.glob("S5_*.jpg")}
+    for path in contents:
+        path.unlink()
+    assert planning.make_plan(request(data, tmp_path / "out")).doubts == ()
+    for path, content in contents.items():
+        path.write_bytes(content)
+    (doubt,) = planning.make_plan(request(data, tmp_path / "out")).doubts
+    assert doubt.startswith("1 instants (S5/walk/000000 is one) could not be read when this run was begun")
+
+
 def test_a_view_whose_picture_shows_nothing_is_a_counted_reject(root, tmp_path, quiet):
     data = write_source(tmp_path / "data", {"S1": 2})
     (data / "S1_2.jpg").write_bytes(cv2.imencode(".jpg", np.zeros((100, 100, 3), np.uint8))[1].tobytes())
