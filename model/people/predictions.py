@@ -30,8 +30,9 @@ def results_folder(out: Path, asked: dict) -> Path:
 
     asked: what tells one question from another. Raises InputError where somebody else's predictions.json lies there.
     """
+    named = out if out.name not in ("", "..") else out.resolve()  # "." and ".." have no name to count up
     for number in count(1):
-        folder = out if number == 1 else out.with_name(f"{out.name}-{number}")
+        folder = out if number == 1 else named.parent / f"{named.name}-{number}"
         file = folder / FILE
         if not file.exists():
             make_folder(folder)

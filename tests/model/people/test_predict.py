@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from model.training.runs import load_run
 from pipeline.camera import make_crop
 from pipeline.errors import InputError
 from pipeline.records import Camera
+from pipeline.skeletons import FIELD_JOINTS
 from tests.model.capsules import CROP, SIZE, make_folder, tiny_config
 from tests.model.people.scenes import standing
 
@@ -207,6 +209,17 @@ def test_another_question_gets_another_folder_and_the_same_the_same(model, tmp_p
     (tmp_path / "mine" / "predictions.json").write_text("[]")
     with pytest.raises(InputError, match="did not write it"):
         results_folder(tmp_path / "mine", {})
+
+
+@pytest.mark.parametrize("out", [".", "..", "../walk", ""])
+def test_a_folder_without_a_name_of_its_own_is_counted_up_too(tmp_path, monkeypatch, out):
+    """--out . in a folder that holds the answer to another question."""
+    (tmp_path / "holidays" / "walk").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "holidays" / "walk")
+    first = results_folder(Path(out), {"images": ["a"]})
+    PredictionsFile(first, FIELD_JOINTS, {"asked": {"images": ["a"]}}).close()
+    second = results_folder(Path(out), {"images": ["b"]})
+    assert second.resolve() == first.resolve().with_name(f"{first.resolve().name}-2") and second.is_dir()
 
 
 def test_what_was_broken_off_leaves_nothing(model, tmp_path):
