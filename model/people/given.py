@@ -36,12 +36,13 @@ LEAST_INSIDE = 0.75
 class GivenBoxes:
     """The boxes of a file, found by the name of a picture: its path, or its file name where that is unique in the file.
 
-    boxes: of each picture, by its name in the file and its frame. crowds: entries that are no one person's and were left out. Where no
-    box says who is who from frame to frame, the people of a video are followed.
+    boxes: of each picture, by its name in the file and its frame. crowds: entries that are no one person's and were left out. twice:
+    how many say again what another says, which are left out, too. Where no box says who is who from frame to frame, the people of a
+    video are followed.
     """
 
-    def __init__(self, path: Path, boxes: dict["Key", list[Box]], crowds: int = 0):
-        self.path, self.boxes, self.crowds = path, boxes, crowds
+    def __init__(self, path: Path, boxes: dict["Key", list[Box]], crowds: int = 0, twice: int = 0):
+        self.path, self.boxes, self.crowds, self.twice = path, boxes, crowds, twice
         self.taken: set[Key] = set()
         self.tracker = None if any(box.track is not None for here in boxes.values() for box in here) else Tracker()
         self.by_name: dict[Key, set[Key]] = {}
@@ -95,6 +96,8 @@ class GivenBoxes:
             yield f"{len(left)} pictures of the file of boxes were not given, {left[0]} for one."
         if self.crowds:
             yield f"{self.path}: {_crowds_text(self.crowds)} left out; a crowd is not one person."
+        if self.twice:
+            yield f"{self.path}: {self.twice} boxes stand in it twice in the same picture, and are one person each."
 
 
 # A picture's name and frame.
@@ -120,7 +123,7 @@ def _crowds_text(count: int) -> str:
 def read_boxes(path: Path) -> GivenBoxes:
     """--boxes. Raises InputError naming what is wrong in the file."""
     found: dict[Key, list[Box]] = {}
-    crowds = 0
+    crowds = twice = 0
     rows = _csv_rows(path) if path.suffix.lower() == ".csv" else _json_rows(path)
     for row in rows:
         boxes = found.setdefault(row.key, [])
@@ -130,11 +133,14 @@ def read_boxes(path: Path) -> GivenBoxes:
         box = array(row.values, (4,), path, row.where)
         _check_number(box, path, row.where)
         _check_track(row, boxes, path)
+        if any(np.array_equal(box, other.box) for other in boxes):
+            twice += 1
+            continue
         boxes.append(Box(box, row.score, "given", track=row.track))
     if not any(found.values()):
         said = f" ({_crowds_text(crowds)} left out)" if crowds else ""
         raise InputError(f"{path} has no box{said}. {FORMATS} says what is read.")
-    return GivenBoxes(path, found, crowds)
+    return GivenBoxes(path, found, crowds, twice)
 
 
 def _check_number(box: np.ndarray, path: Path, where: str) -> None:

@@ -231,6 +231,14 @@ def test_crowds_are_nobodys_box_and_are_counted(tmp_path):
             read_boxes(written(path, content | {"annotations": [crowd | {"iscrowd": wrong}]}))
 
 
+def test_a_box_that_stands_twice_is_one_person(tmp_path):
+    twice = {"a.jpg": [[1, 2, 30, 40], [5, 2, 30, 40], [1.0, 2, 30, 40]], "b.jpg": [[1, 2, 30, 40]]}
+    path = written(tmp_path / "b.json", twice)
+    boxes = read_boxes(path)
+    assert [box.box[0] for box in boxes(picture("a.jpg"))] == [1, 5] and len(boxes(picture("b.jpg"))) == 1
+    assert list(boxes.remarks()) == [f"{path}: 1 boxes stand in it twice in the same picture, and are one person each."]
+
+
 def test_mscoco_keypoints_give_boxes(tmp_path):
     person = {"image_id": 4, "category_id": 1, "keypoints": points(15) + [0, 0, 0] * 2, "score": 0.7}
     path = written(tmp_path / "k.json", COCO | {"annotations": [person]})
