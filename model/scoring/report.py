@@ -184,25 +184,33 @@ def joints_text(names: list[str]) -> str:
 
 
 def trained_text(trained: dict) -> str:
-    """Datasets, subjects and shards that a run learnt from."""
-    rows = []
-    for row in trained["data"]:
-        named = [name for name in row["subjects"] or () if name]
-        more = f" and {len(named) - NAMED_SUBJECTS} more" if len(named) > NAMED_SUBJECTS else ""
-        subjects = f" {', '.join(named[:NAMED_SUBJECTS])}{more}" if named else ""
-        rows.append(
-            f"{row['source'] or f'dataset {NOT_RECORDED}'}{subjects} ({row['train_views']:,} views, weight "
-            f"{row['weight']:g}, content {row['content_hash'][:12]})"
-        )
-    return f"{' and '.join(rows)}; labels: {trained['ground_truth']}"
+    """Datasets, subjects and shards that a run learnt from, and those of the weights that it started from."""
+    text = f"{' and '.join(map(data_text, trained['data']))}; labels: {trained['ground_truth']}"
+    before = trained.get("before")  # reports of before it was recorded have none
+    return text + (
+        f"; it started from weights that had learnt from {' and '.join(map(data_text, before))}" if before else ""
+    )
+
+
+def data_text(row: dict) -> str:
+    """A folder of shards, as a run's record has it."""
+    named = [name for name in row["subjects"] or () if name]
+    more = f" and {len(named) - NAMED_SUBJECTS} more" if len(named) > NAMED_SUBJECTS else ""
+    subjects = f" {', '.join(named[:NAMED_SUBJECTS])}{more}" if named else ""
+    return (
+        f"{row['source'] or f'dataset {NOT_RECORDED}'}{subjects} ({row['train_views']:,} views, weight "
+        f"{row['weight']:g}, content {row['content_hash'][:12]})"
+    )
 
 
 def threedpw_text(trained: dict) -> str:
-    """Whether a run saw 3DPW in training, which moves its results there by several millimetres."""
-    sources = [row["source"] for row in trained["data"]]
+    """Whether a run, or the weights that it started from, saw 3DPW in training: that moves results there by several millimetres."""
+    sources, before = ([row["source"] for row in trained.get(name, ())] for name in ("data", "before"))
     if "threedpw" in sources:
         return "used in training"
-    return NOT_RECORDED if None in sources else "not used in training"
+    if "threedpw" in before:
+        return "used in the training of the weights that it started from"
+    return NOT_RECORDED if None in (*sources, *before) else "not used in training"
 
 
 def comparability(report: dict) -> str:

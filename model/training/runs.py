@@ -246,12 +246,15 @@ def data_record(views: Views, weights: Sequence[float]) -> list[dict]:
 
 
 def trained_on(record: dict) -> dict:
-    """What a run's record says of its training data, for reports. source and subjects of a row are None where the run is of
-    a version that did not record them."""
+    """What a run's record says of its training data, for reports; `before`: of what the weights that it started from had learnt from.
+    source and subjects of a row are None where the run is of a version that did not record them."""
     keys = ("source", "subjects", "train_views", "weight", "content_hash")
+    data, before = record["data"], (record.get("started_from") or {}).get("data", [])
+    of_reports = [[{key: row.get(key) for key in keys} for row in rows] for rows in (data, before)]
     return {
         "ground_truth": record["config"]["train"].get("ground_truth", "dataset"),
-        "data": [{key: row.get(key) for key in keys} for row in record["data"]],
+        "data": of_reports[0],
+        "before": of_reports[1],
     }
 
 

@@ -57,10 +57,11 @@ class Taken:
     left: dict[str, str]
 
     def record(self) -> dict:
-        """For the run's record."""
+        """For the run's record. data: all that the weights have learnt from, that of their own start among it."""
         said = self.start.checkpoint.record
+        data = [*said["data"], *(said.get("started_from") or {}).get("data", [])]
         origin = {"path": str(self.start.path), "part": self.start.part, "step": said["step"], "commit": said["commit"]}
-        return origin | {"data": said["data"], "taken": list(self.taken), "left": self.left}
+        return origin | {"data": data, "taken": list(self.taken), "left": self.left}
 
     def lines(self) -> list[str]:
         """For a person: the counts of each part of the network, and why tensors were left."""

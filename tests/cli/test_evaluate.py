@@ -199,3 +199,10 @@ def test_a_3dpw_result_says_whether_its_training_split_was_used(sources, said):
     assert lines["3DPW's training split"] == said and lines["trained on"].endswith("labels: fit")
     assert ("T7 and 26 more" in lines["trained on"]) == (sources != [None])
     assert "3DPW's training split" not in dict(facts(REPORT))
+
+
+def test_a_3dpw_result_of_a_run_that_started_from_weights_says_what_these_had_learnt_from():
+    trained = {"ground_truth": "fit", "data": [TRAINED], "before": [TRAINED | {"source": "threedpw", "subjects": None}]}
+    lines = dict(facts(REPORT | {"protocol": PROTOCOLS["3dpw-14j"].as_json(), "trained_on": trained}))
+    assert lines["3DPW's training split"] == "used in the training of the weights that it started from"
+    assert "labels: fit; it started from weights that had learnt from threedpw (24 views" in lines["trained on"]

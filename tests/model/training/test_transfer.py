@@ -1,15 +1,16 @@
 """A run that starts from the weights of another."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from model.networks.encoders.body import BodySettings
 from model.train import train
-from model.training.checkpoint import load_checkpoint
-from model.training.runs import BEST, LAST
-from model.training.transfer import PARTS, find_start
+from model.training.checkpoint import Checkpoint, load_checkpoint
+from model.training.runs import BEST, LAST, trained_on
+from model.training.transfer import PARTS, Start, Taken, find_start
 from pipeline.errors import InputError
 from tests.model.capsules import make_folder, tiny_config
 
@@ -54,6 +55,17 @@ def test_a_part_of_the_weights_is_taken_and_the_rest_listed(tmp_path, shards, so
     printed = capsys.readouterr().err
     assert f"({part}), step 4: took " in printed and "encoder 67" in printed
     assert ("not taken, outside of" in printed) == (part != "all")
+
+
+def test_what_all_weights_of_a_chain_had_learnt_from_is_recorded():
+    """Else a report said of the third run that it had never seen the first one's data."""
+    rows = [{"source": source, "train_views": 1, "weight": 1.0, "content_hash": "ab"} for source in "abc"]
+    record = {"config": {"train": {}}, "step": 1, "commit": "", "data": rows[:1], "started_from": None}
+    for row in rows[1:]:
+        start = Start(Path("run"), "all", Checkpoint({}, record))
+        record = record | {"data": [row], "started_from": Taken(start, (), {}).record()}
+    said = trained_on(record)
+    assert [[row["source"] for row in said[name]] for name in ("data", "before")] == [["c"], ["b", "a"]]
 
 
 def test_other_sizes_are_left_and_named(tmp_path, shards, source, monkeypatch):
