@@ -20,8 +20,8 @@ from pipeline.sources.synthetic.scalp import Head, direction, ease, fan
 STYLES = {"short": ("crop", "quiff", "afro"), "long": ("bob", "long", "curly"), "bun": ("ponytail", "bun", "plaits")}
 # Those that fall on shoulders and back.
 FALLING = (*STYLES["long"], "ponytail", "plaits")
-# Strands and points a strand.
-STRANDS, POINTS = 56, 18
+# Strands and points a strand; of hair that falls beside the face, so many on the skull and below it.
+STRANDS, POINTS, ABOVE, BELOW = 56, 18, 12, 10
 # A rim runs so deep into the scalp; whatever lies on shoulders and back stays so far off them (metres).
 RIM_M, CLEAR_M = 0.003, 0.012
 # How much of the way to straight down hair turns in a pose, and how far it stays off the skin there (metres).
@@ -102,7 +102,7 @@ def _loose(head: Head, rng: np.random.Generator, volume: Volume, tip: float, fla
 
     flare: how much wider it gets on its way down. face: azimuth of its edges, radians from the middle of the face.
     """
-    half, on_head = STRANDS // 2, POINTS - 6
+    half, on_head = STRANDS // 2, ABOVE
     w = np.linspace(0, 1, half) ** 1.2
     parting = rng.uniform(-0.45, 0.45)
     sides = []
@@ -129,7 +129,7 @@ def _loose(head: Head, rng: np.random.Generator, volume: Volume, tip: float, fla
     top = skull + off[..., None] * rays
     # Below: down, a little outwards, and behind the shoulders.
     length = np.maximum(top[:, -1, 1] - tip, 0.02) * (1 + 0.05 * rng.normal(size=len(w)))
-    s = np.linspace(0, 1, POINTS - on_head + 1)[1:]
+    s = np.linspace(0, 1, BELOW + 1)[1:]
     y = top[:, -1, 1][:, None] - length[:, None] * s
     flat = top[:, -1] - head.middle
     radius = np.hypot(flat[:, 0], flat[:, 2])[:, None] * (1 + flare * s)

@@ -1,5 +1,7 @@
 """Hair of the capture: where it lies on a person, how it falls in a pose, and that it changes nothing but what is seen."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.spatial import cKDTree
@@ -22,7 +24,7 @@ def studio():
 def make(studio, subject, style, seed):
     """A naked person's hair and head."""
     rng, person, tailor = np.random.default_rng(seed), studio.persons[subject], studio.tailor
-    outfit = appearance.draw_outfit(rng, tailor.marks)
+    outfit = replace(appearance.draw_outfit(rng, tailor.marks), hair_style="short")
     head = scalp.head_of(tailor.scalp, tailor.rig, person, tailor.marks, outfit, person.rest)
     return hair.make_hair(head, style, outfit.hair, [], rng), head
 
