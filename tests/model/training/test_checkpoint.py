@@ -6,6 +6,7 @@ import pytest
 import safetensors.torch
 import torch
 
+from model.training import checkpoint
 from model.training.checkpoint import (
     Checkpoint,
     load_checkpoint,
@@ -77,16 +78,18 @@ def test_a_failed_write_leaves_the_old_checkpoint(tmp_path, monkeypatch):
     assert load_checkpoint(path).record["step"] == 1
 
 
-def test_refusals_name_the_file(tmp_path):
+def test_refusals_name_the_file(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="no such checkpoint"):
         load_checkpoint(tmp_path / "none.safetensors")
     damaged = tmp_path / "damaged.safetensors"
     damaged.write_bytes(b"x" * 100)
     with pytest.raises(InputError, match="damaged.safetensors"):
         load_checkpoint(damaged)
-    save_checkpoint(tmp_path / "old.safetensors", Checkpoint({}, {"version": 99}))
+    monkeypatch.setattr(checkpoint, "VERSION", 99)
+    save_checkpoint(tmp_path / "new.safetensors", Checkpoint({}, {}))
+    monkeypatch.undo()
     with pytest.raises(InputError, match="version 99"):
-        load_checkpoint(tmp_path / "old.safetensors")
+        load_checkpoint(tmp_path / "new.safetensors")
 
 
 def test_weights_of_other_sizes_are_refused_by_name():
