@@ -16,12 +16,24 @@ def command() -> None:
 
 def stage_arguments(out: Path, instants: int, minutes: float, workers: int, seed: int) -> dict[str, list[str]]:
     """nvf-cli's arguments for every stage, in order."""
+    from model.people.free_model import CONFIGURATION
+
     capture, shards, run = str(out / "capture"), str(out / "shards"), str(out / "run")
     several = ["--workers", str(workers)]
     return {
         "synthesize": ["synthesize", capture, "--wild", "--instants", str(instants), "--seed", str(seed), *several],
         "preprocess": ["preprocess", "wild", capture, shards, "--crop-px", "192", *several],
-        "train": ["train", shards, run, "--config", "small", "--minutes", f"{minutes:g}", "--seed", str(seed)],
+        "train": [
+            "train",
+            shards,
+            run,
+            "--config",
+            str(CONFIGURATION),
+            "--minutes",
+            f"{minutes:g}",
+            "--seed",
+            str(seed),
+        ],
         "evaluate": ["evaluate", run, shards, "--split", "validation"],
     }
 

@@ -5,6 +5,8 @@ from pathlib import Path
 from pipeline.errors import InputError
 
 FOLDER = Path(__file__).parent / "assets" / "free"
+# What it is trained as.
+CONFIGURATION = FOLDER.with_name("free.toml")
 
 
 def folder() -> Path:

@@ -12,6 +12,7 @@ from model.people import free_model
 from model.people.predict import load_model, predict_people
 from model.people.records import Box, Picture
 from model.training.checkpoint import content_sum, load_checkpoint
+from model.training.config import config_from_dict, load_config
 from pipeline.images import read_image
 from pipeline.sources import open_source
 
@@ -25,6 +26,7 @@ def test_it_is_small_and_says_what_it_was_made_of():
     assert [row["source"] for row in record["data"]] == ["wild"] and "changes" not in record["commit"]
     weights = {k: t for k, t in load_checkpoint(folder / "best.safetensors").tensors.items()}
     assert content_sum(weights) == record["packed"]["weights_sha256"]
+    assert config_from_dict(record["config"], "").network == load_config(str(free_model.CONFIGURATION)).network
     said = CliRunner().invoke(nvf, ["model", "info"])
     assert said.exit_code == 0 and record["packed"]["weights_sha256"] in said.output
 
