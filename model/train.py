@@ -11,7 +11,15 @@ import torch
 from model.data.loading import refuse_small_pools
 from model.data.views import Views, need_views, read_views
 from model.decode_choice import choice_line, settle_decode
-from model.device import Ranks, as_the_first_has_it, choose_device, join_ranks, leave_ranks, wait_for_all
+from model.device import (
+    Ranks,
+    as_the_first_has_it,
+    choose_device,
+    join_ranks,
+    leave_ranks,
+    wait_for_all,
+    without_denormals,
+)
 from model.evaluate import predict_views
 from model.networks.build import build_network, kept_of, make_encoder
 from model.networks.encoders.encoder import Encoder
@@ -71,10 +79,8 @@ def train(
     the record of the last checkpoint, None in a process of torchrun that does not lead. Raises InputError for shards without
     training views or labels, another run's folder or one that is being written, a missing device, or a loss that is not a number.
     """
-    # Momentum of what no longer learns fades to numbers that processors take a hundred times as long for.
-    torch.set_flush_denormal(True)
     ranks, where = join_ranks(choose_device(device))
-    with run_lock(folder) if ranks.leads else nullcontext():
+    with without_denormals(), run_lock(folder) if ranks.leads else nullcontext():
         checkpoint = open_run(folder, resume)
         wait_for_all(ranks)  # before one of them writes into the folder
         if ranks.leads:

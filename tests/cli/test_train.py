@@ -156,7 +156,7 @@ def test_a_named_configuration_may_bring_its_head(tmp_path):
         ("[network.encoder]\nkind = 'resnet'", "no encoder 'resnet'; choose one of unet, "),
         (
             "[network.encoder]\nstacks = 2",
-            "no setting 'network.encoder.stacks'. network.encoder has kind, context, channels",
+            "no setting 'network.encoder.stacks'. network.encoder has kind, context, context_norm, channels",
         ),
         ("[network.head]\nslices = 8", "no setting 'network.head.slices'"),
         ("[network.head.mlp]\nhidden = ['a']", "'network.head.mlp.hidden' is 'a'; it must be of type int"),

@@ -12,6 +12,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from model import train as training
 from model.data.loading import DrawConfig, ViewDataset
 from model.data.views import read_views
 from model.device import Ranks, join_ranks
@@ -501,3 +502,17 @@ def test_a_training_clears_its_own_drafts_away(tmp_path, shards):
         (folder / name).touch()
     train(shards, folder, tiny_config(steps=1, evaluations=1), device="cpu")
     assert [path.name for path in folder.glob("*.tmp")] == ["mine.tmp"]
+
+
+def test_denormal_numbers_are_zero_in_training_only(tmp_path, monkeypatch):
+    """Whoever trains from Python computes on as before."""
+    smallest, during = torch.tensor([1e-40]), []
+
+    def loop(*_):
+        during.append(float(smallest * 1))
+        raise InputError("stop here")
+
+    monkeypatch.setattr(training, "loop", loop)
+    with pytest.raises(InputError, match="stop here"):
+        train(make_folder(tmp_path / "shards", 8, 2, 2), tmp_path / "run", tiny_config(steps=1), device="cpu")
+    assert during == [0.0] and float(smallest * 1) > 0
