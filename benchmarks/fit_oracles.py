@@ -42,7 +42,7 @@ from pipeline.body.keypoints import KeypointMap, keypoint_map
 from pipeline.body.model import BodyModel, load_body
 from pipeline.errors import InputError
 from pipeline.fit.kinematics import BODY_JOINTS, Chain
-from pipeline.fit.objective import Evidence, Objective
+from pipeline.fit.objective import Objective
 from pipeline.fit.prior_terms import Prior
 from pipeline.fit.priors import anatomical_prior
 from pipeline.fit.solver import minimise
@@ -269,26 +269,12 @@ def with_skin(decoder: BodyDecoder, case: Case, nearest: Nearest, sigma: float) 
         state = decoder.solve(objective)
         for _ in range(SKIN_ROUNDS):
             targets, known = nearest(rows, chain.points(state)[:, J:].numpy())
-            evidence = with_points(objective.evidence, targets, known / sigma**2)
+            more = (torch.as_tensor(a, dtype=torch.float64) for a in (targets, known / sigma**2))
+            evidence = objective.evidence.with_points(*more)
             drawn = Objective(chain, decoder.prior, evidence, objective.weights, free_shape=True)
             state = minimise(drawn, state, iterations=6, tolerance=1e-4).state
         found.append(chain.points(state)[:, :J].numpy())
     return np.concatenate(found)
-
-
-def with_points(evidence: Evidence, targets: np.ndarray, weights: np.ndarray) -> Evidence:
-    """The evidence of joints with further points (B, n, 3) m in space and their weights (B, n), which are not in the image."""
-    B, n, _ = targets.shape
-    more, weight = (torch.as_tensor(a, dtype=torch.float64) for a in (targets, weights))
-    pixels = evidence.pixels
-    unseen = pixels.new_zeros(B, pixels.shape[1], n)
-    return replace(
-        evidence,
-        points=torch.cat([evidence.points, more], 1),
-        points_weight=torch.cat([evidence.points_weight, weight], 1),
-        pixels=torch.cat([pixels, pixels.new_zeros(B, pixels.shape[1], n, 2)], 2),
-        pixels_weight=torch.cat([evidence.pixels_weight, unseen], 2),
-    )
 
 
 def best_of_twins(decoder: BodyDecoder, case: Case) -> np.ndarray:

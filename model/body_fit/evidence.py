@@ -27,8 +27,6 @@ REACH = 3.0
 # that a Gaussian has p of its mass there: relative to a usual joint, and within limits, since no confidence is that sure.
 RIGHT, USUAL, LIMITS = 0.1, 0.07, (0.5, 4.0)
 NEWTON = 2  # steps, from a table that is right to two ten-thousandths
-# Nothing that is lifted is surer than this, metres.
-SUREST = 1e-3
 # How far annotators disagree about COCO's keypoints, relative to their mean.
 KEYPOINT_NOISE = COCO.relative_noise
 
@@ -120,7 +118,7 @@ def weigh_in(
 ) -> None:
     """Add a second voice to points (N, J, 3) m and their weights (N, J), in place: their mean by weight. trust: (N, J), factor on what
     it says of how far off it is."""
-    more = (lifted.known[:, None] & defined) / np.maximum(trust * lifted.deviation, SUREST) ** 2
+    more = lifted.weights(defined, trust)
     share = more / np.where(more > 0, weight + more, 1.0)
     points += share[..., None] * (lifted.joints + root[:, None] - points)
     weight += more

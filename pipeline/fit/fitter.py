@@ -151,18 +151,18 @@ class Fitter:
     def _lifts(self, kind: Kind) -> bool:
         return self.settings.manner.lifted and kind.lifted
 
-    def _told(self, kind: Kind) -> int:
+    def _n_seen(self, kind: Kind) -> int:
         """How many points of a kind's chain are seen; those behind them are lifted."""
         return sum(len(JOINT_SETS[name]) for name in (kind.joint_set, *kind.extra_sets))
 
     def _fit_batch(self, kind: Kind, instants: list[Instant], betas: dict[str, np.ndarray]) -> list[BodyFit | Reject]:
         objective, found = self.search(kind, instants, betas)
-        return self._results(instants, objective.over(told(objective.evidence, self._told(kind))), found)
+        return self._results(instants, objective.over(told(objective.evidence, self._n_seen(kind))), found)
 
     def search(self, kind: Kind, instants: list[Instant], betas: dict[str, np.ndarray]) -> tuple[Objective, Found]:
         """The best body for every instant, and the objective that says so."""
         chain, template, defined = self.chain(kind)
-        n, joint_set = self._told(kind), JOINT_SETS[kind.joint_set]
+        n, joint_set = self._n_seen(kind), JOINT_SETS[kind.joint_set]
         evidence = build_evidence(instants, kind.extra_sets, template[:n], defined[:n], self.settings)
         in_space = (evidence.points_weight > 0).sum(1) >= ENOUGH_3D
         if self._lifts(kind):

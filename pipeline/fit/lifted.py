@@ -20,8 +20,6 @@ TOLD, TRUST = 2.0, 2.0
 SHIFT = 1.0
 # Of a row that is not lifted: points that are measured have no shift in common.
 NO_SHIFT = 1e-6
-# Nothing that is lifted is surer than this, metres.
-SUREST = 1e-3
 
 
 def with_lifted(evidence: Evidence, joint_set: JointSet, defined: np.ndarray) -> Evidence:
@@ -42,8 +40,12 @@ def with_lifted(evidence: Evidence, joint_set: JointSet, defined: np.ndarray) ->
     placed = lifted.joints + _roots(lifted.joints, pixels, weight, joint_set)[:, None]
     R, t = (a[:, 0].cpu().numpy() for a in (evidence.R, evidence.t))
     points = (placed - t[:, None]) @ R
-    counts = (lifted.known[:, None] & defined) / np.maximum(TRUST * lifted.deviation, SUREST) ** 2
-    return _appended(evidence, points, counts, np.where(measured, NO_SHIFT, SHIFT), device)
+    shift = np.where(measured, NO_SHIFT, SHIFT)
+    more, weights, common = (
+        torch.as_tensor(a, dtype=evidence.points.dtype, device=device)
+        for a in (points, lifted.weights(defined, TRUST), shift)
+    )
+    return replace(evidence.with_points(more, weights), shift=common)
 
 
 def _roots(joints: np.ndarray, pixels: np.ndarray, weight: np.ndarray, joint_set: JointSet) -> np.ndarray:
@@ -60,24 +62,6 @@ def _roots(joints: np.ndarray, pixels: np.ndarray, weight: np.ndarray, joint_set
     # a millionth, so that a view of nothing has a solution
     root = np.linalg.solve(A.transpose(0, 2, 1) @ A + 1e-6 * np.eye(3), A.transpose(0, 2, 1) @ b)
     return root[..., 0]
-
-
-def _appended(
-    evidence: Evidence, points: np.ndarray, weight: np.ndarray, shift: np.ndarray, device: torch.device
-) -> Evidence:
-    """points: (B, n, 3) m in the instants' frame, weight: (B, n), shift: (B,) m."""
-    more, counts, common = (
-        torch.as_tensor(a, dtype=evidence.points.dtype, device=device) for a in (points, weight, shift)
-    )
-    unseen = evidence.pixels.new_zeros(*evidence.pixels.shape[:2], points.shape[1])
-    return replace(
-        evidence,
-        points=torch.cat([evidence.points, more], 1),
-        points_weight=torch.cat([evidence.points_weight, counts], 1),
-        pixels=torch.cat([evidence.pixels, unseen[..., None].expand(*unseen.shape, 2)], 2),
-        pixels_weight=torch.cat([evidence.pixels_weight, unseen], 2),
-        shift=common,
-    )
 
 
 def told(evidence: Evidence, n: int) -> Evidence:

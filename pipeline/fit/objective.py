@@ -47,6 +47,17 @@ class Evidence:
         own = {f.name: getattr(self, f.name) for f in fields(self)}
         return replace(self, **{name: value[rows] for name, value in own.items() if value is not None})
 
+    def with_points(self, points: torch.Tensor, weight: torch.Tensor) -> "Evidence":
+        """With further points in space behind the others, (B, n, 3) metres and their weights (B, n), which no view sees."""
+        unseen = self.pixels.new_zeros(*self.pixels.shape[:2], points.shape[1])
+        return replace(
+            self,
+            points=torch.cat([self.points, points], 1),
+            points_weight=torch.cat([self.points_weight, weight], 1),
+            pixels=torch.cat([self.pixels, unseen[..., None].expand(*unseen.shape, 2)], 2),
+            pixels_weight=torch.cat([self.pixels_weight, unseen], 2),
+        )
+
     def first_points(self, n: int) -> "Evidence":
         """The evidence of the first n points only."""
         weight = self.pixels_weight.clone()

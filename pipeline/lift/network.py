@@ -22,6 +22,8 @@ ASSET = Path(__file__).parent / "assets" / "lifter.safetensors"
 POINTS, JOINTS = len(COCO) + len(FIELD_JOINTS), len(FIELD_JOINTS)
 # Fewer points than this say too little of a body.
 LEAST_POINTS = 6
+# Nothing that is lifted is surer than this, metres.
+SUREST = 1e-3
 # Width of its layers, and how many pairs of them.
 WIDTH, BLOCKS = 512, 3
 # Stated deviations (of a Laplace distribution) relative to how far a joint is from its mean in training, logarithms.
@@ -37,6 +39,11 @@ class Lifted:
     joints: np.ndarray
     deviation: np.ndarray
     known: np.ndarray
+
+    def weights(self, defined: np.ndarray, trust: np.ndarray | float) -> np.ndarray:
+        """(N, 17) 1 / m^2, what each joint weighs as evidence. defined: (17,) bool, the others weigh nothing. trust: factor on the
+        stated deviations, one or (N, 17)."""
+        return (self.known[:, None] & defined) / np.maximum(trust * self.deviation, SUREST) ** 2
 
 
 class Lifter(nn.Module):

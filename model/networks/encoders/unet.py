@@ -72,6 +72,7 @@ class UNet(Encoder):
         self.lateral = nn.ModuleList([nn.Conv2d(w, w, 1) for w in widths[2::-1]])
 
     def forward(self, image: Tensor) -> Features:
+        """image: (B, 3, S, S), normalised, S a multiple of 32; one pyramid and the context."""
         x = F.relu(self.stem_norm(self.stem(F.pixel_unshuffle(image, 2))))
         skips = []
         for stage in self.down:
