@@ -5,6 +5,8 @@ Where its weights are from and what may be done with them: assets/nanodet.proven
 
 import hashlib
 import json
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -28,6 +30,8 @@ FINE_SIDES, FINE_PART, SMALL_PART, FINE_MORE = (640, 832), 0.5, 0.25, 0.05
 SCORE, OVERLAP, MOST_PEOPLE = 0.45, 0.5, 100
 # A box is at least so many px wide and high.
 LEAST_PX = 8.0
+# What is seen of one picture with its longer side at so many px: boxes (N, 4) and their scores (N,).
+Look = Callable[[int], tuple[np.ndarray, np.ndarray]]
 
 
 class Detector:
@@ -42,20 +46,25 @@ class Detector:
         self.net = cv2.dnn.readNetFromONNX(np.frombuffer(checked(MODEL_FILE), np.uint8))
         self.outputs = [f"stride{stride}" for stride in STRIDES]
 
-    def __call__(self, pixels: np.ndarray) -> list[Box]:
-        """pixels: (H, W, 3) uint8 RGB."""
+    def __call__(self, pixels: np.ndarray, look: Look | None = None) -> list[Box]:
+        """pixels: (H, W, 3) uint8 RGB. look: at these pixels (`looks`), where quick looks have begun."""
+        look = look or self.looks(pixels)
         longest = max(pixels.shape[:2])
-        found = self._merged([self.look(pixels, side) for side in SIDES], self.score)
+        found = self._merged([look(side) for side in SIDES], self.score)
         if not len(found[0]) or found[0][:, 2:].max(1).min() < SMALL_PART * longest:
-            small = self._merged([self.look(pixels, side) for side in FINE_SIDES], self.score + FINE_MORE)
+            small = self._merged([look(side) for side in FINE_SIDES], self.score + FINE_MORE)
             counts = small[0][:, 2:].max(1) <= FINE_PART * longest
             found = self._merged([found, (small[0][counts], small[1][counts])], self.score)
         boxes, scores = found
         return [Box(box, float(score), "detector") for box, score in zip(boxes, scores, strict=True)]
 
-    def quick(self, pixels: np.ndarray) -> list[Box]:
-        """One look at the size it was trained at: for the frames of a video between thorough looks."""
-        boxes, scores = self._merged([self.look(pixels, SIDES[-1])], self.score)
+    def looks(self, pixels: np.ndarray) -> Look:
+        """At these pixels, not twice at one size."""
+        return cache(lambda side: self.look(pixels, side))
+
+    def quick(self, look: Look, side: int) -> list[Box]:
+        """Boxes of one look: for the frames of a video between thorough looks."""
+        boxes, scores = self._merged([look(side)], self.score)
         return [Box(box, float(score), "detector") for box, score in zip(boxes, scores, strict=True)]
 
     def _merged(self, looks: list[tuple[np.ndarray, np.ndarray]], least: float) -> tuple[np.ndarray, np.ndarray]:

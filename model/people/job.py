@@ -182,5 +182,4 @@ def finder(question: Question, given: Sequence[Given]) -> Finder:
         return boxes
     if question.keypoints is not None:
         return read_keypoints(question.keypoints)
-    detector = Detector()
-    return VideoFinder(detector, detector.quick)
+    return VideoFinder(Detector())

@@ -1,12 +1,12 @@
 """Who is who from frame to frame of a video: by where the boxes are and how they look, enough for a few people."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 
-from model.people.detector import overlaps
+from model.people.detector import SIDES, Detector, Look, overlaps
 from model.people.records import Box, Picture, clipped
 from pipeline.images import split_frame
 
@@ -112,20 +112,31 @@ class Tracker:
 class VideoFinder:
     """The detector, looking less at the frames of a video than at photographs, and the tracker behind it."""
 
-    def __init__(self, thorough: Callable[[np.ndarray], list[Box]], quick: Callable[[np.ndarray], list[Box]]):
-        """thorough, quick: boxes of (H, W, 3) pixels."""
-        self.thorough, self.quick, self.tracker, self.since = thorough, quick, Tracker(), 0
+    def __init__(self, detector: Detector):
+        # The size at which it saw all of them last comes first: who fills the picture may be seen at one size only, frame after frame.
+        self.sides: tuple[int, ...] = SIDES[::-1]
+        self.detector, self.tracker, self.since = detector, Tracker(), 0
 
     def __call__(self, picture: Picture) -> list[Box]:
         if picture.frame is None:
-            return self.thorough(picture.pixels)
+            return self.detector(picture.pixels)
         self.tracker.look_at(picture)
         expected = self.tracker.expecting(frame_time(picture))
         self.since += 1
-        boxes = self.quick(picture.pixels) if expected and self.since < THOROUGH else []
-        if len(boxes) < max(expected, 1):
-            boxes, self.since = self.thorough(picture.pixels), 0
+        look = self.detector.looks(picture.pixels)
+        boxes = self._quick(look, expected) if expected and self.since < THOROUGH else []
+        if not boxes:
+            boxes, self.since = self.detector(picture.pixels, look), 0
         return self.tracker(picture, boxes)
+
+    def _quick(self, look: Look, expected: int) -> list[Box]:
+        """Of one look that shows as many people as are expected; of none where none does."""
+        for side in self.sides:
+            boxes = self.detector.quick(look, side)
+            if len(boxes) >= expected:
+                self.sides = (side, *(other for other in self.sides if other != side))
+                return boxes
+        return []
 
 
 def frame_time(picture: Picture) -> float:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from model.people.detector import FINE_SIDES, SIDES, Detector
 from model.people.photographs import photograph_camera
 from model.people.records import Box, Picture
 from model.people.tracks import THOROUGH, Tracker, VideoFinder, appearance, unlike
@@ -82,27 +83,52 @@ def test_a_box_that_leaves_the_picture_stays_within_it():
     assert kept.box[0] + kept.box[2] <= 400 and kept.box[2] >= 2
 
 
+class Watched(Detector):
+    """Sees `boxes`, in a quick look only at the sizes `seen`. asked: what it did, the size of a quick look or 0 for a thorough one."""
+
+    def __init__(self):
+        self.asked, self.boxes, self.seen = [], [], SIDES
+
+    def __call__(self, pixels, look=None):
+        self.asked.append(0)
+        return self.boxes
+
+    def quick(self, look, side):
+        self.asked.append(side)
+        return self.boxes if side in self.seen else []
+
+
 def test_the_detector_looks_thoroughly_where_it_misses_somebody_and_now_and_then():
-    looks = []
-    shown = {}
-
-    def look(kind):
-        def boxes(pixels):
-            looks.append(kind)
-            return shown["boxes"] if kind == "thorough" or shown["seen"] else []
-
-        return boxes
-
-    find = VideoFinder(look("thorough"), look("quick"))
+    detector = Watched()
+    find = VideoFinder(detector)
     for k in range(2 * THOROUGH):
-        picture, boxes = frame(k, [(50, 60)])
-        shown |= {"boxes": boxes, "seen": k != 5}
+        picture, detector.boxes = frame(k, [(50, 60)])
+        detector.seen = () if k == 5 else SIDES
         assert numbers(find(picture)) == [1]
-    assert looks[:8] == ["thorough", *["quick"] * 5, "thorough", "quick"]
-    assert 2 <= looks.count("thorough") <= 4
-    picture, boxes = frame(0, [(50, 60)])
-    looks.clear()
-    assert numbers(find(Picture("a.png", picture.pixels, picture.camera))) == [None] and looks == ["thorough"]
+    assert detector.asked[:8] == [0, *[416] * 4, 416, 320, 0]
+    assert 2 <= detector.asked.count(0) <= 4
+    picture, detector.boxes = frame(0, [(50, 60)])
+    detector.asked.clear()
+    assert numbers(find(Picture("a.png", picture.pixels, picture.camera))) == [None] and detector.asked == [0]
+
+
+def test_who_is_seen_at_one_size_only_is_looked_for_at_that_size():
+    detector = Watched()
+    find, detector.seen = VideoFinder(detector), (320,)
+    for k in range(8):
+        picture, detector.boxes = frame(k, [(50, 60)])
+        assert numbers(find(picture)) == [1]
+    assert detector.asked == [0, 416, *[320] * 7]
+
+
+def test_a_picture_is_not_looked_at_twice_at_one_size():
+    seen = []
+    detector = Detector()
+    plain = detector.look
+    detector.look = lambda pixels, side: (seen.append(side), plain(pixels, side))[1]
+    look = detector.looks(np.full((240, 400, 3), 128, np.uint8))
+    assert detector.quick(look, SIDES[0]) == [] and detector(np.full((240, 400, 3), 128, np.uint8), look) == []
+    assert seen == [*SIDES, *FINE_SIDES]
 
 
 @pytest.mark.parametrize("box", [(-20, -20, 30, 30), (390, 230, 40, 40), (0, 0, 400, 240), (500, 500, 10, 10)])
