@@ -89,14 +89,76 @@ def answer(
     begin: is told how many pictures there will be, None where nobody knows. tell: is told of every picture. Raises InputError when
     nobody was found in any of them; nothing is left then.
     """
-    given = find_given(question.images, question.every)
-    find = finder(question, given)
-    model = load_model(question.run or free_model.folder(), device)
-    asked = question.said() | {"step": model.step}
-    counts = [one.pictures for one in given if one.kind != "nothing"]
-    begin(None if None in counts else sum(count or 0 for count in counts))
-    with claimed_folder(out, asked) as folder:
-        return _write_answer(question, given, find, model, folder, asked, tell)
+    work = Work.of(question, device)
+    begin(work.pictures)
+    with claimed_folder(out, work.asked) as folder:
+        return work.write(folder, tell)
+
+
+@dataclass(frozen=True)
+class Work:
+    """A question with what answers it: the pictures, who says where people are in them, and the network."""
+
+    question: Question
+    given: Sequence[Given]
+    find: Finder
+    model: Model
+
+    @classmethod
+    def of(cls, question: Question, device: torch.device | str) -> "Work":
+        """Opens all that the question names. Raises InputError for what is not there or cannot be used."""
+        given = find_given(question.images, question.every)
+        return cls(question, given, finder(question, given), load_model(question.run or free_model.folder(), device))
+
+    @property
+    def asked(self) -> dict:
+        """What tells its answer from others."""
+        return self.question.said() | {"step": self.model.step}
+
+    @property
+    def pictures(self) -> int | None:
+        """How many there will be, None where nobody knows."""
+        counts = [one.pictures for one in self.given if one.kind != "nothing"]
+        return None if None in counts else sum(count or 0 for count in counts)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What of a file of boxes or keypoints was not used so far."""
+        return tuple(self.find.remarks()) if isinstance(self.find, GivenBoxes) else ()
+
+    def answers(self, fits: BodyFits) -> Iterator[Answered]:
+        """Every picture with its people. A webcam's end when Ctrl-C is pressed."""
+        pictures = read_given(self.given, self.question.focal, self.question.every)
+        answers = ahead(find_people(self.model, pictures, self.find, fits), lambda answer: pixels_of(answer[0]))
+        return until_interrupted(answers) if any(one.pictures is None for one in self.given) else answers
+
+    def write(self, folder: Path, tell: Callable[[PicturePeople], None]) -> Answer:
+        """Answers into `folder`. Leaves nothing there, and raises InputError, when nobody was found."""
+        outputs, stems, fits = (
+            Outputs(Place(folder), self.question.formats),
+            Stems(),
+            BodyFits(self.model, self.question.decode),
+        )
+        file = PredictionsFile(folder, self.model.joint_set, {"asked": self.asked})
+        people, refused = 0, []
+        try:
+            for picture, found in self.answers(fits):
+                file.add(found)
+                if picture is not None:
+                    outputs.add(Shown.of(picture, found, stems, self.model.joint_set, fits))
+                tell(found)
+                people += len(found.people)
+                refused += [found.refusal] if found.refusal else []
+            if not people:
+                why = refused[0] if refused else "no frame of the video shows a person."
+                raise InputError(" ".join([f"nobody was found: {why}", *self.remarks]))
+            written = outputs.close()
+            path = file.close()
+        except BaseException:
+            outputs.drop()
+            file.drop()
+            raise
+        return Answer(path, written, people, tuple(refused), self.remarks)
 
 
 @contextmanager
@@ -107,46 +169,6 @@ def claimed_folder(out: Path, asked: dict) -> Iterator[Path]:
         if results_folder(out, asked) != folder:
             raise InputError(f"another run has just written {folder}; type the same command again")
         yield folder
-
-
-def _write_answer(
-    question: Question,
-    given: Sequence[Given],
-    find: Finder,
-    model: Model,
-    folder: Path,
-    asked: dict,
-    tell: Callable[[PicturePeople], None],
-) -> Answer:
-    endless = any(one.pictures is None for one in given)
-    outputs, stems, fits = Outputs(Place(folder), question.formats), Stems(), BodyFits(model, question.decode)
-    file = PredictionsFile(folder, model.joint_set, {"asked": asked})
-    people, refused = 0, []
-    try:
-        pictures = read_given(given, question.focal, question.every)
-        answers = ahead(find_people(model, pictures, find, fits), lambda answer: pixels_of(answer[0]))
-        for picture, found in until_interrupted(answers) if endless else answers:
-            file.add(found)
-            if picture is not None:
-                outputs.add(Shown.of(picture, found, stems, model.joint_set, fits))
-            tell(found)
-            people += len(found.people)
-            refused += [found.refusal] if found.refusal else []
-        if not people:
-            why = refused[0] if refused else "no frame of the video shows a person."
-            raise InputError(" ".join([f"nobody was found: {why}", *remarks_of(find)]))
-        written = outputs.close()
-        path = file.close()
-    except BaseException:
-        outputs.drop()
-        file.drop()
-        raise
-    return Answer(path, written, people, tuple(refused), remarks_of(find))
-
-
-def remarks_of(find: Finder) -> tuple[str, ...]:
-    """What of a file of boxes or keypoints was not used."""
-    return tuple(find.remarks()) if isinstance(find, GivenBoxes) else ()
 
 
 def until_interrupted(answers: Iterator[Answered]) -> Iterator[Answered]:
