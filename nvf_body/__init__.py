@@ -80,7 +80,7 @@ class People:
         every: of a video's frames, every so many.
         """
         given = find_given([names] if isinstance(names, str) else list(names), every)
-        find = VideoFinder(self._detector, self._detector.quick)
+        find = VideoFinder(self._detector)
         for _, found in find_people(self._model, read_given(given, focal, every), find, self._fits):
             yield found
 

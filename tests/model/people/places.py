@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from model.people import detector
-from model.people.records import Box
 from model.train import train
 from tests.model.capsules import make_folder, tiny_config
 
@@ -25,12 +24,11 @@ def make_place(folder: Path, monkeypatch: pytest.MonkeyPatch, people: int, frame
     black, and a network of one step is believed that somebody is there."""
     monkeypatch.setattr("model.people.predict.SOMEBODY", 0.0)
 
-    def look(self, pixels):
-        boxes = [Box(np.array([5.0 + 40 * k, 4, 50, 60]), 0.8, "detector") for k in range(people)]
-        return boxes if pixels.any() else []
+    def look(self, pixels, side):
+        boxes = [[5.0 + 40 * k, 4, 50, 60] for k in range(people)] if pixels.any() else []
+        return np.reshape(boxes, (-1, 4)), np.full(len(boxes), 0.8)
 
-    monkeypatch.setattr(detector.Detector, "__call__", look)
-    monkeypatch.setattr(detector.Detector, "quick", look)
+    monkeypatch.setattr(detector.Detector, "look", look)
     for name, level in (("a.png", 200), ("b.png", 100), ("nobody.png", 0)):
         cv2.imwrite(str(folder / name), np.full((90, 120, 3), level, np.uint8))
     writer = cv2.VideoWriter(str(folder / "v.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 10, (120, 96))
