@@ -146,12 +146,17 @@ def _header(path: Path) -> Header | None:
         ) from None
     except OSError as error:
         raise InputError(f"The image {path} cannot be read ({error.strerror}).") from None
-    if header is not None and header.width * header.height > MOST_PIXELS:
-        raise InputError(
-            f"The image {path} announces {header.width} x {header.height} pixels, more than {MOST_PIXELS} in all. It is "
-            "damaged, or must be made smaller first."
-        )
+    refuse_large(path, header, MOST_PIXELS)
     return header
+
+
+def refuse_large(path: Path, header: Header | None, most: int) -> None:
+    """Raises InputError, before anything is decoded, for a picture or an animation that announces more than `most` pixels."""
+    if header is not None and header.width * header.height > most:
+        raise InputError(
+            f"The image {path} announces {header.width} x {header.height} pixels, more than {most} in all. It is damaged, or must "
+            "be made smaller first."
+        )
 
 
 def image_size(path: Path) -> Header:

@@ -151,14 +151,16 @@ def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded(tmp_path, 
         read_photograph(tmp_path / "b.png")
 
 
-@pytest.mark.parametrize("name", ["a.gif", "a", "a.mp4"])
+@pytest.mark.parametrize("name", ["a.png", "a.gif", "a", "a.mp4"])
 def test_nor_is_one_under_another_name_to_see_whether_it_is_a_video(tmp_path, monkeypatch, name):
-    save(tmp_path / "a.png", plain()).rename(tmp_path / name)
+    save(tmp_path / "b.png", plain()).rename(tmp_path / name)
     monkeypatch.setattr(photographs, "MOST_PIXELS", 1000)
     monkeypatch.setattr(images, "MOST_PIXELS", 1000)
     monkeypatch.setattr(cv2, "VideoCapture", None)
     (found,) = read(tmp_path / name)
-    assert isinstance(found, Refusal) and "40 x 30 pixels, more than 1000" in found.reason
+    end = "announces 40 x 30 pixels, more than 1000 in all. It is damaged, or must be made smaller first."
+    said = f"The image {tmp_path / name} {end}"
+    assert isinstance(found, Refusal) and found.reason == said
 
 
 def test_folders_patterns_and_what_this_program_wrote(tmp_path):
