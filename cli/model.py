@@ -68,10 +68,19 @@ def build(out: Path, instants: int, minutes: float, workers: int, seed: int) -> 
 def info(run: Path | None) -> None:
     """What the free model was made of; with RUN, what that run was."""
     from model.people import free_model
-    from model.training.checkpoint import load_checkpoint
-    from model.training.runs import find_weights
+    from model.training.runs import MEND, find_weights, read_weights
+    from pipeline.errors import naming_damage
 
-    record = load_checkpoint(find_weights(run or free_model.folder())).record
+    path = find_weights(run or free_model.folder())
+    record = read_weights(path).record
+    with naming_damage(path, MEND):
+        rows = facts(record)
+    for name, value in rows.items():
+        click.echo(f"{name:14} {value if value is not None else 'not recorded'}")
+
+
+def facts(record: dict) -> dict[str, object]:
+    """What a run's record says it was made of; None for what it does not say."""
     best, packed, network = record["best"], record.get("packed", {}), record["config"]["network"]
     rows = {
         "head, encoder": f"{network['head']['kind']}, {network['encoder']['kind']}, crops of {network['crop_px']} px",
@@ -83,5 +92,4 @@ def info(run: Path | None) -> None:
     }
     for number, data in enumerate(record["data"], 1):
         rows[f"data {number}"] = f"{data['train_views']} people of {data['source']}, content {data['content_hash']}"
-    for name, value in rows.items():
-        click.echo(f"{name:14} {value if value is not None else 'not recorded'}")
+    return rows

@@ -36,6 +36,7 @@ from model.training.optimise import learning_rate
 from model.training.runs import (
     BEST,
     LAST,
+    MEND,
     Run,
     data_record,
     not_taken,
@@ -50,7 +51,7 @@ from model.training.runs import (
 )
 from model.training.step import losses_module, take_step
 from model.training.transfer import Start, take_weights
-from pipeline.errors import InputError
+from pipeline.errors import InputError, naming_damage
 from pipeline.outputs import clear_drafts, run_lock
 from pipeline.spread import spread_evenly
 from pipeline.version import code_commit
@@ -87,8 +88,9 @@ def train(
             clear_drafts(folder, HISTORY, *(f"{Path(weights).stem}.*" for weights in (LAST, BEST)))
         asked, config = config, settled_config(config, checkpoint, folder, steps, minutes)
         torch.manual_seed(config.train.seed)
-        kept = checkpoint.record["encoder"] if checkpoint else start.kept(config) if start else None
-        encoder = make_encoder(config.network, kept)  # one that cannot be made is refused before data is read
+        encoder = encoder_of(
+            config, checkpoint, start, folder
+        )  # one that cannot be made is refused before data is read
         job = make_job([(Path(shards), 1.0), *also], config, folder, where, ranks)
         run, notes = begin(job, checkpoint, start, encoder)
         with Logbook(folder, job.length(run.network), run.step) if ranks.leads else nullcontext() as log:
@@ -116,6 +118,15 @@ def make_job(
     refuse_small_pools(views, config.draw)
     validation = known_truth(splits.get("validation"), config.train.ground_truth)
     return Job(config, views, weights, validation, folder, where, ranks)
+
+
+def encoder_of(config: Config, checkpoint: Checkpoint | None, start: Start | None, folder: Path) -> Encoder | None:
+    """The encoder of a run's network, made of what the checkpoint in `folder` or a start kept, where there is one."""
+    kept = checkpoint.record["encoder"] if checkpoint else start.kept(config) if start else None
+    if kept is None:
+        return make_encoder(config.network)
+    with naming_damage(start.path if start and not checkpoint else folder / LAST, MEND):
+        return make_encoder(config.network, kept)
 
 
 def begin(

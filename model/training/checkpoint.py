@@ -105,10 +105,15 @@ def load_weights(network: torch.nn.Module, weights: dict[str, torch.Tensor], pat
             f"{path}: its tensors do not fit the network of this configuration: {', '.join(wrong[:3])}{more}. "
             "Use the configuration it was trained with, or another run folder."
         )
+    refuse_infinite(weights, path)
+    network.load_state_dict(weights)
+
+
+def refuse_infinite(weights: dict[str, torch.Tensor], path: Path) -> None:
+    """Raises InputError for weights that a network cannot have."""
     odd = [name for name, tensor in weights.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
     if odd:
         raise InputError(f"{path}: {odd[0]} holds values that are not finite. Copy the file again, or train again.")
-    network.load_state_dict(weights)
 
 
 def optimizer_tensors(network: torch.nn.Module, optimizers: list[torch.optim.Optimizer]) -> dict[str, torch.Tensor]:

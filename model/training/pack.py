@@ -5,8 +5,8 @@ from pathlib import Path
 import torch
 
 from model.networks.build import published_weights
-from model.training.checkpoint import Checkpoint, content_sum, load_checkpoint, save_checkpoint
-from model.training.runs import BEST, evaluated_weights, find_weights, recorded_config
+from model.training.checkpoint import Checkpoint, content_sum, save_checkpoint
+from model.training.runs import BEST, evaluated_weights, find_weights, read_weights, recorded_config
 from pipeline.errors import InputError
 
 # Tensors of at most so many numbers stay as they are: means, scales and biases weigh nothing and half precision would move the joints.
@@ -22,7 +22,7 @@ def pack_run(run: Path, out: Path, notes: dict) -> dict:
     out. Raises InputError for a run without weights, or with one that half precision cannot hold.
     """
     path = find_weights(run)
-    checkpoint = load_checkpoint(path)
+    checkpoint = read_weights(path)
     weights = evaluated_weights(checkpoint, path)
     left_out = unchanged(
         weights, published_weights(recorded_config(checkpoint, path).network, checkpoint.record["encoder"])

@@ -34,6 +34,7 @@ from pipeline.shards.run_json import joined_hash
 LAST, BEST = "last.safetensors", "best.safetensors"
 # The first files of a run, and those that a chain of commands leaves in its folder.
 RUN_FILES = (LAST, "last.json", "seconds.json")
+MEND = "Copy it again, or train again."
 # Of a run's record, what every reader relies on.
 RECORDED = {
     "config": dict,
@@ -109,9 +110,7 @@ def read_weights(path: Path) -> Checkpoint:
     checkpoint = load_checkpoint(path)
     for name, kind in RECORDED.items():
         if not isinstance(checkpoint.record.get(name, ...), kind):
-            raise InputError(
-                f"{path}: its record lacks {name!r}, or has something else there. Copy it again, or train again."
-            )
+            raise InputError(f"{path}: its record lacks {name!r}, or has something else there. {MEND}")
     return checkpoint
 
 
@@ -120,16 +119,17 @@ def evaluated_weights(checkpoint: Checkpoint, path: Path) -> dict[str, torch.Ten
     comes with this program. Raises InputError where that is not what was left out.
     """
     weights = checkpoint.part("average") or checkpoint.part("network")
-    left_out = checkpoint.record.get("packed", {}).get("left_out_sha256")
-    if left_out is None:
-        return weights
-    published = published_weights(recorded_config(checkpoint, path).network, checkpoint.record["encoder"])
-    filled = {name: value for name, value in published.items() if name not in weights}
-    if content_sum(filled) != left_out:
-        raise InputError(
-            f"{path} was packed beside other weights of its encoder than those that come with this program. Use the version that it "
-            "was packed with, or pack the run again."
-        )
+    with naming_damage(path, MEND):
+        left_out = checkpoint.record.get("packed", {}).get("left_out_sha256")
+        if left_out is None:
+            return weights
+        published = published_weights(recorded_config(checkpoint, path).network, checkpoint.record["encoder"])
+        filled = {name: value for name, value in published.items() if name not in weights}
+        if content_sum(filled) != left_out:
+            raise InputError(
+                f"{path} was packed beside other weights of its encoder than those that come with this program. Use the version that "
+                "it was packed with, or pack the run again."
+            )
     return weights | filled
 
 
@@ -137,7 +137,7 @@ def load_run(folder: Path, device: torch.device | str = "cpu") -> tuple[Network,
     """The network of a run, ready to predict, with its configuration and record. Raises InputError for a run without a step."""
     path = find_weights(Path(folder))
     checkpoint = read_weights(path)
-    with naming_damage(path, "Copy it again, or train again."):
+    with naming_damage(path, MEND):
         if path.name == LAST and checkpoint.record["step"] == 0:
             raise InputError(
                 f"{folder}: the run has not taken a step yet. Train it: `nvf-cli train SHARDS {folder} --resume`."
@@ -245,12 +245,18 @@ def data_record(views: Views, weights: Sequence[float]) -> list[dict]:
     return rows
 
 
+def learnt_before(record: dict) -> list[dict]:
+    """Rows like those of `data_record`, of what the weights that a run started from had learnt from."""
+    return [dict(row) for row in (record.get("started_from") or {}).get("data", [])]
+
+
 def trained_on(record: dict) -> dict:
     """What a run's record says of its training data, for reports; `before`: of what the weights that it started from had learnt from.
     source and subjects of a row are None where the run is of a version that did not record them."""
     keys = ("source", "subjects", "train_views", "weight", "content_hash")
-    data, before = record["data"], (record.get("started_from") or {}).get("data", [])
-    of_reports = [[{key: row.get(key) for key in keys} for row in rows] for rows in (data, before)]
+    of_reports = [
+        [{key: row.get(key) for key in keys} for row in rows] for rows in (record["data"], learnt_before(record))
+    ]
     return {
         "ground_truth": record["config"]["train"].get("ground_truth", "dataset"),
         "data": of_reports[0],

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from torch import nn
 
-from model.training.checkpoint import Checkpoint, load_checkpoint
+from model.training.checkpoint import Checkpoint, refuse_infinite
 from model.training.config import Config
-from model.training.runs import evaluated_weights, find_weights, recorded_config
-from pipeline.errors import InputError
+from model.training.runs import MEND, evaluated_weights, find_weights, learnt_before, read_weights, recorded_config
+from pipeline.errors import InputError, naming_damage
 
 # What of another network is taken. Its buffers (mean pose, scale) are a part of what its layers have learnt, so they go with them.
 PARTS = ("all", "encoder", "all-but-head")
@@ -42,6 +42,13 @@ class Start:
             )
         return self.checkpoint.record["encoder"] if theirs == own else None
 
+    def origin(self) -> dict:
+        """What the weights are, for the record of the run that takes them. data: all that they, and those that they started from, have
+        learnt from."""
+        said = self.checkpoint.record
+        data = [dict(row) for row in said["data"]] + learnt_before(said)
+        return {"path": str(self.path), "part": self.part, "step": said["step"], "commit": said["commit"], "data": data}
+
     def takes(self, name: str) -> bool:
         """Whether a tensor of the network belongs to the part."""
         top = name.partition(".")[0]
@@ -57,11 +64,8 @@ class Taken:
     left: dict[str, str]
 
     def record(self) -> dict:
-        """For the run's record. data: all that the weights have learnt from, that of their own start among it."""
-        said = self.start.checkpoint.record
-        data = [*said["data"], *(said.get("started_from") or {}).get("data", [])]
-        origin = {"path": str(self.start.path), "part": self.start.part, "step": said["step"], "commit": said["commit"]}
-        return origin | {"data": data, "taken": list(self.taken), "left": self.left}
+        """For the run's record."""
+        return self.start.origin() | {"taken": list(self.taken), "left": self.left}
 
     def lines(self) -> list[str]:
         """For a person: the counts of each part of the network, and why tensors were left."""
@@ -79,13 +83,18 @@ class Taken:
 
 
 def find_start(path: Path, part: str) -> Start:
-    """The weights of a run folder (its best, or its last average), or of one checkpoint. Raises InputError when there are none."""
+    """The weights of a run folder (its best, or its last average), or of one checkpoint. Raises InputError when there are none or
+    they are damaged."""
     path = find_weights(path) if path.is_dir() else path
-    return Start(path, part, load_checkpoint(path))
+    start = Start(path, part, read_weights(path))
+    with naming_damage(path, MEND):
+        start.config()
+        start.origin()
+    return start
 
 
 def take_weights(network: nn.Module, start: Start) -> Taken:
-    """Put what fits into a network. Raises InputError when nothing of the part does."""
+    """Put what fits into a network. Raises InputError when nothing of the part does, or when that is not finite."""
     own, theirs = network.state_dict(), evaluated_weights(start.checkpoint, start.path)
     taken, left = {}, {}
     for name, tensor in own.items():
@@ -102,5 +111,6 @@ def take_weights(network: nn.Module, start: Start) -> Taken:
             f"{start.path}: none of its weights fits this network ({start.part}). Use the configuration that it was trained with, or "
             "take another part with --from-part."
         )
+    refuse_infinite(taken, start.path)
     network.load_state_dict(own | taken)
     return Taken(start, tuple(taken), left)

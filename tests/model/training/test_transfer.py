@@ -1,16 +1,21 @@
 """A run that starts from the weights of another."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
+from model.networks.build import rebuild_network
 from model.networks.encoders.body import BodySettings
+from model.networks.records import Statistics
+from model.people import free_model
 from model.train import train
-from model.training.checkpoint import Checkpoint, load_checkpoint
+from model.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from model.training.runs import BEST, LAST, trained_on
-from model.training.transfer import PARTS, Start, Taken, find_start
+from model.training.transfer import PARTS, Start, Taken, find_start, take_weights
 from pipeline.errors import InputError
 from tests.model.capsules import make_folder, tiny_config
 
@@ -86,6 +91,56 @@ def test_what_cannot_be_taken_is_refused(tmp_path, shards, source):
     train(shards, mean, tiny_config("mean_pose"), device="cpu")
     with pytest.raises(InputError, match="none of its weights fits"):
         train(shards, tmp_path / "run", tiny_config(), device="cpu", start=find_start(mean, "encoder"))
+
+
+DAMAGE = {
+    "config": lambda record: record.pop("config"),
+    "head": lambda record: record["config"]["network"].update(head=[]),
+    "data": lambda record: record.update(data=["somewhere"]),
+    "started_from": lambda record: record.update(started_from=[1]),
+    "rows": lambda record: record.update(started_from={"data": 5}),
+    "packed": lambda record: record.update(packed=[]),
+    "left_out_sha256": lambda record: record.update(packed={"left_out_sha256": 3}),
+    "encoder": lambda record: record.update(encoder={"weights": 5}, packed={"left_out_sha256": "ab"}),
+    "step": lambda record: record.update(step="4"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_record_is_refused_and_its_file_named(tmp_path, damage):
+    """Of a run that was packed, above all: its record says which weights were left out."""
+    shutil.copytree(free_model.folder(), tmp_path / "run")
+    path = tmp_path / "run" / BEST
+    checkpoint = load_checkpoint(path)
+    DAMAGE[damage](checkpoint.record)
+    save_checkpoint(path, checkpoint)
+    with pytest.raises(InputError, match=f"^{path}.*(again|remove|must|Set|choose|Use)"):
+        start = find_start(path.parent, "all")
+        take_weights(nn.Linear(1, 1), start)
+
+
+def test_so_is_one_whose_encoder_cannot_be_made_again_before_data_is_read(tmp_path):
+    shutil.copytree(free_model.folder(), tmp_path / "run")
+    path = tmp_path / "run" / BEST
+    checkpoint = load_checkpoint(path)
+    checkpoint.record["encoder"] = {}
+    save_checkpoint(path, checkpoint)
+    start = find_start(path, "encoder")
+    with pytest.raises(InputError, match=f"^{path} is damaged: KeyError.*again"):
+        train(tmp_path / "no shards", tmp_path / "new", start.config(), device="cpu", start=start)
+
+
+def test_weights_that_are_not_finite_are_not_taken(tmp_path):
+    shutil.copytree(free_model.folder(), tmp_path / "run")
+    path = tmp_path / "run" / BEST
+    checkpoint = load_checkpoint(path)
+    checkpoint.tensors["network.mean_pose"][0, 0] = float("nan")
+    save_checkpoint(path, checkpoint)
+    start = find_start(path, "all")
+    statistics = Statistics(torch.zeros(17, 3), torch.zeros(16), 0.0, 1.0)
+    network = rebuild_network(start.config().network, statistics, checkpoint.record["encoder"])
+    with pytest.raises(InputError, match="mean_pose holds values that are not finite"):
+        take_weights(network, start)
 
 
 def test_an_encoder_of_another_kind_is_refused_before_data_is_read(tmp_path, source):
