@@ -8,6 +8,7 @@ from click.testing import CliRunner
 
 from benchmarks._sample import sample_capture
 from cli.main import nvf
+from model.networks.build import published_weights
 from model.people import free_model
 from model.people.predict import load_model, predict_people
 from model.people.records import Box, Picture
@@ -26,6 +27,9 @@ def test_it_is_small_and_says_what_it_was_made_of():
     assert [row["source"] for row in record["data"]] == ["wild"] and "changes" not in record["commit"]
     weights = {k: t for k, t in load_checkpoint(folder / "best.safetensors").tensors.items()}
     assert content_sum(weights) == record["packed"]["weights_sha256"]
+    published = published_weights(config_from_dict(record["config"], "").network, record["encoder"])
+    copied = [name for name in published if f"network.{name}" in weights]
+    assert published and not copied  # whose licence would have to lie beside them
     assert config_from_dict(record["config"], "").network == load_config(str(free_model.CONFIGURATION)).network
     said = CliRunner().invoke(nvf, ["model", "info"])
     assert said.exit_code == 0 and record["packed"]["weights_sha256"] in said.output
