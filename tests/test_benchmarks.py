@@ -24,6 +24,7 @@ ROOT = Path(__file__).parent.parent
     ("name", "keys"),
     [
         ("metrics", ["mpjpe", "pa_mpjpe"]),
+        ("posing", ["ms_a_body", "ratios", "targets", "largest_difference_m"]),
         ("video", ["rows", "kib_a_frame"]),
         ("annotations", ["rows", "targets"]),
         ("fuzz", ["rows", "causes", "faults"]),

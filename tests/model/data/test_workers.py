@@ -71,10 +71,8 @@ def test_a_worker_that_dies_or_never_answers_is_not_waited_for(views, monkeypatc
     with pytest.raises(InputError, match="A loader process gave no batch .*(killed|exited).*fewer train.workers"):
         next(batches(dying, 1))
     monkeypatch.setattr(room, "PATIENCE_S", 1)
-    started = time.monotonic()
     with pytest.raises(InputError, match="timed out after 1 seconds"):
-        next(batches(worker_that(lambda: time.sleep(60), views), 1))
-    assert time.monotonic() - started < 30
+        next(batches(worker_that(lambda: time.sleep(600), views), 1))  # longer than a test may take
 
 
 @pytest.mark.parametrize("workers", [0, 1])
