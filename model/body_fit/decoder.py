@@ -12,7 +12,7 @@ import torch
 from model.body_fit import evidence as evidences
 from model.body_fit.hypotheses import Hypotheses, other_bodies
 from model.body_fit.records import Bodies, BodyFitSettings, Keypoints
-from model.body_fit.uncertainty import doubtful, joint_spread
+from model.body_fit.uncertainty import KEYPOINTS_SPREAD, doubtful, joint_spread, likely_right
 from pipeline.body.model import BodyModel
 from pipeline.fit import starts
 from pipeline.fit.fitter import Fitter, Kind, export_parameters
@@ -44,7 +44,7 @@ class BodyDecoder:
         spread_factor: float = 1.0,
     ):
         """prior: of poses; the one of real people's motion where it is left out. spread_factor: how much further off joints are than
-        the fit itself expects.
+        the fit itself expects, of people without keypoints.
         """
         self.body = body
         self.settings, self.joint_set, self.spread_factor = settings or BodyFitSettings(), joint_set, spread_factor
@@ -94,10 +94,21 @@ class BodyDecoder:
         if not found:
             return self._none()
         state = State.cat([each for each, _, _ in found])
-        spread = self.spread_factor * np.concatenate([each for _, each, _ in found])
+        marked = self._marked(len(joints), keypoints)[:, None]
+        factor = np.where(marked, min(KEYPOINTS_SPREAD, self.spread_factor), self.spread_factor)
+        spread = factor * np.concatenate([each for _, each, _ in found])
         own_root, points = self.placed(state)
         doubts = doubtful([said for _, _, row in found for said in row], spread)
-        return Bodies(points, own_root, export_parameters(self._chain(False)[0], state), spread, doubts)
+        own = likely_right(spread)
+        sure = own if confidence is None else np.where(marked, own, confidence)
+        return Bodies(points, own_root, export_parameters(self._chain(False)[0], state), spread, sure, doubts)
+
+    def _marked(self, count: int, keypoints: Keypoints | None) -> np.ndarray:
+        """(N,) bool, whose keypoints say where they are in the image."""
+        if keypoints is None:
+            return np.zeros(count, bool)
+        _, defined = self._chain(True)
+        return evidences.are_marked(evidences.keypoint_weights(keypoints, defined[len(self.joint_set) :]))
 
     @torch.no_grad()
     def hypotheses(
@@ -166,4 +177,4 @@ class BodyDecoder:
 
     def _none(self) -> Bodies:
         J = len(self.joint_set)
-        return Bodies(np.zeros((0, J, 3)), np.zeros((0, 3)), [], np.zeros((0, J)), ())
+        return Bodies(np.zeros((0, J, 3)), np.zeros((0, 3)), [], np.zeros((0, J)), np.zeros((0, J)), ())

@@ -84,7 +84,7 @@ def build(
     """
     (B, J), P = told.has.shape, len(defined)
     seen_2d = np.zeros((B, P - J)) if keypoints is None else keypoint_weights(keypoints, defined[J:])
-    marked = (seen_2d > 0).sum(1, keepdims=True) >= LEAST_KEYPOINTS
+    marked = are_marked(seen_2d)[:, None]
     enough = told.has.any(1, keepdims=True)
     factor = np.ones((B, J)) if confidence is None else deviation_factor(confidence)
     usual = np.where(marked, settings.beside_keypoints, settings.along)
@@ -122,6 +122,11 @@ def weigh_in(
     share = more / np.where(more > 0, weight + more, 1.0)
     points += share[..., None] * (lifted.joints + root[:, None] - points)
     weight += more
+
+
+def are_marked(weights: np.ndarray) -> np.ndarray:
+    """(N,) bool, whose keypoints, of weights (N, K), say where they are in the image."""
+    return (weights > 0).sum(1) >= LEAST_KEYPOINTS
 
 
 def keypoint_weights(keypoints: Keypoints, defined: np.ndarray) -> np.ndarray:

@@ -65,14 +65,16 @@ class Bodies:
     """N fitted bodies, in the axes of the joints they were fitted to.
 
     joints: (N, J, 3) m, relative to the root. root: (N, 3) m. parameters: of the body model, one a body, absolute. spread: (N, J) m,
-    how far a joint is expected to be off after the fit, relative to the root. doubts: (N,) of each body why it is not to be trusted,
-    "" where nothing speaks against it.
+    how far a joint is expected to be off after the fit, relative to the root. confidence: (N, J) 0..1, that a joint lies within 100 mm
+    of the truth: by its spread where keypoints say where the person is, else what the network said of its own joint, where it did.
+    doubts: (N,) of each body why it is not to be trusted, "" where nothing speaks against it.
     """
 
     joints: np.ndarray
     root: np.ndarray
     parameters: list[BodyParameters]
     spread: np.ndarray
+    confidence: np.ndarray
     doubts: tuple[str, ...]
 
     def table(self) -> dict[str, np.ndarray]:

@@ -5,13 +5,19 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from model.body_fit.evidence import RIGHT, share_within
 from pipeline.fit.kinematics import State
 from pipeline.fit.objective import Objective
 
+# How much further off joints are than the fit expects where keypoints say where a person is: a run measures its own factor on people
+# without any. Root mean square over rendered people, keypoints off by 0.8 and by 2 % of a person's height (docs/log.md).
+KEYPOINTS_SPREAD = 1.7
 # A body whose joints are expected to be further off than this on average (metres) is doubtful.
 FAR_OFF = 0.2
 # No joint of a body is further off than this (metres), and where the matrix says nothing it may be anywhere.
 MOST = 2.0
+# Nothing is surer than this, metres: the root is where it is.
+LEAST = 1e-6
 
 
 def joint_spread(objective: Objective, state: State, n_joints: int, root: int) -> np.ndarray:
@@ -31,6 +37,11 @@ def joint_spread(objective: Objective, state: State, n_joints: int, root: int) -
     spread = white.square().sum(1).unflatten(1, (-1, 3)).sum(2).sqrt()
     told = (info == 0)[:, None] & spread.isfinite()
     return torch.where(told, spread.clamp_max(MOST), MOST).cpu().numpy()
+
+
+def likely_right(spread: np.ndarray) -> np.ndarray:
+    """0..1, that a joint lies within 100 mm of the truth, of the distances (N, J) m by which it is expected to be off."""
+    return share_within(RIGHT * np.sqrt(3) / np.maximum(spread, LEAST))
 
 
 def doubtful(doubts: Sequence[str], spread: np.ndarray) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from model.body_fit import BodyDecoder, Keypoints
 from model.decoding import AUTO, BODY, VOTES, decode_of, run_decoder
 from model.networks.keypoint_network import KeypointNetwork
 from model.people.marking import marking
-from model.people.predict import Finder, Model, predict_people
+from model.people.predict import Finder, Model, predict_people, shows
 from model.people.records import Answered, Person, Picture, Refusal, pixels_of
 from model.people.second_look import with_second_look
 from model.people.shapes import TrackShapes, track_of
@@ -124,8 +124,15 @@ def _fitted(
         doubts = "; ".join(filter(None, (person.doubts, bodies.doubts[k])))
         person = replace(person, body=bodies.parameters[k], spread=bodies.spread[k], doubts=doubts)
         if fits.own_joints:
-            flat = project(camera, bodies.joints[k] + bodies.root[k])
-            person = replace(person, joints=bodies.joints[k], root=bodies.root[k], joints_2d=flat)
+            flat, sure = project(camera, bodies.joints[k] + bodies.root[k]), bodies.confidence[k]
+            person = replace(
+                person,
+                joints=bodies.joints[k],
+                root=bodies.root[k],
+                joints_2d=flat,
+                confidence=sure,
+                visible=shows(camera, flat, sure),
+            )
         found.append(person)
     return found
 

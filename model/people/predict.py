@@ -17,8 +17,9 @@ from model.people.given import check_box
 from model.people.records import Box, Person, Picture, PicturePeople, Refusal, pixels_of
 from model.people.smooth import smooth_tracks
 from model.training.runs import BEST, load_run
-from pipeline.camera import Crop, in_image, make_crop, project, project_pinhole, warp_to_crop
+from pipeline.camera import Crop, in_image, make_crop, project, warp_to_crop
 from pipeline.errors import InputError
+from pipeline.records import Camera
 from pipeline.skeletons import JOINT_SETS, JointSet
 
 # A box whose presence is below this is said to hold nobody.
@@ -166,20 +167,25 @@ def predict_crops(model: Model, crops: Sequence[Crop], pixels: Sequence[np.ndarr
 def make_person(picture: Picture, box: Box, crop: Crop, said: dict[str, np.ndarray]) -> Person:
     """From the crop's axes to the picture's camera."""
     joints, root, confidence = said["joints"] @ crop.R, said["root"] @ crop.R, said["confidence"]
-    in_crop = in_image(project_pinhole(crop.K, (joints + root) @ crop.R.T), crop.size, crop.size)
+    joints_2d = project(picture.camera, joints + root)
     return Person(
         box=box.box,
         score=box.score,
         box_source=box.source,
         joints=joints,
         root=root,
-        joints_2d=project(picture.camera, joints + root),
+        joints_2d=joints_2d,
         confidence=confidence,
-        visible=in_crop & (confidence >= 0.5),
+        visible=shows(picture.camera, joints_2d, confidence),
         presence=float(said["presence"]),
         track=box.track,
         keypoints=box.keypoints,
     )
+
+
+def shows(camera: Camera, joints_2d: np.ndarray, confidence: np.ndarray) -> np.ndarray:
+    """(J,) bool, of joints (J, 2) px: they lie in the picture and are more likely right than wrong."""
+    return in_image(joints_2d, camera.width, camera.height) & (confidence >= 0.5)
 
 
 def with_people(found: PicturePeople, people: list[Person], left_out: list[str]) -> PicturePeople:

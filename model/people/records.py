@@ -82,7 +82,7 @@ class Person:
 
     box: (4,) x, y, width, height px. score, box_source, track: as of `Box`. joints: (J, 3) m relative to the root, in the run's joint
     set. root: (3,) m. joints_2d: (J, 2) px. confidence: (J,) 0..1, that a joint lies within 100 mm. visible: (J,) bool, it lies in the
-    crop and is more likely right than wrong. presence: 0..1, that a person fills the box. body: fitted to the joints, absolute, in
+    picture and is more likely right than wrong. presence: 0..1, that a person fills the box. body: fitted to the joints, absolute, in
     the camera's axes. spread: (J,) m, how far each joint is expected to be off after the fit. doubts: why the person, or
     the body, is not to be trusted, "" where nothing speaks against it. keypoints: of the person in the picture.
     """

@@ -6,6 +6,7 @@ from scipy.spatial.transform import Rotation
 from benchmarks.fit_collisions import CROSSED_ARMS, penetrating_volume
 from model.body_fit import BodyDecoder, BodyFitSettings, Keypoints
 from model.body_fit.evidence import LEAST_KEYPOINTS, made_usable, weigh_in
+from model.body_fit.uncertainty import KEYPOINTS_SPREAD, likely_right
 from model.decoding import fitted
 from model.scoring.evaluation import Predictions
 from pipeline.body.keypoints import keypoint_map
@@ -233,6 +234,25 @@ def test_the_spread_grows_with_what_is_not_known(body, people):
     decoder = BodyDecoder(body, FIELD_JOINTS, spread_factor=2.3)
     scattered = decoder(joints, root, confidence=np.full(joints.shape[:2], 0.001))
     assert all("mm off" in said for said in scattered.doubts)
+
+
+def test_where_keypoints_say_where_a_person_is_the_spread_says_how_sure_a_joint_is(body, people):
+    joints, root = people[0][:3], people[1][:3]
+    told = np.linspace(0.1, 0.9, 3 * 17).reshape(3, 17)
+    keypoints = all_keypoints((joints, root), [LEAST_KEYPOINTS, LEAST_KEYPOINTS - 1, 0])
+    found = BodyDecoder(body, FIELD_JOINTS, spread_factor=3.6)(joints, root, keypoints, told)
+    plain = BodyDecoder(body, FIELD_JOINTS)(joints, root, keypoints, told)
+    np.testing.assert_allclose(found.spread[0], KEYPOINTS_SPREAD * plain.spread[0], rtol=1e-6)
+    np.testing.assert_allclose(found.spread[1:], 3.6 * plain.spread[1:], rtol=1e-6)
+    np.testing.assert_array_equal(found.confidence[1:], told[1:])
+    np.testing.assert_array_equal(found.confidence[0], likely_right(found.spread[0]))
+    order = np.argsort(found.spread[0])
+    assert (np.diff(found.confidence[0][order]) <= 0).all() and found.confidence[0].min() < found.confidence[
+        0
+    ].max() == 1
+    # by the definition: of points that scatter as stated, so many lie within 100 mm
+    scattered = np.random.default_rng(0).normal(0, 0.09 / np.sqrt(3), (200_000, 3))
+    assert abs((np.linalg.norm(scattered, axis=1) < 0.1).mean() - likely_right(np.array([0.09]))[0]) < 0.005
 
 
 def test_settings_that_mean_nothing_are_refused():
