@@ -71,7 +71,7 @@ def command(
 
     from model.networks.keypoint_network import KeypointNetwork
     from pipeline.fit import FitSettings
-    from pipeline.preprocess.progress import RunProgress, summary, useless
+    from pipeline.preprocess.progress import RunProgress, summary, usable
     from pipeline.preprocess.settings import PreprocessSettings, Request
     from pipeline.run import Workers, preprocess
     from pipeline.sampling import SamplingSettings
@@ -95,7 +95,7 @@ def command(
     with RunProgress(Console(stderr=True)) as progress:
         run = preprocess(request, hands, progress, KeypointNetwork("lightning"))
     click.echo(summary(out, run, progress.seconds))
-    sys.exit(1 if run.failed or useless(run) else 0)
+    sys.exit(1 if run.failed or not usable(run) else 0)
 
 
 def named_like(record: type, values: dict) -> dict:

@@ -13,13 +13,13 @@ from pipeline.lattice import LATTICE_M
 from pipeline.preprocess.description import flatten
 from pipeline.preprocess.rejects import RejectCounts
 from pipeline.records import SPLITS, Reject
-from pipeline.shards.format import OPTIONAL, decode_text, default_column, with_defaults
+from pipeline.shards.format import decode_text, with_defaults
 from pipeline.shards.open import naming, open_shard, read_columns
 from pipeline.shards.run_json import RunRecord, read_run
 from pipeline.shards.schema import COUNTS, TEXTS
 from pipeline.shards.store import ShardReader, shard_folder
+from pipeline.shards.table import distribution, read_table
 
-PERCENTILES = (5, 50, 95, 100)
 # Edges of the distances' histogram, millimetres.
 DISTANCE_EDGES = (-200, -100, -50, -20, -10, -5, 0, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
 # Attributes of a shard that say where it comes from; the hash of its content is told elsewhere.
@@ -100,26 +100,13 @@ def describe(target: Target) -> dict:
             "ambiguous": int(table["ambiguous"].sum()),
             "without_mesh": int((~table["has_mesh"]).sum()),
             "mesh_models": _counts(table["mesh_model"][table["has_mesh"]]),
-            "error_mm": _distribution(table["fit_error_mm"]),
-            "reprojection_px": _distribution(table["reprojection_px"]),
+            "error_mm": distribution(table["fit_error_mm"]),
+            "reprojection_px": distribution(table["reprojection_px"]),
         },
         "distance_mm": distance_histogram(target, n),
         "provenance": {name: _plain(attributes[name]) for name in PROVENANCE},
         "config": json.loads(attributes["config"]),
     }
-
-
-def read_table(shards: list[Path], names: tuple[str, ...]) -> tuple[dict[str, np.ndarray], dict]:
-    """Some columns over all shards, by the name after the slash, and the attributes of the last shard."""
-    parts = []
-    for path in shards:
-        with open_shard(path) as file, naming(path):
-            n, part, attributes = len(file["views/id"]), {}, dict(file.attrs)
-            for name in names:
-                values = default_column(name, n) if name in OPTIONAL and name not in file else file[name][()]
-                part[name.split("/")[1]] = decode_text(values) if values.dtype.kind == "S" else values
-            parts.append(part)
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, attributes
 
 
 def length(path: Path) -> int:
@@ -139,15 +126,6 @@ def rejects_of(target: Target) -> tuple[Reject, ...]:
 
 def _counts(values: np.ndarray) -> dict[str, int]:
     return {str(name): int(count) for name, count in zip(*np.unique(values, return_counts=True), strict=True)}
-
-
-def _distribution(values: np.ndarray) -> dict[str, float] | None:
-    """Mean and percentiles of the finite ones; None where there are none."""
-    values = values[np.isfinite(values)].astype(np.float64)
-    if not len(values):
-        return None
-    distribution = {"n": len(values), "mean": round(float(values.mean()), 3)}
-    return distribution | {f"p{p}": round(float(np.percentile(values, p)), 3) for p in PERCENTILES}
 
 
 def _plain(value: object) -> object:

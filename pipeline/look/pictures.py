@@ -17,7 +17,7 @@ from matplotlib.patches import Rectangle
 from pipeline.body.model import BodyModel
 from pipeline.camera import project_pinhole, resized
 from pipeline.lattice import LATTICE_M
-from pipeline.look.overview import Target, length, read_table, rejects_of
+from pipeline.look.overview import Target, length, rejects_of
 from pipeline.mesh import body_surface
 from pipeline.outputs import write_marked
 from pipeline.page import image
@@ -26,6 +26,7 @@ from pipeline.records import Camera
 from pipeline.sdf import SignedDistance
 from pipeline.shading import draw_meshes
 from pipeline.shards.store import ShardReader
+from pipeline.shards.table import FIT_ERRORS, read_table
 from pipeline.skeletons import FIELD_JOINTS, SIDE_COLOURS, side_of
 from pipeline.spread import spread_evenly
 
@@ -169,7 +170,7 @@ def save_picture(target: Target, body: BodyModel, path: Path, count: int = 3) ->
 
 def histogram_panels(target: Target, summary: dict) -> dict[str, Figure]:
     """Field points by distance, and views by the two errors of their fits, as far as there are any; by what they show."""
-    errors, _ = read_table(target.shards, ("fits/fit_error_mm", "fits/reprojection_px"))
+    errors, _ = read_table(target.shards, FIT_ERRORS)
     says = {
         "fit_error_mm": "views by the 3D error of their fit, mm",
         "reprojection_px": "views by the reprojection error of their fit, px",

@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
@@ -17,6 +17,7 @@ from pipeline.preprocess.plan import Plan
 from pipeline.preprocess.rejects import RejectCounts
 from pipeline.shards.format import OFFSETS, J
 from pipeline.shards.run_json import RunRecord, ShardRecord
+from pipeline.shards.table import FIT_ERRORS, distribution, read_table
 
 WINDOW_S = 60.0  # the rate is that of the last minute
 PLAIN_EVERY_S = 10.0
@@ -123,12 +124,11 @@ def summary(folder: Path, run: RunRecord, seconds: float) -> str:
     valid, unseen, ambiguous = (
         sum(getattr(shard, name) for shard in run.shards) for name in ("fit_valid", "joints_unseen", "ambiguous")
     )
-    rejects = RejectCounts(run.all_rejects)
+    rejects, means = RejectCounts(run.all_rejects), mean_errors(folder, run)
     lines = [
         f"{folder}: {run.views} views in {len(run.shards)} shards, {sum(shard.bytes for shard in run.shards) / 1e9:.3f} GB, "
         f"{clock_text(seconds)} ({run.views / max(seconds, 1e-9):.1f} views/s)",
-        f"fits: {valid} of {run.views} views valid, mean 3D error {_mean(run.shards, 'fit_error_mm', 'mm')}, "
-        f"mean reprojection {_mean(run.shards, 'reprojection_px', 'px')}"
+        f"fits: {valid} of {run.views} views valid, {means}"
         + (f"; {run.supplied} views took the dataset's own fit" if run.supplied else ""),
         f"rejects: {rejects.total}" + (f" ({rejects})" if rejects.total else ""),
         f"content hash: {run.content_hash}",
@@ -139,32 +139,33 @@ def summary(folder: Path, run: RunRecord, seconds: float) -> str:
     if unseen:
         marks.append(f"unseen: {unseen} of {run.views * J} joints have no evidence of their own and supervise nothing")
     lines[2:2] = marks
-    return "\n".join(lines + [f"FAILED {shard.error}" for shard in run.failed] + useless(run))
+    lines += [f"FAILED {shard.error}" for shard in run.failed]
+    return "\n".join(lines if usable(run) else [*lines, why_useless(run, means)])
 
 
-def useless(run: RunRecord) -> list[str]:
-    """A line that says why nothing of a finished run can be trained on; none where something can."""
-    if run.views == 0:
-        what = "No view was made"
-    elif not any(shard.fit_valid for shard in run.shards):
-        error, reprojection = _mean(run.shards, "fit_error_mm", "mm"), _mean(run.shards, "reprojection_px", "px")
-        what = (
-            f"None of the {run.views} views has a valid fit (mean 3D error {error}, mean reprojection {reprojection})"
-        )
-    else:
-        return []
+def usable(run: RunRecord) -> bool:
+    """Whether anything of a finished run can be trained on."""
+    return any(shard.fit_valid for shard in run.shards)
+
+
+def why_useless(run: RunRecord, means: str) -> str:
+    what = f"None of the {run.views} views has a valid fit ({means})" if run.views else "No view was made"
     rejects = RejectCounts(run.all_rejects)
     why = f" The commonest reasons: {rejects}." if rejects.total else ""
-    return [
+    return (
         f"NOTHING USABLE: {what}.{why} `nvf-cli check-data {run.source} {run.root}` looks at the data, `nvf-cli inspect` at what was "
         "made"
-    ]
+    )
 
 
-def _mean(shards: Sequence[ShardRecord], name: str, unit: str) -> str:
-    known = [(shard.views, getattr(shard, name)) for shard in shards if getattr(shard, name) is not None]
-    total = sum(views for views, _ in known)
-    return f"{sum(views * value for views, value in known) / total:.1f} {unit}" if total else "none"
+def mean_errors(folder: Path, run: RunRecord) -> str:
+    """Of the fits of all views that have such an error, as `nvf-cli inspect` gives them."""
+    if not run.shards:
+        return "no errors"
+    table, _ = read_table([folder / shard.name for shard in run.shards], FIT_ERRORS)
+    found = [distribution(table[name.split("/")[1]]) for name in FIT_ERRORS]
+    means = [f"{one['mean']:.1f} {unit}" if one else "none" for one, unit in zip(found, ("mm", "px"), strict=True)]
+    return f"mean 3D error {means[0]}, mean reprojection {means[1]}"
 
 
 def clock_text(seconds: float) -> str:

@@ -3,6 +3,7 @@
 from dataclasses import fields, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -10,6 +11,7 @@ from cli.preprocess import command
 from pipeline import run as running
 from pipeline.errors import InputError
 from pipeline.fit import FitSettings
+from pipeline.preprocess import progress
 from pipeline.preprocess.settings import PreprocessSettings, Request
 from pipeline.records import Reject
 from pipeline.sampling import SamplingSettings
@@ -29,7 +31,9 @@ def calls(monkeypatch):
         failed = (FailedShard("shard-00001.h5", "no luck"),) if request.options["final"] else ()
         return make_record([SHARD], failed=failed, content_hash="abc")
 
+    errors = {"fit_error_mm": np.array([5.25, np.nan]), "reprojection_px": np.array([np.nan, np.nan])}
     monkeypatch.setattr(running, "preprocess", preprocess)
+    monkeypatch.setattr(progress, "read_table", lambda shards, names: (errors, {}))
     return found
 
 
@@ -97,7 +101,7 @@ def test_the_summary_says_what_was_made(calls):
         ),
     ],
 )
-def test_a_run_of_which_nothing_can_be_used_ends_with_exit_code_1(monkeypatch, shards, told):
+def test_a_run_of_which_nothing_can_be_used_ends_with_exit_code_1(calls, monkeypatch, shards, told):
     run = make_record(shards, rejects=(REJECT,) * 3)
     monkeypatch.setattr(running, "preprocess", lambda *_: run)
     result = CliRunner().invoke(command, ["coco", "data", "out"], catch_exceptions=False)

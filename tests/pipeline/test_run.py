@@ -181,7 +181,7 @@ def test_a_shard_that_fails_three_times_is_reported_and_the_rest_is_done(root, t
         assert result.failed == (FailedShard("shard-00001.h5", "shard-00001.h5 failed 3 times: RuntimeError: no luck"),)
         assert [record.name for record in result.shards] == [f"shard-{k:05d}.h5" for k in (0, 2, 3)]
         assert result.state == "failed"
-    assert "FAILED shard-00001.h5" in summary(tmp_path, run, 1.0)
+    assert "FAILED shard-00001.h5" in summary(tmp_path / "a", run, 1.0)
     monkeypatch.undo()
     monkeypatch.setattr(planning, "open_source", open_fake)
     assert preprocess(request(root, tmp_path / "b"), Workers(0), quiet).state == "complete"
@@ -364,6 +364,24 @@ def test_limbs_that_nobody_saw_are_marked_and_supervise_nothing(root, tmp_path, 
     assert run.shards[0].ambiguous == table["ambiguous"].sum() and "ambiguous:" not in text, "two views tell the body"
 
 
+def test_means_of_errors_are_those_that_inspect_gives_where_few_views_have_one(root, tmp_path, monkeypatch, quiet):
+    """A shard with one measured view of two counted as much as one with two."""
+
+    def unmeasured(self, instants, betas=None, fit=Fitter.fit):
+        fits = fit(self, instants, betas)
+        errors = {1: 8.0, 2: 5.0, 3: 5.0}
+        return [
+            replace(f, quality=replace(f.quality, fit_error_mm=errors.get(instant.frame, float("nan"))))
+            for f, instant in zip(fits, instants, strict=True)
+        ]
+
+    monkeypatch.setattr(Fitter, "fit", unmeasured)
+    run = preprocess(request(root, tmp_path / "out", subjects=("S1",)), Workers(0), quiet)
+    mean = describe(find_target(tmp_path / "out"))["fits"]["error_mm"]["mean"]
+    assert [shard.fit_error_mm for shard in run.shards] == [8.0, 5.0] and mean == 6.0
+    assert "mean 3D error 6.0 mm, mean reprojection 0." in summary(tmp_path / "out", run, 1.0)
+
+
 def test_fits_that_could_be_another_body_are_marked_and_counted(root, tmp_path, monkeypatch, quiet):
     """One view, and no 3D: the mark goes from the fit into the shard, run.json, what the run says, and inspect."""
 
@@ -380,7 +398,9 @@ def test_fits_that_could_be_another_body_are_marked_and_counted(root, tmp_path, 
     run = preprocess(request(root, tmp_path / "out", subjects=("S1",), limit=2), Workers(0), quiet)
     assert ShardFolder(tmp_path / "out").view_table()["ambiguous"].tolist() == [True, False]
     assert run.shards[0].ambiguous == 1
-    assert "ambiguous: 1 of 2 views have a fit that could as well be another body" in summary(tmp_path, run, 1.0)
+    assert "ambiguous: 1 of 2 views have a fit that could as well be another body" in summary(
+        tmp_path / "out", run, 1.0
+    )
     described = describe(find_target(tmp_path / "out"))
     assert described["fits"]["ambiguous"] == 1 and "1 could as well be another body" in fits_text(described)
 
