@@ -90,6 +90,9 @@ def main() -> None:
 
     try:
         nvf(standalone_mode=False)
+    except (click.Abort, KeyboardInterrupt):  # Abort is a RuntimeError, too
+        click.echo("Stopped.", err=True)
+        sys.exit(130)
     except InputError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(2)
@@ -105,9 +108,6 @@ def main() -> None:
         said = str(error).strip().splitlines() or ["out of memory"]
         click.echo(f"Error: there is not enough memory ({said[0]}). {SMALLER}", err=True)
         sys.exit(2)
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("Stopped.", err=True)
-        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Stages of work on pictures, each in a thread of its own, so that cores that one stage leaves idle do the next."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from threading import Condition, Thread
 from typing import Generic, TypeVar
 
@@ -49,6 +49,9 @@ class Queue(Generic[Item]):
         except BaseException as error:  # for the thread that takes them, whatever it is
             self._error = error
         finally:
+            # An error that somebody keeps would keep the thread of a stage before this one.
+            if isinstance(items, Generator):
+                items.close()
             with self._changed:
                 self._done = True
                 self._changed.notify_all()

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -54,6 +55,20 @@ def test_an_error_of_the_disk_is_no_traceback(monkeypatch, capsys):
     with pytest.raises(SystemExit) as stopped:
         room.main()
     assert stopped.value.code == 2 and capsys.readouterr().err == "Error: somewhere: No space left on device.\n"
+
+
+def test_ctrl_c_is_no_traceback(monkeypatch, capsys):
+    """Through click, which makes a RuntimeError of it."""
+
+    @click.command
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(room, "nvf", interrupted)
+    monkeypatch.setattr(sys, "argv", ["nvf-cli"])
+    with pytest.raises(SystemExit) as stopped:
+        room.main()
+    assert stopped.value.code == 130 and capsys.readouterr().err.strip() == "Stopped."
 
 
 @pytest.mark.parametrize("how", ["size", "network", "array"])

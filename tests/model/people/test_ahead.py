@@ -102,6 +102,15 @@ def test_whoever_stops_early_closes_what_makes_them():
     assert closed.wait(5)
 
 
+def test_an_error_that_somebody_keeps_keeps_no_thread():
+    """As Ctrl-C is kept until the program has said what happened: threads that still work then break the program off."""
+    later = ahead((picture, one) for picture, one in ahead(answers(10_000, [])))
+    next(later)
+    with pytest.raises(KeyboardInterrupt) as kept:
+        later.throw(KeyboardInterrupt())
+    assert kept.tb and not [thread for thread in threading.enumerate() if thread.name == "ahead"]
+
+
 def test_ctrl_c_ends_a_webcam_and_what_was_found_is_kept():
     before, found = signal.getsignal(signal.SIGINT), []
     for _, one in until_interrupted(ahead(answers(10_000, []))):
