@@ -70,7 +70,7 @@ class People:
         of them; without any a detector looks. focal: px; without it the picture's diagonal is assumed. A picture that cannot be read,
         or holds nobody, has no people, and its `refusal` says why. Raises InputError for an argument that is neither.
         """
-        if isinstance(images, (str, Path, np.ndarray)):
+        if not isinstance(images, (list, tuple)):
             return self([images], None if boxes is None else [boxes], focal)[0]
         return [found for _, found in self._find(images, boxes, focal)]
 

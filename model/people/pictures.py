@@ -102,7 +102,7 @@ def _meant(name: str, every: int) -> Iterator[Given]:
         yield Given(name, "webcam", None)
     elif glob.has_magic(name):
         files = [Path(found) for found in sorted(glob.glob(name, recursive=True))]
-        pictures = [path for path in files if path.is_file() and not _written_by_us(path)]
+        pictures = [path for path in files if _may_be_read(path) and not _written_by_us(path)]
         yield from (_file(path, every) for path in pictures)
         if not pictures:
             yield Given(name, "nothing", 0, f"{name}: no file has such a name.")
@@ -114,7 +114,7 @@ def _meant(name: str, every: int) -> Iterator[Given]:
 
 def _in_folder(folder: Path, every: int) -> Iterator[Given]:
     try:
-        files = sorted(path for path in folder.iterdir() if path.is_file())
+        files = sorted(path for path in folder.iterdir() if _may_be_read(path))
     except OSError as error:
         yield Given(str(folder), "nothing", 0, f"{folder}: cannot be read ({error.strerror}).")
         return
@@ -128,6 +128,11 @@ def _in_folder(folder: Path, every: int) -> Iterator[Given]:
         yield Given(str(folder), "nothing", 0, f"{folder}: no picture or video lies in this folder.")
 
 
+def _may_be_read(path: Path) -> bool:
+    """A plain file, or a link to one that is not there any more, which is told of and not passed over."""
+    return path.is_file() or (path.is_symlink() and not path.exists())
+
+
 def _written_by_us(path: Path) -> bool:
     return ".people" in path.suffixes and is_ours(path)
 
@@ -135,6 +140,10 @@ def _written_by_us(path: Path) -> bool:
 def _file(path: Path, every: int) -> Given:
     """A picture or a video, by its name; one whose name says nothing by whether it opens as a video."""
     suffix = path.suffix.lower()
+    if not path.exists():
+        return Given(
+            str(path), "nothing", 0, f"{path}: it is a link to a file that is not there. Copy the file itself."
+        )
     if suffix in STILL and suffix != ".gif":
         return Given(str(path), "picture")
     try:
@@ -243,8 +252,9 @@ def _live(given: Given, focal: float | None, every: int) -> Iterator[Picture]:
     frame, start = 0, cv2.getTickCount()
     try:
         while capture.grab():
-            if frame % every == 0:
-                pixels = cv2.cvtColor(capture.retrieve()[1], cv2.COLOR_BGR2RGB)
+            there, seen = capture.retrieve() if frame % every == 0 else (False, None)
+            if there and seen is not None:  # a frame that a camera garbles is passed over
+                pixels = cv2.cvtColor(seen, cv2.COLOR_BGR2RGB)
                 time_s = (cv2.getTickCount() - start) / cv2.getTickFrequency()
                 name = f"webcam {given.name}"
                 yield Picture(frame_path(name, frame), pixels, _camera(name, pixels, focal), frame, time_s)

@@ -165,6 +165,8 @@ def test_a_box_that_holds_nobody_is_refused_beside_one_that_does(run, place, box
     [
         (np.zeros((4, 4)), None, r"image 0 is an array float64 \(4, 4\)"),
         ([3], None, "image 0 is a int"),
+        (3, None, "image 0 is a int"),
+        (None, None, "image 0 is a NoneType"),
         ("v.mp4", None, "more than one picture. Use `each`"),
         (["a.png", "a.png"], [[1, 2, 3, 4]], "2 images and boxes for 1"),
         ("a.png", [1, 2, 3], r"boxes of the shape \(3,\)"),

@@ -191,9 +191,17 @@ def test_names_that_mean_nothing_are_refused(tmp_path):
         find_given([])
 
 
+def test_a_link_to_a_file_that_is_gone_is_told(tmp_path):
+    save(tmp_path / "a.png", plain())
+    (tmp_path / "b.png").symlink_to(tmp_path / "moved.png")
+    for name in (tmp_path, f"{tmp_path}/*.png"):
+        found, gone = read(name)
+        assert isinstance(found, Picture) and "b.png: it is a link to a file that is not there" in gone.reason
+
+
 def test_a_webcam_is_a_number_and_one_that_is_not_there_is_refused(monkeypatch):
     class Webcam:
-        left = 3
+        left = 6
 
         def __init__(self, index):
             self.there = index == 0
@@ -206,14 +214,15 @@ def test_a_webcam_is_a_number_and_one_that_is_not_there_is_refused(monkeypatch):
             return self.left >= 0
 
         def retrieve(self):
-            return True, np.full((30, 40, 3), (20, 60, 200), np.uint8)
+            whole = self.left != 3  # the camera garbles one
+            return whole, np.full((30, 40, 3), (20, 60, 200), np.uint8) if whole else None
 
         def release(self):
             pass
 
     monkeypatch.setattr(pictures.cv2, "VideoCapture", Webcam)
     found = read("0", every=2)
-    assert [one.frame for one in found] == [0, 2] and found[0].pixels[0, 0].tolist() == [200, 60, 20]
+    assert [one.frame for one in found] == [0, 4] and found[0].pixels[0, 0].tolist() == [200, 60, 20]
     (refused,) = read("7")
     assert "no webcam 7" in refused.reason
 
