@@ -21,7 +21,7 @@ from pipeline.run import Workers, make_all
 from pipeline.sources.synthetic.wild.blocks import CONTEXT_FILE, PLAN_FOLDER, Block, make_block, write_context
 from pipeline.sources.synthetic.wild.columns import FORMAT
 from pipeline.sources.synthetic.wild.layout import join, mark_of
-from pipeline.sources.synthetic.wild.settings import FOLDERS, WildSettings
+from pipeline.sources.synthetic.wild.settings import DRAWN, FOLDERS, WildSettings
 from pipeline.sources.synthetic.wild.sheet import write_sheet
 from pipeline.sources.synthetic.wild.statistics import write_statistics
 
@@ -69,7 +69,8 @@ def synthesize_wild(request: WildRequest, workers: Workers, progress: WildProgre
         body = load_body(request.body)
         wanted = {"settings": _plain(settings), "sha256": body.sha256}
         if (mark := _standing(out, wanted)) is not None:
-            progress.note(f"{out} is complete already; nothing was made")
+            drawn = "" if mark.get("drawn") == DRAWN else ", drawn by a version that draws other pictures than this one"
+            progress.note(f"{out} is complete already{drawn}; nothing was made")
             return mark
         _check_disk(out, settings)
         _clear_drafts(out)
@@ -116,6 +117,7 @@ def _standing(out: Path, wanted: dict) -> dict | None:
     begun = _read(out / PLAN_FOLDER / CONTEXT_FILE)
     if begun is not None:
         _refuse_changes(out, begun, wanted)
+        _refuse_other_pictures(out, begun)
     elif any(path.name != PLAN_FOLDER for path in out.iterdir()):
         raise InputError(f"{out} is not empty and holds no capture that was begun; name a new folder")
     return None
@@ -140,6 +142,16 @@ def _refuse_changes(out: Path, standing: dict, wanted: dict) -> None:
     changed = [f"{k} {there.get(k)} (now {v})" for k, v in wanted["settings"].items() if there.get(k) != v]
     if changed:
         raise InputError(f"{out} was begun with other settings: {', '.join(changed)}; give those, or name a new folder")
+
+
+def _refuse_other_pictures(out: Path, begun: dict) -> None:
+    """InputError where the pictures that are there are not those that this version draws, clothes or hair for example."""
+    if begun.get("drawn") != DRAWN:
+        raise InputError(
+            f"{out} was begun by a version that draws other pictures ({begun.get('code_commit', 'an earlier one')}; its number is "
+            f"{begun.get('drawn', 'not recorded')}, this version's {DRAWN}): half of the capture would be of another kind. Go on with "
+            "that version, or remove the folder and begin again"
+        )
 
 
 def _check_disk(out: Path, settings: WildSettings) -> None:

@@ -38,12 +38,18 @@ from pipeline.sources import open_source
 from pipeline.sources.synthetic.poses import neutral_pose, pose_rotations
 from pipeline.sources.synthetic.wild import blocks, clips, film, held, stage
 from pipeline.sources.synthetic.wild.cameras import PITCH, ROLL, draw_camera, pitch_of, roll_of
-from pipeline.sources.synthetic.wild.columns import BEHIND_ITSELF, HIDDEN, OUTSIDE, SEEN, TRUTH_FILE
+from pipeline.sources.synthetic.wild.columns import BEHIND_ITSELF, HIDDEN, OUTSIDE, SEEN, TRUTH_FILE, image_path
 from pipeline.sources.synthetic.wild.pose import Pose
-from pipeline.sources.synthetic.wild.settings import Variety, WildSettings, split_of
+from pipeline.sources.synthetic.wild.settings import DRAWN, Variety, WildSettings, split_of
 from pipeline.wild_run import WildProgress, WildRequest, synthesize_wild
 
 SETTINGS = WildSettings(seed=4, instants=21, image_px=128, block=8, supersampling=1)
+# Of its pictures: their mean, and how many pixels of each person are seen.
+GREY = "137.7 132 71.5 118.9 113.7 165.4 118.6 141.2 119.2 152.4 120.9 158.7 146.9 125.8 129.2 109.6 106.6 131 104.2 102.3 168.7"
+PIXELS = (
+    "1383 743 619 276 930 2501 376 1946 922 840 1194 2300 567 1228 184 448 1284 2010 1319 374 43 1365 1026 1103 117 1319 584 2022 874 "
+    "733 472 436 322 37 47"
+)
 
 
 def write(out, settings=SETTINGS, workers=0):
@@ -228,6 +234,46 @@ def test_a_second_run_in_the_same_folder(capture, tmp_path):
     (tmp_path / "mine.txt").write_text("something else")
     with pytest.raises(InputError, match="not empty"):
         write(tmp_path)
+
+
+@pytest.mark.slow
+def test_a_capture_that_was_begun_by_a_version_that_draws_otherwise_is_not_finished(capture, tmp_path, monkeypatch):
+    """It was, half with hair and half without. One that is whole stays readable."""
+    real, out = wild_run.make_block, tmp_path / "out"
+
+    def stop_early(block):
+        if block.first:
+            raise KeyboardInterrupt
+        return real(block)
+
+    monkeypatch.setattr(wild_run, "make_block", stop_early)
+    with pytest.raises(KeyboardInterrupt):
+        write(out)
+    begun = out / ".plan" / "context.json"
+    said = json.loads(begun.read_text())
+    monkeypatch.setattr(wild_run, "DRAWN", said["drawn"] + 1)
+    with pytest.raises(
+        InputError, match=rf"{said['code_commit'].split('+')[0]}.*number is 1, this version's 2.*remove the folder"
+    ):
+        write(out)
+    begun.write_text(
+        json.dumps({name: said[name] for name in ("settings", "body", "sha256")})
+    )  # as before there was a number
+    with pytest.raises(InputError, match="an earlier one; its number is not recorded"):
+        write(out)
+    _, told = write(capture)
+    assert "complete already, drawn by a version that draws other pictures than this one; nothing" in " ".join(
+        told.split()
+    )
+    assert len(open_source("wild", capture).read()[0]) > 0
+
+
+def test_what_a_seed_draws_has_a_number_of_its_own(capture, truth):
+    """Whoever changes what is in the pictures raises DRAWN and writes the new numbers here."""
+    grey = [read_image(capture, image_path(k)).mean() for k in range(SETTINGS.instants)]
+    assert DRAWN == 1
+    np.testing.assert_allclose(grey, np.array(GREY.split(), float), atol=0.25)
+    np.testing.assert_allclose(truth["person/pixels"], np.array(PIXELS.split(), int), atol=2)
 
 
 @pytest.mark.slow

@@ -17,9 +17,10 @@ from pipeline.errors import InputError
 from pipeline.outputs import write_file
 from pipeline.sources.synthetic.wild.columns import PERSON_COLUMNS, PICTURE_COLUMNS, image_path
 from pipeline.sources.synthetic.wild.film import Shot, WildStudio, encode_jpeg, film, open_studio
-from pipeline.sources.synthetic.wild.settings import WildSettings
+from pipeline.sources.synthetic.wild.settings import DRAWN, WildSettings
 from pipeline.threads import one_thread
 from pipeline.typed_json import from_plain
+from pipeline.version import code_commit
 
 PLAN_FOLDER, CONTEXT_FILE = ".plan", "context.json"
 
@@ -91,8 +92,14 @@ def read_block(block: Block) -> dict[str, np.ndarray] | None:
 
 
 def write_context(folder: Path, settings: WildSettings, body: Path | None, sha256: str) -> None:
-    """What every worker reads first."""
-    content = {"settings": asdict(settings), "body": str(body) if body else None, "sha256": sha256}
+    """What every worker reads first, and what a run that goes on compares itself with."""
+    content = {
+        "settings": asdict(settings),
+        "body": str(body) if body else None,
+        "sha256": sha256,
+        "drawn": DRAWN,
+        "code_commit": code_commit(),
+    }
     write_file(folder / PLAN_FOLDER / CONTEXT_FILE, json.dumps(content).encode())
 
 

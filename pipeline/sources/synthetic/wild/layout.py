@@ -24,7 +24,7 @@ from pipeline.sources.synthetic.wild.columns import (
     TRUTH_FILE,
     image_path,
 )
-from pipeline.sources.synthetic.wild.settings import FOLDERS, WildSettings, split_of
+from pipeline.sources.synthetic.wild.settings import DRAWN, FOLDERS, WildSettings, split_of
 
 # Visibility in MSCOCO's files: not in the picture, there but hidden, to be seen.
 _UNLABELLED, _COVERED, _VISIBLE = 0, 1, 2
@@ -161,6 +161,7 @@ def mark_of(settings: WildSettings, body: str, sha256: str, people: int) -> dict
         "synthetic": True,
         "wild": True,
         "format": FORMAT,
+        "drawn": DRAWN,
         "note": _NOTE,
         "seed": settings.seed,
         "settings": asdict(settings),
