@@ -69,6 +69,18 @@ def test_pelvis_counts_as_zero_with_17_joints(table):
     assert np.isclose(report["mpjpe_mm"], np.linalg.norm(p - q, axis=-1).mean() * 1000, atol=1e-3)
 
 
+def test_the_root_is_left_out_of_shares_of_right_joints(table):
+    """It is right whatever was predicted: who had no other joint right had one in 17."""
+    n, joints = len(table["frame"]), np.arange(17) != FIELD_JOINTS.index("pelvis")
+    truth = np.zeros((n, 17, 3))
+    wrong = truth + np.where(joints, 1.0, 0.0)[:, None]
+    for half, share in ((0, 0.0), (8, 0.5), (16, 1.0)):
+        prediction = wrong.copy()
+        prediction[:, np.flatnonzero(joints)[:half]] = 0
+        report = score(PROTOCOLS["h36m-p2-17j"], prediction, truth, table)
+        assert report["pck_150mm"] == share and report["auc"] == round(share * 30 / 31, 5)
+
+
 def test_root_is_aligned_at_the_pelvis_before_14_joints_are_chosen(table):
     prediction, truth = poses(len(table["frame"]))
     report = score(protocol("h36m-i2l-14j"), prediction, truth, table)
