@@ -18,12 +18,13 @@ from pipeline.fit.fitter import Fitter, Kind
 from pipeline.fit.settings import FitSettings
 from pipeline.fit.shapes import shape_frames
 from pipeline.look.fit_report import Tally, write_page
+from pipeline.misplaced import PICTURES, misplaced
 from pipeline.outputs import write_marked
 from pipeline.plausible import doubtful_cameras
 from pipeline.records import BodyFit, Instant, Reject
 from pipeline.sources.base import ReadReport, Source
 from pipeline.spread import spread_evenly
-from pipeline.witness import PICTURES, Witness, misplaced
+from pipeline.witness import Witness
 
 # Instants read, fitted and written at a time.
 BLOCK = 1024

@@ -1,34 +1,27 @@
-"""Whether people are where a dataset says, by the word of a network that sees people in pictures.
+"""Whether somebody is where an annotation says, by the word of a network that sees people in pictures.
 
 Numbers alone do not tell keypoints of half the size from a person in the upper left quarter of the image, nor mirrored pictures from
 others: somebody must look. A witness is any function that finds MSCOCO's 17 joints of the person in a box.
 """
 
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from pipeline.boxes import inside, tight
-from pipeline.errors import InputError
-from pipeline.images import read_image
 from pipeline.plausible_people import LEAST_JOINTS
-from pipeline.records import Instant, View
-from pipeline.skeletons import COCO, JOINT_SETS
-from pipeline.spread import spread_evenly
+from pipeline.records import View
+from pipeline.skeletons import COCO
 
 # Image (H, W, 3) RGB and box (4,) x, y, width, height in pixels -> (17, 2) pixels and (17,) scores 0..1.
 Witness = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
-# So many pictures are looked at.
-PICTURES = 12
 # A joint of this score is seen; it is where it should be when it is no further off than this share of the person's longer side.
 SEEN, NEAR = 0.3, 0.12
 # Where nobody is, no joint has a score above this; of somebody who is hard to see some joint has.
 UNSEEN = 0.2
-# Of the pictures, the share that must show nobody, and how large a person would be there, pixels.
-MOSTLY, LARGE = 0.75, 64
+# Nobody is told where a person would be of fewer pixels.
+LARGE = 64
 # Of the joints seen by both: a person is where so many are near. Somewhere else is told only where hardly any is.
 THERE, NOT_THERE = 0.65, 0.35
 # Of the joints, the share that must lie in the image for a place to be looked at.
@@ -75,52 +68,12 @@ NOBODY = Mistake("nobody were there")
 SHIFTED = "the keypoints were shifted by {:.0f} and {:.0f} pixels"
 RESIZED = "the keypoints were of an image of {:.0f} x {:.0f} pixels"
 CUT_OUT = "the keypoints were of a part of the image that begins at {:.0f}, {:.0f}, {:.2g} times as large"
-# These are told of so many pictures at least, since a witness may err, and people who stand look alike.
-OFTEN = 3
-RARELY = (ELSEWHERE.kind, CUT_OUT, *(mistake.kind for mistake in list(EXCHANGED)[1:]))
-
-
-def misplaced(root: Path, instants: Sequence[Instant], witness: Witness) -> list[str]:
-    """What is wrong with most of the pictures that tell, of at most PICTURES; and why the first picture that cannot be read
-    cannot."""
-    told: dict[str, list[tuple[str, Mistake]]] = defaultdict(list)
-    unread: list[str] = []
-    empty: list[str] = []
-    looked_at = 0
-    for k in spread_evenly(len(instants), PICTURES):
-        instant = instants[k]
-        view = instant.views[k % len(instant.views)]
-        try:
-            image = read_image(root, view.image_path, (view.camera.width, view.camera.height))
-        except InputError as error:
-            unread = unread or [f"a picture that was looked at cannot be used: {error}"]
-            continue
-        looked_at += 1
-        found = judge_view(image, view, JOINT_SETS[instant.joint_set].names, witness)
-        if found == NOBODY:
-            empty.append(view.id)
-        elif found is not None:
-            told[found.kind].append((view.id, found))
-    if len(empty) >= OFTEN and len(empty) > MOSTLY * looked_at:
-        seen = f"in {len(empty)} of {looked_at} pictures a network that sees people sees nobody where the joints are"
-        return unread + [f"{seen} (first: {empty[0]})"]
-    total = sum(map(len, told.values()))
-    kind, views = max(told.items(), key=lambda item: len(item[1]), default=("", []))
-    if not kind or 2 * len(views) <= total or (kind in RARELY and len(views) < OFTEN):
-        return unread
-    mistake = Mistake(kind, tuple(np.median([found.numbers for _, found in views], axis=0)))
-    return unread + [
-        f"in {len(views)} of {total} pictures a network that sees people finds them as if {mistake} (first: {views[0][0]})"
-    ]
 
 
 def judge_view(image: np.ndarray, view: View, names: Sequence[str], witness: Witness) -> Mistake | None:
     """What the annotation of a view looks like: THERE_ALREADY, a mistake where the person is clearly elsewhere, None where the
     picture does not tell. names: of the view's joints."""
-    known = [k for k, name in enumerate(COCO.names) if name in names]
-    points, seen = np.zeros((len(COCO), 2)), np.zeros(len(COCO), bool)
-    index = [names.index(COCO.names[k]) for k in known]
-    points[known], seen[known] = view.joints_2d[index], view.confidence[index] > 0
+    points, seen = _coco_of(view, names)
     if seen.sum() < LEAST_JOINTS:
         return None
     height, width = image.shape[:2]
@@ -146,6 +99,21 @@ def judge_view(image: np.ndarray, view: View, names: Sequence[str], witness: Wit
     if best is None and large and _can_look(points, seen, width, height) and scores[seen].max() < UNSEEN:
         best = NOBODY
     return best
+
+
+def is_there(image: np.ndarray, view: View, names: Sequence[str], witness: Witness) -> bool:
+    """Whether the witness sees somebody where the joints of a view, maybe of another picture, lie."""
+    points, seen = _coco_of(view, names)
+    return seen.sum() >= LEAST_JOINTS and _share_near(points, *_look(image, points, seen, witness), seen) >= THERE
+
+
+def _coco_of(view: View, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """MSCOCO's joints (17, 2) of a view, and which of them are seen. names: of the view's joints."""
+    known = [k for k, name in enumerate(COCO.names) if name in names]
+    index = [names.index(COCO.names[k]) for k in known]
+    points, seen = np.zeros((len(COCO), 2)), np.zeros(len(COCO), bool)
+    points[known], seen[known] = view.joints_2d[index], view.confidence[index] > 0
+    return points, seen
 
 
 def _look(image: np.ndarray, points: np.ndarray, seen: np.ndarray, witness: Witness) -> tuple[np.ndarray, np.ndarray]:

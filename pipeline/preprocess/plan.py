@@ -19,6 +19,7 @@ from pipeline.errors import InputError
 from pipeline.fit import Fitter
 from pipeline.fit.fits_file import read_fits
 from pipeline.fit.supplied import uses_supplied
+from pipeline.misplaced import PICTURES, misplaced
 from pipeline.outputs import claim_folder
 from pipeline.plausible import doubtful_cameras
 from pipeline.preprocess.description import describe, refuse_changes
@@ -36,7 +37,7 @@ from pipeline.sources.base import ReadReport
 from pipeline.spread import spread_evenly
 from pipeline.threads import one_thread
 from pipeline.version import code_commit
-from pipeline.witness import PICTURES, Witness, misplaced
+from pipeline.witness import Witness
 
 
 @dataclass(frozen=True)

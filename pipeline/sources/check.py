@@ -8,13 +8,14 @@ from pathlib import Path
 
 from pipeline.errors import InputError
 from pipeline.images import read_image
+from pipeline.misplaced import misplaced
 from pipeline.outputs import check_output
 from pipeline.plausible import doubtful_cameras, few_joints
 from pipeline.plausible_pictures import odd_picture
 from pipeline.records import SPLITS, Instant, Reject
 from pipeline.sources.base import MISSING_IMAGE, Found, Implausible, ReadReport, Source
 from pipeline.sources.contact_sheet import PICTURES, write_contact_sheet
-from pipeline.witness import Witness, misplaced
+from pipeline.witness import Witness
 
 # Views whose image is decoded and whose joints, box and camera are compared.
 LOOKED_AT = 64

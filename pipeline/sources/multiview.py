@@ -24,10 +24,11 @@ from pipeline.agreement import Sight, apart, odd_rig, same_people, sight_of
 from pipeline.camera import from_opencv, tight_box
 from pipeline.errors import InputError
 from pipeline.images import VideoReader, frame_path, image_size
+from pipeline.in_step import doubt_step
 from pipeline.plausible import odd_lens
 from pipeline.plausible_people import LEAST_JOINTS, odd_people
 from pipeline.records import Camera, Instant, Reject, View
-from pipeline.sources.base import MISSING_IMAGE, Annotated, Implausible, Item, Skipped, Source
+from pipeline.sources.base import MISSING_IMAGE, Annotated, Doubt, Implausible, Item, Skipped, Source
 from pipeline.sources.calibrations import Calibrated, find_calibration, read_calibration
 from pipeline.sources.joint_names import (
     LAYOUTS,
@@ -235,6 +236,9 @@ class Multiview(Source):
                 yield Skipped("seen by fewer than two cameras")
             else:
                 moments[frame] = moment
+        lone = {f: {c[0].view.camera_id: c[0].sight for c in moment if len(c) == 1} for f, moment in moments.items()}
+        if doubt := doubt_step(lone, self.options.shifts()):
+            yield Doubt(doubt)
         judged = [list(moments)[k] for k in spread_evenly(len(moments), JUDGED)]
         reason = odd_rig([self._instant(frame, _choose(moments[frame])) for frame in judged])
         if reason is not None:

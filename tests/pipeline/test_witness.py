@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from pipeline.camera import assumed_camera, project
+from pipeline.misplaced import misplaced
 from pipeline.records import Instant, View
 from pipeline.skeletons import COCO, HUMAN36M
-from pipeline.witness import THERE_ALREADY, judge_view, misplaced
+from pipeline.witness import THERE_ALREADY, judge_view
 from tests.pipeline.people import TO_CAMERA, standing
 
 WIDTH, HEIGHT = 400, 300

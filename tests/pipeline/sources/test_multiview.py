@@ -432,3 +432,30 @@ def test_a_fisheye_is_refused_however_it_is_said(tmp_path, said):
     (tmp_path / "rig.json").write_text(json.dumps({n: t | {"fisheye": said} for n, t in tables().items()}))
     with pytest.raises(InputError, match="camera cam1 is a fisheye"):
         open_source("multiview", tmp_path)
+
+
+def test_a_camera_with_a_lag_is_told_with_the_offset_that_puts_it_in_step(tmp_path, monkeypatch):
+    monkeypatch.setattr("tests.pipeline.sources.test_multiview.joints_at", striding)
+    write_keypoints(tmp_path, 16)
+    write_json(tmp_path)
+    assert open_source("multiview", tmp_path).read()[1].doubts == []
+    for file in sorted((tmp_path / "keypoints" / "cam2").iterdir(), reverse=True):
+        number = int(file.name.split("_")[1])
+        file.rename(file.with_name(f"cam2_{number + 3:012d}_keypoints.json"))
+    doubt = "cam2 seems about 3 frames late: its person would agree better with the other cameras; -o offsets=cam2:3 puts it in step"
+    assert open_source("multiview", tmp_path).read()[1].doubts == [doubt]
+    assert (
+        open_source("multiview", tmp_path, offsets=("cam2:1",))
+        .read()[1]
+        .doubts[0]
+        .startswith("cam2 seems about 2 frames")
+    )
+    assert open_source("multiview", tmp_path, offsets=("cam2:3",)).read()[1].doubts == []
+
+
+def striding(frame: int) -> np.ndarray:
+    joints = standing(OPENPOSE_25.names)
+    for sign, side in ((1, "left"), (-1, "right")):
+        for part, swing in (("wrist", 0.3), ("elbow", 0.15), ("knee", -0.15), ("ankle", -0.3)):
+            joints[OPENPOSE_25.index(f"{side}_{part}"), 2] += sign * swing * np.sin(0.5 * frame)
+    return joints

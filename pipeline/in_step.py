@@ -1,0 +1,99 @@
+"""Whether the cameras of a rig are in step: whether another moment of one camera fits the others clearly better than its own."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from pipeline.agreement import Sight, meet
+from pipeline.plausible_people import LEAST_JOINTS
+from pipeline.spread import spread_evenly
+
+# So many moments earlier and later are tried at most, with so many moments of a camera, against so many other cameras.
+MOST_STEPS, MOMENTS, OTHERS = 30, 24, 3
+# Another moment is told when the cameras are so much nearer then, in so many of so many moments at least. Right cameras that film a
+# walk at 15 pictures a second are 1.1 times as far apart one picture later; one picture late, they are 0.74 times as far where it is
+# put right.
+NEARER, USUALLY, FEWEST = 0.8, 0.75, 10
+# Below that nothing is to be mended.
+EXACT = 0.001
+# How far a joint may be off, over the person's size: one that is off further is lost, whatever the moment.
+LOST = 0.3
+
+
+def out_of_step(sights: Mapping[str, Mapping[int, Sight]]) -> tuple[str, int] | None:
+    """The camera that is out of step, and by how many frames it is late: its frame n shows what the others' frame n - late shows.
+
+    sights: of each camera by frame, of one person, who is the same in all. None where nothing is told: the person stands still, or
+    frames are few.
+    """
+    frames = sorted({frame for seen in sights.values() for frame in seen})
+    if len(frames) < FEWEST:
+        return None
+    step = int(np.median(np.diff(frames)))
+    found = {}
+    for name in sights:
+        others = [other for other in sights if other != name]
+        near = [others[k] for k in spread_evenly(len(others), OTHERS)]
+        best = _best_step(sights[name], [sights[other] for other in near], step)
+        if best is not None:
+            found[name] = best
+    if not found:
+        return None
+    name = min(found, key=lambda camera: (found[camera][0], camera))
+    return name, found[name][1] * step
+
+
+def doubt_step(moments: Mapping[int, Mapping[str, Sight]], shifts: Mapping[str, int]) -> str | None:
+    """`out_of_step` in words. moments: by frame, the sights of the cameras. shifts: frames by which cameras were moved already."""
+    sights: dict[str, dict[int, Sight]] = {}
+    for frame, seen in moments.items():
+        for name, sight in seen.items():
+            sights.setdefault(name, {})[frame] = sight
+    found = out_of_step(sights)
+    if found is None:
+        return None
+    name, late = found
+    return (
+        f"{name} seems about {abs(late)} frames {'late' if late > 0 else 'early'}: its person would agree better with the other "
+        f"cameras; -o offsets={name}:{late + shifts.get(name, 0)} puts it in step"
+    )
+
+
+def _best_step(own: Mapping[int, Sight], others: list[Mapping[int, Sight]], step: int) -> tuple[float, int] | None:
+    """How near the others the camera is, over how near it is now, when it is moved by the number of steps to which it comes nearer
+    step by step; None where that is not clearly nearer."""
+    chosen = [sorted(own)[k] for k in spread_evenly(len(own), MOMENTS)]
+    given = {frame: _distance(own[frame], others, frame) for frame in chosen}
+    best: tuple[float, int] | None = None
+    for way in (1, -1):
+        least = 1.0
+        for late in range(way, way * (MOST_STEPS + 1), way):
+            now = {frame: given[frame] for frame in chosen if frame + late * step in own}
+            then = np.array([_distance(own[frame + late * step], others, frame) for frame in now])
+            ratio = _nearer(np.array(list(now.values())), then)
+            if not ratio < least:
+                break
+            least = ratio
+            sure = np.mean(then < list(now.values())) >= USUALLY
+            if ratio <= NEARER and sure and (best is None or ratio < best[0]):
+                best = ratio, late
+    return best
+
+
+def _nearer(given: np.ndarray, then: np.ndarray) -> float:
+    """The one median distance over the other; infinite where too few moments tell, or nothing is to be mended."""
+    told = np.isfinite(given) & np.isfinite(then)
+    if told.sum() < FEWEST or np.median(given[told]) < EXACT:
+        return np.inf
+    return float(np.median(then[told]) / np.median(given[told]))
+
+
+def _distance(one: Sight, others: list[Mapping[int, Sight]], frame: int) -> float:
+    """How far joints lie from where the others' frame has them, over the person's size: root mean square, in which those
+    that move fast tell most. NaN where too few can be told."""
+    found = []
+    for other in (other[frame] for other in others if frame in other):
+        _, told, off = meet(one, other)
+        if told.sum() >= LEAST_JOINTS:
+            found.append(float(np.sqrt(np.mean(np.minimum(off[told], LOST) ** 2))))
+    return float(np.mean(found)) if found else float("nan")
