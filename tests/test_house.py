@@ -41,6 +41,7 @@ LAYERS = (
     ("pipeline.plausible_fits", "pipeline.plausible_people", "pipeline.plausible_pictures"),
     ("pipeline.plausible",),
     ("pipeline.agreement", "pipeline.plausible_tracks", "pipeline.witness"),
+    ("pipeline.in_step", "pipeline.misplaced"),
     ("pipeline.fit", "pipeline.shards", "pipeline.sources"),
     ("pipeline.preprocess",),
     ("pipeline.build_clips", "pipeline.build_lifter", "pipeline.look", "pipeline.run"),
