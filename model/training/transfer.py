@@ -13,6 +13,8 @@ from pipeline.errors import InputError, naming_damage
 
 # What of another network is taken. Its buffers (mean pose, scale) are a part of what its layers have learnt, so they go with them.
 PARTS = ("all", "encoder", "all-but-head")
+# No layer has learnt from it: it only says how large the people of the new run are.
+BONES = "bone_lengths"
 # Tensors that a line names before it counts the others.
 NAMED = 4
 
@@ -102,6 +104,8 @@ def take_weights(network: nn.Module, start: Start) -> Taken:
             left[name] = f"outside of {start.part}"
         elif name not in theirs:
             left[name] = "not there"
+        elif name == BONES and tensor.all():  # of data without 3D it is zero
+            left[name] = "of the new data"
         elif theirs[name].shape != tensor.shape:
             left[name] = "of another size"
         else:

@@ -52,7 +52,7 @@ def test_a_part_of_the_weights_is_taken_and_the_rest_listed(tmp_path, shards, so
     theirs = load_checkpoint(source / BEST).part("network")
     everything = {name.partition(".")[0] for name in theirs}
     tops = {"all": everything, "encoder": {"encoder"}, "all-but-head": everything - {"head"}}
-    expected = {name for name in theirs if name.partition(".")[0] in tops[part]}
+    expected = {name for name in theirs if name.partition(".")[0] in tops[part]} - {"bone_lengths"}
     assert set(said["taken"]) == expected and set(said["left"]) == set(theirs) - expected
     assert all(torch.equal(weights[name], theirs[name]) for name in expected)
     changed = {name for name in set(theirs) - expected if not torch.equal(weights[name], theirs[name])}
@@ -117,6 +117,17 @@ def test_a_damaged_record_is_refused_and_its_file_named(tmp_path, damage):
     with pytest.raises(InputError, match=f"^{path}.*(again|remove|must|Set|choose|Use)"):
         start = find_start(path.parent, "all")
         take_weights(nn.Linear(1, 1), start)
+
+
+@pytest.mark.parametrize(("own", "kept"), [(0.3, True), (0.0, False)])
+def test_how_long_bones_are_is_said_by_the_new_data_where_they_have_3d(own, kept):
+    """And the mean pose by the old, from which the layers have learnt to predict."""
+    start = find_start(free_model.folder(), "all")
+    statistics = Statistics(torch.zeros(17, 3), torch.full((16,), own), 0.0, 1.0)
+    network = rebuild_network(start.config().network, statistics, start.checkpoint.record["encoder"])
+    taken = take_weights(network, start)
+    assert (network.bone_lengths == own).all() == kept == (taken.left == {"bone_lengths": "of the new data"})
+    assert torch.equal(network.mean_pose, start.checkpoint.tensors["network.mean_pose"].float())
 
 
 def test_so_is_one_whose_encoder_cannot_be_made_again_before_data_is_read(tmp_path):
