@@ -48,4 +48,5 @@ def best_score(pixels: np.ndarray, box: np.ndarray) -> float:
 
 @cache
 def _detector() -> Detector:
+    """One of its own: that of the pictures to come is at work meanwhile, in another thread (`ahead`)."""
     return Detector()

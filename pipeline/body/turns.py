@@ -2,6 +2,7 @@
 
 import torch
 
+Three = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 # Radians below which a turn is as good as its first order.
 LEAST = 1e-6
 
@@ -12,15 +13,21 @@ def matrices(vectors: torch.Tensor) -> torch.Tensor:
     axis = vectors / angle.clamp_min(LEAST)[..., None]
     sine, versine = angle.sin(), 1 - angle.cos()
     x, y, z = axis.unbind(-1)
-    xs, ys, zs = x * sine, y * sine, z * sine
-    xx, yy, zz = x * x * versine, y * y * versine, z * z * versine
-    xy, xz, yz = x * y * versine, x * z * versine, y * z * versine
-    turned = [1 - yy - zz, xy - zs, xz + ys, xy + zs, 1 - xx - zz, yz - xs, xz - ys, yz + xs, 1 - xx - yy]
+    squares = x * x * versine, y * y * versine, z * z * versine
+    turned = rodrigues((x * sine, y * sine, z * sine), squares, (x * y * versine, x * z * versine, y * z * versine))
     x, y, z = vectors.unbind(-1)
     one = torch.ones_like(x)
     hardly = [one, -z, y, z, one, -x, -y, x, one]
-    small = (angle < LEAST)[..., None]
-    return torch.where(small, torch.stack(hardly, -1), torch.stack(turned, -1)).unflatten(-1, (3, 3))
+    small = (angle < LEAST)[..., None, None]
+    return torch.where(small, torch.stack(hardly, -1).unflatten(-1, (3, 3)), turned)
+
+
+def rodrigues(sines: Three, squares: Three, products: Three) -> torch.Tensor:
+    """(..., 3, 3) of the parts of Rodrigues' formula, (...) each: the axis (x, y, z) times the sine, and its squares and its products
+    (xy, xz, yz) times 1 - cosine."""
+    (xs, ys, zs), (xx, yy, zz), (xy, xz, yz) = sines, squares, products
+    entries = [1 - yy - zz, xy - zs, xz + ys, xy + zs, 1 - xx - zz, yz - xs, xz - ys, yz + xs, 1 - xx - yy]
+    return torch.stack(entries, -1).unflatten(-1, (3, 3))
 
 
 def vectors(matrices: torch.Tensor) -> torch.Tensor:

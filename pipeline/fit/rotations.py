@@ -21,19 +21,16 @@ def skew(v: torch.Tensor) -> torch.Tensor:
 
 
 def exp(v: torch.Tensor) -> torch.Tensor:
-    """(..., 3) axis-angle, radians -> (..., 3, 3). Rodrigues' formula, with its series near zero."""
+    """(..., 3) axis-angle, radians -> (..., 3, 3). As `turns.matrices`, but smooth to rounding at every angle, which the fit's steps
+    need: near zero by series."""
     square = (v * v).sum(-1)
     small = square < SMALL_ANGLE**2
     angle = torch.where(small, torch.ones_like(square), square).sqrt()
     sine = torch.where(small, 1 - square / 6, angle.sin() / angle)
     cosine = torch.where(small, 0.5 - square / 24, (1 - angle.cos()) / (angle * angle))
     x, y, z = v.unbind(-1)
-    sx, sy, sz = sine * x, sine * y, sine * z
     cx, cy, cz = cosine * x, cosine * y, cosine * z
-    xy, xz, yz = cx * y, cx * z, cy * z
-    xx, yy, zz = cx * x, cy * y, cz * z
-    entries = [1 - yy - zz, xy - sz, xz + sy, xy + sz, 1 - xx - zz, yz - sx, xz - sy, yz + sx, 1 - xx - yy]
-    return torch.stack(entries, -1).unflatten(-1, (3, 3))
+    return turns.rodrigues((sine * x, sine * y, sine * z), (cx * x, cy * y, cz * z), (cx * y, cx * z, cy * z))
 
 
 def log(R: torch.Tensor) -> torch.Tensor:
