@@ -14,6 +14,8 @@ from pipeline.images import split_frame
 WAITED_S, FILLED_S = 1.0, 0.25
 # What a pair of boxes costs: of place (1 - overlap) and of looks; a pair that costs more are two people.
 PLACE, LOOKS, MOST_COST = 0.7, 0.3, 0.75
+# Of the smaller of two boxes, the share that lies in the other: from here on they show parts of each other, and of themselves.
+CROWDED = 0.1
 # Frames between two thorough looks; between them the detector looks once, unless it misses somebody.
 THOROUGH = 10
 USUAL_FPS = 25.0
@@ -21,7 +23,8 @@ USUAL_FPS = 25.0
 
 @dataclass
 class Track:
-    """Somebody who is followed. time_s: when he was seen last. speed: (4,) px a second of the box."""
+    """Somebody who is followed. time_s: when he was seen last. looks, speed: as he was seen with nobody before or behind him, (96,),
+    and (2,) px a second of the middle of the box."""
 
     number: int
     box: Box
@@ -31,8 +34,8 @@ class Track:
 
     def expected(self, time_s: float) -> np.ndarray:
         """(4,) where the box is expected."""
-        moved = self.box.box + self.speed * min(time_s - self.time_s, FILLED_S)
-        return np.r_[moved[:2], np.maximum(moved[2:], 1)]
+        moved = self.speed * min(time_s - self.time_s, FILLED_S)
+        return self.box.box + np.r_[moved, 0, 0]
 
 
 class Tracker:
@@ -67,9 +70,8 @@ class Tracker:
         numbered = []
         for k, box in enumerate(boxes):
             track = known.get(k) or self._begin(box, looks[k], time_s)
-            passed = max(time_s - track.time_s, 1e-3)
-            if k in known:
-                speed = (box.box - track.box.box) / passed
+            if k in known and not self._crowded(track, time_s):
+                speed = (middle(box) - middle(track.box)) / max(time_s - track.time_s, 1e-3)
                 track.speed = 0.5 * track.speed + 0.5 * speed
                 track.looks = 0.9 * track.looks + 0.1 * looks[k]
             track.box, track.time_s = box, time_s
@@ -88,8 +90,13 @@ class Tracker:
 
     def _begin(self, box: Box, looks: np.ndarray, time_s: float) -> Track:
         self.begun += 1
-        self.tracks.append(Track(self.begun, box, looks, time_s, np.zeros(4)))
+        self.tracks.append(Track(self.begun, box, looks, time_s, np.zeros(2)))
         return self.tracks[-1]
+
+    def _crowded(self, track: Track, time_s: float) -> bool:
+        """Whether somebody else is before or behind him: his box is of what is seen of him, and the colours in it are of both."""
+        others = [other.expected(time_s) for other in self.tracks if other is not track]
+        return bool(others) and bool((shared(track.expected(time_s), np.stack(others)) > CROWDED).any())
 
     def _matched(self, boxes: Sequence[Box], looks: Sequence[np.ndarray], time_s: float) -> dict[int, Track]:
         """Number of a box -> its track, the cheapest of all ways to pair them."""
@@ -137,6 +144,17 @@ class VideoFinder:
                 self.sides = (side, *(other for other in self.sides if other != side))
                 return boxes
         return []
+
+
+def middle(box: Box) -> np.ndarray:
+    """(2,) px."""
+    return box.box[:2] + box.box[2:] / 2
+
+
+def shared(box: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """(n,) of the smaller of a box and each of (n, 4) others the share that lies in the other."""
+    alike, own, theirs = overlaps(box, others), box[2:].prod(), others[:, 2:].prod(1)
+    return alike / (1 + alike) * (own + theirs) / np.maximum(np.minimum(own, theirs), 1e-9)
 
 
 def frame_time(picture: Picture) -> float:

@@ -38,6 +38,28 @@ def test_two_who_cross_keep_their_numbers():
         assert found == {own[20]: 20 + 5 * k, own[320]: 320 - 5 * k}
 
 
+def test_who_goes_behind_somebody_comes_out_as_himself():
+    """Boxes of the detector in a film of somebody in red who passes before somebody in green, from its frame 38 on: x and width px.
+    Of who is behind they show what is seen of him, which shrinks from one side, then nobody, then what is seen at the other side."""
+    boxes = (
+        [((426, 220), (598, 180)), ((435, 217), (605, 167)), ((448, 218), (607, 155)), ((455, 218), (610, 139))]
+        + [((465, 217),), ((481, 226),), ((486, 233),), ((495, 225),), ((494, 237),), ((489, 248),), ((503, 240),)]
+        + [((536, 221), (450, 170)), ((564, 205), (453, 161)), ((567, 213), (438, 181)), ((572, 218), (430, 197))]
+    )
+    tracker, numbered = Tracker(), []
+    for k, seen in enumerate((((406, 220), (616, 200)), ((416, 220), (607, 190)), *boxes)):
+        pixels = np.full((400, 1000, 3), 200, np.uint8)
+        for x, colour in (
+            (671 - 9 * k, (0, 150, 0)),
+            (516 + 10 * k, (180, 0, 0)),
+        ):  # their middles; the second is in front
+            pixels[50:390, x - 60 : x + 60], pixels[110:200, x - 60 : x + 60] = 30, colour
+        picture = Picture(f"v.mp4#frame={k}", pixels, photograph_camera(1000, 400, None), k, k / 25)
+        found = tracker(picture, [Box(np.array([x, 50.0, width, 340]), 0.8, "detector") for x, width in seen])
+        numbered.append(numbers(found))
+    assert numbered[0] == [1, 2] and {tuple(now) for now in numbered} == {(1, 2), (1,)}
+
+
 def test_who_is_missed_for_a_moment_stays_and_who_is_gone_is_gone():
     tracker = Tracker()
     tracker(*frame(0, [(50, 60)]))
