@@ -7,7 +7,6 @@ Every frame of the 15 clips, retargeted as `pipeline.fit.build_prior` does, as q
 with the height at which the body's lowest point is above the floor (jumps).
 """
 
-import argparse
 import json
 from pathlib import Path
 
@@ -15,8 +14,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from pipeline.body.model import load_body
-from pipeline.errors import InputError
-from pipeline.fit.build_prior import FRAME, clip_files, read_clip, retarget, write_provenance
+from pipeline.fit.build_prior import FRAME, clip_files, read_clip, retarget, run_on_clips, write_provenance
 from pipeline.skeletons import SMPLX_22
 from pipeline.sources.synthetic.people import Motion, Rig, chain, make_rig, shape_person, skin
 from pipeline.sources.synthetic.wild.clips import CLIPS_FILE, QUATERNION_STEPS
@@ -69,16 +67,5 @@ def build(motions: Path, out: Path) -> None:
     write_provenance(out / CLIPS_FILE, what, "pipeline.build_clips", int(sum(map(len, heights))), paths)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("motions", type=Path, help="pybullet_data/data/motions")
-    parser.add_argument("out", type=Path, help="folder to write motion_clips.npz and provenance.json into")
-    arguments = parser.parse_args()
-    try:
-        build(arguments.motions, arguments.out)
-    except InputError as error:
-        parser.error(str(error))
-
-
 if __name__ == "__main__":
-    main()
+    run_on_clips(__doc__, CLIPS_FILE, build)

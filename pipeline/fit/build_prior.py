@@ -12,7 +12,7 @@ describes clips that it has not seen better than a mixture of several does (docs
 import argparse
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -186,10 +186,11 @@ def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+def run_on_clips(what: str | None, made: str, build: Callable[[Path, Path], object]) -> None:
+    """A command of two folders, that of the motion clips and that of what is made of them. what: a docstring that begins with it."""
+    parser = argparse.ArgumentParser(description=(what or "").splitlines()[0])
     parser.add_argument("motions", type=Path, help="pybullet_data/data/motions")
-    parser.add_argument("out", type=Path, help="folder to write motion_prior.npz and provenance.json into")
+    parser.add_argument("out", type=Path, help=f"folder to write {made} and provenance.json into")
     arguments = parser.parse_args()
     try:
         build(arguments.motions, arguments.out)
@@ -198,4 +199,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_on_clips(__doc__, MOTION_FILE, build)

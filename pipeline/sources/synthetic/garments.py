@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import cv2
 import numpy as np
 from scipy import sparse
 from scipy.spatial import cKDTree
 
 from pipeline.errors import InputError
+from pipeline.sources.synthetic.listed import read_listed
 from pipeline.sources.synthetic.people import Rig
 
 ASSETS = Path(__file__).parent / "assets" / "garments"
@@ -96,7 +96,7 @@ def open_wardrobe(rig: Rig) -> Wardrobe | None:
         hidden = np.unpackbits(arrays[f"{name}/hidden"], count=len(rig.template)).astype(bool)
         if "sha256" in record:
             hidden |= beneath(rig.template, rest, faces)
-        texture = _read_texture(name, record) if "sha256" in record else None
+        texture = read_listed(ASSETS / f"{name}.jpg", record["sha256"], "garments.json") if "sha256" in record else None
         garment = Garment(
             name,
             record["kind"],
@@ -113,18 +113,6 @@ def open_wardrobe(rig: Rig) -> Wardrobe | None:
         garment.weights[:] = _smoothed(weights, faces, HANGING_SMOOTHINGS if garment.hangs else SMOOTHINGS)
         garments[name] = garment
     return Wardrobe(garments)
-
-
-def _read_texture(name: str, record: dict) -> np.ndarray:
-    path = ASSETS / f"{name}.jpg"
-    data = path.read_bytes() if path.is_file() else b""
-    if hashlib.sha256(data).hexdigest() != record["sha256"]:
-        raise InputError(
-            f"{path} is {'damaged' if data else 'missing'}: it is not the file that garments.json lists. Install this program again."
-        )
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    assert image is not None  # it has the sum of a picture
-    return image[..., ::-1].copy()
 
 
 def neighbour_mean(faces: np.ndarray, n: int) -> sparse.csr_array:

@@ -4,7 +4,6 @@ The surroundings are wrapped around the capture space as a floor and a dome over
 perspective. Training, validation and test have places of their own.
 """
 
-import hashlib
 import json
 from dataclasses import dataclass
 from functools import cache
@@ -15,6 +14,7 @@ import numpy as np
 
 from pipeline.errors import InputError
 from pipeline.sources.synthetic.light import Light
+from pipeline.sources.synthetic.listed import read_listed
 
 ASSETS = Path(__file__).parent / "assets" / "places"
 LIST_FILE = "places.json"
@@ -65,15 +65,9 @@ def open_place(name: str) -> Place:
     path, licence = ASSETS / f"{name}.jpg", ASSETS / f"{name.split('_')[0]}_LICENSE.txt"
     if not licence.is_file() or not licence.stat().st_size:
         raise InputError(f"{licence}, the licence of {path.name}, is missing. Install this program again.")
-    data = path.read_bytes() if path.is_file() else b""
-    if hashlib.sha256(data).hexdigest() != record["sha256"]:
-        raise InputError(
-            f"{path} is {'damaged' if data else 'missing'}: it is not the file that {LIST_FILE} lists. Install this program again."
-        )
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    assert image is not None  # it has the sum of a picture
+    image = read_listed(path, record["sha256"], LIST_FILE)
     light = Light(*(np.array(record[part], np.float32).reshape(-1, 3) for part in ("ambient", "directions", "colours")))
-    return Place(name, image[..., ::-1].copy(), light)
+    return Place(name, image, light)
 
 
 def direction_grid(height: int) -> np.ndarray:
