@@ -10,7 +10,7 @@ from itertools import combinations
 import numpy as np
 
 from pipeline.camera import pixel_rays
-from pipeline.plausible import odd_bones, odd_sides_of_all
+from pipeline.plausible import odd_bones, odd_sides_of_all, stature
 from pipeline.plausible_people import LEAST_JOINTS
 from pipeline.records import Camera, Instant, View
 from pipeline.skeletons import JOINT_SETS
@@ -25,6 +25,10 @@ CLEARLY_BETTER = 0.5
 EXACT = 0.003
 # Of so many instants it is judged whether a camera's left and right are exchanged.
 SIDES_JUDGED, CLEARLY_WRONG = 8, 0.015
+# In one picture they are exchanged when it is off by so much and, with them put right, by less than this part of it.
+SIDES_OFF, SIDES_RIGHT = 0.03, 0.5
+# People are from so tall to so tall, over an adult of 1.75 m; small children are asked about.
+LEAST_TALL, MOST_TALL, ADULT_M = 0.6, 1.25, 1.75
 # Rays that are nearly parallel do not say where they meet.
 LEAST_ANGLE = 0.05
 
@@ -137,6 +141,53 @@ def odd_rig(instants: Sequence[Instant]) -> str | None:
     return odd_sides_of_all(instants[0].joint_set, np.array([np.where(told[:, None], p, np.nan) for p, told in poses]))
 
 
+def odd_stature(instants: Sequence[Instant]) -> str | None:
+    """Whether people would be smaller than a child who stands, or larger than anybody: a calibration of another unit, focal lengths of
+    other lenses."""
+    found = [stature(i.joint_set, *_in_space([sight_of(view) for view in i.views])) for i in instants]
+    usual = _median([value for value in found if value is not None])
+    if not np.isfinite(usual) or LEAST_TALL <= usual <= MOST_TALL:
+        return None
+    return (
+        f"people would be about {ADULT_M * usual:.1f} m tall: is the calibration in another unit (-o unit=), or of squares of another "
+        "size, or are its focal lengths wrong?"
+    )
+
+
+def sides_exchanged(sights: Sequence[Sight], joint_set: str) -> list[bool]:
+    """Which views of one person agree with the others, two at least, only with left and right exchanged: one after the other, since
+    what is seen of the others is wrong as long as one is."""
+    flip, left = JOINT_SETS[joint_set].flip, list(range(len(sights)))
+    while len(left) > 2:
+        better = {}
+        for k in left:
+            one, others = sights[k], [sights[j] for j in left if j != k]
+            given = _off(one, others)
+            if given > SIDES_OFF:
+                better[k] = _off(replace(one, rays=one.rays[flip], seen=one.seen[flip]), others) / given
+        worst = min(better, key=lambda k: better[k], default=None)
+        if worst is None or not better[worst] < SIDES_RIGHT:
+            break
+        left.remove(worst)
+    return [k not in left for k in range(len(sights))]
+
+
+def _off(one: Sight, others: Sequence[Sight]) -> float:
+    """How far, over the person's size, joints lie in a view from where each two others see them: root mean squares, their median."""
+    found = []
+    for a, b in combinations(others, 2):
+        off = _off_in_third(*meet(a, b)[:2], one)
+        found.append(float(np.sqrt(np.mean(off**2))) if len(off) >= LEAST_JOINTS else np.nan)
+    return _median([value for value in found if np.isfinite(value)])
+
+
+def _off_in_third(points: np.ndarray, told: np.ndarray, third: Sight) -> np.ndarray:
+    """Of the joints (J, 3) that are told and that another view sees before it, how far they lie from there, over the person's size."""
+    local = points @ third.R.T + third.t
+    both = told & third.seen & (local[:, 2] > 0.01)
+    return np.linalg.norm(local[both, :2] / local[both, 2:] - third.rays[both], axis=1) / third.size
+
+
 def _score(seen: Sequence[Sequence[Sight]]) -> float:
     pairs = [apart(a, b) for sights in seen for a, b in combinations(sights, 2)]
     return _median([value for value in pairs if np.isfinite(value)])
@@ -169,6 +220,9 @@ def _likely(instants: Sequence[Instant], seen: Sequence[Sequence[Sight]], given:
 
         return change
 
+    def longer(k: float) -> Callable[[Sight], Sight]:
+        return lambda s: Sight(s.rays * k, s.seen, s.size * k, s.f / k, s.c, s.R, s.t)
+
     candidates = {
         "R were transposed": moved(lambda s: s.R.T, lambda s: s.t),
         "the cameras were inverted (camera to world)": moved(lambda s: s.R.T, lambda s: -s.R.T @ s.t),
@@ -178,6 +232,9 @@ def _likely(instants: Sequence[Instant], seen: Sequence[Sequence[Sight]], given:
     candidates |= {
         f"the keypoints were of images {k:g} times as large as those of the calibration": scaled(k)
         for k in (0.25, 1 / 3, 0.5, 2 / 3, 0.75, 4 / 3, 1.5, 2.0, 3.0, 4.0)
+    }
+    candidates |= {
+        f"the focal lengths were {k:g} times too long": longer(k) for k in (0.5, 2 / 3, 0.75, 4 / 3, 1.5, 2.0)
     }
     scores = {name: read(change) for name, change in candidates.items()} | _exchanged(instants)
     best = min(scores, key=lambda name: scores[name] if np.isfinite(scores[name]) else np.inf)
@@ -230,11 +287,9 @@ def _seen_by_a_third(sights: Sequence[Sight]) -> list[float]:
     for a, b in combinations(range(len(sights)), 2):
         points, told, _ = meet(sights[a], sights[b])
         for third in (s for k, s in enumerate(sights) if k not in (a, b)):
-            local = points @ third.R.T + third.t
-            both = told & third.seen & (local[:, 2] > 0.01)
-            if both.sum() >= LEAST_JOINTS:
-                off = local[both, :2] / local[both, 2:] - third.rays[both]
-                offs.append(float(np.median(np.linalg.norm(off, axis=1)) / third.size))
+            off = _off_in_third(points, told, third)
+            if len(off) >= LEAST_JOINTS:
+                offs.append(float(np.median(off)))
     return offs
 
 

@@ -86,13 +86,9 @@ def odd_bones(joint_set: str, joints: np.ndarray | None, valid: np.ndarray | Non
     """Whether 3D joints (J, 3), metres, have limbs that nobody has. valid: (J,) bool, None for all."""
     if joints is None:
         return None
-    upper, lower, metres, names = _limbs(joint_set)
-    known = np.ones(len(joints), bool) if valid is None else np.asarray(valid, bool)
-    both = known[upper] & known[lower]
+    lengths, ratio, both = _limb_ratios(joint_set, joints, valid)
     if both.sum() < 3:
         return None
-    lengths = np.sqrt(((joints[upper] - joints[lower]) ** 2).sum(1))
-    ratio = lengths[both] / metres[both]
     usual = float(np.sort(ratio)[len(ratio) // 2])  # the median, without numpy's overhead
     if not SHORTEST <= usual <= LONGEST:
         scale = next((scale for scale in _UNITS if 0.55 < usual / scale < 1.8), None)
@@ -102,8 +98,26 @@ def odd_bones(joint_set: str, joints: np.ndarray | None, valid: np.ndarray | Non
     worst = int(np.abs(np.log(np.maximum(ratio, 1e-9))).argmax())
     if not SHORTEST_BONE <= ratio[worst] <= LONGEST_BONE:
         k = np.flatnonzero(both)[worst]
+        names = _limbs(joint_set)[3]
         return f"the bone from {names[k][0]} to {names[k][1]} is {lengths[k]:.1f} m long, which nobody's is"
     return None
+
+
+def stature(joint_set: str, joints: np.ndarray, valid: np.ndarray) -> float | None:
+    """How long the limbs of 3D joints (J, 3), metres, are over an adult's; None where fewer than three tell. valid: (J,) bool."""
+    _, ratio, both = _limb_ratios(joint_set, joints, valid)
+    return float(np.median(ratio)) if both.sum() >= 3 else None
+
+
+def _limb_ratios(
+    joint_set: str, joints: np.ndarray, valid: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Lengths of all limb bones, those known over an adult's, and which are known."""
+    upper, lower, metres, _ = _limbs(joint_set)
+    known = np.ones(len(joints), bool) if valid is None else np.asarray(valid, bool)
+    both = known[upper] & known[lower]
+    lengths = np.sqrt(((joints[upper] - joints[lower]) ** 2).sum(1))
+    return lengths, lengths[both] / metres[both], both
 
 
 def odd_sides(joint_set: str, joints: np.ndarray | None, valid: np.ndarray | None = None) -> str | None:

@@ -1,5 +1,6 @@
 """The people of an MSCOCO annotation file: who is one, what their keypoints are called, and whether they make sense."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,7 +75,13 @@ def read_annotations(path: Path, key: Callable[[dict], str]) -> AnnotationFile:
             f"{path}: an image or annotation has no usable id ({error}). It is not in MSCOCO's layout."
         ) from None
     if len(images) != len(pictures) or len(ids) != len(people):
-        raise InputError(f"{path}: an image or annotation id occurs twice. The file is damaged; fetch it again.")
+        counts = Counter([f"image {image['id']}" for image in pictures]) + Counter(
+            f"annotation {p['id']}" for p in people
+        )
+        raise InputError(
+            f"{path}: the id of {counts.most_common(1)[0][0]} occurs twice. Number each image and annotation once, or fetch the file "
+            "again."
+        )
     categories = typed(data.get("categories") or [], list, path, "categories")
     return AnnotationFile(path, images, people, placing_of(categories, path), _kinds(categories, path))
 
@@ -100,11 +107,16 @@ def _kinds(categories: list, path: Path) -> dict[int, str | None]:
 
 def placing_of(categories: list, path: Path) -> Placing:
     """By the names that the category of people gives its keypoints; MSCOCO's own order where it gives none."""
-    for entry in categories:
-        names = entry.get("keypoints") if isinstance(entry, dict) else None
-        if names and str(entry.get("name", "person")).lower() in PEOPLE:
-            return place(typed(names, list, path, "categories/keypoints"), f"{path}: categories/keypoints")
-    return place(COCO.names, str(path))
+    given = [
+        typed(entry["keypoints"], list, path, "categories/keypoints")
+        for entry in categories
+        if isinstance(entry, dict) and entry.get("keypoints") and str(entry.get("name", "person")).lower() in PEOPLE
+    ]
+    if any(names != given[0] for names in given):
+        raise InputError(
+            f"{path} has {len(given)} categories of people with different keypoints; write one file for each of them."
+        )
+    return place(given[0], f"{path}: categories/keypoints") if given else place(COCO.names, str(path))
 
 
 def marks_joints(entry: dict) -> bool:
@@ -134,4 +146,9 @@ def _score(visibility: np.ndarray) -> str | None:
     odd = visibility[np.isfinite(visibility) & ~np.isin(visibility, (0, 1, 2))]
     if not len(odd):
         return None
-    return "a keypoint's third number is a score, where MSCOCO has the visibility 0, 1 or 2 (the source openpose reads scores)"
+    if (odd % 1 == 0).all():
+        return f"a keypoint's visibility is {odd[0]:.0f}, where MSCOCO has 0 (not labelled), 1 (hidden) or 2 (seen)"
+    return (
+        f"a keypoint's third number is the score {odd[0]:.4g}, where MSCOCO has the visibility 0, 1 or 2 (the source openpose reads "
+        "scores)"
+    )

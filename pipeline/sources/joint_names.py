@@ -4,8 +4,9 @@ Files name joints in many ways and detectors write many orders; here both become
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -88,6 +89,8 @@ LONGEST_BONES, MANY_BONES = 0.25, 8
 SURE_PEOPLE = 5
 # Of all people, the share that annotators get wrong.
 FEW_WRONG = 0.002
+# So many frames that are the same as those before are no chance.
+FROZEN = 5
 # Some networks' scores lie a little above 1, and MSCOCO's visibility of seen joints is 2.
 MOST_CONFIDENCE = 2.0
 
@@ -184,6 +187,22 @@ def doubt_twice(people: Iterable[tuple[object, np.ndarray]]) -> Iterator[Doubt]:
         yield Doubt(
             f"{twice} of {found.total()} people have the keypoints of another in the same image: annotated twice?"
         )
+
+
+def doubt_frozen(found: Mapping[tuple[str, int], Sequence[np.ndarray]]) -> Iterator[Doubt]:
+    """Told of cameras in which people stay where they are to the last digit, frame after frame, as no detector marks even a picture of
+    who stands still. found: by camera and frame, the keypoints of each person."""
+    for camera in sorted({name for name, _ in found}):
+        frames = sorted(frame for name, frame in found if name == camera)
+        same = 0
+        for before, frame in pairwise(frames):
+            one, other = found[camera, before], found[camera, frame]
+            same += bool(one) and len(one) == len(other) and all(map(np.array_equal, one, other))
+        if same >= FROZEN:
+            yield Doubt(
+                f"the keypoints of {camera} are those of the frame before in {same} of {len(frames)} frames: did the camera, or the "
+                "copying of files, stand still?"
+            )
 
 
 def doubt_sides(people: np.ndarray, names: Sequence[str]) -> Iterator[Doubt]:

@@ -10,7 +10,6 @@ person from the left, whom nothing follows from frame to frame.
 """
 
 import itertools
-import os
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -20,20 +19,20 @@ from typing import Literal
 
 import numpy as np
 
-from pipeline.agreement import Sight, apart, odd_rig, same_people, sight_of
-from pipeline.camera import from_opencv, tight_box
+from pipeline.agreement import Sight, apart, odd_rig, odd_stature, same_people, sides_exchanged, sight_of
+from pipeline.camera import tight_box
 from pipeline.errors import InputError
-from pipeline.images import VideoReader, frame_path, image_size
+from pipeline.images import image_size
 from pipeline.in_step import doubt_step
-from pipeline.plausible import odd_lens
 from pipeline.plausible_people import LEAST_JOINTS, odd_people
-from pipeline.records import Camera, Instant, Reject, View
-from pipeline.sources.base import MISSING_IMAGE, Annotated, Doubt, Implausible, Item, Skipped, Source
-from pipeline.sources.calibrations import Calibrated, find_calibration, read_calibration
+from pipeline.records import Instant, Reject, View
+from pipeline.sources.base import Annotated, Doubt, Implausible, Item, Skipped, Source
+from pipeline.sources.calibrations import find_calibration, read_calibration
 from pipeline.sources.joint_names import (
     LAYOUTS,
     Layout,
     doubt_confidence,
+    doubt_frozen,
     doubt_order,
     doubt_sides,
     doubt_twice,
@@ -41,13 +40,12 @@ from pipeline.sources.joint_names import (
     place,
 )
 from pipeline.sources.keypoint_files import FoundPerson, read_people
-from pipeline.sources.openpose import IMAGE_SUFFIXES, MOST_APART_PX, VIDEO_SUFFIXES, find_images, frame_number
+from pipeline.sources.rig import Rig, open_rig
 from pipeline.spread import spread_evenly
 
-# Codecs fill pictures up to whole blocks of so many pixels, right and below.
-BLOCK = 16
 # Of so many instants the calibration is judged; of so many choices of people in one instant, the best is taken.
 JUDGED, CHOICES = 40, 256
+SIDES = "left and right are exchanged in it, by the word of the other cameras"
 IN_GROUPS = (
     "each camera sees one person, but they fall into groups that do not agree where: the calibration is not of these pictures, or the "
     "groups are not in step (-o cameras= takes those of one group)"
@@ -83,32 +81,6 @@ class Options:
 
 def _whole(text: str) -> bool:
     return re.fullmatch(r"[+-]?\d{1,9}", text) is not None
-
-
-@dataclass(frozen=True)
-class Rig:
-    """One camera as it was used. pictures: NAME -> file under images/CAM, or None for a video. camera: with the pictures' size.
-    files: frame -> keypoint file, frames of the common clock."""
-
-    name: str
-    camera: Camera
-    shift: int
-    pictures: dict[str, str] | None
-    video: str
-    frames: int
-    files: dict[int, Path]
-
-    def image_path(self, frame: int) -> str:
-        """Of a frame of the common clock. InputError when there is none."""
-        own = frame + self.shift
-        if self.pictures is None:
-            if own >= self.frames:
-                raise InputError(f"{self.video}: the video has {self.frames} frames, the keypoints go to {own}")
-            return frame_path(self.video, own)
-        name = self.files[frame].stem.removesuffix("_keypoints")
-        if name not in self.pictures:
-            raise InputError(f"images/{self.name}/{name}.*: {MISSING_IMAGE}")
-        return f"images/{self.name}/{self.pictures[name]}"
 
 
 @dataclass(frozen=True)
@@ -154,41 +126,10 @@ class Multiview(Source):
         if strangers := [name for name in shifts if name not in names]:
             raise InputError(f"offsets names {strangers[0]}; the cameras are {', '.join(names)}.")
         self.unused = sorted(set(known) - set(names))
-        self.rigs = [self._rig(known[name], shifts.get(name, 0)) for name in names]
+        self.rigs = [open_rig(self.root, known[name], shifts.get(name, 0), self.calibration[0]) for name in names]
         self.placing = place(LAYOUTS[options.layout], options.layout)
         # so many digits have the frames in ids, which sort as texts
         self.digits = max(9, *(len(str(frame)) for rig in self.rigs for frame in rig.files))
-
-    def _rig(self, calibrated: Calibrated, shift: int) -> Rig:
-        name = calibrated.name
-        files: dict[int, Path] = {}
-        for path in sorted((self.root / "keypoints" / calibrated.name).glob("*.json")):
-            number = frame_number(path.stem.removesuffix("_keypoints"))
-            if number is None:
-                raise InputError(f"{path} has no number of its frame in its name.")
-            if number - shift in files:
-                raise InputError(f"{path} has the frame of {files[number - shift].name}; number each once.")
-            files[number - shift] = path
-        if not files:
-            raise InputError(f"keypoints/{name} in {self.root} has no keypoint files.")
-        folder = self.root / "images" / name
-        if folder.is_dir():
-            pictures = find_images(folder)
-            readable = [file for file in pictures.values() if os.path.splitext(file)[1].lower() in IMAGE_SUFFIXES]
-            if not readable:
-                raise InputError(f"{folder} has no picture.")
-            header = image_size(folder / readable[0])
-            camera = _camera(calibrated, header.width, header.height, self.calibration[0])
-            return Rig(name, camera, shift, pictures, "", 0, files)
-        videos = [
-            f"videos/{name}{suffix}" for suffix in VIDEO_SUFFIXES if (self.root / f"videos/{name}{suffix}").exists()
-        ]
-        if len(videos) != 1:
-            raise InputError(f"{self.root} needs one of images/{name}/ and videos/{name}.mp4, and has {len(videos)}.")
-        reader = VideoReader(self.root / videos[0])
-        reader.close()
-        camera = _camera(calibrated, reader.width, reader.height, self.calibration[0])
-        return Rig(name, camera, shift, None, videos[0], reader.frames, files)
 
     def annotation_files(self) -> list[Path]:
         return sorted([*self.calibration, *(path for rig in self.rigs for path in rig.files.values())])
@@ -216,6 +157,9 @@ class Multiview(Source):
         lacking = Counter(rig.name for frame in kept for rig in self.rigs if frame not in rig.files)
         yield from (Skipped(f"{name} has no keypoints of the frame", count) for name, count in sorted(lacking.items()))
         found = self._people(kept)
+        empty = Counter(name for (name, _), people in found.items() if not people)
+        yield from (Skipped(f"{name} sees nobody in the frame", count) for name, count in sorted(empty.items()))
+        yield from doubt_frozen({key: [person.body for person in people] for key, people in found.items()})
         moments: dict[int, Moment] = {}
         odd = self._odd_people(found)
         bodies = [person.body for people in found.values() for person in people]
@@ -245,6 +189,8 @@ class Multiview(Source):
             for frame, moment in moments.items():
                 yield Implausible(Reject(self._key(frame), "read", reason), self._instant(frame, _choose(moment)))
             return
+        if doubt := odd_stature([self._instant(frame, _choose(moments[frame])) for frame in judged]):
+            yield Doubt(doubt)
         yield from self._told_apart(moments)
 
     def _told_apart(self, moments: dict[int, Moment]) -> Iterator[Item]:
@@ -258,7 +204,13 @@ class Multiview(Source):
                 continue
             yield from self._left_out(frame, moment, people[frame])
             for k, person in enumerate(people[frame]):
-                yield self._instant(frame, person, k if several else None)
+                exchanged = sides_exchanged([sight_of(view) for view in person], self.placing.joint_set.name)
+                for view in (view for view, odd in zip(person, exchanged, strict=True) if odd):
+                    yield Implausible(
+                        Reject(view.id, "read", f"{view.image_path}: {SIDES}"), self._instant(frame, [view])
+                    )
+                kept = [view for view, odd in zip(person, exchanged, strict=True) if not odd]
+                yield self._instant(frame, kept, k if several else None)
 
     def _left_out(self, frame: int, moment: Moment, people: list[list[View]]) -> Iterator[Item]:
         """Views of nobody who is kept: a reject where a camera has nobody else, else a further person, who is counted."""
@@ -364,33 +316,6 @@ def _choose(moment: Moment) -> list[View]:
         if cost < least:
             best, least = list(choice), cost
     return [seen.view for seen in best]
-
-
-def _camera(calibrated: Calibrated, width: int, height: int, path: Path) -> Camera:
-    """The camera of pictures of this size; InputError naming the likely mistake when the calibration is of others."""
-    name, K, size = calibrated.name, calibrated.K, calibrated.size
-    if size is not None and not (0 <= size[0] - width < BLOCK and 0 <= size[1] - height < BLOCK):
-        ratio = f"as if they were {width / size[0]:.2f} times as large"
-        guess = "as if they were turned by 90 degrees" if size == (height, width) else ratio
-        raise InputError(
-            f"{path}: camera {name} was calibrated with {size[0]} x {size[1]} pixels, its pictures have {width} x {height}, "
-            f"{guess}. Use pictures of the calibration's size, or calibrate again."
-        )
-    if not (0 < K[0, 2] < width and 0 < K[1, 2] < height):
-        raise InputError(
-            f"{path}: camera {name} has its centre at {K[0, 2]:.0f}, {K[1, 2]:.0f}, its pictures have {width} x {height} pixels: "
-            "another image size, or K is in other units."
-        )
-    distortion, off = from_opencv(calibrated.lens, K, width, height)
-    if off > MOST_APART_PX:
-        raise InputError(
-            f"{path}: the distortion of camera {name} is off by {off:.1f} pixels in the model used here; undistort the "
-            "pictures and keypoints first."
-        )
-    camera = Camera(K, calibrated.R, calibrated.t, width, height, distortion)
-    if problem := odd_lens(camera):
-        raise InputError(f"{path}: camera {name}: {problem}. Calibrate it again, or undistort its pictures first.")
-    return camera
 
 
 def open_root(root: Path, options: Options) -> Multiview:

@@ -11,6 +11,7 @@ from pipeline.errors import InputError
 from pipeline.preprocess.shard import crop_joints_2d
 from pipeline.skeletons import COCO, HUMAN36M
 from pipeline.sources import open_source
+from pipeline.sources.coco_people import _score, placing_of
 from tests.pipeline.people import striped
 
 
@@ -283,7 +284,7 @@ def test_damaged_files_are_refused(tmp_path):
     with pytest.raises(InputError, match="has no annotations/person_keypoints_train2017.json"):
         read(tmp_path)
     path = dataset(tmp_path, [person(1, 785), person(1, 99)])
-    with pytest.raises(InputError, match="id occurs twice"):
+    with pytest.raises(InputError, match="the id of (image|annotation) .* occurs twice"):
         read(tmp_path)
     dataset(tmp_path, [person(1, 785, keypoints=[1, 2, 2] * 16)])
     with pytest.raises(InputError, match="annotations/1/keypoints has 48 numbers, expected 51"):
@@ -303,7 +304,7 @@ def test_damaged_files_are_refused(tmp_path):
     with pytest.raises(InputError, match="leads out of the dataset's folder"):
         read(tmp_path)
     path.write_text(json.dumps(json.loads(text) | {"images": 2 * json.loads(text)["images"]}))
-    with pytest.raises(InputError, match="id occurs twice"):
+    with pytest.raises(InputError, match="the id of (image|annotation) .* occurs twice"):
         read(tmp_path)
 
 
@@ -324,3 +325,19 @@ def test_any_value_of_another_type_is_refused_or_rejected(tmp_path):
             assert path.name in str(error) or "leads out" in str(error)
             refused += 1
     assert refused > 20
+
+
+def test_a_file_with_two_kinds_of_people_is_refused(tmp_path):
+    """Whose joints have other names under the same number."""
+    names = list(COCO.names)
+    one, other = ({"id": k, "name": "person", "keypoints": n} for k, n in ((1, names), (2, names[::-1])))
+    assert len(placing_of([one, one], tmp_path).theirs) == 17
+    with pytest.raises(InputError, match="2 categories of people with different keypoints"):
+        placing_of([one, other], tmp_path)
+
+
+def test_visibilities_that_mscoco_does_not_have_are_named_with_their_value(tmp_path):
+    """AI Challenger has 3 where a joint is not labelled."""
+    assert "a keypoint's visibility is 3, where" in _score(np.array([1.0, 2, 3, 0]))
+    assert "the score 0.87, where" in _score(np.array([0.87, 2.0]))
+    assert _score(np.array([0.0, 1, 2])) is None

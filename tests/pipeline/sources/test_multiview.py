@@ -459,3 +459,88 @@ def striding(frame: int) -> np.ndarray:
         for part, swing in (("wrist", 0.3), ("elbow", 0.15), ("knee", -0.15), ("ankle", -0.3)):
             joints[OPENPOSE_25.index(f"{side}_{part}"), 2] += sign * swing * np.sin(0.5 * frame)
     return joints
+
+
+def change(root, cameras, edit, frames=None):
+    for name in cameras:
+        for number, file in enumerate(sorted((root / "keypoints" / name).iterdir())):
+            if frames is None or number in frames:
+                content = json.loads(file.read_text())
+                for person in content["people"]:
+                    points = np.array(person["pose_keypoints_2d"]).reshape(-1, 3)
+                    person["pose_keypoints_2d"] = edit(points).ravel().tolist()
+                file.write_text(json.dumps(content))
+
+
+def test_a_picture_whose_left_and_right_are_exchanged_is_left_out_alone(tmp_path):
+    """As detectors do now and then of who is seen from behind."""
+    write_keypoints(tmp_path, 8)
+    write_json(tmp_path)
+    flip = OPENPOSE_25.flip
+    change(tmp_path, ["cam2"], lambda p: p[flip], (2, 5))
+    change(tmp_path, ["cam4"], lambda p: p[flip], (6,))
+    instants, report = open_source("multiview", tmp_path).read()
+    assert [len(i.views) for i in instants] == [4, 4, 3, 4, 4, 3, 3, 4]
+    assert [r.key for r in report.rejects] == ["000000002/cam2", "000000005/cam2", "000000006/cam4"]
+    assert all("left and right are exchanged in it" in r.reason for r in report.rejects)
+
+
+def test_cameras_whose_keypoints_stand_still_are_told(tmp_path):
+    write_keypoints(tmp_path, 10)
+    write_json(tmp_path)
+    files = sorted((tmp_path / "keypoints" / "cam3").iterdir())
+    for file in files[3:]:
+        file.write_text(files[3].read_text())
+    doubts = open_source("multiview", tmp_path).read()[1].doubts
+    assert [d for d in doubts if d.startswith("the keypoints of cam3 are those of the frame before in 6 of 10 frames")]
+
+
+@pytest.mark.parametrize(("scale", "told"), [(0.5, "0.9 m"), (0.75, None), (1.0, None), (1.4, "2.4 m")])
+def test_people_of_a_size_that_nobody_has_are_told(tmp_path, scale, told):
+    """As of a calibration whose squares have another size."""
+    write_keypoints(tmp_path)
+    write_json(tmp_path, scale=scale)
+    doubts = open_source("multiview", tmp_path).read()[1].doubts
+    assert (told is None and not doubts) or f"people would be about {told} tall" in doubts[0]
+
+
+@pytest.mark.parametrize("factor", [0.5, 2.0])
+def test_focal_lengths_of_other_lenses_are_told(tmp_path, factor):
+    """Who stands where all cameras look would only be half as tall with twice the focal lengths."""
+    write_keypoints(tmp_path)
+    wrong = {
+        name: Camera(c.K * [[factor, 1, 1], [1, factor, 1], [1, 1, 1]], c.R, c.t, WIDTH, HEIGHT)
+        for name, c in CAMERAS.items()
+    }
+    write_json(tmp_path, wrong)
+    instants, report = open_source("multiview", tmp_path).read()
+    told = [reject.reason for reject in report.rejects] if not instants else report.doubts
+    assert "the focal lengths were 0.5 times too long" in told[0] or "are its focal lengths wrong?" in told[0]
+
+
+def test_a_camera_that_sees_nobody_is_counted(tmp_path):
+    write_keypoints(tmp_path, 4)
+    write_json(tmp_path)
+    for file in (tmp_path / "keypoints" / "cam1").iterdir():
+        file.write_text('{"people": []}')
+    instants, report = open_source("multiview", tmp_path).read()
+    assert [len(i.views) for i in instants] == [3] * 4 and report.skipped["cam1 sees nobody in the frame"] == 4
+
+
+def test_videos_are_found_whatever_the_case_of_their_ending_and_others_are_listed(tmp_path):
+    write_keypoints(tmp_path, 3)
+    write_json(tmp_path)
+    (tmp_path / "videos").mkdir()
+    for name in NAMES:
+        writer = cv2.VideoWriter(str(tmp_path / "a.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 25, (WIDTH, HEIGHT))
+        for _ in range(3):
+            writer.write(striped(HEIGHT, WIDTH))
+        writer.release()
+        (tmp_path / "a.avi").rename(tmp_path / "videos" / f"{name}.AVI")
+        for picture in (tmp_path / "images" / name).iterdir():
+            picture.unlink()
+        (tmp_path / "images" / name).rmdir()
+    assert len(open_source("multiview", tmp_path).read()[0]) == 3
+    (tmp_path / "videos" / "cam2.AVI").rename(tmp_path / "videos" / "GX01.AVI")
+    with pytest.raises(InputError, match=r"videos/ holds GX01.AVI, cam1.AVI, .* Name each video as its camera"):
+        open_source("multiview", tmp_path)

@@ -400,7 +400,7 @@ def test_scores_corners_and_other_categories(tmp_path):
     scores = labelled()
     scores[:, 2] = 0.93
     ids, left = reasons("coco", write_coco(tmp_path / "s", [scores]))
-    assert ids == [] and "a keypoint's third number is a score" in next(iter(left))
+    assert ids == [] and "a keypoint's third number is the score" in next(iter(left))
     people = [labelled(at=(x, 0, 4.0)) for x in (-1.0, 0.5)]
     corners = [(p, {"bbox": [*p[:, :2].min(0), *p[:, :2].max(0)]}) for p in people]
     ids, left = reasons("coco", write_coco(tmp_path / "c", corners))
