@@ -12,8 +12,9 @@ from pipeline.images import split_frame
 
 # Who is not seen any more is waited for so long, seconds, and stands where he was so long, for the network to say whether he is there.
 WAITED_S, FILLED_S = 1.0, 0.25
-# What a pair of boxes costs: of place (1 - overlap) and of looks; a pair that costs more are two people.
-PLACE, LOOKS, MOST_COST = 0.7, 0.3, 0.75
+# What a pair of boxes costs: the share of looks, where somebody is before or behind the person and where not; the rest is of
+# place (1 - overlap). A pair that costs more are two people.
+CROWD_LOOKS, LOOKS, MOST_COST = 0.5, 0.3, 0.75
 # Of the smaller of two boxes, the share that lies in the other: from here on they show parts of each other, and of themselves.
 CROWDED = 0.1
 # Frames between two thorough looks; between them the detector looks once, unless it misses somebody.
@@ -103,13 +104,11 @@ class Tracker:
         if not boxes or not self.tracks:
             return {}
         where = np.stack([box.box for box in boxes])
-        cost = np.stack(
-            [
-                PLACE * (1 - overlaps(track.expected(time_s), where))
-                + LOOKS * np.array([unlike(track.looks, look) for look in looks])
-                for track in self.tracks
-            ]
-        )
+        cost = np.zeros((len(self.tracks), len(boxes)))
+        for row, track in zip(cost, self.tracks, strict=True):
+            of_looks = CROWD_LOOKS if self._crowded(track, time_s) else LOOKS
+            row += (1 - of_looks) * (1 - overlaps(track.expected(time_s), where))
+            row += of_looks * np.array([unlike(track.looks, look) for look in looks])
         from scipy.optimize import linear_sum_assignment  # here, since photographs need not wait for it
 
         pairs = zip(*linear_sum_assignment(cost), strict=True)
