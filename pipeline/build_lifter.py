@@ -1,10 +1,9 @@
 """Makes the lifter's weights: posed bodies before cameras, seen as points that are off as detectors are, and nothing else.
 
-    python -m pipeline.build_lifter OUT [--bodies 10000] [--steps 4000] [--seed 0] [--start FILE]
+    python -m pipeline.build_lifter OUT [--bodies 40000] [--steps 8000] [--seed 0]
 
-Poses and cameras are those of the wild capture (`pipeline.sources.synthetic.wild`), and poses put together of those
-(`pipeline.lift.posing`); bodies are drawn at random: no person of any capture is among them, and nothing that only test subjects do.
-With --start, training goes on from weights that were written before. Writes OUT/lifter.safetensors and OUT/lifter.provenance.json.
+Poses and cameras are those of the wild capture (`pipeline.sources.synthetic.wild`), bodies are drawn at random: no person of any
+capture is among them, and nothing that only test subjects do. Writes OUT/lifter.safetensors and OUT/lifter.provenance.json.
 """
 
 import argparse
@@ -18,16 +17,13 @@ import numpy as np
 import torch
 from safetensors.torch import save
 from torch import Tensor
-from torch.optim.lr_scheduler import LambdaLR
-from torch.optim.optimizer import Optimizer
 
 from pipeline.body.keypoints import keypoint_map
 from pipeline.body.model import BodyModel, load_body
 from pipeline.errors import InputError
-from pipeline.lift import posing
-from pipeline.lift.network import ASSET, JOINTS, LEAST_POINTS, Lifter, canonical, load_lifter
+from pipeline.lift.network import ASSET, JOINTS, LEAST_POINTS, Lifter, canonical
 from pipeline.outputs import MARK, make_folder, write_file, write_json
-from pipeline.skeletons import COCO, FIELD_JOINTS, SMPLX_22
+from pipeline.skeletons import COCO, FIELD_JOINTS
 from pipeline.sources.synthetic import people, repertoire
 from pipeline.sources.synthetic.wild import stage
 from pipeline.sources.synthetic.wild.cameras import draw_camera
@@ -38,8 +34,6 @@ from pipeline.version import code_commit
 
 # Bodies that poses are given to, and the longest side of pictures (px, of which nothing but the shape counts).
 SHAPES, PICTURE_PX = 400, 512
-# So many times as many bodies are put together of those (about a fifth run into themselves), so many at once.
-VARIED, AT_ONCE = 2, 1024
 # Deviation of a middling point, least and greatest, parts of a person's height: from annotators' to a small network's in clutter.
 NOISE, HEIGHT_M = (0.004, 0.04), 1.7
 # One point in so many is so many times as far off, and nobody says so.
@@ -54,21 +48,20 @@ TOLD = (0.5, 0.4, 0.1)
 TURNED, NEAREST_M = 0.3, 0.3  # radians that a body is turned about the vertical; no joint is nearer to the camera
 # Share of cameras that are turned about their own axis beyond what they were drawn with, and by how much, radians: tripods tilt.
 ROLLS, ROLL = 0.5, 0.25
-# Rates of Muon, which has the blocks' matrices, and of AdamW, which has all else; they rise for a tenth of the steps and fall to none.
-# Muon learns from a third of the steps, each of which is twice as dear.
-BATCH, RATES, DECAY, ROUNDS, RISING = 2048, (0.01, 5e-4), 0.01, 4, 0.1
+BATCH, RATE, DECAY = 1024, 2e-3, 0.01
+# A shorter schedule has no step in which its rate could rise; so few steps take the beginning of this one.
+LEAST_SCHEDULE = 11
 
 
 @dataclass(frozen=True)
 class Bodies:
-    """M posed bodies that stand at the world's origin, z up, and N cameras that were drawn for some of them.
+    """N posed bodies that stand at the world's origin, z up, each with a camera that was drawn for it.
 
-    points: (M, 34, 3) m, of the lifter's POINTS. before: (M,) radians, where the camera stands that a body was posed for. K:
-    (N, 3, 3), R: (N, 3, 3), t: (N, 3) m world to camera; size: (N, 2) px; azimuth: (N,) radians, where the camera stands.
+    points: (N, 34, 3) m, of the lifter's POINTS. K: (N, 3, 3), R: (N, 3, 3), t: (N, 3) m world to camera; size: (N, 2) px; azimuth:
+    (N,) radians, where the camera stands.
     """
 
     points: Tensor
-    before: Tensor
     K: Tensor
     R: Tensor
     t: Tensor
@@ -87,8 +80,7 @@ class Seen:
 
 
 def draw_bodies(body: BodyModel, count: int, seed: int) -> Bodies:
-    """`count` bodies in poses of the wild capture, each before a camera that was drawn for it, and VARIED times as many in poses and
-    shapes that are put together of theirs; the same for the same seed."""
+    """`count` bodies in poses of the wild capture, each before a camera that was drawn for it; the same for the same seed."""
     rig, settings = people.make_rig(body), WildSettings()
     rng = np.random.default_rng([seed, 0])
     shapes = [people.random_shape(rig, rng, settings.shape_spread, settings.shape_warp_m) for _ in range(SHAPES)]
@@ -103,35 +95,15 @@ def draw_bodies(body: BodyModel, count: int, seed: int) -> Bodies:
         camera = draw_camera(rng, stage.subject_of(figure), azimuth, PICTURE_PX)
         places = figure.motion.places[0]
         points = np.concatenate([each(places, figure.naked) for each in (coco, field)])
-        turns = figure.motion.rotations[0, : len(SMPLX_22)]
-        rows.append((points, turns, places[0], camera.K, camera.R, camera.t, (camera.width, camera.height), azimuth))
-    points, turns, pelvis, *cameras = (
-        torch.tensor(np.array(column), dtype=torch.float32) for column in zip(*rows, strict=True)
-    )
-    shapes = posing.hang(body, np.stack([person.rest for person in persons]))
-    who, others = put_together(shapes, turns, VARIED * count, torch.Generator().manual_seed(seed))
-    points = torch.cat([points, others + pelvis[who, None]])
-    return Bodies(points, torch.cat([cameras[-1], cameras[-1][who]]), *cameras)
-
-
-def put_together(shapes: posing.Shapes, turns: Tensor, count: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Whom bodies in poses that nobody drew begin with (n,), and their points (n, 34, 3) m about the pelvis. turns: (N, 22, 3, 3). Of
-    `count` those are left out whose limbs run into one another."""
-    found = []
-    for part in torch.randint(len(turns), (count,), generator=rng).split(AT_ONCE):
-        which = torch.randint(len(shapes.bones), (len(part),), generator=rng)
-        points, joints = posing.pose(shapes, which, posing.vary(turns, part, rng))
-        good = ~posing.overlaps(joints)
-        found.append((part[good], points[good]))
-    who, points = zip(*found, strict=True)
-    return torch.cat(who), torch.cat(points)
+        rows.append((points, camera.K, camera.R, camera.t, (camera.width, camera.height), azimuth))
+    return Bodies(*(torch.tensor(np.array(column), dtype=torch.float32) for column in zip(*rows, strict=True)))
 
 
 def film(bodies: Bodies, count: int, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
     """`count` bodies before cameras of others, half of them seen in a mirror: points (n, 34, 3) m in camera axes, K (n, 3, 3) and
     sizes (n, 2) px."""
-    who, where = (torch.randint(len(each), (count,), generator=rng) for each in (bodies.points, bodies.K))
-    turn = bodies.azimuth[where] - bodies.before[who] + TURNED * torch.randn(count, generator=rng)
+    who, where = (torch.randint(len(bodies.points), (count,), generator=rng) for _ in range(2))
+    turn = bodies.azimuth[where] - bodies.azimuth[who] + TURNED * torch.randn(count, generator=rng)
     about = about_z(turn)
     roll = about_z((torch.rand(count, generator=rng) < ROLLS) * ROLL * torch.randn(count, generator=rng))
     points = bodies.points[who] @ (bodies.R[where] @ about).transpose(1, 2) + bodies.t[where][:, None]
@@ -192,72 +164,51 @@ def _deviations(count: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
     return torch.where(outlier, OUTLIER_FACTOR * expected, expected), stated
 
 
-def train(bodies: Bodies, steps: int, seed: int, start: Lifter | None = None) -> tuple[Lifter, float]:
-    """The network, and its mean distance from the true joints over the last tenth of the steps, metres. start: whose training goes
-    on; None for a new one."""
+def train(bodies: Bodies, steps: int, seed: int) -> tuple[Lifter, float]:
+    """The network, and its mean distance from the true joints over the last tenth of the steps, metres."""
     torch.manual_seed(seed)
     rng = torch.Generator().manual_seed(seed)
     network = Lifter()
-    if start is None:
-        first = see(bodies, 8 * BATCH, rng)
-        turned = first.joints @ canonical(first.rays, first.deviation)[1].transpose(1, 2)
-        network.mean.copy_(turned.mean(0))
-        network.deviation.copy_(turned.std(0).clamp_min(0.02))
-    else:
-        network.load_state_dict(start.state_dict())
-    optimisers, schedules = _optimisers(network, steps)
+    first = see(bodies, 8 * BATCH, rng)
+    turned = first.joints @ canonical(first.rays, first.deviation)[1].transpose(1, 2)
+    network.mean.copy_(turned.mean(0))
+    network.deviation.copy_(turned.std(0).clamp_min(0.02))
+    optimiser = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=DECAY)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, RATE, total_steps=max(steps, LEAST_SCHEDULE), pct_start=0.1
+    )
+    asked = torch.arange(JOINTS) != FIELD_JOINTS.root_index
     distances = []
     for step in range(steps):
-        loss, distance = _loss(network, see(bodies, BATCH, rng))
-        network.zero_grad()
+        batch = see(bodies, BATCH, rng)
+        features, turns = canonical(batch.rays, batch.deviation)
+        found, spread = network(features)
+        off = found - batch.joints @ turns.transpose(1, 2)
+        loss = (off.abs() / spread + spread.log())[:, asked].mean()
+        optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        for each in (*optimisers, *schedules):
-            each.step()
-        distances.append(distance)
-        if (step + 1) % 100 == 0:
-            print(f"step {step + 1} of {steps}: {1000 * np.mean(distances[-100:]):.1f} mm", flush=True)
+        optimiser.step()
+        schedule.step()
+        distances.append(float(off.detach()[:, asked].norm(dim=-1).mean()))
+        if (step + 1) % 500 == 0:
+            print(f"step {step + 1} of {steps}: {1000 * np.mean(distances[-500:]):.1f} mm", flush=True)
     return network.eval(), float(np.mean(distances[-max(steps // 10, 1) :]))
 
 
-def _optimisers(network: Lifter, steps: int) -> tuple[list[Optimizer], list[LambdaLR]]:
-    matrices = [parameter for parameter in network.blocks.parameters() if parameter.ndim == 2]
-    inside = {id(parameter) for parameter in matrices}
-    others = [parameter for parameter in network.parameters() if id(parameter) not in inside]
-    muon = torch.optim.Muon(matrices, lr=RATES[0], weight_decay=DECAY, ns_steps=ROUNDS)
-    adam = torch.optim.AdamW(others, lr=RATES[1], weight_decay=DECAY, fused=True)
-    optimisers: list[Optimizer] = [muon, adam]
-    share = lambda step: min(1.0, (step + 1) / (RISING * steps)) * (1 - step / (steps + 1))  # noqa: E731
-    return optimisers, [LambdaLR(each, share) for each in optimisers]
-
-
-def _loss(network: Lifter, seen: Seen) -> tuple[Tensor, float]:
-    """Of the joints but the root: the negative log likelihood, and the mean distance from the truth, metres."""
-    features, turns = canonical(seen.rays, seen.deviation)
-    with torch.autocast("cpu", torch.bfloat16):  # half the time on processors that know it
-        found, spread = (each.float() for each in network(features))
-    asked = torch.arange(JOINTS) != FIELD_JOINTS.root_index
-    off = (found - seen.joints @ turns.transpose(1, 2))[:, asked]
-    loss = (off.abs() / spread[:, asked] + spread[:, asked].log()).mean()
-    return loss, float(off.detach().norm(dim=-1).mean())
-
-
-def build(out: Path, count: int, steps: int, seed: int, start: Path | None = None) -> None:
-    """Writes the weights, in half precision, and where they come from into the folder `out`. start: weights to go on from."""
+def build(out: Path, count: int, steps: int, seed: int) -> None:
+    """Writes the weights, in half precision, and where they come from into the folder `out`."""
     if count < 1 or steps < 1:
         raise InputError(f"The lifter was to learn {steps} steps from {count} bodies; give at least 1 of each.")
-    begun = None if start is None else load_lifter(start)
     started = time.perf_counter()
     body = load_body()
-    network, distance = train(draw_bodies(body, count, seed), steps, seed, begun)
+    network, distance = train(draw_bodies(body, count, seed), steps, seed)
     data = save({name: value.half() for name, value in network.state_dict().items()}, {"written_by": MARK})
     record = {
         "what": "Weights of the lifter: image points of a person to joints in space. Trained on posed bodies alone, no pictures.",
         "made_from": "the free body (CC0), the motion clips of pipeline/sources/synthetic/wild/assets (zlib), random shapes",
         "licence": "that of this program",
-        "made_by": f"python -m pipeline.build_lifter OUT --bodies {count} --steps {steps} --seed {seed}"
-        + ("" if start is None else f" --start {start.name}"),
-        "start_sha256": None if start is None else hashlib.sha256(start.read_bytes()).hexdigest(),
+        "made_by": f"python -m pipeline.build_lifter OUT --bodies {count} --steps {steps} --seed {seed}",
         "commit": code_commit(),
         "body_sha256": body.sha256,
         "training_distance_mm": round(1000 * distance, 1),
@@ -272,13 +223,12 @@ def build(out: Path, count: int, steps: int, seed: int, start: Path | None = Non
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("out", type=Path, help="folder to write lifter.safetensors and its provenance into")
-    parser.add_argument("--bodies", type=int, default=10_000)
-    parser.add_argument("--steps", type=int, default=4_000)
+    parser.add_argument("--bodies", type=int, default=40_000)
+    parser.add_argument("--steps", type=int, default=8_000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--start", type=Path, help="weights to go on from, in place of new ones")
     asked = parser.parse_args()
     try:
-        build(asked.out, asked.bodies, asked.steps, asked.seed, asked.start)
+        build(asked.out, asked.bodies, asked.steps, asked.seed)
     except InputError as error:
         parser.error(str(error))
 

@@ -30,9 +30,9 @@ def generator(seed=0):
 
 
 def test_bodies_stand_before_their_cameras(bodies):
-    points = bodies.points[:24] @ bodies.R.transpose(1, 2) + bodies.t[:, None]
+    points = bodies.points @ bodies.R.transpose(1, 2) + bodies.t[:, None]
     assert points.shape == (24, POINTS, 3) and (points[..., 2] > 0).all()
-    assert len(torch.unique(bodies.points[:24, 0], dim=0)) == 24
+    assert len(torch.unique(bodies.points[:, 0], dim=0)) == 24
 
 
 @pytest.mark.parametrize("steps", [1, 2, 9, 10, 11])
@@ -90,23 +90,9 @@ def test_the_same_seed_makes_the_same_weights(tmp_path, monkeypatch_module):
     assert first == second
     assert load_lifter(tmp_path / "a" / "lifter.safetensors").mean.shape == (JOINTS, 3)
     record = json.loads((tmp_path / "a" / "lifter.provenance.json").read_text())
-    assert record["made_by"].endswith("--bodies 12 --steps 2 --seed 5") and record["start_sha256"] is None
+    assert record["made_by"].endswith("--bodies 12 --steps 2 --seed 5")
 
 
 def test_nothing_is_learnt_from_nobody(tmp_path):
     with pytest.raises(InputError, match="0 steps from 5 bodies"):
         build_lifter.build(tmp_path, 5, 0, 0)
-
-
-def test_training_goes_on_from_weights_that_were_written(tmp_path, monkeypatch, monkeypatch_module):
-    """A rate of zero leaves them as they are; the record says which they were."""
-    build_lifter.build(tmp_path / "a", 12, 2, 5)
-    monkeypatch.setattr(build_lifter, "RATES", (0.0, 0.0))
-    start = tmp_path / "a" / "lifter.safetensors"
-    build_lifter.build(tmp_path / "b", 12, 1, 6, start)
-    before, after = (load_lifter(tmp_path / name / "lifter.safetensors").state_dict() for name in "ab")
-    assert all(torch.equal(before[name], after[name]) for name in before)
-    first, second = (json.loads((tmp_path / name / "lifter.provenance.json").read_text()) for name in "ab")
-    assert second["start_sha256"] == first["sha256"] and second["made_by"].endswith("--start lifter.safetensors")
-    with pytest.raises(InputError, match="cannot be read"):
-        build_lifter.build(tmp_path / "c", 12, 1, 6, tmp_path / "none")
