@@ -10,6 +10,7 @@ from threading import Event
 import numpy as np
 import torch
 
+from model.networks.keypoint_network import KeypointNetwork
 from model.people import free_model
 from model.people.ahead import ahead
 from model.people.bodies import AUTO, VOTES, BodyFits, find_people
@@ -22,6 +23,7 @@ from model.people.predictions import PredictionsFile, results_folder
 from model.people.records import Answered, Box, PicturePeople, pixels_of
 from model.people.shown import Shown, Stems
 from model.people.tracks import VideoFinder
+from model.people.watched import Watched
 from pipeline.errors import InputError
 from pipeline.outputs import run_lock
 
@@ -124,7 +126,7 @@ class Work:
     @property
     def remarks(self) -> tuple[str, ...]:
         """What of a file of boxes or keypoints was not used so far."""
-        return tuple(self.find.remarks()) if isinstance(self.find, GivenBoxes) else ()
+        return tuple(self.find.remarks()) if isinstance(self.find, GivenBoxes | Watched) else ()
 
     def answers(self, fits: BodyFits) -> Iterator[Answered]:
         """Every picture with its people. A webcam's end when Ctrl-C is pressed."""
@@ -203,5 +205,5 @@ def finder(question: Question, given: Sequence[Given]) -> Finder:
         boxes.require_frames(one.name for one in given if one.kind == "video")
         return boxes
     if question.keypoints is not None:
-        return read_keypoints(question.keypoints)
+        return Watched(read_keypoints(question.keypoints), KeypointNetwork("lightning"))
     return VideoFinder(Detector())
