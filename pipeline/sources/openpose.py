@@ -31,6 +31,7 @@ from pipeline.sources.joint_names import (
     LAYOUTS,
     Layout,
     doubt_confidence,
+    doubt_frozen,
     doubt_order,
     doubt_sides,
     doubt_twice,
@@ -91,7 +92,9 @@ class Film:
         if number is None:
             raise InputError(f"{name} has no number of a frame of {self.path}")
         if number >= self.frames:
-            raise InputError(f"{self.path}: the video has {self.frames} frames, the keypoints go to {number}")
+            raise InputError(
+                f"{self.path}: the video has {self.frames} frames, the keypoints go to {number}; are their frames numbered from 0?"
+            )
         return frame_path(self.path.name, number)
 
 
@@ -176,6 +179,11 @@ class OpenPose(Source):
         everyone, names = _stacked([person for _, person in people.values()]), LAYOUTS[self.options.layout]
         yield from (*doubt_sides(everyone, names), *doubt_upright(everyone, names), *doubt_confidence(everyone))
         yield from doubt_order(everyone, names)
+        if self.video:
+            frames = {
+                (self.video, frame_number(name) or 0): [person.body for person in found[name]] for name in self.names
+            }
+            yield from doubt_frozen(frames)
         yield from doubt_twice((picture.path, person.body) for picture, person in people.values())
         for (key, (picture, person)), odd in zip(people.items(), reasons, strict=True):
             for text in person.left_out:

@@ -11,7 +11,7 @@ from pipeline.errors import InputError
 from pipeline.images import read_image
 from pipeline.skeletons import COCO, OPENPOSE_25, match_joints
 from pipeline.sources import open_source
-from tests.pipeline.people import striped
+from tests.pipeline.people import standing, striped
 
 
 def keypoints(count, seed, confidence=0.9, size=(120, 90)):
@@ -213,3 +213,17 @@ def test_two_videos_in_place_of_pictures_are_named(tmp_path):
         InputError, match="has no folder images/, and 2 videos: a.mp4, b.mov. Give a folder .* one video"
     ):
         open_source("openpose", tmp_path)
+
+
+def test_a_video_whose_keypoints_stand_still_is_asked_about(tmp_path):
+    """As of files that were copied, or of a detector that was stuck."""
+    (tmp_path / "keypoints").mkdir()
+    writer = cv2.VideoWriter(str(tmp_path / "v.mp4"), cv2.VideoWriter_fourcc(*"mp4v"), 30, (120, 90))
+    for frame in range(9):
+        points = 30 + 40 * standing(COCO.names)[:, :2] * [1, -1] + [20 + 0.5 * min(frame, 3), 15]
+        person = {"pose_keypoints_2d": np.c_[points, np.full(17, 0.9)].ravel().tolist()}
+        (tmp_path / "keypoints" / f"v_{frame:012d}_keypoints.json").write_text(json.dumps({"people": [person]}))
+        writer.write(striped(90, 120))
+    writer.release()
+    doubts = open_source("openpose", tmp_path, layout="coco17").read()[1].doubts
+    assert [d for d in doubts if d.startswith("the keypoints of v.mp4 are those of the frame before in 5 of 9 frames")]
