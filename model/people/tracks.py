@@ -89,6 +89,11 @@ class Tracker:
         """How many people were just seen."""
         return sum(time_s - track.time_s <= FILLED_S for track in self.tracks)
 
+    def crossing(self) -> bool:
+        """Whether one is before another, where a quick look's boxes waver between the two."""
+        where = np.array([track.box.box for track in self.tracks])
+        return any((overlaps(where[k], where[:k]) > 0).any() for k in range(1, len(where)))
+
     def _begin(self, box: Box, looks: np.ndarray, time_s: float) -> Track:
         self.begun += 1
         self.tracks.append(Track(self.begun, box, looks, time_s, np.zeros(2)))
@@ -130,7 +135,8 @@ class VideoFinder:
         expected = self.tracker.expecting(frame_time(picture))
         self.since += 1
         look = self.detector.looks(picture.pixels)
-        boxes = self._quick(look, expected) if expected and self.since < THOROUGH else []
+        easy = expected and self.since < THOROUGH and not self.tracker.crossing()
+        boxes = self._quick(look, expected) if easy else []
         if not boxes:
             boxes, self.since = self.detector(picture.pixels, look), 0
         return self.tracker(picture, boxes)

@@ -151,6 +151,17 @@ def test_who_is_seen_at_one_size_only_is_looked_for_at_that_size():
     assert detector.asked == [0, 416, *[320] * 7]
 
 
+def test_while_one_is_before_another_every_look_is_thorough():
+    detector = Watched()
+    find = VideoFinder(detector)
+    places = [(60, 120), (75, 105), (75, 105), (70, 112), (66, 116), (62, 120)]
+    for k, (left, right) in enumerate(places):
+        picture, detector.boxes = frame(k, [(left, 60), (right, 70)])
+        find(picture)
+    # whether they are apart again is seen by the look that follows
+    assert detector.asked == [0, 416, 0, 0, 416, 416]
+
+
 def test_a_picture_is_not_looked_at_twice_at_one_size():
     seen = []
     detector = Detector()
