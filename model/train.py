@@ -88,9 +88,8 @@ def train(
             clear_drafts(folder, HISTORY, *(f"{Path(weights).stem}.*" for weights in (LAST, BEST)))
         asked, config = config, settled_config(config, checkpoint, folder, steps, minutes)
         torch.manual_seed(config.train.seed)
-        encoder = encoder_of(
-            config, checkpoint, start, folder
-        )  # one that cannot be made is refused before data is read
+        # one that cannot be made is refused before data is read
+        encoder = encoder_of(config, checkpoint, start, folder)
         job = make_job([(Path(shards), 1.0), *also], config, folder, where, ranks)
         run, notes = begin(job, checkpoint, start, encoder)
         with Logbook(folder, job.length(run.network), run.step) if ranks.leads else nullcontext() as log:
