@@ -10,8 +10,8 @@ from pipeline.fit.kinematics import State
 from pipeline.fit.objective import Objective
 
 # How much further off joints are than the fit expects where keypoints say where a person is: a run measures its own factor on people
-# without any. Between what suits the mean square of errors on rendered people (1.8) and what suits the confidence (1.6), keypoints off by
-# 0.8 and by 2 % of a person's height (docs/log.md).
+# without any. Between what suits the mean square of errors on rendered people (1.8) and what suits the confidence (1.6), keypoints
+# off by 0.8 and by 2 % of a person's height (docs/log.md).
 KEYPOINTS_SPREAD = 1.7
 # A body whose joints are expected to be further off than this on average (metres) is doubtful.
 FAR_OFF = 0.2
