@@ -8,6 +8,9 @@ import click
 from cli.options import POSITIVE
 from cli.stages import run_stages
 
+# Processes that load batches for the training; more gain nothing, even beside a GPU.
+MOST_LOADERS = 8
+
 
 @click.group(name="model")
 def command() -> None:
@@ -33,6 +36,8 @@ def stage_arguments(out: Path, instants: int, minutes: float, workers: int, seed
             f"{minutes:g}",
             "--seed",
             str(seed),
+            "--workers",
+            str(max(1, min(MOST_LOADERS, workers - 1))),
         ],
         "evaluate": ["evaluate", run, shards, "--split", "validation"],
     }
@@ -42,7 +47,9 @@ def stage_arguments(out: Path, instants: int, minutes: float, workers: int, seed
 @click.argument("out", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--instants", default=6000, show_default=True, help="Pictures of people, one to four in each.")
 @click.option("--minutes", type=POSITIVE, default=120.0, show_default=True, help="Of training.")
-@click.option("--workers", default=os.cpu_count(), show_default="number of cores", help="Processes that make the data.")
+@click.option(
+    "--workers", default=os.cpu_count(), show_default="number of cores", help="Processes that make and load the data."
+)
 @click.option("--seed", default=0, show_default=True, help="Of the pictures and the training.")
 def build(out: Path, instants: int, minutes: float, workers: int, seed: int) -> None:
     """Free bodies -> pictures of people -> shards -> a trained field in OUT/run, and packed for shipping in OUT/free.

@@ -10,6 +10,8 @@ import click
 
 # Seconds of every finished stage. An interrupted chain goes on with the first stage that is not in it.
 SECONDS_FILE = "seconds.json"
+# Options of `train` that a run that goes on refuses.
+KEPT = ("--seed", "--workers")
 
 
 def run_stages(out: Path, stages: dict[str, list[str]], run: Path) -> dict[str, float]:
@@ -32,9 +34,11 @@ def run_stages(out: Path, stages: dict[str, list[str]], run: Path) -> dict[str, 
 
 
 def resumed(arguments: list[str]) -> list[str]:
-    """The arguments by which an interrupted training goes on: it keeps its own seed, and takes none."""
-    at = arguments.index("--seed") if "--seed" in arguments else len(arguments)
-    return [*arguments[:at], *arguments[at + 2 :], "--resume"]
+    """The arguments by which an interrupted training goes on: it keeps its own settings, and takes none of KEPT."""
+    for name in KEPT:
+        at = arguments.index(name) if name in arguments else len(arguments)
+        arguments = [*arguments[:at], *arguments[at + 2 :]]
+    return [*arguments, "--resume"]
 
 
 def run_stage(name: str, arguments: list[str]) -> float:
