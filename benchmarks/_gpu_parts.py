@@ -182,23 +182,48 @@ def step(asked: Asked, name: str, written: str) -> dict:
     network = build_network(config.network, training_statistics(views, config))
     if written == "published":
         network = written_as_published(network)
-    job = Job(config, views, [1.0], None, asked.out, device, Ranks())
+    job = Job(with_train(config, workers=0), views, [1.0], None, asked.out, device, Ranks())
     run, compute = start_run(network.to(device), config), losses_module(network, config.train.compile, job.ranks)
-    batches = job.batches(range(10_000))
-    first = next(batches).to(device)
+    batch = next(job.batches(range(1))).to(device)
     started = time.perf_counter()
     for _ in range(1 if asked.quick else WARM_STEPS):
-        take_step(run, compute, first, job, 0.0)
+        take_step(run, compute, batch, job, 0.0)
     warm = time.perf_counter() - started
     flops = 0
     if written != "compiled":  # a compiled graph cannot be counted
         with FlopCounterMode(display=False) as counter:
-            take_step(run, compute, first, job, 0.0)
+            take_step(run, compute, batch, job, 0.0)
         flops = counter.get_total_flops()
 
     def alone() -> float:
-        take_step(run, compute, first, job, 0.0)
+        take_step(run, compute, batch, job, 0.0)
         return 0.0
+
+    seconds, _ = timed(asked, alone)
+    return {
+        "batch": len(batch),
+        "step_ms": round(1000 * seconds, 2),
+        "images_per_second": round(len(batch) / seconds, 1),
+        "warm_up_seconds": round(warm, 1),
+        "tflop_a_step": round(flops / 1e12, 4) or None,
+        "tflops": round(flops / seconds / 1e12, 3) or None,
+        "parameters": sum(p.numel() for p in network.parameters()),
+        **memory(asked),
+    }
+
+
+def loading(asked: Asked, name: str) -> dict:
+    """Steps that loader processes feed, and how long the first batch is waited for."""
+    config, views, device = configured(asked, name), training_views(asked), torch.device(asked.device)
+    network = build_network(config.network, training_statistics(views, config))
+    job = Job(config, views, [1.0], None, asked.out, device, Ranks())
+    run, compute = start_run(network.to(device), config), losses_module(network, False, job.ranks)
+    batches = job.batches(range(10_000))
+    started = time.perf_counter()
+    first = next(batches)
+    waited_first = time.perf_counter() - started
+    for _ in range(1 if asked.quick else WARM_STEPS):
+        take_step(run, compute, first.to(device), job, 0.0)
 
     def fed() -> float:
         before = time.perf_counter()
@@ -207,20 +232,12 @@ def step(asked: Asked, name: str, written: str) -> dict:
         take_step(run, compute, batch.to(device), job, 0.0)
         return waited
 
-    seconds, _ = timed(asked, alone)
-    seconds_fed, waited = timed(asked, fed)
-    batch = config.train.batch_size
+    seconds, waited = timed(asked, fed)
     return {
-        "batch": batch,
-        "step_ms": round(1000 * seconds, 2),
-        "images_per_second": round(batch / seconds, 1),
-        "images_per_second_with_loading": round(batch / seconds_fed, 1),
-        "data_wait": round(waited / seconds_fed, 3),
-        "warm_up_seconds": round(warm, 1),
-        "tflop_a_step": round(flops / 1e12, 4) or None,
-        "tflops": round(flops / seconds / 1e12, 3) or None,
-        "parameters": sum(p.numel() for p in network.parameters()),
-        **memory(asked),
+        "workers": config.train.workers,
+        "first_batch_seconds": round(waited_first, 1),
+        "images_per_second": round(len(first) / seconds, 1),
+        "data_wait": round(waited / seconds, 3),
     }
 
 
@@ -338,5 +355,6 @@ def parts() -> dict[str, Callable[[Asked], dict]]:
         found |= {f"step/{name}/{written}": partial(step, name=name, written=written) for name in CONFIGS}
     found |= {f"inference/{name}": partial(inference, name=name) for name in CONFIGS}
     found |= {f"fits/{batch}": partial(fits, batch=batch) for batch in FIT_BATCHES}
+    found |= {f"loading/{name}": partial(loading, name=name) for name in CONFIGS}
     found |= {f"step/{name}/compiled": partial(step, name=name, written="compiled") for name in CONFIGS}
     return found | {"training": training}

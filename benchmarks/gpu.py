@@ -2,6 +2,7 @@
 
     python -m benchmarks.gpu OUT --minutes 8
     python -m benchmarks.gpu OUT --quick             # every part, as small as it can be, in well under a minute on a processor
+    python -m benchmarks.gpu OUT --only step fits    # these parts anew, beside what OUT/gpu.json holds of the others
     python -m benchmarks.gpu OUT --tables            # the tables of what OUT/gpu.json holds
 
 Needs a GPU, some processor cores, and no network: where the weights of `base` cannot be had, its speed is measured with random
@@ -30,7 +31,7 @@ from pipeline.version import code_commit
 
 # Seconds that a part may take; others DEFAULT_LIMIT.
 LIMITS = {"data": 240.0, "machine": 60.0, "weights": 90.0}
-DEFAULT_LIMIT = 75.0
+DEFAULT_LIMIT, COMPILING_LIMIT = 75.0, 180.0
 # Part of the time that is kept for the training run, and what that needs at least, seconds.
 FOR_TRAINING, LEAST_TRAINING = 0.2, 60.0
 GRACE = 60.0
@@ -74,20 +75,26 @@ def run_part(name: str, asked: Asked, limit: float) -> dict:
         process.join()
 
 
-def measure(asked: Asked) -> dict:
-    """Every part; OUT/gpu.json is written after each."""
-    ends = time.monotonic() + 60 * asked.minutes
-    kept = max(LEAST_TRAINING, FOR_TRAINING * 60 * asked.minutes)
+def chosen(only: list[str]) -> list[str]:
+    """The parts whose names begin so; all of them where nothing is asked for."""
+    return [name for name in parts() if not only or name.startswith(tuple(only))]
+
+
+def measure(asked: Asked, only: list[str], before: dict) -> dict:
+    """The chosen parts; OUT/gpu.json is written after each. before: the parts that an earlier call measured."""
+    ends, names = time.monotonic() + 60 * asked.minutes, chosen(only)
+    kept = max(LEAST_TRAINING, FOR_TRAINING * 60 * asked.minutes) if "training" in names else 0.0
     report: dict = {
         "minutes": asked.minutes,
         "quick": asked.quick,
         "device": asked.device,
         "commit": code_commit(),
-        "parts": {},
+        "parts": before,
     }
-    for name in parts():
+    for name in names:
         left = ends - time.monotonic()
-        limit = left + GRACE if name == "training" else min(LIMITS.get(name, DEFAULT_LIMIT), left - kept)
+        usual = COMPILING_LIMIT if name.endswith("/compiled") else LIMITS.get(name, DEFAULT_LIMIT)
+        limit = left + GRACE if name == "training" else min(usual, left - kept)
         if asked.quick:
             left, limit = 60.0, 60.0
         if limit < (LEAST_TRAINING / 2 if name == "training" else 5.0):
@@ -158,6 +165,7 @@ def step_table(found: dict, rates: dict) -> str:
     rows = []
     for name in CONFIGS:
         ours, published, compiled = (found.get(f"step/{name}/{how}", {}) for how in ("ours", "published", "compiled"))
+        fed = found.get(f"loading/{name}", {})
         share, ratio = "-", "-"
         if "tflops" in ours and ours["tflops"] and rates.get("bf16"):
             share = f"{100 * ours['tflops'] / rates['bf16']:.1f} %"
@@ -172,8 +180,9 @@ def step_table(found: dict, rates: dict) -> str:
                 cell(published, "images_per_second"),
                 ratio,
                 share,
-                cell(ours, "images_per_second_with_loading"),
-                cell(ours, "data_wait"),
+                cell(fed, "images_per_second"),
+                cell(fed, "data_wait"),
+                cell(fed, "first_batch_seconds"),
                 cell(ours, "peak_memory_gb"),
             ]
         )
@@ -186,7 +195,7 @@ def step_table(found: dict, rates: dict) -> str:
         "ratio",
         "of the matrix rate",
     ]
-    return table([*heads, "with loading", "data wait", "GB"], rows)
+    return table([*heads, "with loading", "data wait", "first batch, s", "GB"], rows)
 
 
 def table(heads: list[str], rows: list[list[str]]) -> str:
@@ -208,6 +217,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=8.0, help="of everything together")
     parser.add_argument("--device", help="cpu or cuda; default: a GPU if there is one")
     parser.add_argument("--quick", action="store_true", help="every part, tiny, to see that it runs")
+    parser.add_argument("--only", nargs="+", default=[], metavar="PART", help="beginnings of parts' names")
     parser.add_argument("--tables", action="store_true", help="only print the tables of what was measured before")
     given = parser.parse_args()
     if given.tables:
@@ -216,7 +226,11 @@ def main() -> None:
     make_folder(given.out)
     wait_passively()  # the processes of the parts inherit it
     multiprocessing.get_context(START).set_forkserver_preload(PRELOADED)
-    report = measure(Asked(given.out, given.minutes, choose_device(given.device).type, given.quick))
+    if not chosen(given.only):
+        parser.error(f"--only {' '.join(given.only)}: no part's name begins so; there are {', '.join(parts())}")
+    held = given.out / "gpu.json"
+    before = json.loads(held.read_text())["parts"] if given.only and held.exists() else {}
+    report = measure(Asked(given.out, given.minutes, choose_device(given.device).type, given.quick), given.only, before)
     write_file(given.out / "gpu.md", tables(report).encode())
     print("\n" + tables(report))
     sys.exit(1 if any("failed" in part for part in report["parts"].values()) else 0)

@@ -51,6 +51,16 @@ def test_a_part_that_fails_dies_or_hangs_is_reported_and_the_rest_goes_on(tmp_pa
     assert found["works"]["device"] == "cpu" and "failed" not in found["works"]
 
 
+def test_chosen_parts_are_measured_anew_beside_the_others(tmp_path, monkeypatch):
+    monkeypatch.setattr(gpu, "run_part", lambda name, asked, limit: {"limit": limit})
+    asked = _gpu_parts.Asked(tmp_path, 8.0, "cpu", quick=False)
+    found = gpu.measure(asked, ["step/small", "fits"], {"machine": {"cores": 3}, "fits/1024": {"failed": "no time"}})
+    assert found["parts"].keys() == {"machine", *gpu.chosen(["step/small/", "fits/"])}
+    assert found["parts"]["machine"] == {"cores": 3} and found["parts"]["fits/1024"] == {"limit": gpu.DEFAULT_LIMIT}
+    assert found["parts"]["step/small/compiled"] == {"limit": gpu.COMPILING_LIMIT}
+    assert json.loads((tmp_path / "gpu.json").read_text()) == found and gpu.chosen([]) == list(_gpu_parts.parts())
+
+
 def test_tables_say_what_is_missing():
     said = gpu.tables(
         {
@@ -65,11 +75,12 @@ def test_tables_say_what_is_missing():
                 },
                 "step/base/ours": {"batch": 64, "images_per_second": 1000.0, "tflops": 100.0},
                 "step/base/published": {"images_per_second": 250.0},
+                "loading/base": {"images_per_second": 900.0, "data_wait": 0.1, "first_batch_seconds": 2.0},
                 "fits/4096": {"failed": "out of memory"},
             },
         }
     )
-    assert "| `base` | 64 | 1,000.0 | - | 250.0 | 4.00 | 25.0 % | - | - | - |" in said
+    assert "| `base` | 64 | 1,000.0 | - | 250.0 | 4.00 | 25.0 % | 900.0 | 0.1 | 2.0 | - |" in said
     assert "- fits/4096: out of memory" in said and "| `small` | - | - |" in said
 
 

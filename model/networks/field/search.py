@@ -13,8 +13,9 @@ from torch import Tensor
 
 from model.networks.frame import CANONICAL_SIDE
 
-# Points that pass through the MLP together.
-POINTS_AT_ONCE = 4096
+# Points that pass through the MLP together: on a processor as many as stay in its caches; elsewhere every slice costs the same
+# launches, a few hundred, so as many as take about a gigabyte.
+POINTS_AT_ONCE, POINTS_AT_ONCE_ELSEWHERE = 4096, 1 << 18
 
 # A question to the field: points (B, N, 3) in crop coordinates -> values (B, N, ...).
 Ask = Callable[[Tensor], Tensor]
@@ -84,8 +85,9 @@ def rows(values: Tensor, index: Tensor) -> Tensor:
 
 
 def in_slices(ask: Ask, q: Tensor) -> Tensor:
-    """`ask` at any number of points, POINTS_AT_ONCE at a time, which bounds the memory of the hidden layers."""
-    return torch.cat([ask(part) for part in q.split(max(1, POINTS_AT_ONCE // len(q)), dim=1)], 1)
+    """`ask` at any number of points, so many at a time that the memory of the hidden layers is bounded."""
+    at_once = POINTS_AT_ONCE if q.device.type == "cpu" else POINTS_AT_ONCE_ELSEWHERE
+    return torch.cat([ask(part) for part in q.split(max(1, at_once // len(q)), dim=1)], 1)
 
 
 class Near(NamedTuple):

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 
 from model.networks.build import build_network
 from model.networks.field.mlp import MlpSettings, VotingField, position_code, read_pixels
+from model.networks.field.search import in_slices
 from model.networks.frame import pixels_to_crop
 from model.training.config import load_config
 from tests.model.field_scenes import make_batch, statistics
@@ -94,3 +95,16 @@ def test_the_published_configuration_predicts():
     K = torch.tensor([[[500.0, 0, 111.5], [0, 500, 111.5], [0, 0, 1]]])
     found = network.predict(torch.rand(1, 3, 224, 224) * 2 - 1, K)
     assert found.joints.shape == (1, 17, 3) and found.joints.isfinite().all()
+
+
+def test_a_device_with_memory_of_its_own_is_asked_at_many_points_at_a_time():
+    """Every question costs it the same launches, whatever the number of points."""
+    asked = {"cpu": 0, "meta": 0}
+
+    def ask(q):
+        asked[q.device.type] += 1
+        return q[..., 0]
+
+    for device in asked:
+        assert in_slices(ask, torch.zeros(32, 2000, 3, device=device)).shape == (32, 2000)
+    assert asked == {"cpu": 16, "meta": 1}
