@@ -93,7 +93,7 @@ class GivenBoxes:
         """What of the file was not used."""
         left = self.left()
         if left:
-            yield f"{len(left)} pictures of the file of boxes were not given, {left[0]} for one."
+            yield f"{self.path}: {len(left)} of its pictures were not given to predict, {left[0]} for one."
         if self.crowds:
             yield f"{self.path}: {_crowds_text(self.crowds)} left out; a crowd is not one person."
         if self.twice:

@@ -32,7 +32,9 @@ def pack_run(run: Path, out: Path, notes: dict) -> dict:
     # a prior's covariances would no longer be positive definite in half precision
     tensors |= {name: tensor for name, tensor in checkpoint.tensors.items() if name.startswith("pose_prior.")}
     sums = {"weights_sha256": content_sum(tensors), "left_out_sha256": content_sum(left_out) if left_out else None}
-    record = {**checkpoint.record, "packed": notes | sums}
+    # where the data lay on one machine says nothing on another
+    data = [{**folder, "path": Path(folder["path"]).name} for folder in checkpoint.record["data"]]
+    record = {**checkpoint.record, "data": data, "packed": notes | sums}
     save_checkpoint(out / BEST, Checkpoint(tensors, record))
     return record
 

@@ -62,7 +62,7 @@ def test_boxes_of_a_file(run, place):
     Path("boxes.json").write_text(json.dumps({"a.png": [[1, 2, 40, 60]], "c.png": [[1, 2, 3, 4]]}))
     result = invoke("a.png", "b.png", "--run", run, "--boxes", "boxes.json")
     assert result.exit_code == 1 and "Refused: b.png: boxes.json has no box of it" in result.output
-    assert "1 pictures of the file of boxes were not given, c.png" in result.output
+    assert "boxes.json: 1 of its pictures were not given to predict, c.png" in result.output
     assert len(written()["people"]) == 1
 
 

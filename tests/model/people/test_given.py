@@ -209,7 +209,9 @@ def test_frames_that_were_used_are_not_said_to_be_left(tmp_path):
     found = read_keypoints(tmp_path)
     assert [len(found(picture("walk.mp4", k))) for k in (0, 2)] == [1, 1]
     assert found.left() == ["walk_000000000001"]
-    assert list(found.remarks()) == ["1 pictures of the file of boxes were not given, walk_000000000001 for one."]
+    assert list(found.remarks()) == [
+        f"{tmp_path}: 1 of its pictures were not given to predict, walk_000000000001 for one."
+    ]
 
 
 def test_crowds_are_nobodys_box_and_are_counted(tmp_path):
