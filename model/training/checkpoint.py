@@ -139,6 +139,13 @@ def restore_optimizers(
             # a fused optimiser counts its steps where the weights are, any other on the processor
             at_home = set() if owner[parameter].defaults.get("fused") else {"step"}
             owner[parameter].state[parameter] = {
-                key: value.clone() if key in at_home else value.to(parameter.device, copy=True)
-                for key, value in state.items()
+                key: value.clone() if key in at_home else _lying_as(parameter, value) for key, value in state.items()
             }
+
+
+def _lying_as(parameter: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """A copy where the parameter is. One of its shape lies in memory as it does, which is how a fused optimiser pairs them: kernels of
+    pretrained encoders lie by channels last, and a file holds plain rows."""
+    if value.shape != parameter.shape:
+        return value.to(parameter.device, copy=True)
+    return torch.empty_like(parameter, dtype=value.dtype, requires_grad=False).copy_(value)

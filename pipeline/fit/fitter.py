@@ -301,6 +301,8 @@ class Fitter:
         points = objective.chain.points(state)[:, :J].cpu().numpy()
         unseen = unseen_names(objective, state)
         parameters = export_parameters(objective.chain, state)
+        # all at once, since a GPU is waited for each time
+        iterations, converged = solution.iterations.tolist(), solution.converged.tolist()
         results: list[BodyFit | Reject] = []
         for b, instant in enumerate(instants):
             if not np.isfinite(points[b]).all():
@@ -310,8 +312,8 @@ class Fitter:
                 instant,
                 points[b],
                 settings,
-                iterations=int(solution.iterations[b]),
-                converged=bool(solution.converged[b]),
+                iterations=iterations[b],
+                converged=converged[b],
                 start=found.names[found.start[b]],
                 margin=float(found.margin[b]),
                 unseen=unseen[b],
