@@ -3,11 +3,14 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cli.options import FOCAL, JOINT_REGRESSOR, SOURCE_OPTIONS
+
+if TYPE_CHECKING:
+    from pipeline.fit.predicted import PredictedBodies
 
 
 @click.command()
@@ -26,6 +29,13 @@ from cli.options import FOCAL, JOINT_REGRESSOR, SOURCE_OPTIONS
 @click.option("--hands", is_flag=True, help="Fit fingers where hand keypoints are given.")
 @click.option("--face", is_flag=True, help="Fit jaw and expression where face keypoints are given.")
 @click.option("--interpenetration", is_flag=True, help="Push apart limbs that run into the body (slower).")
+@click.option(
+    "--people",
+    "predictions",
+    type=click.Path(path_type=Path),
+    metavar="PREDICTIONS",
+    help="Take the bodies that `nvf-cli predict` found in the pictures, in place of fits to the keypoints alone.",
+)
 @FOCAL
 @SOURCE_OPTIONS
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
@@ -44,6 +54,7 @@ def command(
     body_file: Path | None,
     joint_regressor: Path | None,
     limit: int | None,
+    predictions: Path | None,
     focal: float | None,
     options: tuple[str, ...],
     threads: int,
@@ -69,6 +80,7 @@ def command(
     from pipeline.sources import open_source, parse_options
 
     settings = FitSettings(**fit_options)
+    people = predicted_bodies(predictions, context) if predictions else None
     with claimed(out, root, overwrite):
         if threads:
             torch.set_num_threads(threads)
@@ -81,10 +93,44 @@ def command(
             def show(done: int, total: int) -> None:
                 bar.update(task, completed=done, total=total)
 
-            report = fit_source(reader, body, settings, out, limit, vertices, pkl, show, KeypointNetwork("lightning"))
+            report = fit_source(
+                reader, body, settings, out, limit, vertices, pkl, show, KeypointNetwork("lightning"), people
+            )
     click.echo((out / "report.json").read_text() if as_json else summary(report, out), nl=not as_json)
     if report["rejects"] or not report["valid"] or "page_error" in report:
         context.exit(1)
+
+
+# What shapes a fit, or the body that is fitted: bodies that were predicted are what they are.
+OF_A_FIT = {"body_file": "--body"} | {
+    name: "--" + name.replace("_", "-")
+    for name in ("joint_regressor", "prior", "prior_file", "hands", "face", "interpenetration")
+}
+
+
+def predicted_bodies(path: Path, context: click.Context) -> "PredictedBodies":
+    """The bodies of a predictions.json, or of the folder that it lies in. Raises InputError for a file without any, and for
+    options that would say nothing."""
+    from model.people.predictions import FILE, read_predictions
+    from pipeline.errors import InputError
+    from pipeline.fit.predicted import PredictedBodies, PredictedBody
+
+    asked = [name for name in OF_A_FIT if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE]
+    if asked:
+        option = OF_A_FIT[asked[0]]
+        raise InputError(f"--people takes bodies as they were predicted, of the free body; leave out {option}.")
+    file = path / FILE if path.is_dir() else path
+    pictures = read_predictions(file).pictures
+    found = [
+        PredictedBody(one.name, person.box, one.camera, person.body)
+        for one in pictures
+        if one.camera is not None
+        for person in one.people
+        if person.body is not None
+    ]
+    if not found:
+        raise InputError(f"{file} has nobody with a body. Predict again with another --decode than votes.")
+    return PredictedBodies(file, found)
 
 
 @contextmanager
@@ -114,6 +160,10 @@ def summary(report: dict, out: Path) -> str:
         f"{report['n']} fits ({report['valid']} valid), {len(report['rejects'])} rejected, "
         f"{report['fits_per_second'] or 0:.0f} fits/s."
     ]
+    if "people" in report:
+        lines.append(
+            f"{report['people']['taken']} of the {report['people']['found']} people of {report['people']['file']} were taken."
+        )
     if report["ambiguous"]:
         lines.append(f"{report['ambiguous']} could as well be another body (quality/ambiguous in fits.h5).")
     if not report["valid"]:

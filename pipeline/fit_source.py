@@ -15,6 +15,7 @@ from pipeline.errors import InputError
 from pipeline.fit import fits_file
 from pipeline.fit.fits_file import FitsWriter, export_smplifyx
 from pipeline.fit.fitter import Fitter, Kind
+from pipeline.fit.predicted import PredictedBodies
 from pipeline.fit.settings import FitSettings
 from pipeline.fit.shapes import shape_frames
 from pipeline.look.fit_report import Tally, write_page
@@ -41,24 +42,33 @@ def fit_source(
     pkl: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
     witness: Witness | None = None,
+    people: PredictedBodies | None = None,
 ) -> dict:
     """Writes out/fits.h5, out/report.json and out/report.html; returns the report.
 
     limit: fit at most this many instants, spread evenly over the source; shapes of known subjects come from all of it. A
     page that cannot be drawn costs the page alone: the report says why under `page_error`. witness: who looks whether people are where
-    they should be.
+    they should be. people: bodies that are taken in place of fits; nothing is fitted then.
     """
     fitter = Fitter(body, settings)
     read, told, joint_sets = _look_through(source, fitter, witness)
     began = time.perf_counter()
-    of_shapes = {i for frames in shape_frames(told, settings.shape_frames).values() for i in frames}
+    of_shapes = (
+        {i for frames in shape_frames(told, settings.shape_frames).values() for i in frames}
+        if people is None
+        else set()
+    )
     betas = fitter.solve_shapes(list(_chosen(source, of_shapes)))
     shape_seconds = time.perf_counter() - began
     chosen = spread_evenly(len(told), limit or len(told))
     about = {"source": source.name, "joint_set": ", ".join(sorted(joint_sets))}
     with _writer(about, body, out, vertices) as writer:
         pkl_folder = out if pkl else None
-        tally, rejects = _fit_blocks(source, fitter, betas, chosen, writer, pkl_folder, progress)
+
+        def fit(block: list[Instant]) -> list[BodyFit | Reject]:
+            return fitter.fit(block, betas) if people is None else people.fits(block, body, settings)
+
+        tally, rejects = _fit_blocks(source, fit, chosen, writer, pkl_folder, progress)
         rejects = [*read.rejects, *rejects]
         writer.reject(rejects)
     for old in ("report.json", "report.html"):  # of the fits that are replaced
@@ -73,6 +83,11 @@ def fit_source(
             "subjects": {name: [float(beta) for beta in shape] for name, shape in betas.items()},
             "doubts": read.doubts,
         }
+        | (
+            {}
+            if people is None
+            else {"people": {"file": str(people.path), "found": len(people), "taken": people.taken}}
+        )
     )
     return _write_report(out, report, tally, body, source.root)
 
@@ -104,8 +119,7 @@ def _look_through(
 
 def _fit_blocks(
     source: Source,
-    fitter: Fitter,
-    betas: dict[str, np.ndarray],
+    fit: Callable[[list[Instant]], list[BodyFit | Reject]],
     chosen: list[int],
     writer: FitsWriter,
     pkl_folder: Path | None,
@@ -115,15 +129,15 @@ def _fit_blocks(
     tally, rejects = Tally(), []
     for block in _blocks(_chosen(source, set(chosen)), BLOCK):
         began = time.perf_counter()
-        results = fitter.fit(block, betas)
+        results = fit(block)
         tally.seconds += time.perf_counter() - began
         rejects += [result for result in results if isinstance(result, Reject)]
-        fitted = [(instant, fit) for instant, fit in zip(block, results, strict=True) if isinstance(fit, BodyFit)]
-        writer.append([fit for _, fit in fitted])
-        for instant, fit in fitted:
-            tally.add(instant, fit)
+        fitted = [(instant, one) for instant, one in zip(block, results, strict=True) if isinstance(one, BodyFit)]
+        writer.append([one for _, one in fitted])
+        for instant, one in fitted:
+            tally.add(instant, one)
             if pkl_folder is not None:
-                export_smplifyx(fit, instant.views[0].camera.R, instant.views[0].camera.t, pkl_folder)
+                export_smplifyx(one, instant.views[0].camera.R, instant.views[0].camera.t, pkl_folder)
         tally.has_world |= block[0].has_world
         progress(len(tally.errors_mm) + len(rejects), len(chosen))
     writer.file.attrs["frame"] = "world" if tally.has_world else "camera"

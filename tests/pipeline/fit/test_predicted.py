@@ -1,0 +1,118 @@
+"""Bodies that predict found in a dataset's pictures, in place of fits."""
+
+import json
+from dataclasses import replace
+
+import h5py
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from cli.fit import command
+from cli.preprocess import command as preprocess
+from model.people.predictions import FILE, PredictionsFile
+from model.people.records import Person, PicturePeople
+from pipeline.errors import InputError
+from pipeline.fit import FitSettings
+from pipeline.fit.predicted import PredictedBodies, PredictedBody
+from pipeline.records import Reject
+from pipeline.skeletons import FIELD_JOINTS
+from tests.pipeline.fit.test_fits_file import openpose_root  # noqa: F401 (a fixture)
+
+
+@pytest.fixture
+def instants(monocular):
+    """Eight people, each in a picture of its own."""
+    return [
+        replace(one, views=(replace(one.views[0], image_path=f"images/{k}.jpg"),))
+        for k, one in enumerate(monocular.instants)
+    ]
+
+
+@pytest.fixture
+def predicted(instants, monocular_fits):
+    """They as predict finds them: its folder, and boxes that are a little off."""
+    return [
+        PredictedBody(f"/data/{view.image_path}", view.box + [5, -5, 8, 0], view.camera, fit.parameters)
+        for view, fit in zip((one.views[0] for one in instants), monocular_fits, strict=True)
+    ]
+
+
+def refused(instant, people, free_body):
+    (found,) = PredictedBodies("people", people).fits([instant], free_body, FitSettings())
+    assert isinstance(found, Reject) and found.stage == "fit"
+    return found.reason
+
+
+def test_everybody_gets_the_body_that_was_predicted_judged_as_a_fit(instants, predicted, monocular_fits, free_body):
+    people = PredictedBodies("people", reversed(predicted))
+    for found, fit in zip(people.fits(instants, free_body, FitSettings()), monocular_fits, strict=True):
+        assert np.allclose(found.smplx.body_pose, fit.smplx.body_pose) and found.quality.start == "supplied"
+        assert found.quality.reprojection_px == pytest.approx(fit.quality.reprojection_px, abs=0.3)
+        assert found.quality.joints_unseen == fit.quality.joints_unseen
+    assert people.taken == len(people) == len(instants)
+
+
+def test_of_two_people_in_a_picture_each_gets_its_own(instants, predicted, free_body):
+    other = replace(predicted[1], image=predicted[0].image, box=predicted[0].box + [200, 0, 0, 0])
+    people = PredictedBodies("people", [other, predicted[0]])
+    assert people.of(instants[0]) is predicted[0]
+
+
+def test_who_is_nobody_is_told_why(instants, predicted, free_body):
+    one, view, person = instants[0], instants[0].views[0], predicted[0]
+    assert "nobody in the picture" in refused(one, predicted[1:], free_body)
+    assert "where the person is" in refused(one, [replace(person, box=person.box + [900, 0, 0, 0])], free_body)
+    double = person.camera.K * [[2], [2], [1]]
+    assert "focal length" in refused(one, [replace(person, camera=replace(person.camera, K=double))], free_body)
+    assert "several cameras" in refused(replace(one, views=(view, view)), predicted, free_body)
+    namesakes = [replace(person, image=f"/data/{folder}/0.jpg") for folder in "ab"]
+    assert "several pictures of that name" in refused(one, namesakes, free_body)
+    assert PredictedBodies("people", namesakes[:1]).of(one) is namesakes[0]  # the name alone will do where one has it
+
+
+def written(folder, fits, views):
+    """A folder of predict's with somebody in each of the pictures a, b."""
+    folder.mkdir()
+    file = PredictionsFile(folder, FIELD_JOINTS, {"asked": {}})
+    for name, fit, view in zip("ab", fits, views, strict=True):
+        joints = np.zeros((17, 3))
+        person = Person(view.box, 0.9, "given", joints, joints[0], joints[:, :2], joints[:, 0], joints[:, 0] > 0, 1.0)
+        camera = replace(view.camera, width=1000, height=1000)
+        people = (person,) if fit is None else (replace(person, body=fit.parameters),)
+        file.add(PicturePeople(f"shots/{name}.jpg", 1000, 1000, camera, people))
+    file.close()
+    return folder
+
+
+@pytest.mark.slow
+def test_from_predictions_to_shards(openpose_root, monocular, monocular_fits, tmp_path):  # noqa: F811
+    views = [one.views[0] for one in monocular.instants[:2]]
+    people, out, shards = (
+        written(tmp_path / "people", monocular_fits[:2], views),
+        tmp_path / "fits",
+        tmp_path / "shards",
+    )
+    result = CliRunner().invoke(command, ["openpose", str(openpose_root), str(out), "--people", str(people)])
+    assert "2 fits (2 valid)" in result.output and f"2 of the 2 people of {people / FILE} were taken" in result.output
+    assert json.loads((out / "report.json").read_text())["people"] == {
+        "file": str(people / FILE),
+        "found": 2,
+        "taken": 2,
+    }
+    with h5py.File(out / "fits.h5") as file:
+        assert np.allclose(file["body_pose"][0], monocular_fits[0].parameters.body_pose, atol=1e-4)
+    arguments = ["openpose", str(openpose_root), str(shards), "--fits-from", str(out), "--workers", "0"]
+    result = CliRunner().invoke(preprocess, [*arguments, "--crop-px", "64", "--pool", "1024"])
+    assert result.exit_code == 0, result.output
+    assert "fits: 2 of 2 views valid" in result.output
+
+
+def test_predictions_without_bodies_and_options_of_fits_are_refused(openpose_root, monocular, tmp_path):  # noqa: F811
+    people = written(tmp_path / "people", [None, None], [one.views[0] for one in monocular.instants[:2]])
+    given = ["openpose", str(openpose_root), str(tmp_path / "fits"), "--people", str(people / FILE)]
+    with pytest.raises(InputError, match="has nobody with a body. Predict again"):
+        CliRunner().invoke(command, given, catch_exceptions=False)
+    with pytest.raises(InputError, match="leave out --hands"):
+        CliRunner().invoke(command, [*given, "--hands"], catch_exceptions=False)
+    assert not (tmp_path / "fits").exists()
