@@ -1,6 +1,6 @@
 """`nvf-cli fit`: SMPL-X bodies for every instant of a dataset."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,8 +69,6 @@ def command(
     Exit code 1 when instants were rejected (OUT/report.json lists them), or no fit is valid.
     """
     import torch
-    from rich.console import Console
-    from rich.progress import Progress
 
     from model.networks.keypoint_network import KeypointNetwork
     from pipeline.body.keypoints import with_joint_regressor
@@ -87,18 +85,23 @@ def command(
         reader = open_source(source, root, **({"focal": focal} | parse_options(source, options)))
         body = with_joint_regressor(load_body(body_file), joint_regressor)
         make_writable(out)
-        with Progress(console=Console(stderr=True), disable=as_json) as bar:
-            task = bar.add_task("fitting", total=None)
-
-            def show(done: int, total: int) -> None:
-                bar.update(task, completed=done, total=total)
-
-            report = fit_source(
-                reader, body, settings, out, limit, vertices, pkl, show, KeypointNetwork("lightning"), people
-            )
+        with shown(as_json) as show:
+            witness = KeypointNetwork("lightning")
+            report = fit_source(reader, body, settings, out, limit, vertices, pkl, show, witness, people)
     click.echo((out / "report.json").read_text() if as_json else summary(report, out), nl=not as_json)
     if report["rejects"] or not report["valid"] or "page_error" in report:
         context.exit(1)
+
+
+@contextmanager
+def shown(silent: bool) -> Iterator[Callable[[int, int], None]]:
+    """Takes how many instants are fitted, and of how many, and draws a bar."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), disable=silent) as bar:
+        task = bar.add_task("fitting", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 # What shapes a fit, or the body that is fitted: bodies that were predicted are what they are.

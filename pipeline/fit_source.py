@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -53,21 +54,13 @@ def fit_source(
     fitter = Fitter(body, settings)
     read, told, joint_sets = _look_through(source, fitter, witness)
     began = time.perf_counter()
-    of_shapes = (
-        {i for frames in shape_frames(told, settings.shape_frames).values() for i in frames}
-        if people is None
-        else set()
-    )
-    betas = fitter.solve_shapes(list(_chosen(source, of_shapes)))
+    betas = _shapes(source, fitter, told) if people is None else {}
     shape_seconds = time.perf_counter() - began
     chosen = spread_evenly(len(told), limit or len(told))
     about = {"source": source.name, "joint_set": ", ".join(sorted(joint_sets))}
+    fit = partial(fitter.fit, betas=betas) if people is None else partial(people.fits, body=body, settings=settings)
     with _writer(about, body, out, vertices) as writer:
         pkl_folder = out if pkl else None
-
-        def fit(block: list[Instant]) -> list[BodyFit | Reject]:
-            return fitter.fit(block, betas) if people is None else people.fits(block, body, settings)
-
         tally, rejects = _fit_blocks(source, fit, chosen, writer, pkl_folder, progress)
         rejects = [*read.rejects, *rejects]
         writer.reject(rejects)
@@ -83,13 +76,16 @@ def fit_source(
             "subjects": {name: [float(beta) for beta in shape] for name, shape in betas.items()},
             "doubts": read.doubts,
         }
-        | (
-            {}
-            if people is None
-            else {"people": {"file": str(people.path), "found": len(people), "taken": people.taken}}
-        )
     )
+    if people is not None:
+        report["people"] = {"file": str(people.path), "found": len(people), "taken": people.taken}
     return _write_report(out, report, tally, body, source.root)
+
+
+def _shapes(source: Source, fitter: Fitter, told: list[tuple[str, Kind] | None]) -> dict[str, np.ndarray]:
+    """Betas (10,) of the subjects. told: of whose shape every instant tells."""
+    of_shapes = {i for frames in shape_frames(told, fitter.settings.shape_frames).values() for i in frames}
+    return fitter.solve_shapes(list(_chosen(source, of_shapes)))
 
 
 def _look_through(
@@ -119,7 +115,7 @@ def _look_through(
 
 def _fit_blocks(
     source: Source,
-    fit: Callable[[list[Instant]], list[BodyFit | Reject]],
+    fit: Callable[[Sequence[Instant]], list[BodyFit | Reject]],
     chosen: list[int],
     writer: FitsWriter,
     pkl_folder: Path | None,
