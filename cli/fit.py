@@ -125,7 +125,7 @@ def predicted_bodies(path: Path, context: click.Context) -> "PredictedBodies":
     file = path / FILE if path.is_dir() else path
     pictures = read_predictions(file).pictures
     found = [
-        PredictedBody(one.name, person.box, one.camera, person.body)
+        PredictedBody(one.name, person.box, one.camera, person.body, person.doubts)
         for one in pictures
         if one.camera is not None
         for person in one.people
@@ -164,9 +164,9 @@ def summary(report: dict, out: Path) -> str:
         f"{report['fits_per_second'] or 0:.0f} fits/s."
     ]
     if "people" in report:
-        lines.append(
-            f"{report['people']['taken']} of the {report['people']['found']} people of {report['people']['file']} were taken."
-        )
+        people = report["people"]
+        doubtful = f"; of {people['doubtful']} predict says that joints may be far off" if people["doubtful"] else ""
+        lines.append(f"{people['taken']} of the {people['found']} people of {people['file']} were taken{doubtful}.")
     if report["ambiguous"]:
         lines.append(f"{report['ambiguous']} could as well be another body (quality/ambiguous in fits.h5).")
     if not report["valid"]:

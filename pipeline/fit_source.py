@@ -78,7 +78,7 @@ def fit_source(
         }
     )
     if people is not None:
-        report["people"] = {"file": str(people.path), "found": len(people), "taken": people.taken}
+        report["people"] = {"file": str(people.path), **people.counts()}
     return _write_report(out, report, tally, body, source.root)
 
 

@@ -20,25 +20,29 @@ SAME_PERSON, SAME_FOCAL = 0.5, 0.01
 @dataclass(frozen=True)
 class PredictedBody:
     """image: the picture's path as predict was given it; of a frame "FILE#frame=N". box: (4,) x, y, width, height, pixels.
-    camera: of the picture. parameters: in its axes, of the free body."""
+    camera: of the picture, turned upright. parameters: in its axes, of the free body. doubts: what predict holds against it."""
 
     image: str
     box: np.ndarray
     camera: Camera
     parameters: BodyParameters
+    doubts: str = ""
 
 
 class PredictedBodies:
-    """path: of the file that they are from. taken: how many people an instant has taken so far."""
+    """path: of the file that they are from. taken: who was taken by an instant so far; nobody is by two."""
 
     def __init__(self, path: Path, people: Iterable[PredictedBody]):
-        self.path, self.taken = path, 0
+        self.path, self.taken = path, set[int]()
         self._people: dict[str, list[PredictedBody]] = defaultdict(list)
         for person in people:
             self._people[PurePath(person.image).name].append(person)
 
-    def __len__(self) -> int:
-        return sum(map(len, self._people.values()))
+    def counts(self) -> dict[str, int]:
+        """How many people there are, how many were taken, and how many of those predict itself doubts."""
+        everybody = [person for people in self._people.values() for person in people]
+        taken = [person for person in everybody if id(person) in self.taken]
+        return {"found": len(everybody), "taken": len(taken), "doubtful": sum(bool(person.doubts) for person in taken)}
 
     def fits(self, instants: Sequence[Instant], body: BodyModel, settings: FitSettings) -> list[BodyFit | Reject]:
         """One result an instant, in order; errors and thresholds are those of the run's own fits. Rows that nobody was predicted for
@@ -49,7 +53,7 @@ class PredictedBodies:
         found = self.of(instant)
         if isinstance(found, str):
             return Reject(instant.id, "fit", found)
-        self.taken += 1
+        self.taken.add(id(found))
         given = replace(instant, supplied=found.parameters, supplied_in_camera=True, supplied_body=body.sha256)
         return supplied_fit(given, body, None, settings)
 
@@ -68,6 +72,11 @@ class PredictedBodies:
         best = max(people, key=lambda p: overlap(p.box, view.box))
         if overlap(best.box, view.box) < SAME_PERSON:
             return f"nobody in {self.path} is where the person is; give predict the annotations, with --keypoints or --boxes"
+        if id(best) in self.taken:
+            return f"the person of {self.path} who is there is another's already; give predict the annotations, with --keypoints"
+        sizes = [f"{camera.width} x {camera.height}" for camera in (best.camera, view.camera)]
+        if sizes[0] != sizes[1]:
+            return f"predict saw a picture of {sizes[0]} pixels and the dataset one of {sizes[1]}; is it turned, or another?"
         own, theirs = view.camera.K[0, 0], best.camera.K[0, 0]
         if abs(theirs / own - 1) > SAME_FOCAL:
             return f"predict took a focal length of {theirs:.0f} px and the dataset has {own:.0f}; give both the same --focal"

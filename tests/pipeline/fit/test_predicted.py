@@ -50,7 +50,7 @@ def test_everybody_gets_the_body_that_was_predicted_judged_as_a_fit(instants, pr
         assert np.allclose(found.smplx.body_pose, fit.smplx.body_pose) and found.quality.start == "supplied"
         assert found.quality.reprojection_px == pytest.approx(fit.quality.reprojection_px, abs=0.3)
         assert found.quality.joints_unseen == fit.quality.joints_unseen
-    assert people.taken == len(people) == len(instants)
+    assert people.counts() == {"found": len(instants), "taken": len(instants), "doubtful": 0}
 
 
 def test_of_two_people_in_a_picture_each_gets_its_own(instants, predicted, free_body):
@@ -59,12 +59,21 @@ def test_of_two_people_in_a_picture_each_gets_its_own(instants, predicted, free_
     assert people.of(instants[0]) is predicted[0]
 
 
+def test_nobody_is_taken_twice_and_doubts_are_counted(instants, predicted, free_body):
+    people = PredictedBodies("people", [replace(predicted[0], doubts="joints may be far off"), predicted[1]])
+    first, second = people.fits([instants[0], replace(instants[0], id="again")], free_body, FitSettings())
+    assert first.quality.valid and "another's already" in second.reason
+    assert people.counts() == {"found": 2, "taken": 1, "doubtful": 1}
+
+
 def test_who_is_nobody_is_told_why(instants, predicted, free_body):
     one, view, person = instants[0], instants[0].views[0], predicted[0]
     assert "nobody in the picture" in refused(one, predicted[1:], free_body)
     assert "where the person is" in refused(one, [replace(person, box=person.box + [900, 0, 0, 0])], free_body)
     double = person.camera.K * [[2], [2], [1]]
     assert "focal length" in refused(one, [replace(person, camera=replace(person.camera, K=double))], free_body)
+    turned = replace(person.camera, width=person.camera.height - 1)
+    assert "is it turned" in refused(one, [replace(person, camera=turned)], free_body)
     assert "several cameras" in refused(replace(one, views=(view, view)), predicted, free_body)
     namesakes = [replace(person, image=f"/data/{folder}/0.jpg") for folder in "ab"]
     assert "several pictures of that name" in refused(one, namesakes, free_body)
@@ -99,6 +108,7 @@ def test_from_predictions_to_shards(openpose_root, monocular, monocular_fits, tm
         "file": str(people / FILE),
         "found": 2,
         "taken": 2,
+        "doubtful": 0,
     }
     with h5py.File(out / "fits.h5") as file:
         assert np.allclose(file["body_pose"][0], monocular_fits[0].parameters.body_pose, atol=1e-4)
