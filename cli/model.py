@@ -1,6 +1,8 @@
 """`nvf-cli model`: make the free model again, from nothing but this program."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -10,6 +12,8 @@ from cli.stages import run_stages
 
 # Processes that load batches for the training; more gain nothing, even beside a GPU.
 MOST_LOADERS = 8
+# What measures on photographs of a real person, and where it lies.
+REAL_VIEWS, CHECKOUT = "benchmarks.real_views", Path(__file__).resolve().parent.parent
 
 
 @click.group(name="model")
@@ -51,7 +55,14 @@ def stage_arguments(out: Path, instants: int, minutes: float, workers: int, seed
     "--workers", default=os.cpu_count(), show_default="number of cores", help="Processes that make and load the data."
 )
 @click.option("--seed", default=0, show_default=True, help="Of the pictures and the training.")
-def build(out: Path, instants: int, minutes: float, workers: int, seed: int) -> None:
+@click.option(
+    "--real-views",
+    "wheel",
+    type=click.Path(path_type=Path),
+    metavar="WHEEL",
+    help="Measure it on photographs, too: pose2sim's wheel (docs/real-views.md); from a checkout of this program.",
+)
+def build(out: Path, instants: int, minutes: float, workers: int, seed: int, wheel: Path | None) -> None:
     """Free bodies -> pictures of people -> shards -> a trained field in OUT/run, and packed for shipping in OUT/free.
 
     The same command goes on with an interrupted one.
@@ -59,6 +70,8 @@ def build(out: Path, instants: int, minutes: float, workers: int, seed: int) -> 
     from model.training.pack import pack_run
     from pipeline.version import code_commit
 
+    if wheel is not None:
+        require_real_views(wheel)
     seconds = run_stages(out, stage_arguments(out, instants, minutes, workers, seed), out / "run")
     notes = {"made_by": f"nvf-cli model build --instants {instants} --minutes {minutes:g} --seed {seed}"}
     record = pack_run(out / "run", out / "free", notes | {"commit": code_commit(), "seconds": seconds})
@@ -68,6 +81,32 @@ def build(out: Path, instants: int, minutes: float, workers: int, seed: int) -> 
         f"validation {best['mpjpe_mm']:.1f} / {best['pa_mpjpe_mm']:.1f} mm. "
         f"nvf-cli predict --run {out / 'free'} uses it."
     )
+    if wheel is not None:
+        measured = subprocess.run([sys.executable, "-m", REAL_VIEWS, *of_real_views(out, wheel)], cwd=CHECKOUT)
+        sys.exit(measured.returncode)
+
+
+def require_real_views(wheel: Path) -> None:
+    """Raises InputError, before hours are spent, where the photographs or what measures on them are not there."""
+    from pipeline.errors import InputError
+
+    if not (CHECKOUT / f"{REAL_VIEWS.replace('.', '/')}.py").exists():
+        raise InputError(
+            "--real-views: the benchmarks are not part of the wheel of this program; run it from a checkout."
+        )
+    if not wheel.is_file():
+        raise InputError(f"--real-views {wheel}: there is no such file. docs/real-views.md says how it is fetched.")
+
+
+def of_real_views(out: Path, wheel: Path) -> list[str]:
+    """The benchmark's arguments."""
+    return [
+        str((out / "free").resolve()),
+        "--wheel",
+        str(wheel.resolve()),
+        "--out",
+        str((out / "real-views").resolve()),
+    ]
 
 
 @command.command()

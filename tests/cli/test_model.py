@@ -1,0 +1,54 @@
+"""`nvf-cli model build`: what it does when the stages are done; each of those has tests of its own."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from click.testing import CliRunner
+
+from cli import model
+from cli.main import nvf
+from cli.stages import SECONDS_FILE
+from pipeline.errors import InputError
+
+RECORD = {"step": 7, "packed": {"weights_sha256": "abc" * 8}, "best": {"mpjpe_mm": 90.0, "pa_mpjpe_mm": 60.0}}
+
+
+@pytest.fixture
+def ran(tmp_path, monkeypatch):
+    """Commands of a build whose stages are all done; the photographs' measure ends with exit code 3."""
+    out, commands = tmp_path / "out", []
+    out.mkdir()
+    stages = model.stage_arguments(out, 1, 1.0, 2, 0)
+    (out / SECONDS_FILE).write_text(json.dumps({name: 1.0 for name in stages}))
+    monkeypatch.setattr("model.training.pack.pack_run", lambda run, out, notes: RECORD)
+
+    def run(command, cwd):
+        commands.append((command, cwd))
+        return SimpleNamespace(returncode=3)
+
+    monkeypatch.setattr(model, "subprocess", SimpleNamespace(run=run))
+    return out, commands
+
+
+def test_a_build_is_measured_on_photographs_where_they_are(ran, tmp_path):
+    out, commands = ran
+    wheel = tmp_path / "pose2sim.whl"
+    wheel.write_bytes(b"")
+    result = CliRunner().invoke(nvf, ["model", "build", str(out), "--real-views", str(wheel)])
+    assert result.exit_code == 3 and "validation 90.0 / 60.0 mm" in result.output
+    ((command, place),) = commands
+    asked = ["benchmarks.real_views", str(out / "free"), "--wheel", str(wheel), "--out", str(out / "real-views")]
+    assert command[1:] == ["-m", *asked] and Path(place, "benchmarks", "real_views.py").exists()
+    assert CliRunner().invoke(nvf, ["model", "build", str(out)]).exit_code == 0 and len(commands) == 1
+
+
+def test_photographs_that_are_not_there_are_told_before_hours_are_spent(tmp_path, monkeypatch):
+    asked = ["model", "build", str(tmp_path / "out"), "--real-views", str(tmp_path / "none.whl")]
+    with pytest.raises(InputError, match="none.whl: there is no such file. docs/real-views.md"):
+        CliRunner().invoke(nvf, asked, catch_exceptions=False)
+    monkeypatch.setattr(model, "CHECKOUT", tmp_path)
+    with pytest.raises(InputError, match="run it from a checkout"):
+        CliRunner().invoke(nvf, asked, catch_exceptions=False)
+    assert not (tmp_path / "out").exists()
