@@ -103,6 +103,7 @@ def measure(asked: Asked, only: list[str], before: dict) -> dict:
             print(f"{name} ...", flush=True)
             report["parts"][name] = run_part(name, replace(asked, seconds_left=left), limit)
         found = report["parts"][name]
+        found["measured_by"] = {key: report[key] for key in ("commit", "device", "quick")}
         print(f"{name}: {found.get('failed') or json.dumps(found)}", flush=True)
         write_json(asked.out / "gpu.json", report)
     return report
@@ -157,6 +158,9 @@ def tables(report: dict) -> str:
             ],
         ),
     ]
+    commits = {part["measured_by"]["commit"] for part in found.values() if "measured_by" in part}
+    if len(commits) > 1:
+        said.append("Parts are of several commits: " + ", ".join(sorted(str(commit)[:7] for commit in commits)) + ".")
     failed = [f"- {name}: {part['failed']}" for name, part in found.items() if "failed" in part]
     return "\n\n".join(said + (["## What failed", "\n".join(failed)] if failed else [])) + "\n"
 
@@ -229,11 +233,14 @@ def main() -> None:
     if not chosen(given.only):
         parser.error(f"--only {' '.join(given.only)}: no part's name begins so; there are {', '.join(parts())}")
     held = given.out / "gpu.json"
-    before = json.loads(held.read_text())["parts"] if given.only and held.exists() else {}
-    report = measure(Asked(given.out, given.minutes, choose_device(given.device).type, given.quick), given.only, before)
+    device = choose_device(given.device).type
+    earlier = json.loads(held.read_text()) if given.only and held.exists() else {"parts": {}}
+    if earlier["parts"] and (earlier["device"], earlier["quick"]) != (device, given.quick):
+        parser.error(f"{held} was measured on {earlier['device']}{', --quick' * earlier['quick']}; give another folder")
+    report = measure(Asked(given.out, given.minutes, device, given.quick), given.only, earlier["parts"])
     write_file(given.out / "gpu.md", tables(report).encode())
     print("\n" + tables(report))
-    sys.exit(1 if any("failed" in part for part in report["parts"].values()) else 0)
+    sys.exit(1 if any("failed" in report["parts"][name] for name in chosen(given.only)) else 0)
 
 
 if __name__ == "__main__":

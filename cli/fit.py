@@ -1,5 +1,6 @@
 """`nvf-cli fit`: SMPL-X bodies for every instant of a dataset."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -90,7 +91,7 @@ def command(
             report = fit_source(reader, body, settings, out, limit, vertices, pkl, show, witness, people)
     click.echo((out / "report.json").read_text() if as_json else summary(report, out), nl=not as_json)
     if report["rejects"] or not report["valid"] or "page_error" in report:
-        context.exit(1)
+        sys.exit(1)
 
 
 @contextmanager
@@ -123,6 +124,8 @@ def predicted_bodies(path: Path, context: click.Context) -> "PredictedBodies":
         option = OF_A_FIT[asked[0]]
         raise InputError(f"--people takes bodies as they were predicted, of the free body; leave out {option}.")
     file = path / FILE if path.is_dir() else path
+    if not file.is_file():
+        raise InputError(f"--people {path}: there is no {FILE}. `nvf-cli predict PICTURES --out {path}` writes it.")
     pictures = read_predictions(file).pictures
     found = [
         PredictedBody(one.name, person.box, one.camera, person.body, person.doubts)
@@ -133,7 +136,7 @@ def predicted_bodies(path: Path, context: click.Context) -> "PredictedBodies":
     ]
     if not found:
         raise InputError(f"{file} has nobody with a body. Predict again with another --decode than votes.")
-    return PredictedBodies(file, found)
+    return PredictedBodies(file, found, [one.name for one in pictures])
 
 
 @contextmanager

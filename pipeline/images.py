@@ -23,7 +23,7 @@ OPEN_VIDEOS = 8
 # Decoding this many frames forward costs about as much as a seek, which decodes from the last key frame.
 LONGEST_STEP = 48
 _FRAME = re.compile(r"^(.+)#frame=(\d+)$")
-_UPRIGHT = "#upright"
+UPRIGHT = "#upright"
 # Orientation flags of pictures that are stored mirrored, and of those whose width and height change places.
 # Bytes of a file's name at most, on every common file system.
 LONGEST_NAME = 255
@@ -62,12 +62,12 @@ def frame_path(video: str, frame: int) -> str:
 
 def upright_path(image_path: str) -> str:
     """The name of an image file that is to be turned upright."""
-    return image_path + _UPRIGHT
+    return image_path + UPRIGHT
 
 
 def image_file(image_path: str) -> str:
     """The file of an image or a video frame, without what is behind its '#'."""
-    return split_frame(image_path.removesuffix(_UPRIGHT))[0]
+    return split_frame(image_path.removesuffix(UPRIGHT))[0]
 
 
 def read_image(root: Path, image_path: str, size: tuple[int, int] | None = None) -> np.ndarray:
@@ -76,7 +76,7 @@ def read_image(root: Path, image_path: str, size: tuple[int, int] | None = None)
     size: (width, height) that the image must have. Raises InputError naming the file when it is missing, unreadable,
     larger than MOST_PIXELS, of another size, or outside of `root`.
     """
-    file_name, frame = split_frame(image_path.removesuffix(_UPRIGHT))
+    file_name, frame = split_frame(image_path.removesuffix(UPRIGHT))
     path = resolve(root, file_name)
     orientation = 1
     if frame is not None:
@@ -84,7 +84,7 @@ def read_image(root: Path, image_path: str, size: tuple[int, int] | None = None)
     else:
         header, image = _read_file(path)
         orientation = header.orientation
-    if image_path.endswith(_UPRIGHT):
+    if image_path.endswith(UPRIGHT):
         image = turn_image(image, orientation)
     height, width = image.shape[:2]
     if size is not None and (width, height) != tuple(size):

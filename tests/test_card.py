@@ -60,6 +60,11 @@ def test_runs_of_other_people_are_refused(places):
     np.savez(run / "predictions.npz", id=["S9/Walking/3"], mpjpe=[0.1], pa_mpjpe=[0.05])
     with pytest.raises(InputError, match="not of people of a wild capture: one of them is S9/Walking/3"):
         people_of(run, capture)
+    np.savez(run / "predictions.npz", id=["val2017/000000000007/000000001/0"], mpjpe=[0.1], pa_mpjpe=[0.05])
+    with pytest.raises(InputError, match="of other people than those of"):
+        people_of(run, capture)
+    with pytest.raises(InputError, match="give the folder of `nvf-cli synthesize --wild`"):
+        people_of(run, run)
     (run / "predictions.npz").unlink()
     with pytest.raises(InputError, match="nvf-cli evaluate"):
         people_of(run, capture)

@@ -53,11 +53,15 @@ def test_a_part_that_fails_dies_or_hangs_is_reported_and_the_rest_goes_on(tmp_pa
 
 def test_chosen_parts_are_measured_anew_beside_the_others(tmp_path, monkeypatch):
     monkeypatch.setattr(gpu, "run_part", lambda name, asked, limit: {"limit": limit})
+    monkeypatch.setattr(gpu, "code_commit", lambda: "abc")
+    by = {"measured_by": {"commit": "abc", "device": "cpu", "quick": False}}
     asked = _gpu_parts.Asked(tmp_path, 8.0, "cpu", quick=False)
     found = gpu.measure(asked, ["step/small", "fits"], {"machine": {"cores": 3}, "fits/1024": {"failed": "no time"}})
     assert found["parts"].keys() == {"machine", *gpu.chosen(["step/small/", "fits/"])}
-    assert found["parts"]["machine"] == {"cores": 3} and found["parts"]["fits/1024"] == {"limit": gpu.DEFAULT_LIMIT}
-    assert found["parts"]["step/small/compiled"] == {"limit": gpu.COMPILING_LIMIT}
+    assert (
+        found["parts"]["machine"] == {"cores": 3} and found["parts"]["fits/1024"] == {"limit": gpu.DEFAULT_LIMIT} | by
+    )
+    assert found["parts"]["step/small/compiled"] == {"limit": gpu.COMPILING_LIMIT} | by
     assert json.loads((tmp_path / "gpu.json").read_text()) == found and gpu.chosen([]) == list(_gpu_parts.parts())
 
 

@@ -35,14 +35,19 @@ def people_of(run: Path, capture: Path) -> dict[str, np.ndarray]:
     file = run / "predictions.npz"
     if not file.exists():
         raise InputError(f"{file} is not there; run `nvf-cli evaluate {run} SHARDS --split validation` first.")
+    if not (capture / TRUTH_FILE).exists():
+        raise InputError(f"{capture / TRUTH_FILE} is not there; give the folder of `nvf-cli synthesize --wild`.")
     with np.load(file) as said, h5py.File(capture / TRUTH_FILE) as truth:
         names = [str(name).split("/") for name in said["id"]]
         # SPLIT/PICTURE/PERSON/CAMERA
         if not all(len(name) == 4 and name[2].isdecimal() for name in names):
             raise InputError(f"{file} is not of people of a wild capture: one of them is {'/'.join(names[0])}.")
         person = np.array([int(name[2]) for name in names])
-        if person.max() >= len(truth["person/picture"]):
-            raise InputError(f"{file} names person {person.max()}, and {capture} has {len(truth['person/picture'])}.")
+        pictures = truth["person/picture"][:]
+        if person.max() >= len(pictures) or (pictures[person] != [int(name[1]) for name in names]).any():
+            raise InputError(
+                f"{file} is of other people than those of {capture}; give the capture that the shards are of."
+            )
         joints = truth["person/joints_mm"][:][person].astype(float)
         row = np.searchsorted(truth["picture/number"][:], truth["person/picture"][:][person])
         R = truth["picture/R"][:][row]
@@ -92,7 +97,10 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("capture", type=Path)
     given = parser.parse_args()
-    print(tables(people_of(given.run, given.capture)))
+    try:
+        print(tables(people_of(given.run, given.capture)))
+    except InputError as error:
+        parser.exit(2, f"{parser.prog}: {error}\n")
 
 
 if __name__ == "__main__":

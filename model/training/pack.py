@@ -32,11 +32,21 @@ def pack_run(run: Path, out: Path, notes: dict) -> dict:
     # a prior's covariances would no longer be positive definite in half precision
     tensors |= {name: tensor for name, tensor in checkpoint.tensors.items() if name.startswith("pose_prior.")}
     sums = {"weights_sha256": content_sum(tensors), "left_out_sha256": content_sum(left_out) if left_out else None}
-    # where the data lay on one machine says nothing on another
-    data = [{**folder, "path": Path(folder["path"]).name} for folder in checkpoint.record["data"]]
-    record = {**checkpoint.record, "data": data, "packed": notes | sums}
+    record = _without_places({**checkpoint.record, "packed": notes | sums})
     save_checkpoint(out / BEST, Checkpoint(tensors, record))
     return record
+
+
+def _without_places(record: dict) -> dict:
+    """A record whose paths are names alone: where things lay on one machine says nothing on another."""
+
+    def named(rows: list[dict]) -> list[dict]:
+        return [{**row, "path": Path(row["path"]).name} for row in rows]
+
+    start = record.get("started_from")
+    if start:
+        record = {**record, "started_from": named([start])[0] | {"data": named(start.get("data", []))}}
+    return {**record, "data": named(record["data"])}
 
 
 def unchanged(weights: dict[str, torch.Tensor], published: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -19,6 +19,8 @@ from pipeline.skeletons import JOINT_SETS
 
 # `FitQuality.start` of such a fit.
 START = "supplied"
+# A body further away is no body, metres.
+FURTHEST = 1e4
 # Ends of the names of SMPL-X's files that are not the neutral model.
 GENDERED = ("_MALE", "_FEMALE")
 # Errors of a fit that are measured again differ by less, millimetres or pixels and a share: parameters are stored in single precision.
@@ -63,6 +65,8 @@ def supplied_fit(instant: Instant, body: BodyModel, smpl: SmplBodies | None, set
     else:
         vertices, joints = body.mesh(parameters)
         points = keypoint_map(body, joint_set, settings.manner.as_annotated)(joints, vertices)
+    if not np.isfinite(points).all() or np.abs(points).max() > FURTHEST:
+        return Reject(instant.id, "fit", "the supplied fit lies nowhere: its numbers are too large")
     quality = measure(
         instant,
         points,

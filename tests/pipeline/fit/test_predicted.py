@@ -1,6 +1,8 @@
 """Bodies that predict found in a dataset's pictures, in place of fits."""
 
 import json
+import shutil
+import sys
 from dataclasses import replace
 
 import h5py
@@ -9,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from cli.fit import command
+from cli.main import main
 from cli.preprocess import command as preprocess
 from model.people.predictions import FILE, PredictionsFile
 from model.people.records import Person, PicturePeople
@@ -54,30 +57,67 @@ def test_everybody_gets_the_body_that_was_predicted_judged_as_a_fit(instants, pr
 
 
 def test_of_two_people_in_a_picture_each_gets_its_own(instants, predicted, free_body):
-    other = replace(predicted[1], image=predicted[0].image, box=predicted[0].box + [200, 0, 0, 0])
-    people = PredictedBodies("people", [other, predicted[0]])
-    assert people.of(instants[0]) is predicted[0]
+    """Whoever comes first: boxes that agree best find each other."""
+    view = instants[0].views[0]
+    near = replace(view, box=view.box + [30, 0, 0, 0], joints_2d=view.joints_2d + [30, 0])
+    other = replace(instants[0], id="beside", views=(near,))
+    people = PredictedBodies("people", predicted[:1])
+    beside, own = people.fits([other, instants[0]], free_body, FitSettings())
+    assert own.quality.valid and "another person of the dataset already" in beside.reason
 
 
 def test_nobody_is_taken_twice_and_doubts_are_counted(instants, predicted, free_body):
     people = PredictedBodies("people", [replace(predicted[0], doubts="joints may be far off"), predicted[1]])
     first, second = people.fits([instants[0], replace(instants[0], id="again")], free_body, FitSettings())
-    assert first.quality.valid and "another's already" in second.reason
+    assert first.quality.valid and "already" in second.reason
     assert people.counts() == {"found": 2, "taken": 1, "doubtful": 1}
+
+
+def test_who_is_refused_takes_nobody(instants, predicted, free_body):
+    far = replace(predicted[0].parameters, transl=np.full(3, 1e30))
+    people = PredictedBodies("people", [replace(predicted[0], parameters=far)])
+    (found,) = people.fits(instants[:1], free_body, FitSettings())
+    assert "lies nowhere" in found.reason and people.counts()["taken"] == 0
 
 
 def test_who_is_nobody_is_told_why(instants, predicted, free_body):
     one, view, person = instants[0], instants[0].views[0], predicted[0]
-    assert "nobody in the picture" in refused(one, predicted[1:], free_body)
+    assert "is not of the picture" in refused(one, predicted[1:], free_body)
     assert "where the person is" in refused(one, [replace(person, box=person.box + [900, 0, 0, 0])], free_body)
-    double = person.camera.K * [[2], [2], [1]]
-    assert "focal length" in refused(one, [replace(person, camera=replace(person.camera, K=double))], free_body)
-    turned = replace(person.camera, width=person.camera.height - 1)
+    camera = person.camera
+    for change in ([[2], [2], [1]], [[1.0, 1, 2], [1, 1, 1], [1, 1, 1]]):  # focal lengths, and a centre elsewhere
+        other = replace(person, camera=replace(camera, K=camera.K * np.array(change)))
+        assert "give both the same --focal" in refused(one, [other], free_body)
+    assert "give both" in refused(one, [replace(person, camera=replace(camera, K=camera.K * np.nan))], free_body)
+    turned = replace(camera, width=camera.height - 1)
     assert "is it turned" in refused(one, [replace(person, camera=turned)], free_body)
+    bent = replace(view, camera=replace(view.camera, distortion=np.array([0.1, 0, 0, 0, 0])))
+    assert "knows of no distortion" in refused(replace(one, views=(bent,)), predicted, free_body)
     assert "several cameras" in refused(replace(one, views=(view, view)), predicted, free_body)
-    namesakes = [replace(person, image=f"/data/{folder}/0.jpg") for folder in "ab"]
-    assert "several pictures of that name" in refused(one, namesakes, free_body)
-    assert PredictedBodies("people", namesakes[:1]).of(one) is namesakes[0]  # the name alone will do where one has it
+
+
+def test_pictures_are_the_same_where_one_path_ends_with_the_other(instants, predicted, free_body):
+    one, person, settings = instants[0], predicted[0], FitSettings()
+    turned = replace(one, views=(replace(one.views[0], image_path="images/0.jpg#upright"),))
+    for instant, image in ((turned, person.image), (one, "0.jpg")):
+        (found,) = PredictedBodies("people", [replace(person, image=image)]).fits([instant], free_body, settings)
+        assert found.quality.valid
+    namesakes = [replace(person, image=f"/{folder}/images/0.jpg") for folder in "ab"]
+    assert "several pictures of that path" in refused(one, namesakes, free_body)
+    elsewhere = replace(person, image="/data/others/0.jpg")
+    assert "is not of the picture" in refused(one, [elsewhere], free_body)
+    empty = PredictedBodies("people", [elsewhere], [person.image, elsewhere.image])
+    assert "where the person is" in empty.fits([one], free_body, settings)[0].reason
+
+
+def test_of_whom_few_joints_are_marked_is_found_by_those(instants, predicted, free_body):
+    """With --keypoints predict's box is about the marked joints."""
+    one, view = instants[0], instants[0].views[0]
+    head = view.joints_2d[:2]
+    low, high = head.min(0) - 3, head.max(0) + 3
+    few = replace(view, confidence=np.r_[1.0, 1.0, np.zeros(23)])
+    people = PredictedBodies("people", [replace(predicted[0], box=np.r_[low + 3, high - low - 6])])
+    assert people._of(replace(one, views=(few,)))[0][0] == pytest.approx(1)
 
 
 def written(folder, fits, views):
@@ -89,7 +129,7 @@ def written(folder, fits, views):
         person = Person(view.box, 0.9, "given", joints, joints[0], joints[:, :2], joints[:, 0], joints[:, 0] > 0, 1.0)
         camera = replace(view.camera, width=1000, height=1000)
         people = (person,) if fit is None else (replace(person, body=fit.parameters),)
-        file.add(PicturePeople(f"shots/{name}.jpg", 1000, 1000, camera, people))
+        file.add(PicturePeople(f"images/{name}.jpg", 1000, 1000, camera, people))
     file.close()
     return folder
 
@@ -118,6 +158,20 @@ def test_from_predictions_to_shards(openpose_root, monocular, monocular_fits, tm
     assert "fits: 2 of 2 views valid" in result.output
 
 
+def test_a_fit_of_nobody_ends_with_exit_code_1(openpose_root, monocular, monocular_fits, tmp_path, monkeypatch):  # noqa: F811
+    views = [one.views[0] for one in monocular.instants[:2]]
+    people = written(tmp_path / "people", monocular_fits[:2], views)
+    root = tmp_path / "root"
+    shutil.copytree(openpose_root, root)
+    for folder, end in (("images", ".jpg"), ("keypoints", "_keypoints.json")):
+        (root / folder / f"b{end}").rename(root / folder / f"c{end}")
+    given = ["nvf-cli", "fit", "openpose", str(root), str(tmp_path / "fits"), "--people", str(people)]
+    monkeypatch.setattr(sys, "argv", given)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+
+
 def test_predictions_without_bodies_and_options_of_fits_are_refused(openpose_root, monocular, tmp_path):  # noqa: F811
     people = written(tmp_path / "people", [None, None], [one.views[0] for one in monocular.instants[:2]])
     given = ["openpose", str(openpose_root), str(tmp_path / "fits"), "--people", str(people / FILE)]
@@ -125,4 +179,6 @@ def test_predictions_without_bodies_and_options_of_fits_are_refused(openpose_roo
         CliRunner().invoke(command, given, catch_exceptions=False)
     with pytest.raises(InputError, match="leave out --hands"):
         CliRunner().invoke(command, [*given, "--hands"], catch_exceptions=False)
+    with pytest.raises(InputError, match="writes it"):
+        CliRunner().invoke(command, [*given[:-1], str(tmp_path)], catch_exceptions=False)
     assert not (tmp_path / "fits").exists()
