@@ -116,6 +116,7 @@ def predicted_bodies(path: Path, context: click.Context) -> "PredictedBodies":
     """The bodies of a predictions.json, or of the folder that it lies in. Raises InputError for a file without any, and for
     options that would say nothing."""
     from model.people.predictions import FILE, read_predictions
+    from pipeline.body.model import load_body
     from pipeline.errors import InputError
     from pipeline.fit.predicted import PredictedBodies, PredictedBody
 
@@ -126,7 +127,11 @@ def predicted_bodies(path: Path, context: click.Context) -> "PredictedBodies":
     file = path / FILE if path.is_dir() else path
     if not file.is_file():
         raise InputError(f"--people {path}: there is no {FILE}. `nvf-cli predict PICTURES --out {path}` writes it.")
-    pictures = read_predictions(file).pictures
+    said = read_predictions(file)
+    body = load_body().sha256
+    if said.about.get("body", body) != body:  # files of before do not say
+        raise InputError(f"{file} has bodies of another body model than the free body of this version. Predict again.")
+    pictures = said.pictures
     found = [
         PredictedBody(one.name, person.box, one.camera, person.body, person.doubts)
         for one in pictures

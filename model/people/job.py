@@ -141,7 +141,8 @@ class Work:
             Stems(),
             BodyFits(self.model, self.question.decode),
         )
-        file = PredictionsFile(folder, self.model.joint_set, {"asked": self.asked})
+        about = {"asked": self.asked, "body": fits.body.sha256}
+        file = PredictionsFile(folder, self.model.joint_set, about)
         people, refused = 0, []
         try:
             for picture, found in self.answers(fits):

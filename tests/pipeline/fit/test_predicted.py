@@ -120,10 +120,10 @@ def test_of_whom_few_joints_are_marked_is_found_by_those(instants, predicted, fr
     assert people._of(replace(one, views=(few,)))[0][0] == pytest.approx(1)
 
 
-def written(folder, fits, views):
+def written(folder, fits, views, **about):
     """A folder of predict's with somebody in each of the pictures a, b."""
     folder.mkdir()
-    file = PredictionsFile(folder, FIELD_JOINTS, {"asked": {}})
+    file = PredictionsFile(folder, FIELD_JOINTS, {"asked": {}} | about)
     for name, fit, view in zip("ab", fits, views, strict=True):
         joints = np.zeros((17, 3))
         person = Person(view.box, 0.9, "given", joints, joints[0], joints[:, :2], joints[:, 0], joints[:, 0] > 0, 1.0)
@@ -172,13 +172,17 @@ def test_a_fit_of_nobody_ends_with_exit_code_1(openpose_root, monocular, monocul
     assert ended.value.code == 1
 
 
-def test_predictions_without_bodies_and_options_of_fits_are_refused(openpose_root, monocular, tmp_path):  # noqa: F811
+def test_predictions_without_bodies_and_options_of_fits_are_refused(openpose_root, monocular, monocular_fits, tmp_path):  # noqa: F811
     people = written(tmp_path / "people", [None, None], [one.views[0] for one in monocular.instants[:2]])
     given = ["openpose", str(openpose_root), str(tmp_path / "fits"), "--people", str(people / FILE)]
     with pytest.raises(InputError, match="has nobody with a body. Predict again"):
         CliRunner().invoke(command, given, catch_exceptions=False)
     with pytest.raises(InputError, match="leave out --hands"):
         CliRunner().invoke(command, [*given, "--hands"], catch_exceptions=False)
+    views = [one.views[0] for one in monocular.instants[:2]]
+    other = written(tmp_path / "other", monocular_fits[:2], views, body="00")
+    with pytest.raises(InputError, match="another body model"):
+        CliRunner().invoke(command, [*given[:-1], str(other)], catch_exceptions=False)
     with pytest.raises(InputError, match="writes it"):
         CliRunner().invoke(command, [*given[:-1], str(tmp_path)], catch_exceptions=False)
     assert not (tmp_path / "fits").exists()
