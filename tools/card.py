@@ -49,7 +49,7 @@ def people_of(run: Path, capture: Path) -> dict[str, np.ndarray]:
                 f"{file} is of other people than those of {capture}; give the capture that the shards are of."
             )
         joints = truth["person/joints_mm"][:][person].astype(float)
-        row = np.searchsorted(truth["picture/number"][:], truth["person/picture"][:][person])
+        row = np.searchsorted(truth["picture/number"][:], pictures[person])
         R = truth["picture/R"][:][row]
         kind = np.array([one.decode().split()[0] for one in truth["person/kind"][:][person]])
         mpjpe, pa = 1000 * said["mpjpe"], 1000 * said["pa_mpjpe"]
