@@ -18,6 +18,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -101,14 +102,14 @@ def time_models(path: Path, shards: Path, config_name: str, rounds: int) -> dict
     return {name: float(np.median(seconds)) for name, seconds in json.loads(path.read_text()).items()}
 
 
-def trained(folder: Path, shards: Path, config: Config) -> dict:
-    """The record of a run, trained, gone on with, or found finished."""
+def trained(folder: Path, shards: Path, config: Config, also: Sequence[tuple[Path, float]] = ()) -> dict:
+    """The record of a run, trained, gone on with, or found finished. also: further shards, as `train` takes them."""
     if (folder / LAST).exists() and (folder / BEST).exists():
         said = load_checkpoint(folder / LAST).record
         if said["config"]["network"]["head"]["kind"] == "mean_pose" or said["step"] == said["config"]["train"]["steps"]:
             return said
     resume = (folder / LAST).exists()
-    return train(shards, folder, None if resume else config, resume=resume)
+    return train(shards, folder, None if resume else config, also=also, resume=resume)
 
 
 def choose_rate(out: Path, shards: Path, config: Config, factors: list[float]) -> tuple[Config, list[dict]]:

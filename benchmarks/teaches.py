@@ -5,7 +5,8 @@
     python -m benchmarks.teaches --quick                         # a few views and rendered people in place of the film
 
 Row `all` is the wild capture as it comes, `old` one of people in motion before four level cameras, in rooms of textures and painted
-clothes; every other row is `all` without what it is named after. All are judged on the same pictures: people of the wild capture's
+clothes, `both` one half of the wild capture and one of people before four cameras in today's looks; every other row is `all` without
+what it is named after. All are judged on the same pictures: people of the wild capture's
 validation split, test subjects of the capture with four cameras, in its old looks and in today's, and 100 real views
 (benchmarks.real_views). The joints are those that the network votes for. --seed is the training's: the pictures stay. Finished rows
 are kept and the same command goes on. Writes OUT/table.json and OUT/table.md.
@@ -15,7 +16,7 @@ import argparse
 import json
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +49,9 @@ from pipeline.sources.synthetic.wild.settings import VALIDATION_EVERY, Variety, 
 from pipeline.wild_run import WildProgress, WildRequest, synthesize_wild
 
 OLD_LOOKS = Looks(places=0, garments=False, camera_effects=False)
-# Row of the wild capture -> what is switched off in it. "old" is the other capture.
+# Rows of people in motion before four cameras -> their looks.
+IN_MOTION = {"old": OLD_LOOKS, "today": Looks()}
+# Row of the wild capture -> what is switched off in it.
 WITHOUT: dict[str, dict] = {
     "all": {},
     "no-motion": {"variety": Variety(motion_capture=False)},
@@ -58,7 +61,9 @@ WITHOUT: dict[str, dict] = {
     "no-roll": {"variety": Variety(roll=False)},
     "no-cuts": {"variety": Variety(cuts=False)},
 }
-ROWS = ("all", "old", *(name for name in WITHOUT if name != "all"))
+# Row of several captures, which have equal parts of its views.
+MIXED = {"both": ("all", "today")}
+ROWS = ("all", "old", "both", *(name for name in WITHOUT if name != "all"))
 # People whom the reader takes of a picture, where there are several and where there is one: fewer than on average, and pictures
 # to spare, so that there are enough.
 PEOPLE, ALONE, SPARE = 1.25, 0.9, 10
@@ -114,14 +119,26 @@ def unpack_film(wheel: Path, weights: str, folder: Path) -> Film:
 
 def training_capture(folder: Path, name: str, size: Size, workers: Workers) -> tuple[str, int]:
     """The capture of a row; what is there already is kept. Its source, and how many instants to take of it."""
-    if name == "old":
+    if name in IN_MOTION:
         instants, subjects = size.views // len(CAMERAS), SUBJECTS["train"] + SUBJECTS["validation"]
-        four_cameras(folder, subjects, instants, OLD_LOOKS, size.image_px, workers)
+        four_cameras(folder, subjects, instants, IN_MOTION[name], size.image_px, workers)
         return "human36m", instants
     pictures = round(size.views / (ALONE if name == "no-occluders" else PEOPLE)) + SPARE
     settings = WildSettings(instants=pictures, image_px=size.image_px, **WITHOUT[name])
     synthesize_wild(WildRequest(folder, settings), workers, WildProgress(Console(stderr=True)))
     return "wild", size.views
+
+
+def training_shards(folder: Path, name: str, size: Size, workers: Workers) -> list[Path]:
+    """The shards of a row's captures; what is there already is kept. Raises InputError where too few views came out."""
+    if name in MIXED:
+        part = replace(size, views=size.views // len(MIXED[name]))
+        return [path for of in MIXED[name] for path in training_shards(folder / of, of, part, workers)]
+    source, limit = training_capture(folder / "capture", name, size, workers)
+    views = make_shards(source, folder / "capture", folder / "shards", limit, workers)
+    if views < LEAST * size.views:
+        raise InputError(f"{folder}: {views} views came out of {size.views}, too few to compare; ask for fewer")
+    return [folder / "shards"]
 
 
 def four_cameras(
@@ -177,14 +194,11 @@ def run_row(
 ) -> dict:
     """A row of the table: its capture, its shards, its training and what the judges say."""
     folder = out / name
-    source, limit = training_capture(folder / "capture", name, size, workers)
-    views = make_shards(source, folder / "capture", folder / "shards", limit, workers)
-    if views < LEAST * size.views:
-        raise InputError(f"{folder}: {views} views came out of {size.views}, too few to compare; ask for fewer")
+    first, *others = training_shards(folder, name, size, workers)
     config = with_steps(with_train(load_config("small"), evaluations=1, seed=size.seed), size.steps)
     run = folder / f"run-seed{size.seed}"
-    record = trained(run, folder / "shards", config)
-    row = {"row": name, "seed": size.seed, "views": views, "steps": record["step"], "seconds": record["seconds"]}
+    record = trained(run, first, config, [(shards, 1.0) for shards in others])
+    row = {"row": name, "seed": size.seed, "views": size.views, "steps": record["step"], "seconds": record["seconds"]}
     for judge, (shards, split) in judges.items():
         report = evaluate_run(run, shards, split, decode=VOTES)
         keys = ("mpjpe_mm", "pa_mpjpe_mm", "n_views")
@@ -264,7 +278,7 @@ def main() -> None:
     size = Size(asked.views, asked.steps, asked.judged, asked.image_px, asked.seed)
     try:
         if asked.quick:
-            names, size = ["all", "old"], Size(28, 6, 8, 160, 0)
+            names, size = ["all", "old", "both"], Size(48, 6, 8, 160, 0)
             with tempfile.TemporaryDirectory() as folder:
                 table = teach(Path(folder), names, size, rendered_film, Workers(0))
         else:
