@@ -37,6 +37,7 @@ from model.scoring import metrics
 from model.scoring.figures import prediction_grid
 from model.scoring.shown import ShownView
 from model.training.config import load_config
+from model.training.runs import mean_pose_of
 from pipeline.body.keypoints import KeypointMap, keypoint_map
 from pipeline.body.model import BodyModel, load_body
 from pipeline.camera import BOX_SCALE, make_crop, project, warp_to_crop, world_to_camera
@@ -107,7 +108,7 @@ def compare(
     """Ask the network about every view. points: (F, 17, 3) m, COCO's keypoints in the instants' frame."""
     own, rows, body = model.joint_set, [], load_body()
     marked = keypoint_map(body, COCO)
-    mean_pose = limbs(model.network.mean_pose.cpu().numpy().astype(np.float64), own)
+    mean_pose = limbs(mean_pose_of(model.record, model.network).astype(np.float64), own)
     for f, instant in enumerate(instants):
         for c, view in enumerate(instant.views):
             low, size = seen.boxes[f, c, :2], seen.boxes[f, c, 2:]

@@ -35,7 +35,7 @@ from model.scoring.reliability import reliability
 from model.scoring.shown import shown_views, slice_distance
 from model.training.config import Config
 from model.training.logbook import read_history
-from model.training.runs import load_run, trained_on
+from model.training.runs import load_run, mean_pose_of, trained_on
 from pipeline.errors import InputError
 from pipeline.outputs import encode_picture, write_file, write_json
 from pipeline.shards.run_json import joined_hash
@@ -154,7 +154,10 @@ def evaluate_run(
     fits = both or hypotheses or decode == BODY
     training = its_training(splits, record)
     about_bodies, others = fit_bodies(said, run, record, views, training, hypotheses) if fits else no_bodies(run)
-    predicted, reports = said[decode], reports_of(said, views, network, root, protocol, allow_partial)
+    reports = reports_of(
+        said, views, mean_pose_of(record, network), config.network.crop_px, root, protocol, allow_partial
+    )
+    predicted = said[decode]
     report = {
         **origin(run, shards, views, config, record),
         "decode": decode,
@@ -194,13 +197,19 @@ def views_of(protocol: protocols.Protocol, views: Views, allow_partial: bool) ->
 
 
 def reports_of(
-    said: dict[str, Predictions], views: Views, network: Network, root: str, protocol: protocols.Protocol, partial: bool
+    said: dict[str, Predictions],
+    views: Views,
+    mean_pose: np.ndarray,
+    crop_px: int,
+    root: str,
+    protocol: protocols.Protocol,
+    partial: bool,
 ) -> dict[str, dict]:
-    """The report of each decode. partial: whether a recorded dataset may lack views."""
-    mean_pose, hidden = network.mean_pose.cpu().numpy(), hidden_joints(views, said[VOTES].view)
+    """The report of each decode. mean_pose: (J, 3) m. crop_px: of the network. partial: whether a recorded dataset may lack views."""
+    hidden = hidden_joints(views, said[VOTES].view)
     return {
         name: report_of(one, views, mean_pose, root, protocol, partial)
-        | {"by_direction": by_direction(one, views, network.config.crop_px, hidden)}
+        | {"by_direction": by_direction(one, views, crop_px, hidden)}
         for name, one in said.items()
     }
 

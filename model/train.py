@@ -39,6 +39,7 @@ from model.training.runs import (
     MEND,
     Run,
     data_record,
+    mean_pose_of,
     not_taken,
     open_run,
     recorded_config,
@@ -135,7 +136,8 @@ def begin(
     data = data_record(job.views, job.weights)
     if checkpoint:
         refuse_other_data(job.folder, checkpoint.record["data"], data)
-    network = build_network(job.config.network, training_statistics(job.views, job.config), encoder)
+    statistics = training_statistics(job.views, job.config)
+    network = build_network(job.config.network, statistics, encoder)
     taken = take_weights(network, start) if start else None
     run = start_run(network.to(job.device), job.config)
     run.record = {
@@ -144,6 +146,7 @@ def begin(
         "data": data,
         "validation_truth": job.validation and job.validation.truth,
         "started_from": taken and taken.record(),
+        "mean_pose": statistics.mean_pose.tolist() if statistics.mean_pose.any() else network.mean_pose.tolist(),
         "commit": code_commit(),
         "device": str(job.device),
         "processes": job.ranks.world,
@@ -217,7 +220,7 @@ def evaluate_now(run: Run, job: Job, log: Logbook) -> None:
     assert validation is not None
     index = looked_at(validation, settings.evaluate_views)
     predicted = predict_views(network, validation, index, job.device, bf16=settings.bf16)
-    found = report_of(predicted, validation, network.mean_pose.cpu().numpy())
+    found = report_of(predicted, validation, mean_pose_of(run.record, network))
     errors = {name: row["mpjpe_mm"] for name, row in found["per_joint"].items()}
     best = run.record["best"] is None or found["mpjpe_mm"] < run.record["best"]["mpjpe_mm"]
     values = {

@@ -103,7 +103,7 @@ class PoseNetwork(Network):
         super().__init__()
         self.config, self.joint_set = config, JOINT_SETS[config.joint_set]
         joints, context = len(self.joint_set), config.encoder.context
-        self.register_buffer("mean_pose", torch.as_tensor(statistics.mean_pose, dtype=torch.float32))
+        self.register_buffer("mean_pose", torch.as_tensor(statistics.mean_pose, dtype=torch.float32).clone())
         self.register_buffer("bone_lengths", torch.as_tensor(statistics.bone_lengths, dtype=torch.float32))
         scale = torch.tensor([statistics.log_scale_mean, statistics.log_scale_std], dtype=torch.float32)
         self.register_buffer("log_scale", scale)

@@ -145,10 +145,25 @@ def load_run(folder: Path, device: torch.device | str = "cpu") -> tuple[Network,
         config = recorded_config(checkpoint, path)
         check_choice(checkpoint.record.get("body"))
         joints = len(checkpoint.tensors["network.mean_pose"])
+        check_mean_pose(checkpoint.record.get("mean_pose"), joints)
         unknown = Statistics(torch.zeros(joints, 3), torch.zeros(joints - 1), 0.0, 1.0)
         network = rebuild_network(config.network, unknown, checkpoint.record["encoder"])
         load_weights(network, evaluated_weights(checkpoint, path), path)
     return network.to(device).eval(), config, checkpoint.record
+
+
+def mean_pose_of(record: dict, network: Network) -> np.ndarray:
+    """(J, 3) m, root-relative in crop axes: the mean of the run's own training split, which reports compare with. A network that
+    started from other weights keeps theirs, since its layers have learnt to predict from it; so do runs from before it was recorded.
+    """
+    said = record.get("mean_pose")
+    return network.mean_pose.cpu().numpy() if said is None else np.array(said, np.float32)
+
+
+def check_mean_pose(said: list | None, joints: int) -> None:
+    """Raises an error of Python's where a record's mean pose is not one of so many joints."""
+    if said is not None and (np.shape(said) != (joints, 3) or not np.isfinite(np.array(said, float)).all()):
+        raise ValueError(f"its record says of the mean pose {str(said)[:200]}")
 
 
 def check_choice(said: dict | None) -> None:

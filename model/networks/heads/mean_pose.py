@@ -30,7 +30,7 @@ class MeanPoseNetwork(Network):
     def __init__(self, config: NetworkConfig, statistics: Statistics):
         super().__init__()
         self.config, self.joint_set = config, JOINT_SETS[config.joint_set]
-        self.register_buffer("mean_pose", torch.as_tensor(statistics.mean_pose, dtype=torch.float32))
+        self.register_buffer("mean_pose", torch.as_tensor(statistics.mean_pose, dtype=torch.float32).clone())
         self.register_buffer("scale", torch.tensor(statistics.log_scale_mean).exp())
 
     def losses(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Tensor]:

@@ -4,17 +4,20 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from model.data.views import read_views
+from model.evaluate import evaluate_run
 from model.networks.build import rebuild_network
 from model.networks.encoders.body import BodySettings
 from model.networks.records import Statistics
 from model.people import free_model
 from model.train import train
 from model.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from model.training.runs import BEST, LAST, trained_on
+from model.training.runs import BEST, LAST, load_run, mean_pose_of, trained_on, training_statistics
 from model.training.transfer import PARTS, Start, Taken, find_start, take_weights
 from pipeline.errors import InputError
 from tests.model.capsules import make_folder, tiny_config
@@ -128,6 +131,31 @@ def test_how_long_bones_are_is_said_by_the_new_data_where_they_have_3d(own, kept
     taken = take_weights(network, start)
     assert (network.bone_lengths == own).all() == kept == (taken.left == {"bone_lengths": "of the new data"})
     assert torch.equal(network.mean_pose, start.checkpoint.tensors["network.mean_pose"].float())
+
+
+def test_reports_compare_with_the_mean_pose_of_the_new_data(tmp_path, shards, source):
+    """Else the baseline of a report would be that of data which the weights learnt from first."""
+    others = make_folder(tmp_path / "others", 3, 2, 4)
+    train(others, tmp_path / "run", tiny_config(steps=1, evaluations=1), device="cpu", start=find_start(source, "all"))
+    network, _, record = load_run(tmp_path / "run")
+    views = read_views([others])
+    test = views["test"]["joints"]
+    own = training_statistics(views["train"].labelled("dataset"), tiny_config()).mean_pose.numpy()
+    assert np.abs(network.mean_pose.numpy() - own).max() > 0.005
+    assert mean_pose_of(record, network) == pytest.approx(own, abs=1e-6)
+    report = evaluate_run(tmp_path / "run", others)
+    assert report["mean_pose"]["mpjpe_mm"] == pytest.approx(1000 * np.linalg.norm(test - own, axis=-1).mean(), abs=1e-3)
+    assert record["best"]["mean_pose_mpjpe_mm"] != pytest.approx(report["mean_pose"]["mpjpe_mm"])
+
+
+@pytest.mark.parametrize("said", [[[0.0, 0.0, 0.0]], [["far"] * 3] * 17])
+def test_a_record_whose_mean_pose_is_none_is_damaged(tmp_path, source, said):
+    folder = tmp_path / "run"
+    shutil.copytree(source, folder)
+    checkpoint = load_checkpoint(folder / BEST)
+    save_checkpoint(folder / BEST, Checkpoint(checkpoint.tensors, checkpoint.record | {"mean_pose": said}))
+    with pytest.raises(InputError, match="best.safetensors is damaged"):
+        load_run(folder)
 
 
 def test_so_is_one_whose_encoder_cannot_be_made_again_before_data_is_read(tmp_path):
