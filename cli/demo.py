@@ -11,10 +11,13 @@ from cli.stages import run_stages
 
 
 def stage_arguments(
-    out: Path, instants: int, minutes: float, workers: int, config: str, seed: int
+    out: Path, instants: int, minutes: float, workers: int, config: str | None, seed: int
 ) -> dict[str, list[str]]:
-    """nvf-cli's arguments for every stage, in order."""
+    """nvf-cli's arguments for every stage, in order. config: what is trained from its encoder on; None for the free model, which
+    learns the capture on top of what it knows.
+    """
     capture, shards = str(out / "capture"), str(out / "shards")
+    beginning = ["--from", "free"] if config is None else ["--config", config]
     return {
         "synthesize": [
             "synthesize",
@@ -39,7 +42,7 @@ def stage_arguments(
             "--workers",
             str(workers),
         ],
-        "train": ["train", shards, str(out), "--config", config, "--minutes", f"{minutes:g}"],
+        "train": ["train", shards, str(out), *beginning, "--minutes", f"{minutes:g}"],
         "evaluate": ["evaluate", str(out), shards],
         "report": ["report", str(out)],
     }
@@ -89,12 +92,16 @@ def print_table(report: dict, out: Path) -> None:
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--instants", default=1500, show_default=True, help="Moments of the capture; each gives four images.")
 @click.option("--minutes", type=POSITIVE, default=10.0, show_default=True, help="Of training.")
-@click.option("--config", default="small", show_default=True, help="Named configuration or TOML file.")
+@click.option(
+    "--config",
+    default=None,
+    help="Named configuration or TOML file, trained from its encoder on; default: the free model goes on learning.",
+)
 @click.option(
     "--workers", default=os.cpu_count(), show_default="number of cores", help="Processes of the capture and pipeline."
 )
 @click.option("--seed", default=0, show_default=True, help="Of the capture.")
-def command(out: Path, instants: int, minutes: float, config: str, workers: int, seed: int) -> None:
+def command(out: Path, instants: int, minutes: float, config: str | None, workers: int, seed: int) -> None:
     """Free body -> capture -> shards -> trained and evaluated field, in OUT.
 
     Ends with a table, OUT/report.json and OUT/report.html. The same command goes on with an interrupted demo.

@@ -11,7 +11,7 @@ import click
 # Seconds of every finished stage. An interrupted chain goes on with the first stage that is not in it.
 SECONDS_FILE = "seconds.json"
 # Options of `train` that a run that goes on refuses.
-KEPT = ("--seed", "--workers")
+KEPT = ("--seed", "--workers", "--from")
 
 
 def run_stages(out: Path, stages: dict[str, list[str]], run: Path) -> dict[str, float]:

@@ -39,8 +39,8 @@ from pipeline.errors import InputError
     "--from",
     "source",
     type=click.Path(path_type=Path),
-    metavar="RUN_OR_FILE",
-    help="Start from these weights, with that run's configuration unless --config or --model is given.",
+    metavar="free|RUN_OR_FILE",
+    help="Start from these weights (free: those that are shipped), with their configuration unless --config or --model says another.",
 )
 @click.option(
     "--from-part",
@@ -70,6 +70,7 @@ def command(
 
     The same command under `torchrun --nproc-per-node N $(which nvf-cli) train ...` uses N GPUs.
     """
+    from model.people import free_model
     from model.train import train
     from model.training.config import load_config, with_train
     from model.training.runs import RUN_FILES
@@ -89,7 +90,7 @@ def command(
     folders = [folder_and_weight(text) for text in also]
     if not resume:
         claim_folder(run, RUN_FILES, [shards, *(folder for folder, _ in folders)])
-    start = find_start(source, part) if source else None
+    start = find_start(free_model.folder() if source == Path(free_model.NAME) else source, part) if source else None
     settings = None
     if config is not None or not resume:
         settings = start.config() if start and not (config or model) else load_config(config or "small", model)

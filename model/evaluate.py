@@ -154,10 +154,7 @@ def evaluate_run(
     fits = both or hypotheses or decode == BODY
     training = its_training(splits, record)
     about_bodies, others = fit_bodies(said, run, record, views, training, hypotheses) if fits else no_bodies(run)
-    reports = reports_of(
-        said, views, mean_pose_of(record, network), config.network.crop_px, root, protocol, allow_partial
-    )
-    predicted = said[decode]
+    predicted, reports = said[decode], reports_of(said, views, network, record, root, protocol, allow_partial)
     report = {
         **origin(run, shards, views, config, record),
         "decode": decode,
@@ -199,17 +196,17 @@ def views_of(protocol: protocols.Protocol, views: Views, allow_partial: bool) ->
 def reports_of(
     said: dict[str, Predictions],
     views: Views,
-    mean_pose: np.ndarray,
-    crop_px: int,
+    network: Network,
+    record: dict,
     root: str,
     protocol: protocols.Protocol,
     partial: bool,
 ) -> dict[str, dict]:
-    """The report of each decode. mean_pose: (J, 3) m. crop_px: of the network. partial: whether a recorded dataset may lack views."""
-    hidden = hidden_joints(views, said[VOTES].view)
+    """The report of each decode. partial: whether a recorded dataset may lack views."""
+    mean_pose, hidden = mean_pose_of(record, network), hidden_joints(views, said[VOTES].view)
     return {
         name: report_of(one, views, mean_pose, root, protocol, partial)
-        | {"by_direction": by_direction(one, views, crop_px, hidden)}
+        | {"by_direction": by_direction(one, views, network.config.crop_px, hidden)}
         for name, one in said.items()
     }
 

@@ -4,6 +4,8 @@ from pathlib import Path
 
 from pipeline.errors import InputError
 
+# What commands that take a run call it.
+NAME = "free"
 FOLDER = Path(__file__).parent / "assets" / "free"
 # What it is trained as.
 CONFIGURATION = FOLDER.with_name("free.toml")

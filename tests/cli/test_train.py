@@ -11,7 +11,9 @@ from cli.stages import resumed
 from cli.train import closing_line, folder_and_weight
 from model import train as training
 from model.networks.build import HEADS
+from model.people import free_model
 from model.training.config import NAMED, config_from_dict, load_config
+from model.training.transfer import find_start
 from pipeline.errors import InputError
 
 RECORD = {
@@ -78,15 +80,25 @@ def test_a_resumed_run_keeps_its_own_settings(called):
         CliRunner().invoke(nvf, ["train", "s", "r", "--resume", "--ground-truth", "fit"], catch_exceptions=False)
 
 
-@pytest.mark.parametrize("chain", [demo, model])
-def test_an_interrupted_chain_resumes_its_training_with_arguments_that_it_takes(called, chain):
-    numbers = {name: 3 for name in ("instants", "minutes", "workers", "seed")} | (
-        {"config": "small"} if chain is demo else {}
-    )
+@pytest.mark.parametrize(("chain", "more"), [(demo, {"config": "small"}), (demo, {"config": None}), (model, {})])
+def test_an_interrupted_chain_resumes_its_training_with_arguments_that_it_takes(called, chain, more):
+    numbers = {name: 3 for name in ("instants", "minutes", "workers", "seed")} | more
     arguments = chain.stage_arguments(Path("out"), **numbers)["train"]
     CliRunner().invoke(nvf, resumed(arguments), catch_exceptions=False)
     ((shards, _, _, _, resume, _, _, minutes, _),) = called
     assert (shards, resume, minutes) == (Path("out/shards"), True, 3.0)
+
+
+def test_a_demo_goes_on_from_the_free_model_and_keeps_what_that_is(called):
+    """Unless it is told what to train from its encoder on."""
+    arguments = demo.stage_arguments(Path("out"), 3, 3.0, 0, None, 0)["train"]
+    result = CliRunner().invoke(nvf, arguments, catch_exceptions=False)
+    start, free = called[0][-1], find_start(free_model.folder(), "all")
+    assert result.exit_code == 0 and (start.path, start.part) == (free.path, "all")
+    assert called[0][2].network == free.config().network and called[0][-2] == 3.0
+    arguments = demo.stage_arguments(Path("out"), 3, 3.0, 0, "scratch", 0)["train"]
+    CliRunner().invoke(nvf, arguments, catch_exceptions=False)
+    assert called[1][-1] is None and called[1][2] == load_config("scratch")
 
 
 def test_a_part_of_no_weights_is_refused(called):
