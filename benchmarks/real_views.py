@@ -249,14 +249,14 @@ def quick(out: Path) -> dict:
         return judge(model, instants, root, "lightning", out)
 
 
-def of_the_film(run: Path, wheel: Path, weights: str, out: Path) -> dict:
+def of_the_film(run: Path, wheel: Path, weights: str, out: Path, augmented: bool) -> dict:
     """The report on the real person. Raises InputError where the run, the wheel or the weights are not there."""
-    model = load_model(run)
+    model = load_model(run, augmented=augmented)
     weights_file(weights)
     with tempfile.TemporaryDirectory() as folder:
         pose2sim.unpack(wheel, Path(folder))
         found = judge(model, pose2sim.instants(Path(folder)), Path(folder), weights, out)
-    said = {"run": str(run), "step": model.step, "commit": model.record["commit"]} | found
+    said = {"run": str(run), "augmented": augmented, "step": model.step, "commit": model.record["commit"]} | found
     write_json(out / "real_views.json", said)
     return said
 
@@ -267,6 +267,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/real-views"))
     parser.add_argument("--wheel", type=Path, default=WHEEL)
     parser.add_argument("--weights", default="thunder", help="of the 2D network that the truth is triangulated with")
+    parser.add_argument("--tta", action="store_true", help="test-time augmentation")
     parser.add_argument(
         "--quick", action="store_true", help="rendered people, to see that it runs: the numbers say nothing"
     )
@@ -275,7 +276,12 @@ def main() -> None:
         parser.error("name a run's folder, or give --quick")
     torch.set_num_threads(1)  # one image at a time: more threads would only wait for one another
     try:
-        print_report(quick(asked.out) if asked.quick else of_the_film(asked.run, asked.wheel, asked.weights, asked.out))
+        found = (
+            quick(asked.out)
+            if asked.quick
+            else of_the_film(asked.run, asked.wheel, asked.weights, asked.out, asked.tta)
+        )
+        print_report(found)
     except InputError as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
 

@@ -117,15 +117,21 @@ class People:
         return find_people(self._model, numbered(), find, self._fits)
 
 
-def load(run: str | Path | None = None, device: str | torch.device | None = None, decode: str = "auto") -> People:
+def load(
+    run: str | Path | None = None,
+    device: str | torch.device | None = None,
+    decode: str = "auto",
+    augmented: bool = False,
+) -> People:
     """A model that finds people.
 
-    run: a folder of `nvf-cli train`; the model that is shipped without. device: "cpu", "cuda", "cuda:1"; without, a GPU where there is
-    one. decode: which joints count: "votes" as the network says them, without bodies; "body" of bodies that are
-    fitted to them; "auto" what was better when the run was validated. Raises InputError for a run that cannot predict.
+    run: a folder of `nvf-cli train`; the model that is shipped without. device: "cpu", "cuda", "cuda:1"; without, a GPU where there
+    is one. decode: which joints count: "votes" as the network says them, without bodies; "body" of bodies that are fitted to them;
+    "auto" what was better when the run was validated. augmented: test-time augmentation, four looks at everybody, which is slower
+    and a little less off. Raises InputError for a run that cannot predict.
     """
     chosen = choose_device(None if device is None else str(device))
-    return People(load_model(free_model.folder() if run is None else Path(run), chosen), decode)
+    return People(load_model(free_model.folder() if run is None else Path(run), chosen, augmented), decode)
 
 
 def as_pictures(images: Iterable[Image], focal: float | None) -> Iterator[Picture | Refusal]:

@@ -33,6 +33,7 @@ class Question:
     """images: files, folders, patterns, videos, or the number of a webcam. run: None is the model that is shipped. box: of people in
     one image, x, y, width, height px; boxes, keypoints: files with them (`given`); without any the detector looks. every: of a video's
     frames. focal: px. decode: as of `BodyFits`. formats: of `outputs.FORMATS`, besides predictions.json.
+    augmented: as of `Model`.
     """
 
     images: Sequence[str]
@@ -44,6 +45,7 @@ class Question:
     focal: float | None = None
     decode: str = AUTO
     formats: Sequence[str] = ()
+    augmented: bool = False
 
     def __post_init__(self) -> None:
         lacking = [name for name in self.formats if FORMATS[name].bodies] if self.decode == VOTES else []
@@ -63,6 +65,7 @@ class Question:
             "every": self.every,
             "focal": self.focal,
             "decode": self.decode,
+            "augmented": self.augmented,
         }
 
 
@@ -110,7 +113,8 @@ class Work:
     def of(cls, question: Question, device: torch.device | str) -> "Work":
         """Opens all that the question names. Raises InputError for what is not there or cannot be used."""
         given = find_given(question.images, question.every)
-        return cls(question, given, finder(question, given), load_model(question.run or free_model.folder(), device))
+        model = load_model(question.run or free_model.folder(), device, question.augmented)
+        return cls(question, given, finder(question, given), model)
 
     @property
     def asked(self) -> dict:

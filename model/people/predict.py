@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from model.networks.network import Network
+from model.networks.test_time import predict_augmented
 from model.people.ahead import ahead
 from model.people.given import check_box
 from model.people.records import Box, Person, Picture, PicturePeople, Refusal, pixels_of
@@ -36,13 +37,16 @@ Finder = Callable[[Picture], Sequence[Box]]
 
 @dataclass(frozen=True)
 class Model:
-    """A run that predicts. folder, step: which weights. record: of the run (`model.training.runs.load_run`)."""
+    """A run that predicts. folder, step: which weights. record: of the run (`model.training.runs.load_run`). augmented: whether it is
+    asked about several looks at every crop (`model.networks.test_time`).
+    """
 
     network: Network
     joint_set: JointSet
     folder: Path
     step: int
     record: dict
+    augmented: bool = False
 
     @property
     def side(self) -> int:
@@ -50,12 +54,12 @@ class Model:
         return self.network.config.crop_px
 
 
-def load_model(folder: Path, device: torch.device | str = "cpu") -> Model:
+def load_model(folder: Path, device: torch.device | str = "cpu", augmented: bool = False) -> Model:
     """Raises InputError for a folder that holds no run which can predict."""
     if folder.is_file():
         raise InputError(f"{folder} is a file, and a run is a folder with {BEST} in it. Name that folder with --run.")
     network, config, record = load_run(folder, device)
-    return Model(network, JOINT_SETS[config.network.joint_set], folder, record["step"], record)
+    return Model(network, JOINT_SETS[config.network.joint_set], folder, record["step"], record, augmented)
 
 
 @dataclass
@@ -154,7 +158,7 @@ def predict_crops(model: Model, crops: Sequence[Crop], pixels: Sequence[np.ndarr
     device = next(model.network.buffers()).device
     images = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).to(device).float().mul(2 / 255).sub(1)
     K = torch.from_numpy(np.stack([crop.K for crop in crops])).float().to(device)
-    said = model.network.predict(images, K)
+    said = predict_augmented(model.network, images, K) if model.augmented else model.network.predict(images, K)
     values = {name: getattr(said, name).double().cpu().numpy() for name in ("joints", "root", "confidence", "presence")}
     if not all(np.isfinite(value).all() for value in values.values()):
         raise InputError(

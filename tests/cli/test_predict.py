@@ -3,13 +3,16 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
+import nvf_body
 from cli.main import nvf
 from cli.predict import parse_box
 from cli.progress import Progress
 from model.people import free_model
+from model.people.predictions import read_predictions
 from model.people.records import PicturePeople
 from pipeline.camera import assumed_camera
 from pipeline.errors import InputError
@@ -84,6 +87,21 @@ def test_another_question_replaces_no_answer(run, place):
     invoke("a.png", "--run", run)
     assert written("people")["people"][0]["image"] == "a.png" and written("people-2")["people"][0]["image"] == "b.png"
     assert not Path("people-3").exists()
+
+
+def test_test_time_augmentation_is_another_question_with_another_answer(run, place):
+    for more in ([], ["--tta"]):
+        assert (
+            invoke("a.png", "--run", run, "--box", "1,2,40,60", "--decode", "votes", "--write", "none", *more).exit_code
+            == 0
+        )
+    once, both = (
+        read_predictions(Path(f"{name}/predictions.json")).pictures[0].people[0] for name in ("people", "people-2")
+    )
+    assert 0.001 < np.abs(once.joints - both.joints).max() < 1
+    model = nvf_body.load(run, device="cpu", decode="votes", augmented=True)
+    found = model("a.png", boxes=[1, 2, 40, 60]).people[0]
+    assert found.joints == pytest.approx(both.joints, abs=1e-4)
 
 
 def test_one_box_does_not_serve_several_images(run, place):
