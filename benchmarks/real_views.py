@@ -241,11 +241,11 @@ def judge(model: Model, instants: Sequence[Instant], root: Path, weights: str, o
     return said
 
 
-def quick(out: Path) -> dict:
+def quick(out: Path, augmented: bool) -> dict:
     """The report on rendered people, of a network that has learnt nothing."""
     with tempfile.TemporaryDirectory() as folder:
         root, instants = rendered_people(Path(folder))
-        model = Model(network := unlearnt(), JOINT_SETS[network.config.joint_set], root, 0, {})
+        model = Model(network := unlearnt(), JOINT_SETS[network.config.joint_set], root, 0, {}, augmented)
         return judge(model, instants, root, "lightning", out)
 
 
@@ -277,7 +277,7 @@ def main() -> None:
     torch.set_num_threads(1)  # one image at a time: more threads would only wait for one another
     try:
         found = (
-            quick(asked.out)
+            quick(asked.out, asked.tta)
             if asked.quick
             else of_the_film(asked.run, asked.wheel, asked.weights, asked.out, asked.tta)
         )

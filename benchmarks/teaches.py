@@ -129,16 +129,19 @@ def training_capture(folder: Path, name: str, size: Size, workers: Workers) -> t
     return "wild", size.views
 
 
-def training_shards(folder: Path, name: str, size: Size, workers: Workers) -> list[Path]:
-    """The shards of a row's captures; what is there already is kept. Raises InputError where too few views came out."""
+def training_shards(folder: Path, name: str, size: Size, workers: Workers) -> dict[Path, int]:
+    """The shards of a row's captures, and how many views each has; what is there already is kept. Raises InputError where too few
+    views came out."""
     if name in MIXED:
-        part = replace(size, views=size.views // len(MIXED[name]))
-        return [path for of in MIXED[name] for path in training_shards(folder / of, of, part, workers)]
+        part, found = replace(size, views=size.views // len(MIXED[name])), {}
+        for of in MIXED[name]:
+            found |= training_shards(folder / of, of, part, workers)
+        return found
     source, limit = training_capture(folder / "capture", name, size, workers)
     views = make_shards(source, folder / "capture", folder / "shards", limit, workers)
     if views < LEAST * size.views:
         raise InputError(f"{folder}: {views} views came out of {size.views}, too few to compare; ask for fewer")
-    return [folder / "shards"]
+    return {folder / "shards": views}
 
 
 def four_cameras(
@@ -194,11 +197,18 @@ def run_row(
 ) -> dict:
     """A row of the table: its capture, its shards, its training and what the judges say."""
     folder = out / name
-    first, *others = training_shards(folder, name, size, workers)
+    views = training_shards(folder, name, size, workers)
+    first, *others = views
     config = with_steps(with_train(load_config("small"), evaluations=1, seed=size.seed), size.steps)
     run = folder / f"run-seed{size.seed}"
     record = trained(run, first, config, [(shards, 1.0) for shards in others])
-    row = {"row": name, "seed": size.seed, "views": size.views, "steps": record["step"], "seconds": record["seconds"]}
+    row = {
+        "row": name,
+        "seed": size.seed,
+        "views": sum(views.values()),
+        "steps": record["step"],
+        "seconds": record["seconds"],
+    }
     for judge, (shards, split) in judges.items():
         report = evaluate_run(run, shards, split, decode=VOTES)
         keys = ("mpjpe_mm", "pa_mpjpe_mm", "n_views")
@@ -216,7 +226,7 @@ def run_row(
 
 def as_markdown(table: list[dict]) -> str:
     """A line a row: the mean over its seeds and, of several, how far they lie apart."""
-    head = ["without", *(f"{name}: MPJPE / PA mm" for name in JUDGES.values()), "within a tenth of the box"]
+    head = ["row", *(f"{name}: MPJPE / PA mm" for name in JUDGES.values()), "within a tenth of the box"]
     lines = [f"| {' | '.join(head)} |", "| --- " * len(head) + "|"]
     for name in (name for name in ROWS if any(row["row"] == name for row in table)):
         rows = [row for row in table if row["row"] == name]

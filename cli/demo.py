@@ -16,8 +16,10 @@ def stage_arguments(
     """nvf-cli's arguments for every stage, in order. config: what is trained from its encoder on; None for the free model, which
     learns the capture on top of what it knows.
     """
+    from model.people import free_model
+
     capture, shards = str(out / "capture"), str(out / "shards")
-    beginning = ["--from", "free"] if config is None else ["--config", config]
+    beginning = ["--from", free_model.NAME] if config is None else ["--config", config]
     return {
         "synthesize": [
             "synthesize",

@@ -38,7 +38,6 @@ from pipeline.errors import InputError
 @click.option(
     "--from",
     "source",
-    type=click.Path(path_type=Path),
     metavar="free|RUN_OR_FILE",
     help="Start from these weights (free: those that are shipped), with their configuration unless --config or --model says another.",
 )
@@ -63,7 +62,7 @@ def command(
     workers: int | None,
     device: str | None,
     resume: bool,
-    source: Path | None,
+    source: str | None,
     part: str,
 ) -> None:
     """Train on SHARDS (the output of preprocess) and write checkpoints, curves and records into RUN.
@@ -90,7 +89,9 @@ def command(
     folders = [folder_and_weight(text) for text in also]
     if not resume:
         claim_folder(run, RUN_FILES, [shards, *(folder for folder, _ in folders)])
-    start = find_start(free_model.folder() if source == Path(free_model.NAME) else source, part) if source else None
+    start = find_start(free_model.folder() if source == free_model.NAME else Path(source), part) if source else None
+    if source == free_model.NAME and not (config or model):  # the length of its own training is not what others want
+        config = str(free_model.CONFIGURATION)
     settings = None
     if config is not None or not resume:
         settings = start.config() if start and not (config or model) else load_config(config or "small", model)

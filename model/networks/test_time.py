@@ -21,19 +21,27 @@ ENLARGED = (1.0, 1.1)
 
 def predict_augmented(network: Network, image: Tensor, K: Tensor) -> Prediction:
     """As `Network.predict`. Mirrored crops get the mirrored answer, to the rounding. diagnostics: of the crops as they are."""
-    looks = []
+    looks, flip = [], JOINT_SETS[network.config.joint_set].flip
     for factor in ENLARGED:
         pixels, camera = enlarged(image, K, factor)
-        looks.append(network.predict(pixels, camera))
-        mirror_image = network.predict(pixels.flip(-1), mirrored_camera(camera, image.shape[-1]))
-        looks.append(mirrored(mirror_image, JOINT_SETS[network.config.joint_set].flip))
+        own = network.predict(pixels, camera)
+        other = mirrored(network.predict(pixels.flip(-1), mirrored_camera(camera, image.shape[-1])), flip)
+        looks += [at_first_size(own, factor), at_first_size(other, factor)]
 
     def mean(name: str) -> Tensor:
         return torch.stack([getattr(look, name) for look in looks]).mean(0)
 
-    names = ("joints", "joints_canonical", "root", "confidence", "presence")
+    names = ("joints", "joints_canonical", "root", "confidence")
     scale = torch.stack([look.scale.log() for look in looks]).mean(0).exp()
-    return Prediction(**{name: mean(name) for name in names}, scale=scale, diagnostics=looks[0].diagnostics)
+    presence = (looks[0].presence + looks[1].presence) / 2  # a box is filled as it should be in the first alone
+    return Prediction(
+        **{name: mean(name) for name in names}, scale=scale, presence=presence, diagnostics=looks[0].diagnostics
+    )
+
+
+def at_first_size(said: Prediction, factor: float) -> Prediction:
+    """What is said of an enlarged crop, at the canonical scale of the crop as it was: that follows the focal length."""
+    return replace(said, scale=said.scale / factor, joints_canonical=said.joints_canonical / factor)
 
 
 def enlarged(image: Tensor, K: Tensor, factor: float) -> tuple[Tensor, Tensor]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pipeline.errors import InputError
 
-# What commands that take a run call it.
+# What `nvf-cli train --from` calls it.
 NAME = "free"
 FOLDER = Path(__file__).parent / "assets" / "free"
 # What it is trained as.
@@ -14,5 +14,5 @@ CONFIGURATION = FOLDER.with_name("free.toml")
 def folder() -> Path:
     """The run of the free model. Raises InputError while none is shipped."""
     if not FOLDER.is_dir():
-        raise InputError("no free model is shipped with this version. Name a run of yours with --run.")
+        raise InputError("no free model is shipped with this version. Name a run of yours.")
     return FOLDER

@@ -65,7 +65,7 @@ class Question:
             "every": self.every,
             "focal": self.focal,
             "decode": self.decode,
-            "augmented": self.augmented,
+            **({"augmented": True} if self.augmented else {}),
         }
 
 

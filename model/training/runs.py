@@ -94,7 +94,7 @@ def restore(run: Run, checkpoint: Checkpoint, path: Path) -> None:
     restore_optimizers(run.network, run.optimizers, checkpoint.part("optimizer"))
     torch.set_rng_state(checkpoint.tensors["rng.torch"])
     run.step, run.seconds = checkpoint.record["step"], checkpoint.record["seconds"]
-    for name in ("best", "started_from", "finished"):
+    for name in ("best", "started_from", "finished", "mean_pose"):
         run.record[name] = checkpoint.record.get(name)
     run.record["parameters"] = checkpoint.record["parameters"]
 
@@ -158,6 +158,12 @@ def mean_pose_of(record: dict, network: Network) -> np.ndarray:
     """
     said = record.get("mean_pose")
     return network.mean_pose.cpu().numpy() if said is None else np.array(said, np.float32)
+
+
+def known_mean_pose(statistics: Statistics, network: Network) -> torch.Tensor:
+    """(J, 3) m: the mean pose of a training split; joints that it does not measure are those that the network knows."""
+    measured = statistics.mean_pose.any(-1, keepdim=True)
+    return torch.where(measured, statistics.mean_pose, network.mean_pose.cpu())
 
 
 def check_mean_pose(said: list | None, joints: int) -> None:

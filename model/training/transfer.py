@@ -34,13 +34,13 @@ class Start:
     def kept(self, config: Config) -> dict | None:
         """What an encoder like this one kept, so that it is not read from elsewhere; None where the new run has another.
 
-        Raises InputError where that is of another kind and nothing but the encoder was to be taken.
+        Raises InputError where that is of another kind: what the other layers have learnt is of its features.
         """
         theirs, own = self.config().network.encoder, config.network.encoder
-        if self.part == "encoder" and theirs.kind != own.kind:
+        if theirs.kind != own.kind:
             raise InputError(
-                f"{self.path} has the encoder {theirs.kind!r}, and the new run has {own.kind!r}: there is nothing to take. Set kind = "
-                f"{theirs.kind!r} in [network.encoder], or take another part with --from-part."
+                f"{self.path} has the encoder {theirs.kind!r}, and the new run has {own.kind!r}: there is nothing to take, since all "
+                f"layers learn from its features. Set kind = {theirs.kind!r} in [network.encoder], or train without --from."
             )
         return self.checkpoint.record["encoder"] if theirs == own else None
 

@@ -96,6 +96,9 @@ def test_a_demo_goes_on_from_the_free_model_and_keeps_what_that_is(called):
     start, free = called[0][-1], find_start(free_model.folder(), "all")
     assert result.exit_code == 0 and (start.path, start.part) == (free.path, "all")
     assert called[0][2].network == free.config().network and called[0][-2] == 3.0
+    assert (
+        called[0][2].train.minutes == 0 < free.config().train.minutes
+    )  # its own hour and a half is not what others want
     arguments = demo.stage_arguments(Path("out"), 3, 3.0, 0, "scratch", 0)["train"]
     CliRunner().invoke(nvf, arguments, catch_exceptions=False)
     assert called[1][-1] is None and called[1][2] == load_config("scratch")

@@ -1,10 +1,13 @@
 """Test-time augmentation: mirrored pictures get mirrored answers, and every look is of the same person."""
 
+from types import SimpleNamespace
+
 import cv2
 import numpy as np
 import pytest
 import torch
 
+from model.networks.records import Prediction
 from model.networks.test_time import enlarged, mirrored_camera, predict_augmented
 from model.people import free_model
 from model.people.predict import load_model, predict_crops
@@ -54,6 +57,24 @@ def test_an_enlarged_crop_shows_points_where_its_camera_says():
     weights = larger[0, 0].numpy()
     found = [(weights * np.arange(SIDE)).sum(), (weights * np.arange(SIDE)[:, None]).sum()] / weights.sum()
     assert found == pytest.approx(seen, abs=0.1) and np.abs(seen - [130, 70]).max() > 3
+
+
+def test_what_follows_the_focal_length_is_of_the_crop_as_it_is():
+    """A network that says the same person of each look: at the canonical scale the person is larger in an enlarged crop."""
+
+    class Same:
+        config = SimpleNamespace(joint_set=FIELD_JOINTS.name)
+
+        def predict(self, image, K):
+            said, pose = torch.ones(len(K)), torch.ones(len(K), 17, 3) * torch.tensor([0.0, 1.0, 2.0])
+            scale = K[:, 0, 0] / 300
+            large, sure = pose * scale[:, None, None], pose[..., 1]
+            return Prediction(pose, scale, large, pose[:, 0], sure, said * (scale < 1.05), {})
+
+    _, K = tensors(2)
+    found = predict_augmented(Same(), torch.zeros(2, 3, SIDE, SIDE), K)
+    assert found.scale.numpy() == pytest.approx(1.0) and (found.joints_canonical - found.joints).abs().max() < 1e-6
+    assert (found.presence == 1).all()
 
 
 def test_a_model_that_takes_it_says_the_mean_of_its_looks():
