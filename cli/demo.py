@@ -93,7 +93,7 @@ def print_table(report: dict, out: Path) -> None:
 @click.command()
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--instants", default=1500, show_default=True, help="Moments of the capture; each gives four images.")
-@click.option("--minutes", type=POSITIVE, default=8.0, show_default=True, help="Of training.")
+@click.option("--minutes", type=POSITIVE, default=7.0, show_default=True, help="Of training.")
 @click.option(
     "--config",
     default=None,
