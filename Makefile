@@ -36,7 +36,7 @@ $(VENV)/.ready: pyproject.toml requirements.lock tools/build_pysdf.sh
 	sh tools/build_pysdf.sh $(BIN)/python
 	touch $@
 
-demo: setup           ## free body -> capture -> shards -> trained, evaluated field, with a report (13 to 20 minutes on 2 cores)
+demo: setup           ## free body -> capture -> shards -> trained, evaluated field, with a report (12 to 20 minutes on 2 cores)
 	$(CLI) demo runs/demo $(ARGS)
 
 test: setup           ## WORKERS=: the whole test suite, in as many processes as there are cores
