@@ -36,6 +36,9 @@ import click
     default=0,
     help="Also fit up to so many bodies that explain a view, and score the best of them.",
 )
+@click.option(
+    "--tta", "augmented", is_flag=True, help="Test-time augmentation, as of predict: four looks at every view."
+)
 @click.option("--device", default=None, help="cpu, cuda, cuda:1 ...; default: a GPU if there is one.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON and nothing else.")
 def command(
@@ -48,6 +51,7 @@ def command(
     allow_partial: bool,
     decode: str,
     hypotheses: int,
+    augmented: bool,
     device: str | None,
     as_json: bool,
 ) -> None:
@@ -56,7 +60,17 @@ def command(
     from model.evaluate import evaluate_run
 
     report = evaluate_run(
-        run, shards, split, protocol_name, root, truth, allow_partial, device, decode, hypotheses=hypotheses
+        run,
+        shards,
+        split,
+        protocol_name,
+        root,
+        truth,
+        allow_partial,
+        device,
+        decode,
+        hypotheses=hypotheses,
+        augmented=augmented,
     )
     click.echo(json.dumps(report, indent=1, allow_nan=False) if as_json else describe(report))
     if not as_json:

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from model.body_fit import Hypotheses
+from model.data.batch import Batch
 from model.data.loading import ViewDataset, evaluation_batches
 from model.data.views import Views, need_views, read_views
 from model.data.workers import loader
@@ -25,6 +26,7 @@ from model.device import choose_device, fast_bf16
 from model.hypotheses_picture import draw_hypotheses
 from model.networks.frame import reference_depth
 from model.networks.network import Network
+from model.networks.test_time import predict_augmented
 from model.scoring import figures, protocols
 from model.scoring.bodies import body_report, hypotheses_report
 from model.scoring.by_direction import by_direction, hidden_joints
@@ -54,36 +56,21 @@ def predict_views(
     workers: int = 0,
     bf16: bool = False,
     advance: Callable[[int], None] = lambda count: None,
+    augmented: bool = False,
 ) -> Predictions:
-    """Ask the network about some views. advance(n) is called after every n views."""
+    """Ask the network about some views. advance(n) is called after every n views. augmented: about several looks at each
+    (`predict_augmented`).
+    """
     device = torch.device(device)
-    side = network.config.crop_px
-    dataset = ViewDataset(views, side, draw=None, augment=None)
+    dataset = ViewDataset(views, network.config.crop_px, draw=None, augment=None)
     rows: dict[str, list] = {}
     seconds = 0.0
     network.eval()
     for batch in loader(dataset, evaluation_batches(index, batch_size), workers, pin=device.type == "cuda"):
         batch = batch.to(device)
         started = time.perf_counter()
-        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=bf16 and fast_bf16(device)):
-            found = network.predict(batch.image, batch.K)
-        known = batch.is_3d | batch.mesh_valid
-        true = torch.where(known, reference_depth(batch.K, side) / batch.root[:, 2].clamp(min=1e-3), torch.nan)
-        said = {
-            "view": batch.view,
-            "joints": found.joints,
-            "root": found.root,
-            "scale": found.scale,
-            "scale_true": true,
-            "scale_bones": found.diagnostics.get("scale_bones", found.scale),
-            "confidence": found.confidence,
-        }
-        said |= {
-            name: found.diagnostics[name]
-            for name in ("fallback", "effective_votes", "queries")
-            if name in found.diagnostics
-        }
-        row = {name: value.float().cpu().numpy() for name, value in said.items()}
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16 and fast_bf16(device)):
+            row = answer_of(network, batch, augmented)
         seconds += time.perf_counter() - started
         for name, value in row.items():
             rows.setdefault(name, []).append(value)
@@ -94,6 +81,29 @@ def predict_views(
         columns["fallback"] = columns["fallback"] > 0
     absent: dict[str, Any] = {"fallback": None, "effective_votes": None, "queries": None}
     return Predictions(**(absent | columns), seconds=seconds)
+
+
+@torch.no_grad()
+def answer_of(network: Network, batch: Batch, augmented: bool) -> dict[str, np.ndarray]:
+    """The rows of a `Predictions` for a batch, but what a network does not say."""
+    found = predict_augmented(network, batch.image, batch.K) if augmented else network.predict(batch.image, batch.K)
+    known = batch.is_3d | batch.mesh_valid
+    depth = reference_depth(batch.K, network.config.crop_px)
+    said = {
+        "view": batch.view,
+        "joints": found.joints,
+        "root": found.root,
+        "scale": found.scale,
+        "scale_true": torch.where(known, depth / batch.root[:, 2].clamp(min=1e-3), torch.nan),
+        "scale_bones": found.diagnostics.get("scale_bones", found.scale),
+        "confidence": found.confidence,
+    }
+    said |= {
+        name: found.diagnostics[name]
+        for name in ("fallback", "effective_votes", "queries")
+        if name in found.diagnostics
+    }
+    return {name: value.float().cpu().numpy() for name, value in said.items()}
 
 
 def to_source_axes(views: Views, index: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -134,13 +144,15 @@ def evaluate_run(
     decode: str = AUTO,
     both: bool = False,
     hypotheses: int = 0,
+    augmented: bool = False,
 ) -> dict:
     """Evaluate a run's best weights; leaves evaluation.json, predictions.npz, figures/ and, of bodies, bodies.npz in it, none of an
     earlier evaluation, and returns the report.
 
     decode: "votes", "body", or "auto" for what the run chose on validation. both: fit bodies also where votes are asked for, so that
-    the report's `decodes` has both. hypotheses: of so many bodies a view the best is scored as well, 0 for none. Raises InputError
-    for a missing run, an empty split, another joint set, or a protocol that does not fit the shards.
+    the report's `decodes` has both. hypotheses: of so many bodies a view the best is scored as well, 0 for none. augmented: whether
+    the network is asked about several looks at a view. Raises InputError for a missing run, an empty split, another joint set, or a
+    protocol that does not fit the shards.
     """
     protocol = protocols.protocol(protocol_name)
     where = choose_device(device)
@@ -148,30 +160,45 @@ def evaluate_run(
     splits = read_views([shards])
     views = views_to_score(run, network, shards, splits, split, truth_kind)
     index, left_out = views_of(protocol, views, allow_partial)
-    decode = decode_of(decode, record)
+    decode, bf16 = decode_of(decode, record), config.train.bf16
     with counting(len(index)) as advance:
-        said = {VOTES: predict_views(network, views, index, where, bf16=config.train.bf16, advance=advance)}
-    fits = both or hypotheses or decode == BODY
-    training = its_training(splits, record)
+        votes = predict_views(network, views, index, where, bf16=bf16, advance=advance, augmented=augmented)
+    said = {VOTES: votes}
+    fits, training = both or hypotheses or decode == BODY, its_training(splits, record)
     about_bodies, others = fit_bodies(said, run, record, views, training, hypotheses) if fits else no_bodies(run)
     predicted, reports = said[decode], reports_of(said, views, network, record, root, protocol, allow_partial)
     report = {
         **origin(run, shards, views, config, record),
         "decode": decode,
+        "test_time_augmentation": augmented,
         "left_out": left_out,
         **reports[decode],
         "decodes": {name: {key: row[key] for key in DECODE_COLUMNS} for name, row in reports.items()},
         **about_bodies,
         "quoted": published(protocol.name),
     }
+    report["confidence"] = own_reliability(votes, root, views, index)
     shown = predicted.at_scale(predicted.scale_true) if root == "gt" else predicted
-    errors = view_errors(shown, *ground_truth(views, index), views.joint_set)
-    report["confidence"] = own_reliability(said[VOTES], root, views, index)
+    leave_files(run, report, shown, views, network, others, record)
+    return report
+
+
+def leave_files(
+    run: Path,
+    report: dict,
+    shown: Predictions,
+    views: Views,
+    network: Network,
+    others: Hypotheses | None,
+    record: dict,
+) -> None:
+    """evaluation.json, predictions.npz and figures/ of an evaluation in its run's folder. shown: what was scored."""
+    errors = view_errors(shown, *ground_truth(views, shown.view), views.joint_set)
     save_predictions(run / "predictions.npz", shown, views, errors)
     write_json(run / "evaluation.json", report)
     draw_figures(run, report, shown, errors["mpjpe"], views, network, others)
-    figures.curves(run / "figures" / "curves.png", read_history(run), (record["best"] or {}).get("mean_pose_mpjpe_mm"))
-    return report
+    mean_pose = (record["best"] or {}).get("mean_pose_mpjpe_mm")
+    figures.curves(run / "figures" / "curves.png", read_history(run), mean_pose)
 
 
 def own_reliability(votes: Predictions, root: str, views: Views, index: np.ndarray) -> dict:

@@ -149,6 +149,8 @@ def decode_text(report: dict) -> str:
         body = report["body"]
         learnt = f"learnt from {body['poses']:,} poses of the run's own training fits"
         text += f" (pose prior: {learnt if body['prior'] == 'learnt' else 'of real people in motion'})"
+    if report.get("test_time_augmentation"):
+        text += ", from four looks at every view"
     several = report.get("hypotheses", {})
     if several.get("views"):
         text += (

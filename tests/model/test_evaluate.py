@@ -5,10 +5,13 @@ import numpy as np
 import pytest
 import torch
 
+from model.data.loading import ViewDataset, evaluation_batches
 from model.data.views import read_views
 from model.evaluate import evaluate_run, predict_views, save_predictions, to_source_axes
+from model.networks.test_time import predict_augmented
 from model.scoring.evaluation import Predictions, distal_ratio, facing_flips, report_of, view_errors
 from model.scoring.protocols import PROTOCOLS
+from model.scoring.report import decode_text
 from model.train import train
 from model.training.runs import load_run, trained_on
 from pipeline import records
@@ -173,6 +176,27 @@ def test_only_the_box_enters(run, test_views):
     for name in ("joints", "root", "joints_2d", "fit_joints"):
         lied.table[name] = lied.table[name] * 0 + 3
     np.testing.assert_array_equal(predict_views(network, lied, range(4)).joints, before.joints)
+
+
+def test_several_looks_are_scored_as_the_mean_of_what_each_says(run, test_views):
+    network, _, _ = load_run(run)
+    several = predict_views(network, test_views, range(4), batch_size=2, augmented=True)
+    dataset = ViewDataset(test_views, network.config.crop_px, draw=None, augment=None)
+    (keys,) = evaluation_batches(range(4), 4)
+    batch = dataset.__getitems__(keys).to(torch.device("cpu"))
+    with torch.no_grad():
+        by_hand = predict_augmented(network, batch.image, batch.K)
+    np.testing.assert_allclose(several.joints, by_hand.joints, atol=1e-5)
+    np.testing.assert_allclose(several.scale, by_hand.scale, rtol=1e-5)
+    assert np.abs(several.joints - predict_views(network, test_views, range(4)).joints).max() > 1e-3
+
+
+@pytest.mark.slow
+def test_a_report_says_that_several_looks_were_asked_about(run, shards):
+    once, several = (evaluate_run(run, shards, device="cpu", augmented=augmented) for augmented in (False, True))
+    assert not once["test_time_augmentation"] and several["test_time_augmentation"]
+    assert several["mpjpe_mm"] != once["mpjpe_mm"]
+    assert "four looks" in decode_text(several) and "four looks" not in decode_text(once)
 
 
 @pytest.mark.slow
