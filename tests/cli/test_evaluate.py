@@ -124,7 +124,9 @@ def test_options_reach_the_evaluation_and_the_table_says_what_was_used(called):
         "--tta",
     ]
     result = CliRunner().invoke(nvf, arguments, catch_exceptions=False)
-    assert called == [(Path("runs/x"), Path("shards"), "validation", "all-17j", "gt", "fit", True, None, "body", 3, True)]
+    assert called == [
+        (Path("runs/x"), Path("shards"), "validation", "all-17j", "gt", "fit", True, None, "body", 3, True)
+    ]
     assert [text for text in SAID if text not in plain(result.output)] == []
     for text in (
         "All <views>.",
