@@ -1,44 +1,95 @@
 """A chain of commands, each the one that a user would type; interrupted, it goes on with the first that is not finished."""
 
 import json
+import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 # Seconds of every finished stage. An interrupted chain goes on with the first stage that is not in it.
 SECONDS_FILE = "seconds.json"
+# Arguments of every stage that was begun: a chain that goes on must be the one that was asked for.
+BEGUN_FILE = "stages.json"
+# Options that change no result, and those of a stage that is not finished that may be others when it goes on.
+FREE_OPTIONS, UNTIL_FINISHED = ("--workers",), ("--minutes",)
 # Options of `train` that a run that goes on refuses.
 KEPT = ("--seed", "--workers", "--from")
 
 
 def run_stages(out: Path, stages: dict[str, list[str]], run: Path) -> dict[str, float]:
     """Run what is not finished yet; seconds of every stage. stages: nvf-cli's arguments by name, in order. run: the folder that the
-    stage `train` fills, which an interrupted one is resumed in. Exits with a failed command's code.
+    stage `train` fills, which an interrupted one is resumed in. Exits with a failed command's code. Raises InputError, before
+    any stage, where one was begun with other arguments.
     """
     from pipeline.outputs import claim_folder, make_folder, write_json
 
-    claim_folder(out, (SECONDS_FILE,))
+    claim_folder(out, (SECONDS_FILE, BEGUN_FILE))
     make_folder(out)
-    path = out / SECONDS_FILE
-    seconds = json.loads(path.read_text()) if path.exists() else {}
+    seconds = read_record(out / SECONDS_FILE, dict[str, float])
+    begun = read_record(out / BEGUN_FILE, dict[str, tuple[str, ...]])
+    for name, arguments in stages.items():
+        check_begun(out, name, begun.get(name), arguments, name in seconds)
     for name, arguments in stages.items():
         if name in seconds:
             continue
+        write_json(out / BEGUN_FILE, begun := begun | {name: within(out, arguments)})
         resumes = name == "train" and (run / "last.safetensors").exists()
         seconds[name] = run_stage(name, resumed(arguments) if resumes else arguments)
-        write_json(path, seconds)
+        write_json(out / SECONDS_FILE, seconds)
     return seconds
+
+
+def read_record(path: Path, kind: type) -> dict:
+    """What a chain wrote of itself, nothing where it has not. Raises InputError for a damaged file."""
+    from pipeline.errors import InputError
+    from pipeline.typed_json import from_plain
+
+    if not path.exists():
+        return {}
+    try:
+        return from_plain(kind, json.loads(path.read_text()), str(path))
+    except (ValueError, InputError) as error:
+        raise InputError(f"{path} is damaged ({error}). Name another folder, or delete this one.") from error
+
+
+def within(out: Path, arguments: list[str]) -> list[str]:
+    """Arguments with paths below `out` relative to it, so that they are the same wherever the command is given."""
+    return [
+        str(Path(text).relative_to(out)) if text == str(out) or text.startswith(f"{out}{os.sep}") else text
+        for text in arguments
+    ]
+
+
+def check_begun(out: Path, name: str, before: Sequence[str] | None, arguments: list[str], finished: bool) -> None:
+    """Raises InputError where a stage was begun with arguments of another result. before: as it was begun, None where it was not, or
+    by a version that did not write it down.
+    """
+    from pipeline.errors import InputError
+
+    free = FREE_OPTIONS if finished else FREE_OPTIONS + UNTIL_FINISHED
+    now = within(out, arguments)
+    if before is not None and without(list(before), free) != without(now, free):
+        raise InputError(
+            f"{out}: its stage '{name}' was begun as `nvf-cli {' '.join(before)}`, and now it would be `nvf-cli {' '.join(now)}`. "
+            "Give the options of before, or name another folder."
+        )
+
+
+def without(arguments: list[str], options: Sequence[str]) -> list[str]:
+    """Arguments that lack some options and their values."""
+    for name in options:
+        at = arguments.index(name) if name in arguments else len(arguments)
+        arguments = [*arguments[:at], *arguments[at + 2 :]]
+    return arguments
 
 
 def resumed(arguments: list[str]) -> list[str]:
     """The arguments by which an interrupted training goes on: it keeps its own settings, and takes none of KEPT."""
-    for name in KEPT:
-        at = arguments.index(name) if name in arguments else len(arguments)
-        arguments = [*arguments[:at], *arguments[at + 2 :]]
-    return [*arguments, "--resume"]
+    return [*without(arguments, KEPT), "--resume"]
 
 
 def run_stage(name: str, arguments: list[str]) -> float:

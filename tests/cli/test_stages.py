@@ -1,0 +1,77 @@
+"""A chain of commands that is interrupted, and the command that goes on with it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cli import demo, stages
+from cli.stages import BEGUN_FILE, SECONDS_FILE, run_stages
+from pipeline.errors import InputError
+
+
+@pytest.fixture
+def chain(tmp_path, monkeypatch):
+    """run(minutes, config): a demo whose stages do nothing and take a second, but `train`, which is killed while `killed` holds it."""
+    out, done, killed = tmp_path / "demo", [], ["train"]
+
+    def pretend(name, arguments):
+        if name in killed:
+            raise KeyboardInterrupt
+        done.append(name)
+        return 1.0
+
+    monkeypatch.setattr(stages, "run_stage", pretend)
+
+    def run(out=out, minutes=7.0, workers=2, config=None, seed=0):
+        return run_stages(out, demo.stage_arguments(out, 3, minutes, workers, config, seed), out)
+
+    return out, run, done, killed
+
+
+def test_a_chain_goes_on_with_its_own_options_alone(chain):
+    out, run, done, killed = chain
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    assert done == ["synthesize", "preprocess"]
+    with pytest.raises(
+        InputError, match="stage 'synthesize' was begun as .*--seed 0 .*would be .*--seed 1 .*another folder"
+    ):
+        run(seed=1)
+    with pytest.raises(InputError, match="stage '(preprocess|train)' was begun as"):
+        run(config="scratch")
+    killed.clear()
+    run(minutes=9.0, workers=1)  # which change nothing of what is there
+    assert done == ["synthesize", "preprocess", "train", "evaluate", "report"]
+    with pytest.raises(InputError, match="stage 'train' was begun as .*--minutes 9.*--minutes 8"):
+        run(minutes=8.0)
+    assert list(run(minutes=9.0)) == done  # nothing again
+
+
+def test_a_chain_is_known_by_any_name_of_its_folder(chain, monkeypatch):
+    out, run, done, killed = chain
+    killed.clear()
+    run()
+    monkeypatch.chdir(out.parent)
+    assert list(run(Path("demo"))) == done
+
+
+def test_a_chain_of_an_earlier_version_goes_on(chain):
+    """It did not write down how it was begun."""
+    out, run, done, killed = chain
+    killed.clear()
+    out.mkdir()
+    (out / SECONDS_FILE).write_text(json.dumps({"synthesize": 1.0, "preprocess": 2.0}))
+    run()
+    assert done == ["train", "evaluate", "report"]
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"synthesize": "1"}', '{"synthesize": null}'])
+def test_a_damaged_record_is_named(chain, text):
+    out, run, _, _ = chain
+    out.mkdir()
+    for name in (SECONDS_FILE, BEGUN_FILE):
+        (out / SECONDS_FILE).write_text("{}")
+        (out / name).write_text(text)
+        with pytest.raises(InputError, match=f"{name} is damaged"):
+            run()
