@@ -109,7 +109,10 @@ def _look_through(
         )
     if witness is not None:
         looked_at = list(_chosen(source, set(spread_evenly(len(told), PICTURES))))
-        read.doubts.extend([*doubtful_cameras(looked_at), *misplaced(source.root, looked_at, witness)])
+        read.doubts.extend(doubtful_cameras(looked_at))
+        read.doubts.extend(misplaced(source.root, looked_at, witness, read.refutable))
+    else:
+        read.doubts.extend(read.refutable)
     return read, told, joint_sets
 
 

@@ -1,8 +1,9 @@
 """What is wrong with the pictures of a source as a whole, by the word of a witness (`pipeline.witness`) who looks at some of them."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -46,9 +47,11 @@ class Look:
         return self.found not in (None, THERE_ALREADY)
 
 
-def misplaced(root: Path, instants: Sequence[Instant], witness: Witness) -> list[str]:
+def misplaced(root: Path, instants: Sequence[Instant], witness: Witness, refutable: Sequence[str] = ()) -> list[str]:
     """What is wrong with most of the pictures that tell, or with those of a camera, of some that are looked at; and why the first
-    picture that cannot be read cannot."""
+    picture that cannot be read cannot. refutable: doubts about left and right, told again unless the pictures show people as they are
+    marked: networks guess the faces of people whose back is seen.
+    """
     looks: list[Look] = []
     unread: list[str] = []
     for instant, view in _looked_at(instants):
@@ -56,10 +59,18 @@ def misplaced(root: Path, instants: Sequence[Instant], witness: Witness) -> list
             looks.append(_look(_image(root, view), instant, view, witness))
         except InputError as error:
             unread = unread or [f"a picture that was looked at cannot be used: {error}"]
-    most = told_of_most(looks)
+    most, again = told_of_most(looks), [] if _shown_as_marked(looks) else list(refutable)
     if most is None or ELSEWHERE.kind in most:
-        return unread + (list(_told_of_cameras(root, instants, looks, witness)) or ([most] if most else []))
-    return [*unread, most]
+        most = most or told_of_some(looks)
+        told = list(_told_of_cameras(root, instants, looks, witness)) or ([most] if most else [])
+        return [*again, *unread, *told]
+    return [*again, *unread, most]
+
+
+def _shown_as_marked(looks: Sequence[Look]) -> bool:
+    """Whether several pictures show the person as it is marked, and none with sides exchanged."""
+    there = sum(look.found == THERE_ALREADY for look in looks)
+    return there >= OFTEN and not any(look.found in EXCHANGED for look in looks)
 
 
 def _looked_at(instants: Sequence[Instant]) -> Iterator[tuple[Instant, View]]:
@@ -98,6 +109,23 @@ def told_of_most(looks: Sequence[Look]) -> str | None:
         return None
     mistake = Mistake(kind, tuple(np.median([found.numbers for _, found in views], axis=0)))
     return f"in {len(views)} of {total} pictures a network that sees people finds them as if {mistake} (first: {views[0][0]})"
+
+
+def told_of_some(looks: Sequence[Look]) -> str | None:
+    """What is wrong with several pictures alike, where most are right or do not tell. Of moves and sizes of all kinds, chance finds
+    one that fits now and then; of those that have no numbers it does not."""
+    found = Counter(
+        look.found.kind for look in looks if look.found is not None and look.wrong and not look.found.numbers
+    )
+    kind, count = max(
+        ((kind, n) for kind, n in found.items() if kind not in (*RARELY, NOBODY.kind)),
+        key=itemgetter(1),
+        default=("", 0),
+    )
+    if count < OFTEN:
+        return None
+    first = next(look.view for look in looks if look.found is not None and look.found.kind == kind)
+    return f"in {count} of {len(looks)} pictures a network that sees people finds them as if {kind} (first: {first})"
 
 
 # --- one camera among others ------------------------------------------------------------------------------------------

@@ -38,7 +38,7 @@ LAYERS = (
     ),
     ("pipeline.body", "pipeline.camera"),
     ("pipeline.boxes", "pipeline.lift", "pipeline.mesh", "pipeline.sampling", "pipeline.shading"),
-    ("pipeline.plausible_fits", "pipeline.plausible_people", "pipeline.plausible_pictures"),
+    ("pipeline.plausible_fits", "pipeline.plausible_names", "pipeline.plausible_people", "pipeline.plausible_pictures"),
     ("pipeline.plausible",),
     ("pipeline.agreement", "pipeline.plausible_tracks", "pipeline.witness"),
     ("pipeline.in_step", "pipeline.misplaced"),

@@ -95,7 +95,10 @@ def make_plan(request: Request, witness: Witness | None = None) -> Plan:
     if witness is not None:
         instants = materials.instants
         looked_at = [instants[k] for k in spread_evenly(len(instants), PICTURES)]
-        materials.report.doubts.extend([*doubtful_cameras(looked_at), *misplaced(request.root, looked_at, witness)])
+        told = misplaced(request.root, looked_at, witness, materials.report.refutable)
+        materials.report.doubts.extend([*doubtful_cameras(looked_at), *told])
+    else:
+        materials.report.doubts.extend(materials.report.refutable)
     config = describe(request, materials.body)
     if standing is not None:
         refuse_changes(request.out, standing, config, materials.inputs, materials.subjects, request.append)

@@ -40,9 +40,11 @@ class Annotated:
 
 @dataclass(frozen=True)
 class Doubt:
-    """Something that looks wrong with a source as a whole, though nothing is left out for it."""
+    """Something that looks wrong with a source as a whole, though nothing is left out for it. refutable: whether somebody who looks at
+    the pictures may know better."""
 
     reason: str
+    refutable: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,13 +63,15 @@ class ReadReport:
     """What a run through a source found beside its instants.
 
     rejects: what was left out because something is wrong with it. skipped: how many people or views the usual filters
-    leave out, by reason. annotated: (instants, views) of each group before sampling. doubts: what looks wrong as a whole.
+    leave out, by reason. annotated: (instants, views) of each group before sampling. doubts: what looks wrong as a whole. refutable:
+    of those, what somebody who looks at the pictures may refute.
     """
 
     rejects: list[Reject] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
     annotated: dict[str, tuple[int, int]] = field(default_factory=dict)
     doubts: list[str] = field(default_factory=list)
+    refutable: list[str] = field(default_factory=list)
 
     def add(self, item: Reject | Implausible | Skipped | Annotated | Doubt) -> None:
         """Counts one item that is no instant."""
@@ -78,7 +82,7 @@ class ReadReport:
         elif isinstance(item, Skipped):
             self.skipped[item.reason] += item.count
         elif isinstance(item, Doubt):
-            self.doubts.append(item.reason)
+            (self.refutable if item.refutable else self.doubts).append(item.reason)
         else:
             self.annotated[item.group] = item.instants, item.views
 

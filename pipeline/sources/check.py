@@ -80,8 +80,10 @@ def check_source(source: Source, picture: Path | None = None, witness: Witness |
     problems = _part_problems(survey) + _reject_problems(rejects) + findings.problems + survey.report.doubts
     problems += look_closer(source, survey.looked_at.kept)
     if witness is not None:
-        seen = misplaced(source.root, survey.looked_at.kept, witness)
+        seen = misplaced(source.root, survey.looked_at.kept, witness, survey.report.refutable)
         problems += [problem for problem in seen if "cannot be used" not in problem]  # which `look_closer` tells too
+    else:
+        problems += survey.report.refutable
     if survey.sampled_instants <= survey.too_few.total():
         problems.insert(0, "nothing is left to use")
     drawn = picture is not None and bool(survey.looked_at.count + survey.odd.count)

@@ -27,7 +27,14 @@ from pipeline.sources.coco_people import (
     odd_annotations,
     read_annotations,
 )
-from pipeline.sources.joint_names import doubt_order, doubt_sides, doubt_twice, doubt_upright
+from pipeline.sources.doubts import (
+    doubt_border,
+    doubt_order,
+    doubt_percent,
+    doubt_sides,
+    doubt_twice,
+    doubt_upright,
+)
 from pipeline.sources.options import check_focal
 from pipeline.sources.parsing import array, box_problem, load_json, member, neural_annot, smpl_parameters, typed
 
@@ -143,6 +150,8 @@ class Coco(Source):
         yield from doubt_upright(keypoints, joint_set.names)
         yield from doubt_order(keypoints, joint_set.names)
         yield from doubt_twice((person.image, person.keypoints) for person in people)
+        sizes = np.array([person.size for person in people]).reshape(-1, 2)
+        yield from (*doubt_border(keypoints, sizes), *doubt_percent(keypoints, sizes))
 
     def _instant(
         self, part: str, person: Person, odd: str | None, fit: dict | None, joint_set: JointSet

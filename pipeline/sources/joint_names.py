@@ -3,18 +3,15 @@
 Files name joints in many ways and detectors write many orders; here both become a joint set of `pipeline.skeletons`.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Literal
 
 import numpy as np
 
 from pipeline.errors import InputError
-from pipeline.plausible_people import in_the_corner, limbs_against_face, swapped_sides
+from pipeline.plausible_people import in_the_corner
 from pipeline.skeletons import COCO, IMAGE_JOINTS, OPENPOSE_25, JointSet
-from pipeline.sources.base import Doubt
 
 # Other names of joints of IMAGE_JOINTS; those with a side stand once.
 _ALIASES = {
@@ -85,14 +82,6 @@ CLEARLY_SHORTER = 0.7
 # Bones of people in all poses have up to 0.19 of their extent in the mean, those of joints in a wrong order 0.3 and more. It can
 # be told of so many bones.
 LONGEST_BONES, MANY_BONES = 0.25, 8
-# Of so many people it can be told whether left and right are exchanged.
-SURE_PEOPLE = 5
-# Of all people, the share that annotators get wrong.
-FEW_WRONG = 0.002
-# So many frames that are the same as those before are no chance.
-FROZEN = 5
-# Some networks' scores lie a little above 1, and MSCOCO's visibility of seen joints is 2.
-MOST_CONFIDENCE = 2.0
 
 
 @dataclass(frozen=True)
@@ -150,84 +139,6 @@ def canonical(name: str) -> str:
     return text
 
 
-def doubt_upright(people: np.ndarray, names: Sequence[str]) -> Iterator[Doubt]:
-    """Told where most people stand on their heads or lie. people: (P, J, 3) x, y, confidence."""
-    parts = [f"{side}_{part}" for side in ("left", "right") for part in ("shoulder", "hip")]
-    if not len(people) or not set(parts) <= set(names):
-        return
-    corners = people[:, [names.index(part) for part in parts]]
-    known = (corners[..., 2] > 0).all(1)
-    up = (corners[:, [0, 2], :2] - corners[:, [1, 3], :2]).mean(1)[known]  # from the hips to the shoulders
-    if len(up) < SURE_PEOPLE:
-        return
-    for odd, said in (
-        ((up[:, 1] > np.abs(up[:, 0])).mean(), "stand on their heads: y counted from below, or pictures stored turned"),
-        ((np.abs(up[:, 0]) > np.abs(up[:, 1])).mean(), "lie: x and y exchanged, or pictures stored turned"),
-    ):
-        if odd > 0.8:
-            yield Doubt(f"{odd:.0%} of {len(up)} people {said}?")
-
-
-def doubt_confidence(people: np.ndarray) -> Iterator[Doubt]:
-    """Told where scores are no shares. people: (P, J, 3) x, y, confidence."""
-    highest = people[..., 2].max(-1) if people.size else np.zeros(0)
-    if len(highest) and (highest > MOST_CONFIDENCE).mean() > 0.5:
-        yield Doubt(
-            f"confidences reach {highest.max():.4g}, where they are from 0 to 1: all above 1 count as sure. Are they in "
-            "percent, or other numbers?"
-        )
-
-
-def doubt_twice(people: Iterable[tuple[object, np.ndarray]]) -> Iterator[Doubt]:
-    """Told where somebody stands twice in a picture, with the same keypoints. people: of each the picture, and (J, 3) x, y,
-    confidence."""
-    found = Counter((picture, keypoints.tobytes()) for picture, keypoints in people if keypoints[:, 2].any())
-    twice = found.total() - len(found)
-    if twice:
-        yield Doubt(
-            f"{twice} of {found.total()} people have the keypoints of another in the same image: annotated twice?"
-        )
-
-
-def doubt_frozen(found: Mapping[tuple[str, int], Sequence[np.ndarray]]) -> Iterator[Doubt]:
-    """Told of cameras in which people stay where they are to the last digit, frame after frame, as no detector marks even a picture of
-    who stands still. found: by camera and frame, the keypoints of each person."""
-    for camera in sorted({name for name, _ in found}):
-        frames = sorted(frame for name, frame in found if name == camera)
-        same = 0
-        for before, frame in pairwise(frames):
-            one, other = found[camera, before], found[camera, frame]
-            same += bool(one) and len(one) == len(other) and all(map(np.array_equal, one, other))
-        if same >= FROZEN:
-            yield Doubt(
-                f"the keypoints of {camera} are those of the frame before in {same} of {len(frames)} frames: did the camera, or the "
-                "copying of files, stand still?"
-            )
-
-
-def doubt_sides(people: np.ndarray, names: Sequence[str]) -> Iterator[Doubt]:
-    """Told where left and right are exchanged in most people whose face is seen, or below the face of anybody. people: (P, J, 3) x, y,
-    confidence. Detectors guess the faces of people who are seen from behind: of a few people the whole tells nothing."""
-    if not len(people):
-        return
-    points, seen = people[..., :2], people[..., 2] > 0
-    sure = people[..., 2] > 0.6 * people[..., 2].max(
-        1, keepdims=True, initial=0
-    )  # where MSCOCO's visibility is 2, not 1
-    half = limbs_against_face(points, sure & seen, names).sum()
-    if half > FEW_WRONG * len(people):
-        yield Doubt(
-            f"{half} of {len(people)} people look at the camera with shoulders and hips seen from behind, as if left and right were "
-            "exchanged from the shoulders down"
-        )
-    wrong, count = swapped_sides(points, seen, names)
-    if count >= SURE_PEOPLE and wrong > 0.8 * count:
-        yield Doubt(
-            f"left and right are exchanged in {wrong} of {count} people whose face is seen: another order of joints, or "
-            "mirrored pictures"
-        )
-
-
 def odd_order(people: np.ndarray, layout: str) -> str | None:
     """Whether people seem to be written in another order of joints than `layout`, and which. people: as of `likely_layout`; those with
     joints in the corner, where nobody has them, do not count."""
@@ -235,12 +146,6 @@ def odd_order(people: np.ndarray, layout: str) -> str | None:
     if likely != layout:
         return f"the joints look like {likely} and not {layout}; -o layout={likely} reads those"
     return None
-
-
-def doubt_order(people: np.ndarray, names: Sequence[str]) -> Iterator[Doubt]:
-    """Told where the bones of joints with these names would be too long for people. people: (P, J, 3) x, y, confidence."""
-    if len(people) and LONGEST_BONES < bone_share(people, names, MANY_BONES) < np.inf:
-        yield Doubt("bones would be too long for people: are the joints in another order than their names?")
 
 
 def likely_layout(people: np.ndarray, layout: str) -> str:

@@ -28,17 +28,8 @@ from pipeline.plausible_people import LEAST_JOINTS, odd_people
 from pipeline.records import Instant, Reject, View
 from pipeline.sources.base import Annotated, Doubt, Implausible, Item, Skipped, Source
 from pipeline.sources.calibrations import find_calibration, read_calibration
-from pipeline.sources.joint_names import (
-    LAYOUTS,
-    Layout,
-    doubt_confidence,
-    doubt_frozen,
-    doubt_order,
-    doubt_sides,
-    doubt_twice,
-    odd_order,
-    place,
-)
+from pipeline.sources.doubts import doubt_confidence, doubt_frozen, doubt_order, doubt_sides, doubt_twice
+from pipeline.sources.joint_names import LAYOUTS, Layout, odd_order, place
 from pipeline.sources.keypoint_files import FoundPerson, read_people
 from pipeline.sources.rig import Rig, open_rig
 from pipeline.spread import spread_evenly

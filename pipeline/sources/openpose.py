@@ -27,18 +27,17 @@ from pipeline.plausible import odd_lens
 from pipeline.plausible_people import LEAST_JOINTS, odd_people
 from pipeline.records import Camera, Instant, Reject, View
 from pipeline.sources.base import MISSING_IMAGE, Annotated, Implausible, Item, Source
-from pipeline.sources.joint_names import (
-    LAYOUTS,
-    Layout,
+from pipeline.sources.doubts import (
+    doubt_border,
     doubt_confidence,
     doubt_frozen,
     doubt_order,
+    doubt_percent,
     doubt_sides,
     doubt_twice,
     doubt_upright,
-    odd_order,
-    place,
 )
+from pipeline.sources.joint_names import LAYOUTS, Layout, odd_order, place
 from pipeline.sources.keypoint_files import FoundPerson, read_people
 from pipeline.sources.options import check_focal
 from pipeline.sources.parsing import array, load_json, member
@@ -179,6 +178,8 @@ class OpenPose(Source):
         everyone, names = _stacked([person for _, person in people.values()]), LAYOUTS[self.options.layout]
         yield from (*doubt_sides(everyone, names), *doubt_upright(everyone, names), *doubt_confidence(everyone))
         yield from doubt_order(everyone, names)
+        sizes = np.array([(p.camera.width, p.camera.height) for p, _ in people.values()]).reshape(-1, 2)
+        yield from (*doubt_border(everyone, sizes), *doubt_percent(everyone, sizes))
         if self.video:
             frames = {
                 (self.video, frame_number(name) or 0): [person.body for person in found[name]] for name in self.names

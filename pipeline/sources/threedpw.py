@@ -19,6 +19,7 @@ from pipeline.camera import in_image, project_pinhole, tight_box, world_to_camer
 from pipeline.errors import InputError
 from pipeline.images import image_size
 from pipeline.plausible import odd_sides_of_all
+from pipeline.plausible_names import odd_names_of_all
 from pipeline.plausible_tracks import odd_absence, odd_posing, odd_turning
 from pipeline.records import SPLITS, BodyParameters, Camera, Instant, Reject, SmplParameters, View
 from pipeline.skeletons import HUMAN36M, SMPL_24
@@ -172,7 +173,8 @@ class ThreeDPW(Source):
             trans = track.trans[person, frames]
             joints, posed = self.smpl.joints(track.genders[person], poses, track.betas[person], trans)
             odd = odd or odd_posing(theirs, posed, poses)
-        odd = odd or odd_sides_of_all((HUMAN36M if self.smpl else SMPL_24).name, joints)
+        joint_set = (HUMAN36M if self.smpl else SMPL_24).name
+        odd = odd or odd_sides_of_all(joint_set, joints) or odd_names_of_all(joint_set, joints)
         absent = 0
         for k, frame in enumerate(frames):
             item = self._instant(track, person, int(frame), joints[k], split, size)

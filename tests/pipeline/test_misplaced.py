@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from pipeline.camera import assumed_camera, project
-from pipeline.misplaced import misplaced
+from pipeline.misplaced import Look, misplaced, told_of_some
 from pipeline.records import Instant, View
 from pipeline.skeletons import COCO
+from pipeline.witness import CUT_OUT, ELSEWHERE, EXCHANGED, NOBODY, THERE_ALREADY, Mistake
 from tests.pipeline.people import TO_CAMERA, standing
 
 WIDTH, HEIGHT, CAMERAS, FRAMES = 400, 300, 4, 13
@@ -39,7 +40,7 @@ def witness(image: np.ndarray, box: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 def told(tmp_path):
     """Of a rig whose cameras have the pictures of these ones, what is told."""
 
-    def tell(shown, frames=FRAMES):
+    def tell(shown, frames=FRAMES, refutable=()):
         for k, of in enumerate(shown):
             cv2.imwrite(str(tmp_path / f"{k}.png"), np.full((HEIGHT, WIDTH, 3), 40 * (of + 1), np.uint8))
         points = [turned(k) for k in range(CAMERAS)]
@@ -51,7 +52,7 @@ def told(tmp_path):
             Instant(f"{f}", None, "", f, COCO.name, tuple(replace(v, id=f"{f}/{v.camera_id}") for v in views))
             for f in range(frames)
         ]
-        return misplaced(tmp_path, instants, witness)
+        return misplaced(tmp_path, instants, witness, refutable)
 
     return tell
 
@@ -77,3 +78,22 @@ def test_every_camera_is_looked_at_however_many_frames_there_are(told):
     for frames in (3, 4, 6, 8, 25):
         assert len(told([0, 1, 3, 2], frames)) == 2
     assert told([0, 1, 3, 2], 2) == []
+
+
+def test_a_doubt_about_sides_is_refuted_by_pictures_that_show_people_as_marked(told):
+    assert told([0, 1, 2, 3], refutable=["left and right?"]) == []
+    assert told([-1, -1, -1, -1], refutable=["left and right?"])[0] == "left and right?"
+
+
+def test_a_mistake_in_some_of_the_pictures_is_told():
+    def looks(*kinds):
+        return [Look(f"{k}", "", found) for k, found in enumerate(kinds)]
+
+    there, mirrored = THERE_ALREADY, Mistake("the pictures were mirrored")
+    assert told_of_some(looks(*[mirrored] * 3, *[there] * 9)) == (
+        "in 3 of 12 pictures a network that sees people finds them as if the pictures were mirrored (first: 0)"
+    )
+    assert told_of_some(looks(*[mirrored] * 2, *[there] * 10)) is None
+    for chance in (ELSEWHERE, NOBODY, Mistake(CUT_OUT, (1.0, 2.0, 3.0)), *list(EXCHANGED)[1:]):
+        assert told_of_some(looks(*[chance] * 4, *[there] * 8)) is None
+    assert told_of_some([]) is None

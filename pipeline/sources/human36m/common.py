@@ -14,6 +14,7 @@ import numpy as np
 from pipeline.camera import in_image, project, tight_box, world_to_camera
 from pipeline.errors import InputError
 from pipeline.plausible import calibration_of_another, odd_bones, odd_calibration, odd_sides_of_all
+from pipeline.plausible_names import odd_names_of_all
 from pipeline.records import BodyParameters, Camera, Instant, Reject, SmplParameters, View
 from pipeline.skeletons import HUMAN36M
 from pipeline.sources.base import Annotated, Findings, Found, Implausible, Item, Skipped, Source
@@ -226,12 +227,12 @@ class Human36m(Source):
             else:
                 yield item
         odd = odd_cameras(recordings)
-        poses = [recording.joints for recording in recordings]
-        mirrored = odd_sides_of_all(HUMAN36M.name, np.concatenate(poses)) if poses else None
+        poses = np.concatenate([np.zeros((0, len(HUMAN36M), 3)), *(recording.joints for recording in recordings)])
+        exchanged = odd_sides_of_all(HUMAN36M.name, poses) or odd_names_of_all(HUMAN36M.name, poses)
         for recording in recordings:
             for found in self._instants(recording, odd):
-                if mirrored is not None and isinstance(found, Instant):
-                    yield Implausible(Reject(found.id, "read", mirrored), found)
+                if exchanged is not None and isinstance(found, Instant):
+                    yield Implausible(Reject(found.id, "read", exchanged), found)
                 else:
                     yield found
 

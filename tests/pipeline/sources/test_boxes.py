@@ -19,7 +19,7 @@ from pipeline.records import Camera, Instant, View
 from pipeline.skeletons import COCO, HUMAN36M
 from pipeline.sources import open_source
 from pipeline.sources.coco_people import Person
-from pipeline.sources.joint_names import doubt_twice
+from pipeline.sources.doubts import doubt_twice
 from tests.pipeline.people import standing
 from tests.pipeline.test_damaged_files import person
 

@@ -71,7 +71,7 @@ def test_the_lens_of_camera_json_must_be_one(tmp_path, lens):
 
 
 def test_confidences_in_percent_are_a_doubt_and_those_a_little_above_one_are_not():
-    from pipeline.sources.joint_names import doubt_confidence
+    from pipeline.sources.doubts import doubt_confidence
 
     people = np.ones((4, 25, 3))
     for right in (people * [1, 1, 1.2], people * [1, 1, 2], people[:0]):  # 2 is MSCOCO's visibility
