@@ -6,10 +6,15 @@ from itertools import pairwise
 
 import numpy as np
 
+from pipeline.agreement import ADULT_M, LEAST_TALL, MOST_TALL
+from pipeline.plausible import LONGEST, SHORTEST, stature
 from pipeline.plausible_names import exchanged_names
 from pipeline.plausible_people import LEAST_JOINTS, limbs_against_face, swapped_sides
+from pipeline.skeletons import OPENPOSE_LEFT_HAND, OPENPOSE_RIGHT_HAND
 from pipeline.sources.base import Doubt
 from pipeline.sources.joint_names import LONGEST_BONES, MANY_BONES, bone_share
+from pipeline.sources.keypoint_files import FoundPerson
+from pipeline.spread import spread_evenly
 
 # Of so many people it can be told whether left and right are exchanged.
 SURE_PEOPLE = 5
@@ -26,6 +31,10 @@ ALIKE, MOST_SHARED, OFTEN_ALIKE = 0.03, 0.8, 0.02
 ON_BORDER, OFTEN_CUT = 3, 0.01
 # Percent are told of pictures whose shorter side is at least this, and where joints reach so far in both directions.
 LARGE_PX, REACHING = 200, 60
+# A hand begins within this part of a person's size of its wrist. Of hands, the share that must be wrong.
+HAND_AWAY, MOSTLY = 0.15, 0.8
+# So many poses of a person are measured.
+STATURES = 100
 
 
 def doubt_upright(people: np.ndarray, names: Sequence[str]) -> Iterator[Doubt]:
@@ -166,4 +175,46 @@ def doubt_percent(people: np.ndarray, sizes: np.ndarray) -> Iterator[Doubt]:
         yield Doubt(
             f"all joints lie within 0 .. 100, in pictures of up to {sizes.max():.0f} pixels: are the keypoints in percent of the "
             "picture?"
+        )
+
+
+def doubt_hands(people: Sequence[FoundPerson], names: Sequence[str]) -> Iterator[Doubt]:
+    """Told where hands begin at the wrists of the other side, or far from both. names: of the bodies' joints."""
+    ends = [names.index(f"{side}_wrist") for side in ("left", "right")]
+    own, other = [], []
+    for person in people:
+        wrists = person.body[ends]
+        size = (
+            np.linalg.norm(np.ptp(person.body[person.body[:, 2] > 0, :2], axis=0)) if (wrists[:, 2] > 0).all() else 0.0
+        )
+        for k, hand in enumerate((OPENPOSE_LEFT_HAND.name, OPENPOSE_RIGHT_HAND.name)):
+            start = person.extras.get(hand, np.zeros((1, 3)))[0]
+            if size > 0 and start[2] > 0:
+                off = np.linalg.norm(wrists[:, :2] - start[:2], axis=-1) / size
+                own.append(off[k])
+                other.append(off[1 - k])
+    if len(own) < SURE_PEOPLE:
+        return
+    crossed = np.array(own) > np.array(other) + ALIKE
+    away = np.minimum(own, other) > HAND_AWAY
+    if crossed.mean() > MOSTLY:
+        yield Doubt(
+            f"{crossed.sum()} of {len(own)} hands begin at the other side's wrist: are left and right hands exchanged?"
+        )
+    elif away.mean() > MOSTLY:
+        yield Doubt(
+            f"{away.sum()} of {len(own)} hands begin far from both wrists: are they of another picture, or of a crop of it?"
+        )
+
+
+def doubt_stature(joint_set: str, joints: np.ndarray, who: str) -> Iterator[Doubt]:
+    """Told of somebody who would be smaller than a child who stands, or larger than anybody, though of bones that `odd_bones` lets pass.
+    joints: (F, J, 3) metres, NaN where unknown."""
+    chosen = joints[spread_evenly(len(joints), STATURES)]
+    found = [stature(joint_set, pose, np.isfinite(pose).all(1)) for pose in chosen]
+    known = [value for value in found if value is not None]
+    usual = float(np.median(known)) if known else 1.0
+    if SHORTEST <= usual <= LONGEST and not LEAST_TALL <= usual <= MOST_TALL:
+        yield Doubt(
+            f"{who} would be about {ADULT_M * usual:.1f} m tall: are the joints in another unit, or of a wrong calibration?"
         )

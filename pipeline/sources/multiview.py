@@ -28,7 +28,14 @@ from pipeline.plausible_people import LEAST_JOINTS, odd_people
 from pipeline.records import Instant, Reject, View
 from pipeline.sources.base import Annotated, Doubt, Implausible, Item, Skipped, Source
 from pipeline.sources.calibrations import find_calibration, read_calibration
-from pipeline.sources.doubts import doubt_confidence, doubt_frozen, doubt_order, doubt_sides, doubt_twice
+from pipeline.sources.doubts import (
+    doubt_confidence,
+    doubt_frozen,
+    doubt_hands,
+    doubt_order,
+    doubt_sides,
+    doubt_twice,
+)
 from pipeline.sources.joint_names import LAYOUTS, Layout, odd_order, place
 from pipeline.sources.keypoint_files import FoundPerson, read_people
 from pipeline.sources.rig import Rig, open_rig
@@ -157,6 +164,7 @@ class Multiview(Source):
         everyone = np.array(bodies) if bodies else np.zeros((0, 1, 3))
         yield from (*doubt_confidence(everyone), *doubt_sides(everyone, LAYOUTS[self.options.layout]))
         yield from doubt_order(everyone, LAYOUTS[self.options.layout])
+        yield from doubt_hands([person for people in found.values() for person in people], LAYOUTS[self.options.layout])
         yield from doubt_twice((key, person.body) for key, people in found.items() for person in people)
         for frame in kept:
             moment: Moment = []

@@ -31,6 +31,7 @@ from pipeline.sources.doubts import (
     doubt_border,
     doubt_confidence,
     doubt_frozen,
+    doubt_hands,
     doubt_order,
     doubt_percent,
     doubt_sides,
@@ -177,7 +178,7 @@ class OpenPose(Source):
         reasons = self._odd([picture for picture, _ in people.values()], [person for _, person in people.values()])
         everyone, names = _stacked([person for _, person in people.values()]), LAYOUTS[self.options.layout]
         yield from (*doubt_sides(everyone, names), *doubt_upright(everyone, names), *doubt_confidence(everyone))
-        yield from doubt_order(everyone, names)
+        yield from (*doubt_order(everyone, names), *doubt_hands([person for _, person in people.values()], names))
         sizes = np.array([(p.camera.width, p.camera.height) for p, _ in people.values()]).reshape(-1, 2)
         yield from (*doubt_border(everyone, sizes), *doubt_percent(everyone, sizes))
         if self.video:

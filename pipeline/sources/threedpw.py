@@ -35,6 +35,7 @@ from pipeline.sources.base import (
     Source,
     smpl_files,
 )
+from pipeline.sources.doubts import doubt_stature
 from pipeline.sources.parsing import Kind, array, load_json, member, neural_annot, typed
 
 GENDERS = {"m": "male", "f": "female"}
@@ -175,6 +176,7 @@ class ThreeDPW(Source):
             odd = odd or odd_posing(theirs, posed, poses)
         joint_set = (HUMAN36M if self.smpl else SMPL_24).name
         odd = odd or odd_sides_of_all(joint_set, joints) or odd_names_of_all(joint_set, joints)
+        yield from doubt_stature(joint_set, joints, subject)
         absent = 0
         for k, frame in enumerate(frames):
             item = self._instant(track, person, int(frame), joints[k], split, size)

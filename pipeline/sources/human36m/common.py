@@ -18,6 +18,7 @@ from pipeline.plausible_names import odd_names_of_all
 from pipeline.records import BodyParameters, Camera, Instant, Reject, SmplParameters, View
 from pipeline.skeletons import HUMAN36M
 from pipeline.sources.base import Annotated, Findings, Found, Implausible, Item, Skipped, Source
+from pipeline.sources.doubts import doubt_stature
 from pipeline.sources.human36m.counts import compare_counts
 from pipeline.sources.parsing import box_problem
 
@@ -229,6 +230,7 @@ class Human36m(Source):
         odd = odd_cameras(recordings)
         poses = np.concatenate([np.zeros((0, len(HUMAN36M), 3)), *(recording.joints for recording in recordings)])
         exchanged = odd_sides_of_all(HUMAN36M.name, poses) or odd_names_of_all(HUMAN36M.name, poses)
+        yield from doubt_stature(HUMAN36M.name, poses, f"S{subject}")
         for recording in recordings:
             for found in self._instants(recording, odd):
                 if exchanged is not None and isinstance(found, Instant):

@@ -6,10 +6,20 @@ import shutil
 import numpy as np
 import pytest
 
-from pipeline.skeletons import COCO
+from pipeline.plausible import stature
+from pipeline.skeletons import COCO, HUMAN36M, OPENPOSE_LEFT_HAND, OPENPOSE_RIGHT_HAND
 from pipeline.sources import open_source
 from pipeline.sources.base import Annotated, Doubt, ReadReport
-from pipeline.sources.doubts import doubt_border, doubt_order, doubt_percent, doubt_sides, doubt_twice
+from pipeline.sources.doubts import (
+    doubt_border,
+    doubt_hands,
+    doubt_order,
+    doubt_percent,
+    doubt_sides,
+    doubt_stature,
+    doubt_twice,
+)
+from pipeline.sources.keypoint_files import FoundPerson
 from tests.pipeline.people import standing
 
 NAMES = COCO.names
@@ -108,3 +118,42 @@ def test_a_human36m_capture_of_exchanged_names_is_left_out(annotated_root, tmp_p
         path.write_text(json.dumps(tree))
     instants, report = open_source("human36m", tmp_path / "d", subjects=("S1",)).read()
     assert not instants and any("spine and neck carry each other's names" in r.reason for r in report.rejects)
+
+
+def with_hands(count: int, exchanged: bool = False, moved: float = 0.0) -> list[FoundPerson]:
+    """People whose hands begin at their wrists."""
+    found = []
+    for body in people(count):
+        body[:, 2] = 0.9
+        ends = body[[NAMES.index("left_wrist"), NAMES.index("right_wrist")]] + [moved + 1.0, 0.5, 0]
+        hands = np.repeat(ends[:, None], 21, 1)
+        names = (OPENPOSE_LEFT_HAND.name, OPENPOSE_RIGHT_HAND.name)
+        found.append(FoundPerson(body, dict(zip(names, hands[::-1] if exchanged else hands, strict=True))))
+    return found
+
+
+def test_hands_of_the_other_side_and_of_elsewhere_are_told():
+    assert not reasons(doubt_hands(with_hands(12), NAMES))
+    assert "24 of 24 hands begin at the other side's wrist" in reasons(
+        doubt_hands(with_hands(12, exchanged=True), NAMES)
+    )
+    assert "24 of 24 hands begin far from both wrists" in reasons(doubt_hands(with_hands(12, moved=150.0), NAMES))
+    assert not reasons(doubt_hands(with_hands(2, exchanged=True), NAMES)), "four hands tell nothing"
+    without = [FoundPerson(person.body, {}) for person in with_hands(12)]
+    assert not reasons(doubt_hands(without, NAMES))
+    together = with_hands(12, exchanged=True)
+    for person in together:  # hands that are folded begin at either wrist
+        person.body[NAMES.index("right_wrist")] = person.body[NAMES.index("left_wrist")]
+        for hand in person.extras.values():
+            hand[:, :2] = person.body[NAMES.index("left_wrist"), :2]
+    assert not reasons(doubt_hands(together, NAMES))
+
+
+@pytest.mark.parametrize(("size", "tall"), [(1.0, None), (0.65, None), (1.2, None), (1.5, "2.6"), (0.45, "0.8")])
+def test_somebody_of_a_size_that_nobody_has_is_told(size, tall):
+    poses = np.repeat(standing(HUMAN36M.names)[None], 3, 0)
+    adult = stature(HUMAN36M.name, poses[0], np.ones(17, bool))
+    told = reasons(doubt_stature(HUMAN36M.name, poses * size / adult, "S1"))
+    assert told == "" if tall is None else f"S1 would be about {tall} m tall" in told
+    assert not reasons(doubt_stature(HUMAN36M.name, poses[:0], "S1"))
+    assert not reasons(doubt_stature(HUMAN36M.name, poses * np.nan, "S1"))
