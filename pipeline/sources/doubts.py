@@ -208,8 +208,8 @@ def doubt_hands(people: Sequence[FoundPerson], names: Sequence[str]) -> Iterator
 
 
 def doubt_stature(joint_set: str, joints: np.ndarray, who: str) -> Iterator[Doubt]:
-    """Told of somebody who would be smaller than a child who stands, or larger than anybody, though of bones that `odd_bones` lets pass.
-    joints: (F, J, 3) metres, NaN where unknown."""
+    """Told of somebody who would be smaller than a child who stands, or larger than anybody, though of bones that `odd_bones` lets
+    pass. joints: (F, J, 3) metres, NaN where unknown."""
     chosen = joints[spread_evenly(len(joints), STATURES)]
     found = [stature(joint_set, pose, np.isfinite(pose).all(1)) for pose in chosen]
     known = [value for value in found if value is not None]
