@@ -21,6 +21,7 @@ from pipeline.fit.settings import FitSettings
 from pipeline.fit.shapes import shape_frames
 from pipeline.look.fit_report import Tally, write_page
 from pipeline.misplaced import PICTURES, misplaced
+from pipeline.moments import Films, other_moments
 from pipeline.outputs import write_marked
 from pipeline.plausible import doubtful_cameras
 from pipeline.records import BodyFit, Instant, Reject
@@ -93,13 +94,15 @@ def _look_through(
 ) -> tuple[ReadReport, list[tuple[str, Kind] | None], set[str]]:
     """What is read beside the instants, of whose shape every instant tells, and the joint sets that occur. InputError without an
     instant."""
-    read, told, joint_sets = ReadReport(), [], set()
+    read, told, joint_sets, films = ReadReport(), [], set(), Films()
     known: dict[tuple[str, Kind] | None, tuple[str, Kind] | None] = {}  # few are different, and each is kept once
     for item in source.items():
         if isinstance(item, Instant):
             tells = fitter.tells(item)
             told.append(known.setdefault(tells, tells))
             joint_sets.add(item.joint_set)
+            if source.of_films and witness is not None:
+                films.add(item)
         else:
             read.add(item)
     if not told:
@@ -111,6 +114,7 @@ def _look_through(
         looked_at = list(_chosen(source, set(spread_evenly(len(told), PICTURES))))
         read.doubts.extend(doubtful_cameras(looked_at))
         read.doubts.extend(misplaced(source.root, looked_at, witness, read.refutable))
+        read.doubts.extend(other_moments(source.root, films, witness))
     else:
         read.doubts.extend(read.refutable)
     return read, told, joint_sets

@@ -41,7 +41,7 @@ LAYERS = (
     ("pipeline.plausible_fits", "pipeline.plausible_names", "pipeline.plausible_people", "pipeline.plausible_pictures"),
     ("pipeline.plausible",),
     ("pipeline.agreement", "pipeline.plausible_tracks", "pipeline.witness"),
-    ("pipeline.in_step", "pipeline.misplaced"),
+    ("pipeline.in_step", "pipeline.misplaced", "pipeline.moments"),
     ("pipeline.fit", "pipeline.shards", "pipeline.sources"),
     ("pipeline.preprocess",),
     ("pipeline.build_clips", "pipeline.build_lifter", "pipeline.look", "pipeline.run"),

@@ -20,6 +20,7 @@ from pipeline.fit import Fitter
 from pipeline.fit.fits_file import read_fits
 from pipeline.fit.supplied import uses_supplied
 from pipeline.misplaced import PICTURES, misplaced
+from pipeline.moments import of_films, other_moments
 from pipeline.outputs import claim_folder
 from pipeline.plausible import doubtful_cameras
 from pipeline.preprocess.description import describe, refuse_changes
@@ -45,7 +46,7 @@ class Materials:
     """What a request names, read: the source's instants, the body and the fits that are given, if any.
 
     report: what the source left out, and what looks wrong with it as a whole. inputs: annotation files. subjects: those that
-    were read, None for all.
+    were read, None for all. of_films: as of `Source`.
     """
 
     instants: tuple[Instant, ...]
@@ -55,6 +56,7 @@ class Materials:
     recorded: bool
     body: BodyModel
     fits: dict[str, BodyFit] | None
+    of_films: bool
 
     @cached_property
     def by_id(self) -> dict[str, Instant]:
@@ -96,6 +98,8 @@ def make_plan(request: Request, witness: Witness | None = None) -> Plan:
         instants = materials.instants
         looked_at = [instants[k] for k in spread_evenly(len(instants), PICTURES)]
         told = misplaced(request.root, looked_at, witness, materials.report.refutable)
+        if materials.of_films:
+            told += other_moments(request.root, of_films(instants), witness)
         materials.report.doubts.extend([*doubtful_cameras(looked_at), *told])
     else:
         materials.report.doubts.extend(materials.report.refutable)
@@ -122,7 +126,7 @@ def read_materials(request: Request, standing: RunRecord | None) -> Materials:
     fits = read_fits(request.fits_from, body) if request.fits_from else None
     inputs = {name: FilePrint(**values) for name, values in source.fingerprint().items()}
     instants, report = source.read()
-    return Materials(tuple(instants), report, inputs, subjects, source.recorded, body, fits)
+    return Materials(tuple(instants), report, inputs, subjects, source.recorded, body, fits, source.of_films)
 
 
 def subjects_to_read(request: Request, standing: RunRecord | None) -> tuple[str, ...] | None:

@@ -118,6 +118,8 @@ class Source:
     name: str
     # Whether it is a recorded dataset, whose counts are known, or one made by this project.
     recorded = True
+    # Whether its instants are frames of films, and no pictures each of its own.
+    of_films = True
 
     def __init__(self, root: Path):
         self.root = Path(root)

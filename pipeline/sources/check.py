@@ -9,6 +9,7 @@ from pathlib import Path
 from pipeline.errors import InputError
 from pipeline.images import read_image
 from pipeline.misplaced import misplaced
+from pipeline.moments import Films, other_moments
 from pipeline.outputs import check_output
 from pipeline.plausible import doubtful_cameras, few_joints
 from pipeline.plausible_pictures import odd_picture
@@ -54,7 +55,7 @@ class Survey:
     sampled views. cameras: sampled views by (split, camera). joint_sets: names of the sets that occur.
     too_few: why instants cannot be fitted, and how many. looked_at: sampled instants, evenly over the source, for a
     closer look. odd: some of those that are left out because nobody can be so. report: what was read beside the
-    instants. unreadable: parts of the source that could not be read to their end, and why."""
+    instants. films: of a source that has such. unreadable: parts of the source that could not be read to their end, and why."""
 
     subjects: dict[str, Counts] = field(default_factory=dict)
     sampled_instants: int = 0
@@ -65,6 +66,7 @@ class Survey:
     looked_at: "Few" = field(default_factory=lambda: Few(LOOKED_AT))
     odd: "Few" = field(default_factory=lambda: Few(PICTURES))
     report: ReadReport = field(default_factory=ReadReport)
+    films: Films = field(default_factory=Films)
     unreadable: dict[str, InputError] = field(default_factory=dict)
 
 
@@ -82,6 +84,7 @@ def check_source(source: Source, picture: Path | None = None, witness: Witness |
     if witness is not None:
         seen = misplaced(source.root, survey.looked_at.kept, witness, survey.report.refutable)
         problems += [problem for problem in seen if "cannot be used" not in problem]  # which `look_closer` tells too
+        problems += other_moments(source.root, survey.films, witness)
     else:
         problems += survey.report.refutable
     if survey.sampled_instants <= survey.too_few.total():
@@ -144,6 +147,8 @@ def take_survey(source: Source) -> Survey:
                 survey.odd.add(item.instant)
             continue
         survey.looked_at.add(item)
+        if source.of_films:
+            survey.films.add(item)
         survey.sampled_instants += 1
         survey.by_split[item.split] += len(item.views)
         survey.joint_sets.add(item.joint_set)

@@ -67,6 +67,7 @@ class Coco(Source):
     """See the module."""
 
     name = "coco"
+    of_films = False
 
     def __init__(self, root: Path, options: Options):
         super().__init__(root)

@@ -50,6 +50,7 @@ class Wild(Source):
 
     name = "wild"
     recorded = False
+    of_films = False
 
     def __init__(self, root: Path, options: Options):
         super().__init__(root)

@@ -1,0 +1,153 @@
+"""Whether pictures show the moments of their joints, by the word of a witness who looks at some of them (`pipeline.witness`).
+
+Joints of other frames, or at another rate, may be those of the person, and near to where somebody who stands is all the while.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.boxes import tight
+from pipeline.errors import InputError
+from pipeline.images import read_image
+from pipeline.plausible_people import LEAST_JOINTS
+from pipeline.records import Instant, View
+from pipeline.skeletons import COCO, JOINT_SETS
+from pipeline.spread import spread_evenly
+from pipeline.witness import SEEN, Witness
+
+# So many films (sequences in one camera) are looked at, and of each so many pictures. So many must tell.
+FILMS, PICTURES, FEWEST = 4, 20, 8
+# Joints of so many steps earlier and later are tried, and those at so many times the pictures' rate.
+STEPS = 15
+RATES = (0.4, 0.5, 0.6, 0.8, 5 / 6, 1.2, 1.25, 5 / 3, 2.0, 2.5)
+# Other moments are told when the joints lie so much nearer to where the witness sees them, and by this part of the person's size.
+NEARER, BY = 0.6, 0.01
+
+
+@dataclass
+class Film:
+    """What is annotated of a sequence in one camera. By frame: the picture, its size, and (J, 2) pixels, NaN where a joint is not
+    seen, in single precision: a dataset has a million. names: of the joints."""
+
+    names: tuple[str, ...]
+    pictures: dict[int, tuple[str, tuple[int, int]]] = field(default_factory=dict)
+    joints: dict[int, np.ndarray] = field(default_factory=dict)
+
+    def add(self, frame: int, view: View) -> None:
+        self.pictures[frame] = view.image_path, (view.camera.width, view.camera.height)
+        seen = view.confidence[:, None] > 0
+        self.joints[frame] = np.where(seen, view.joints_2d, np.nan).astype(np.float32)
+
+
+@dataclass
+class Films:
+    """The films of a source, by what they are called."""
+
+    found: dict[str, Film] = field(default_factory=dict)
+
+    def add(self, instant: Instant) -> None:
+        """Takes an instant in, if its id says of which frame of which sequence it is."""
+        sequence, frame = sequence_of(instant.id)
+        if frame is None:
+            return
+        for view in instant.views:
+            name = f"{sequence}, camera {view.camera_id}"
+            self.found.setdefault(name, Film(JOINT_SETS[instant.joint_set].names)).add(frame, view)
+
+
+def sequence_of(name: str) -> tuple[str, int | None]:
+    """An instant's id with # in place of its frame, and that number: the longest at the end of a part, the last of several. None where
+    there is no number. A folder of pictures has frames, too, by the pictures' names."""
+    found = list(re.finditer(r"\d+(?=/|$)", name))
+    if not found:
+        return name, None
+    frame = max(found, key=lambda match: (len(match[0]), match.start()))
+    return f"{name[: frame.start()]}#{name[frame.end() :]}", int(frame[0])
+
+
+def of_films(instants: Iterable[Instant]) -> Films:
+    """The films that instants are of."""
+    films = Films()
+    for instant in instants:
+        films.add(instant)
+    return films
+
+
+def other_moments(root: Path, films: Films, witness: Witness) -> list[str]:
+    """What is told of the films that are looked at whose pictures are of other moments than their joints."""
+    long = [name for name, film in films.found.items() if len(film.joints) >= FEWEST]
+    told: dict[str, list[str]] = {}
+    chosen = [long[k] for k in spread_evenly(len(long), FILMS)]
+    for name in chosen:
+        if (said := other_moment(root, films.found[name], witness)) is not None:
+            told.setdefault(said, []).append(name)
+    return [
+        f"in {len(names)} of {len(chosen)} films that were looked at, {said} (first: {names[0]})"
+        for said, names in told.items()
+    ]
+
+
+def other_moment(root: Path, film: Film, witness: Witness) -> str | None:
+    """Of which moments the pictures of a film seem to be, None where they are of their own or nothing tells."""
+    frames = np.array(sorted(film.joints))
+    looks = list(_looks(root, film, frames, witness))
+    if len(looks) < FEWEST:
+        return None
+    own = {frame: _away(film, frame, seen) for frame, seen in looks}
+    best, said = NEARER, None
+    for text, other in _hypotheses(frames):
+        then = {frame: _away(film, other[frame], seen) for frame, seen in looks if frame in other}
+        both = [(then[frame], own[frame]) for frame in then if np.isfinite(then[frame]) and np.isfinite(own[frame])]
+        if len(both) < FEWEST:
+            continue
+        there, here = np.median(np.array(both), axis=0)
+        if there < best * here and here - there > BY:
+            best, said = float(there / here), text
+    return said
+
+
+def _hypotheses(frames: np.ndarray) -> Iterator[tuple[str, dict[int, int]]]:
+    """What may be wrong with a film, and of which frame the joints of a picture then are."""
+    step = int(np.median(np.diff(frames)))
+    known = set(frames.tolist())
+    for steps in (k for k in range(-STEPS, STEPS + 1) if k):
+        way = "later" if steps > 0 else "earlier"
+        text = f"pictures show what the joints have {abs(steps) * step} frames {way}: is one of the two late?"
+        yield text, {frame: frame + steps * step for frame in frames.tolist() if frame + steps * step in known}
+    for rate in RATES:
+        nearest = frames[np.abs(frames[None] - rate * frames[:, None]).argmin(1)]
+        near = np.abs(nearest - rate * frames) <= max(step / 2, 0.5)
+        text = f"pictures seem to run {rate:.3g} times as fast as the joints: are the two of different frame rates?"
+        yield text, {int(frame): int(other) for frame, other, there in zip(frames, nearest, near, strict=True) if there}
+
+
+def _looks(root: Path, film: Film, frames: np.ndarray, witness: Witness) -> Iterator[tuple[int, np.ndarray]]:
+    """Of some pictures, evenly, the frame and where the witness sees the film's joints: (J, 2), NaN where it does not."""
+    index = [COCO.names.index(name) if name in COCO.names else -1 for name in film.names]
+    for frame in (int(frames[k]) for k in spread_evenly(len(frames), PICTURES)):
+        joints = film.joints[frame]
+        given = joints[np.isfinite(joints).all(1)]
+        if len(given) < LEAST_JOINTS:
+            continue
+        try:
+            image = read_image(root, *film.pictures[frame])
+        except InputError:  # which is told where pictures are looked at one by one
+            continue
+        points, scores = witness(image, tight(given.astype(float)))
+        points = np.append(np.where(scores[:, None] > SEEN, points, np.nan), [[np.nan, np.nan]], 0)
+        yield frame, points[index]
+
+
+def _away(film: Film, frame: int, seen: np.ndarray) -> float:
+    """How far a frame's joints lie from where they were seen, over the person's size: the mean; NaN where few are seen."""
+    joints = film.joints[frame]
+    off = np.linalg.norm(joints - seen, axis=-1)
+    told = np.isfinite(off)
+    if told.sum() < LEAST_JOINTS:
+        return float("nan")
+    given = joints[np.isfinite(joints).all(1)]
+    return float(off[told].mean() / max(np.ptp(given, 0).max(), 1.0))
