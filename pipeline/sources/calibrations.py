@@ -3,7 +3,8 @@ names. All become metres and `X_cam = R X + t`, camera axes x right, y down, z f
 
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,15 @@ def read_calibration(files: list[Path], unit: str | None) -> dict[str, Calibrate
     cameras = reader(files, scale)
     if not cameras:
         raise InputError(f"{path} has no calibrated camera. Known are {LAYOUTS}.")
+    refuse_twice([camera.name for camera in cameras], path)
     return {camera.name: camera for camera in cameras}
+
+
+def refuse_twice(names: Sequence[str], path: Path) -> None:
+    """Raises InputError for cameras or matrices that a calibration has twice: which of the two counts, nobody says."""
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
+    if twice:
+        raise InputError(f"{path} has {', '.join(twice)} more than once. Keep the one that counts.")
 
 
 def _toml(files: list[Path], scale: float) -> list[Calibrated]:
@@ -95,7 +104,9 @@ def _json(files: list[Path], scale: float) -> list[Calibrated]:
     content: Any = load_json(path)
     content = content.get("cameras", content)
     if isinstance(content, list):
-        content = {str(member(entry, "name", path, f"cameras/{k}")): entry for k, entry in enumerate(content)}
+        names = [str(member(entry, "name", path, f"cameras/{k}")) for k, entry in enumerate(content)]
+        refuse_twice(names, path)
+        content = dict(zip(names, content, strict=True))
     content = typed(content, dict, path, "cameras")
     tables = {key: value for key, value in content.items() if isinstance(value, dict)}
     return [_camera(key, table, path, scale) for key, table in tables.items()]
@@ -107,6 +118,8 @@ def _easymocap(files: list[Path], scale: float) -> list[Calibrated]:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{files[0]} and extri.yml cannot both be read ({error}).") from None
     values: dict[str, list[float]] = {}
+    for text, file in zip(texts, files, strict=True):
+        refuse_twice([name for name, _ in _MATRIX.findall(text)], file)
     for name, numbers in _MATRIX.findall("\n".join(texts)):
         try:
             values[name] = [float(number) for number in numbers.replace(",", " ").split()]

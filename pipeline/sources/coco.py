@@ -5,6 +5,7 @@ There is no 3D and no camera: f = sqrt(w^2 + h^2) about the image centre unless 
 the training split, val2017 the validation split.
 """
 
+import filecmp
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ from pipeline.sources.doubts import (
 )
 from pipeline.sources.options import check_focal
 from pipeline.sources.parsing import array, box_problem, load_json, member, neural_annot, smpl_parameters, typed
+from pipeline.spread import spread_evenly
 
 FILES = {"train2017": "train", "val2017": "validation"}
 # SPIN's filter asks for all twelve joints from the shoulders down.
@@ -44,6 +46,8 @@ BODY_JOINTS = slice(5, 17)
 # The first holds SMPL parameters despite its name, and is read where the user has SMPL files.
 SMPL_FITS = "annotations/coco_smplifyx_train.json"
 SMPLX_FITS = "annotations/MSCOCO_train_SMPLX_all_NeuralAnnot.json"
+# So many pictures of a name that two parts have are compared, to tell whether they are the same.
+SAME_PICTURES = 5
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,11 @@ class Options:
         check_focal(self.focal)
 
 
+def same_file(one: Path, other: Path) -> bool:
+    """Whether two files that are there have the same bytes."""
+    return one.is_file() and other.is_file() and filecmp.cmp(one, other, shallow=False)
+
+
 class Coco(Source):
     """See the module."""
 
@@ -73,6 +82,7 @@ class Coco(Source):
         super().__init__(root)
         self.options = options
         self.smpl = smpl_files(options.smpl, options.regressor)
+        self._shown: dict[str, set[str]] = {}
         self.files = [part for part in FILES if self._path(part).exists()]
         if not self.files:
             raise InputError(
@@ -111,6 +121,7 @@ class Coco(Source):
         found = [self._taken(file, _key(part, entry), entry) for entry in file.people]
         people = [item for item in found if isinstance(item, Person)]
         yield from self._remarks(people, file.placing.joint_set)
+        yield from self._shown_before(part, {person.file_name for person in people})
         reasons = iter(odd_annotations(people))
         for item in found:
             if isinstance(item, Person):
@@ -153,6 +164,19 @@ class Coco(Source):
         yield from doubt_twice((person.image, person.keypoints) for person in people)
         sizes = np.array([person.size for person in people]).reshape(-1, 2)
         yield from (*doubt_border(keypoints, sizes), *doubt_percent(keypoints, sizes))
+
+    def _shown_before(self, part: str, names: set[str]) -> Iterator[Doubt]:
+        """Told where pictures of this part are those of another one that was read before it."""
+        self._shown[part] = names
+        for other in (name for name in self._shown if name != part):
+            both = sorted(names & self._shown[other])
+            looked_at = [both[k] for k in spread_evenly(len(both), SAME_PICTURES)]
+            if looked_at and all(
+                same_file(*(resolve(self.root, f"{name}/{file}") for name in (other, part))) for file in looked_at
+            ):
+                yield Doubt(
+                    f"{len(both)} of {len(names)} pictures of {part} are pictures of {other}, too: what is validated on was trained on"
+                )
 
     def _instant(
         self, part: str, person: Person, odd: str | None, fit: dict | None, joint_set: JointSet

@@ -238,7 +238,7 @@ class Human36m(Source):
                 else:
                     yield found
 
-    def _instants(self, recording: Recording, odd: dict[int, str]) -> Iterator[Instant | Reject | Implausible]:
+    def _instants(self, recording: Recording, odd: dict[int, str]) -> Iterator[Item]:
         """odd: why the views of a camera are rejected."""
         split = self.options.split(recording.subject)
         seen = {number: _see(camera, recording.joints) for number, camera in recording.cameras.items()}
@@ -252,7 +252,7 @@ class Human36m(Source):
             for number, image in sorted(recording.images[k].items()):
                 pixels, box, inside = (values[k] for values in seen[number])
                 view = _view(f"{key}/{number}", number, recording.cameras[number], image, pixels, box, inside)
-                if isinstance(view, Reject):
+                if not isinstance(view, View):
                     yield view
                 else:
                     views.append(view)
@@ -315,12 +315,15 @@ def _view(
     pixels: np.ndarray,
     box: np.ndarray,
     inside: np.ndarray,
-) -> View | Reject:
-    """pixels: (17, 2) and inside: (17,) of the projected joints; box: (4,) about them."""
+) -> View | Reject | Skipped:
+    """pixels: (17, 2) and inside: (17,) of the projected joints; box: (4,) about them. A view that the annotation says shows no joint
+    is skipped."""
     box = box if image.box is None else image.box
     visible = inside if image.visible is None else image.visible
     problem = image.problem or box_problem(box)
     if problem is None and not visible.any():
+        if image.visible is not None:
+            return Skipped("no visible joint in the view")
         problem = "no visible joint"
     if problem is None and image.size != (camera.width, camera.height):
         size = f"{image.size[0]} x {image.size[1]}"

@@ -138,6 +138,21 @@ def test_train_and_val_are_the_training_and_validation_splits(tmp_path):
     ]
 
 
+def test_pictures_that_are_trained_and_validated_on_are_told(tmp_path):
+    def remarks():
+        return [text for text in open_source("coco", tmp_path).read()[1].doubts if "trained on" in text]
+
+    dataset(tmp_path, [person(1, 785), person(2, 99)])
+    dataset(tmp_path, [person(1, 785)], part="train2017", images=(785, 7))
+    assert remarks() == [
+        "1 of 2 pictures of val2017 are pictures of train2017, too: what is validated on was trained on"
+    ]
+    cv2.imwrite(str(tmp_path / "train2017" / f"{785:012d}.jpg"), striped(75, 100, 60))
+    assert not remarks(), "another picture of the same name"
+    (tmp_path / "train2017" / f"{785:012d}.jpg").unlink()
+    assert not remarks()
+
+
 def test_neural_annot_fits_come_with_their_camera(tmp_path):
     """Their parameters are in camera coordinates: with another camera they would project elsewhere."""
     dataset(tmp_path, [person(1, 785), person(2, 785)], part="train2017")

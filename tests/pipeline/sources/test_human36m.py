@@ -459,7 +459,6 @@ def test_any_value_of_another_type_is_refused_or_rejected(editable):
     [
         ("data", lambda d: d["annotations"][0].update(bbox=[1, 2, float("nan"), 4]), "the box is not finite"),
         ("data", lambda d: d["annotations"][0].update(bbox=[1, 2, -5, 4]), "the box has no area"),
-        ("data", lambda d: d["annotations"][0].update(keypoints_vis=[False] * 17), "no visible joint"),
         ("data", lambda d: d["annotations"].pop(0), "the image has no annotation"),
         (
             "data",
@@ -477,6 +476,14 @@ def test_a_bad_view_is_rejected_and_the_run_goes_on(editable, part, change, reas
     (reject,) = source.read()[1].rejects
     assert reject.reason.endswith(reason) and reject.stage == "read" and reject.key.endswith("/1")
     assert len(instants[reject.key[:-2]].views) == 3 and len(instants) == 5
+
+
+def test_a_view_that_is_said_to_show_no_joint_is_skipped(editable):
+    root, edit = editable
+    edit(1, "data", lambda d: d["annotations"][0].update(keypoints_vis=[False] * 17))
+    instants, report = open_source("human36m", root, subjects=[1]).read()
+    assert sum(len(instant.views) for instant in instants) == 5 * 4 - 1
+    assert not report.rejects and report.skipped["no visible joint in the view"] == 1
 
 
 def test_annotations_of_images_that_are_not_listed_are_counted(editable):

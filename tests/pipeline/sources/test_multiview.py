@@ -13,6 +13,7 @@ from pipeline.fit import FitSettings, Fitter
 from pipeline.records import BodyFit, Camera
 from pipeline.skeletons import OPENPOSE_25
 from pipeline.sources import multiview, open_source
+from pipeline.sources.calibrations import read_calibration
 from pipeline.sources.check import check_source
 from tests.pipeline.people import standing, striped
 
@@ -126,6 +127,30 @@ def test_every_layout_gives_the_same_cameras_and_one_instant_has_all_views(tmp_p
             assert np.allclose(getattr(view.camera, name), getattr(true, name), atol=1e-9)
         assert not view.camera.distortion.any() and (view.camera.width, view.camera.height) == (WIDTH, HEIGHT)
     assert [view.camera_id for view in instants[3].views] == NAMES
+
+
+def test_a_camera_that_a_calibration_has_twice_is_refused(tmp_path):
+    write_toml(tmp_path)
+    path = tmp_path / "calibration" / "Calib.toml"
+    text, name = path.read_text("utf-8-sig"), NAMES[1]
+    path.write_text(
+        text + text[text.index(f"[{name}]") :].replace(f"[{name}]", f"[{name}_old]").split(f"[{NAMES[2]}]")[0]
+    )
+    with pytest.raises(InputError, match=f"Calib.toml has {name} more than once"):
+        read_calibration([path], None)
+    write_yaml(tmp_path)
+    files = [tmp_path / "intri.yml", tmp_path / "extri.yml"]
+    assert list(read_calibration(files, None)) == sorted(NAMES)
+    files[1].write_text(files[1].read_text() + matrix(f"T_{name}", np.zeros((3, 1))))
+    with pytest.raises(InputError, match=f"extri.yml has T_{name} more than once"):
+        read_calibration(files, None)
+    rows = [table | {"name": key} for key, table in tables(CAMERAS, 1.0).items()]
+    path = tmp_path / "rig.json"
+    path.write_text(json.dumps({"cameras": rows}))
+    assert sorted(read_calibration([path], None)) == sorted(NAMES)
+    path.write_text(json.dumps({"cameras": [*rows, rows[1]]}))
+    with pytest.raises(InputError, match=f"rig.json has {name} more than once"):
+        read_calibration([path], None)
 
 
 def test_a_fit_of_four_views_finds_the_joints_in_space(tmp_path):
