@@ -1,6 +1,6 @@
 """Whether the cameras of a rig are in step: whether another moment of one camera fits the others clearly better than its own."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -14,6 +14,8 @@ MOST_STEPS, MOMENTS, OTHERS = 30, 24, 3
 # walk at 15 pictures a second are 1.1 times as far apart one picture later; one picture late, they are 0.74 times as far where it is
 # put right.
 NEARER, USUALLY, FEWEST = 0.8, 0.75, 10
+# A camera whose two halves are late by numbers that differ by more than this part of the lag has another frame rate.
+ANOTHER_RATE = 0.3
 # Below that nothing is to be mended.
 EXACT = 0.001
 # How far a joint may be off, over the person's size: one that is off further is lost, whatever the moment.
@@ -34,13 +36,31 @@ def out_of_step(sights: Mapping[str, Mapping[int, Sight]]) -> tuple[str, int] | 
     for name in sights:
         others = [other for other in sights if other != name]
         near = [others[k] for k in spread_evenly(len(others), OTHERS)]
-        best = _best_step(sights[name], [sights[other] for other in near], step)
+        best = _best_step(sights[name], [sights[other] for other in near], step, sorted(sights[name]))
         if best is not None:
             found[name] = best
     if not found:
         return None
     name = min(found, key=lambda camera: (found[camera][0], camera))
     return name, found[name][1] * step
+
+
+def lags_of_halves(sights: Mapping[str, Mapping[int, Sight]], name: str) -> tuple[int, int] | None:
+    """By how many frames a camera is late in the first half of its frames and in the second; None where one of them does not tell. Of
+    another frame rate they differ."""
+    frames = sorted(sights[name])
+    if len(frames) < 2 * FEWEST:
+        return None
+    step = int(np.median(np.diff(frames)))
+    others = [sights[other] for other in sights if other != name][:OTHERS]
+    found = [
+        _best_step(sights[name], others, step, half)
+        for half in (frames[: len(frames) // 2], frames[len(frames) // 2 :])
+    ]
+    if any(best is None for best in found):
+        return None
+    early, later = (best[1] * step for best in found if best is not None)
+    return early, later
 
 
 def doubt_step(moments: Mapping[int, Mapping[str, Sight]], shifts: Mapping[str, int]) -> str | None:
@@ -53,16 +73,22 @@ def doubt_step(moments: Mapping[int, Mapping[str, Sight]], shifts: Mapping[str, 
     if found is None:
         return None
     name, late = found
+    halves = lags_of_halves(sights, name)
+    if halves is not None and abs(halves[0] - halves[1]) > max(2, ANOTHER_RATE * max(map(abs, halves))):
+        first, second = (f"{abs(lag)} frames {'late' if lag > 0 else 'early'}" for lag in halves)
+        return f"{name} seems {first} in the first half of its frames and {second} in the second: has it another frame rate?"
     return (
         f"{name} seems about {abs(late)} frames {'late' if late > 0 else 'early'}: its person would agree better with the other "
         f"cameras; -o offsets={name}:{late + shifts.get(name, 0)} puts it in step"
     )
 
 
-def _best_step(own: Mapping[int, Sight], others: list[Mapping[int, Sight]], step: int) -> tuple[float, int] | None:
+def _best_step(
+    own: Mapping[int, Sight], others: list[Mapping[int, Sight]], step: int, frames: Sequence[int]
+) -> tuple[float, int] | None:
     """How near the others the camera is, over how near it is now, when it is moved by the number of steps to which it comes nearer
-    step by step; None where that is not clearly nearer."""
-    chosen = [sorted(own)[k] for k in spread_evenly(len(own), MOMENTS)]
+    step by step; None where that is not clearly nearer. frames: of which some are looked at."""
+    chosen = [frames[k] for k in spread_evenly(len(frames), MOMENTS)]
     given = {frame: _distance(own[frame], others, frame) for frame in chosen}
     best: tuple[float, int] | None = None
     for way in (1, -1):

@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.agreement import sight_of
 from pipeline.camera import project, world_to_camera
-from pipeline.in_step import out_of_step
+from pipeline.in_step import doubt_step, out_of_step
 from pipeline.records import Camera, View
 from pipeline.skeletons import COCO
 from tests.pipeline.people import standing
@@ -34,15 +34,17 @@ def walking(frame: int, pace: float) -> np.ndarray:
     return joints + [0.01 * pace * frame, 0, 0]
 
 
-def rig(late, pace=0.5, step=1, cameras=3, noise=1.5):
-    """Sights of cameras of which the second is late, with the noise of a detector, part of which stays."""
+def rig(late, pace=0.5, step=1, cameras=3, noise=1.5, later=None):
+    """Sights of cameras of which the second is late, with the noise of a detector, part of which stays. later: by how much it is
+    late in the second half of the frames, where that is another number."""
+    lags = {frame: late if later is None or frame < len(FRAMES) / 2 else later for frame in FRAMES}
     rng = np.random.default_rng(0)
     sights = {}
     for k in range(cameras):
         lens, steady = camera(k), rng.normal(0, noise, (17, 2))
         moments = {}
         for frame in FRAMES:
-            joints = walking(frame - (late if k == 1 else 0), pace)
+            joints = walking(frame - (lags[frame] if k == 1 else 0), pace)
             points = project(lens, world_to_camera(lens, joints)) + steady + rng.normal(0, noise, (17, 2))
             moments[step * frame] = sight_of(View("", f"cam{k}", lens, "", np.zeros(4), points, np.ones(17)))
         sights[f"cam{k}"] = moments
@@ -61,6 +63,18 @@ def test_frames_are_counted_on_the_clock_of_the_files():
 def test_of_two_cameras_one_is_put_right():
     name, late = out_of_step(rig(3, cameras=2))
     assert (name, late) in {("cam1", 3), ("cam0", -3)}
+
+
+def test_a_camera_of_another_frame_rate_is_not_given_an_offset():
+    def told(**how):
+        sights = rig(**how)
+        frames = sights["cam0"]
+        return doubt_step({frame: {name: seen[frame] for name, seen in sights.items()} for frame in frames}, {})
+
+    said = told(late=4, later=10, pace=0.25, noise=0.7)
+    assert "cam1 seems 4 frames late in the first half of its frames and" in said and "offsets" not in said
+    assert "-o offsets=cam1:3 puts it in step" in told(late=3)
+    assert told(late=0) is None
 
 
 def test_nothing_is_told_of_cameras_in_step_nor_of_who_stands_still():
