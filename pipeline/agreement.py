@@ -29,6 +29,9 @@ SIDES_JUDGED, CLEARLY_WRONG = 8, 0.015
 SIDES_OFF, SIDES_RIGHT = 0.03, 0.5
 # People are from so tall to so tall, over an adult of 1.75 m; small children are asked about.
 LEAST_TALL, MOST_TALL, ADULT_M = 0.6, 1.25, 1.75
+# A camera that was moved sees the person so far aside of where the others do, over the person's size; right ones 0.036 at most, one
+# that was turned by a degree 0.07. Of so many joints it is told.
+ASIDE, LEAST_ASIDE = 0.055, 60
 # Rays that are nearly parallel do not say where they meet.
 LEAST_ANGLE = 0.05
 
@@ -154,6 +157,31 @@ def odd_stature(instants: Sequence[Instant]) -> str | None:
     )
 
 
+def odd_aim(instants: Sequence[Instant]) -> str | None:
+    """Whether one camera of three or more always sees the person beside where each two others do: it was moved since its
+    calibration."""
+    aside: dict[str, list[np.ndarray]] = {}
+    for instant in instants:
+        sights = [sight_of(view) for view in instant.views]
+        for k, view in enumerate(instant.views):
+            others = [sight for j, sight in enumerate(sights) if j != k]
+            aside.setdefault(view.camera_id, []).extend(
+                _aside_of(*meet(a, b)[:2], sights[k]) for a, b in combinations(others, 2)
+            )
+    found = {name: np.concatenate(offs) for name, offs in aside.items() if sum(map(len, offs)) >= LEAST_ASIDE}
+    usual = {name: np.median(offs, 0) for name, offs in found.items()}
+    name = max(usual, key=lambda camera: float(np.linalg.norm(usual[camera])), default=None)
+    if name is None or not (off := float(np.linalg.norm(usual[name]))) > ASIDE:
+        return None
+    spread = float(np.median(np.linalg.norm(found[name] - usual[name], axis=1)))
+    if spread > off:
+        return None
+    return (
+        f"{name} sees the person {100 * off:.0f} % of its size beside where the other cameras do, always to the same side: was it "
+        "turned, moved or zoomed since its calibration?"
+    )
+
+
 def sides_exchanged(sights: Sequence[Sight], joint_set: str) -> list[bool]:
     """Which views of one person agree with the others, two at least, only with left and right exchanged: one after the other, since
     what is seen of the others is wrong as long as one is."""
@@ -183,9 +211,14 @@ def _off(one: Sight, others: Sequence[Sight]) -> float:
 
 def _off_in_third(points: np.ndarray, told: np.ndarray, third: Sight) -> np.ndarray:
     """Of the joints (J, 3) that are told and that another view sees before it, how far they lie from there, over the person's size."""
+    return np.asarray(np.linalg.norm(_aside_of(points, told, third), axis=1))
+
+
+def _aside_of(points: np.ndarray, told: np.ndarray, third: Sight) -> np.ndarray:
+    """(N, 2) as `_off_in_third`, in which direction."""
     local = points @ third.R.T + third.t
     both = told & third.seen & (local[:, 2] > 0.01)
-    return np.linalg.norm(local[both, :2] / local[both, 2:] - third.rays[both], axis=1) / third.size
+    return np.asarray((local[both, :2] / local[both, 2:] - third.rays[both]) / third.size)
 
 
 def _score(seen: Sequence[Sequence[Sight]]) -> float:

@@ -19,7 +19,7 @@ from typing import Literal
 
 import numpy as np
 
-from pipeline.agreement import Sight, apart, odd_rig, odd_stature, same_people, sides_exchanged, sight_of
+from pipeline.agreement import Sight, apart, odd_aim, odd_rig, odd_stature, same_people, sides_exchanged, sight_of
 from pipeline.camera import tight_box
 from pipeline.errors import InputError
 from pipeline.images import image_size
@@ -183,13 +183,15 @@ class Multiview(Source):
         if doubt := doubt_step(lone, self.options.shifts()):
             yield Doubt(doubt)
         judged = [list(moments)[k] for k in spread_evenly(len(moments), JUDGED)]
-        reason = odd_rig([self._instant(frame, _choose(moments[frame])) for frame in judged])
+        chosen = [self._instant(frame, _choose(moments[frame])) for frame in judged]
+        reason = odd_rig(chosen)
         if reason is not None:
             for frame, moment in moments.items():
                 yield Implausible(Reject(self._key(frame), "read", reason), self._instant(frame, _choose(moment)))
             return
-        if doubt := odd_stature([self._instant(frame, _choose(moments[frame])) for frame in judged]):
-            yield Doubt(doubt)
+        for doubt in (odd_stature(chosen), odd_aim(chosen)):
+            if doubt:
+                yield Doubt(doubt)
         yield from self._told_apart(moments)
 
     def _told_apart(self, moments: dict[int, Moment]) -> Iterator[Item]:

@@ -1,6 +1,7 @@
 """Several calibrated cameras of one's own: a standing person, seen by four known cameras, comes back."""
 
 import json
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -151,6 +152,23 @@ def test_a_camera_that_a_calibration_has_twice_is_refused(tmp_path):
     path.write_text(json.dumps({"cameras": [*rows, rows[1]]}))
     with pytest.raises(InputError, match=f"rig.json has {name} more than once"):
         read_calibration([path], None)
+
+
+def test_a_camera_that_was_moved_since_its_calibration_is_named(tmp_path):
+    def aim(**cameras):
+        write_json(tmp_path, CAMERAS | cameras)
+        return [doubt for doubt in open_source("multiview", tmp_path).read()[1].doubts if "beside where" in doubt]
+
+    def turned(c, degrees):
+        turn = cv2.Rodrigues(np.array([0.0, np.radians(degrees), 0.0]))[0]
+        return replace(c, R=turn @ c.R, t=turn @ c.t)
+
+    write_keypoints(tmp_path)
+    assert aim() == []
+    for name in NAMES[:2]:
+        (said,) = aim(**{name: turned(CAMERAS[name], 1.5)})
+        assert said.startswith(f"{name} sees the person") and "since its calibration" in said
+    assert aim(**{NAMES[0]: turned(CAMERAS[NAMES[0]], 0.2)}) == []
 
 
 def test_a_fit_of_four_views_finds_the_joints_in_space(tmp_path):
