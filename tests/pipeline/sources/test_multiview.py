@@ -166,7 +166,7 @@ def test_a_camera_that_was_moved_since_its_calibration_is_named(tmp_path):
     write_keypoints(tmp_path)
     assert aim() == []
     for name in NAMES[:2]:
-        (said,) = aim(**{name: turned(CAMERAS[name], 1.5)})
+        (said,) = aim(**{name: turned(CAMERAS[name], 2.0)})
         assert said.startswith(f"{name} sees the person") and "since its calibration" in said
     assert aim(**{NAMES[0]: turned(CAMERAS[NAMES[0]], 0.2)}) == []
 
