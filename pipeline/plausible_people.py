@@ -23,6 +23,8 @@ FEWEST_BOXES = 3
 MOST_TURNED, BROAD = 0.35, (0.4, 0.15)
 # The eyes of a face that can be told to look at the camera are so far apart, pixels and parts of the trunk (of most it is 0.13).
 FACE_PX, FACE_OF_TRUNK = 3.0, 0.08
+# Sides of an image of which it can be told that it was turned.
+NOT_SQUARE = 1.1
 _FACTORS = (1.25, 1.33, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
 
 
@@ -104,7 +106,17 @@ def image_guess(points: Sequence[np.ndarray], sizes: Sequence[tuple[int, int]]) 
         shift = float(f"{away[axis]:.2g}")
         moved = f"they were shifted by {shift:.0f} pixels in {'xy'[axis]}"
         return f"the image were {_factor(reach)} times as large, or {moved}"
+    if _turned(points, sizes):
+        return f"the image were turned by 90 degrees, or {_factor(reach)} times as large"
     return f"the image were {_factor(reach)} times as large"
+
+
+def _turned(points: Sequence[np.ndarray], sizes: Sequence[tuple[int, int]]) -> bool:
+    """Whether keypoints that lie outside of images that are not square lie in those images turned by 90 degrees."""
+    sides = np.array(sizes, float)
+    square = (sides.max(1) < NOT_SQUARE * sides.min(1)).all()
+    fits = [inside(found, height, width, BEYOND).all() for found, (width, height) in zip(points, sides, strict=True)]
+    return bool(not square and all(fits))
 
 
 def _factor(reach: float) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from pipeline.plausible import stature
+from pipeline.plausible_people import image_guess
 from pipeline.skeletons import COCO, HUMAN36M, OPENPOSE_LEFT_HAND, OPENPOSE_RIGHT_HAND
 from pipeline.sources import open_source
 from pipeline.sources.base import Annotated, Doubt, ReadReport
@@ -157,3 +158,15 @@ def test_somebody_of_a_size_that_nobody_has_is_told(size, tall):
     assert told == "" if tall is None else f"S1 would be about {tall} m tall" in told
     assert not reasons(doubt_stature(HUMAN36M.name, poses[:0], "S1"))
     assert not reasons(doubt_stature(HUMAN36M.name, poses * np.nan, "S1"))
+
+
+def test_pictures_that_were_turned_are_guessed():
+    """Keypoints of pictures that lie, in pictures that stand."""
+    lying = [person[:, :2] for person in people(20)]
+    assert image_guess(lying, [SIZE[::-1]] * 20).startswith(
+        "the image were turned by 90 degrees, or 1.25 times as large"
+    )
+    for factor in (1.5, 2.0):
+        guess = image_guess([factor * points for points in lying], [SIZE] * 20)
+        assert guess == f"the image were {factor} times as large"
+    assert "turned" not in image_guess(lying, [(480, 480)] * 20)
