@@ -1,7 +1,8 @@
 """What a capture teaches: the same network trained for as many steps on as many views of captures that lack one thing each.
 
     pip download --no-deps pose2sim==0.10.49 -d downloads
-    python -m benchmarks.teaches OUT [--views 1000] [--steps 400] [--rows all,old] [--seed 0] [--wheel FILE] [--weights thunder]
+    python -m benchmarks.teaches OUT [--views 1000] [--steps 400] [--rows all,old] [--config FILE] [--seed 0] [--wheel FILE] \
+        [--weights thunder]
     python -m benchmarks.teaches --quick                         # a few views and rendered people in place of the film
 
 Row `all` is the wild capture as it comes, `old` one of people in motion before four level cameras, in rooms of textures and painted
@@ -81,13 +82,14 @@ JUDGES = {
 @dataclass(frozen=True)
 class Size:
     """How much is made and trained. views: for training and its look at validation, a row. judged: views that synthetic people are
-    judged on, about, each way. image_px: of all captures. seed: of the training."""
+    judged on, about, each way. image_px: of all captures. seed: of the training. config: what is trained, a name or a file."""
 
     views: int
     steps: int
     judged: int
     image_px: int
     seed: int
+    config: str = "small"
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,7 @@ def training_shards(folder: Path, name: str, size: Size, workers: Workers) -> di
             found |= training_shards(folder / of, of, part, workers)
         return found
     source, limit = training_capture(folder / "capture", name, size, workers)
-    views = make_shards(source, folder / "capture", folder / "shards", limit, workers)
+    views = make_shards(source, folder / "capture", folder / "shards", limit, size, workers)
     if views < LEAST * size.views:
         raise InputError(f"{folder}: {views} views came out of {size.views}, too few to compare; ask for fewer")
     return {folder / "shards": views}
@@ -166,9 +168,10 @@ def validation_pictures(folder: Path, size: Size) -> None:
     write_json(folder / SYNTHETIC_MARK, mark_of(settings, body.name, body.sha256, join(folder, blocks)))
 
 
-def make_shards(source: str, capture: Path, shards: Path, limit: int | None, workers: Workers) -> int:
+def make_shards(source: str, capture: Path, shards: Path, limit: int | None, size: Size, workers: Workers) -> int:
     """Preprocess a capture; what is there already is kept. How many views came out."""
-    request = Request(source, capture, shards, settings=PreprocessSettings(crop_px=192), limit=limit)
+    crop_px = load_config(size.config).network.crop_px
+    request = Request(source, capture, shards, settings=PreprocessSettings(crop_px=crop_px), limit=limit)
     with RunProgress(Console(stderr=True)) as progress:
         return preprocess(request, workers, progress).views
 
@@ -182,7 +185,7 @@ def make_judges(out: Path, size: Size, workers: Workers) -> dict[str, tuple[Path
         four_cameras(captures[name], SUBJECTS["test"], instants, looks, size.image_px, workers)
     for name, capture in captures.items():
         source = "wild" if name == "validation" else "human36m"
-        make_shards(source, capture, capture.with_name(f"{name}-shards"), None, workers)
+        make_shards(source, capture, capture.with_name(f"{name}-shards"), None, size, workers)
     return {
         name: (capture.with_name(f"{name}-shards"), "validation" if name == "validation" else "test")
         for name, capture in captures.items()
@@ -199,7 +202,7 @@ def run_row(
     folder = out / name
     views = training_shards(folder, name, size, workers)
     first, *others = views
-    config = with_steps(with_train(load_config("small"), evaluations=1, seed=size.seed), size.steps)
+    config = with_steps(with_train(load_config(size.config), evaluations=1, seed=size.seed), size.steps)
     run = folder / f"run-seed{size.seed}"
     record = trained(run, first, config, [(shards, 1.0) for shards in others])
     row = {
@@ -247,7 +250,7 @@ def teach(out: Path, names: Sequence[str], size: Size, open_it: Callable[[Path],
     """Every row that is asked for and not there yet; the tables are written after each."""
     make_folder(out)
     refuse_other_settings(
-        out, {"views": size.views, "steps": size.steps, "judged": size.judged, "image_px": size.image_px}
+        out, {name: getattr(size, name) for name in ("views", "steps", "judged", "image_px", "config")}
     )
     path = out / "table.json"
     table = json.loads(path.read_text()) if path.exists() else []
@@ -271,6 +274,7 @@ def main() -> None:
     parser.add_argument("--judged", type=int, default=160, help="views that synthetic people are judged on, each way")
     parser.add_argument("--image-px", type=int, default=256)
     parser.add_argument("--rows", default=",".join(ROWS), help="comma-separated")
+    parser.add_argument("--config", default="small", help="what is trained: a named configuration or a TOML file")
     parser.add_argument("--seed", type=int, default=0, help="of the training")
     parser.add_argument("--workers", type=int, default=0, help="processes that make pictures and shards; 0: this one")
     parser.add_argument("--wheel", type=Path, default=real_views.WHEEL)
@@ -285,7 +289,7 @@ def main() -> None:
     names = asked.rows.replace(",", " ").split()
     if unknown := [name for name in names if name not in ROWS]:
         parser.error(f"--rows {' '.join(unknown)}: choose from {', '.join(ROWS)}")
-    size = Size(asked.views, asked.steps, asked.judged, asked.image_px, asked.seed)
+    size = Size(asked.views, asked.steps, asked.judged, asked.image_px, asked.seed, asked.config)
     try:
         if asked.quick:
             names, size = ["all", "old", "both"], Size(48, 6, 8, 160, 0)
