@@ -21,6 +21,8 @@ from pipeline.witness import SEEN, Witness
 
 # So many films (sequences in one camera) are looked at, and of each so many pictures. So many must tell.
 FILMS, PICTURES, FEWEST = 4, 20, 8
+# So many films are held at most while a source is read.
+HELD = 64
 # Joints of so many steps earlier and later are tried, and those at so many times the pictures' rate.
 STEPS = 15
 RATES = (0.4, 0.5, 0.6, 0.8, 5 / 6, 1.2, 1.25, 5 / 3, 2.0, 2.5)
@@ -45,18 +47,26 @@ class Film:
 
 @dataclass
 class Films:
-    """The films of a source, by what they are called."""
+    """Some films of a source, evenly: every 2^k-th, so that at most HELD are held. found: by name. numbers: of all that came, in their
+    order."""
 
     found: dict[str, Film] = field(default_factory=dict)
+    numbers: dict[str, int] = field(default_factory=dict)
+    stride: int = 1
 
     def add(self, instant: Instant) -> None:
-        """Takes an instant in, if its id says of which frame of which sequence it is."""
+        """Takes an instant in, if its id says of which frame of which sequence it is, and lets go of every second film when there are
+        too many."""
         sequence, frame = sequence_of(instant.id)
         if frame is None:
             return
         for view in instant.views:
             name = f"{sequence}, camera {view.camera_id}"
-            self.found.setdefault(name, Film(JOINT_SETS[instant.joint_set].names)).add(frame, view)
+            if self.numbers.setdefault(name, len(self.numbers)) % self.stride == 0:
+                self.found.setdefault(name, Film(JOINT_SETS[instant.joint_set].names)).add(frame, view)
+        while len(self.found) > HELD:
+            self.stride *= 2
+            self.found = {name: film for name, film in self.found.items() if self.numbers[name] % self.stride == 0}
 
 
 def sequence_of(name: str) -> tuple[str, int | None]:

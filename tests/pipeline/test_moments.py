@@ -6,8 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
+from pipeline.camera import assumed_camera
 from pipeline.fit_source import _look_through
-from pipeline.moments import FEWEST, Films, other_moments, sequence_of
+from pipeline.moments import FEWEST, HELD, Films, of_films, other_moments, sequence_of
+from pipeline.records import Instant, View
 from pipeline.skeletons import COCO
 from pipeline.sources import open_source
 from pipeline.sources.check import check_source
@@ -96,6 +98,15 @@ def test_every_command_that_looks_tells(recorded):
 
     read, _, _ = _look_through(source, Fitter(), witness)
     assert any("9 frames later" in doubt for doubt in read.doubts)
+
+
+def test_few_films_of_many_are_held_evenly():
+    view = View("", "0", assumed_camera(WIDTH, HEIGHT), "a.png", np.zeros(4), somebody(0), np.ones(17))
+    films = of_films(
+        Instant(f"film{n}/{frame:06d}", None, "", frame, COCO.name, (view,)) for n in range(300) for frame in (0, 1)
+    )
+    assert list(films.found) == [f"film{n}/#, camera 0" for n in range(0, 300, 8)] and len(films.found) <= HELD
+    assert all(len(film.joints) == 2 for film in films.found.values())
 
 
 @pytest.mark.parametrize(
