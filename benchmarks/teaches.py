@@ -250,7 +250,9 @@ def teach(out: Path, names: Sequence[str], size: Size, open_it: Callable[[Path],
     """Every row that is asked for and not there yet; the tables are written after each."""
     make_folder(out)
     refuse_other_settings(
-        out, {name: getattr(size, name) for name in ("views", "steps", "judged", "image_px", "config")}
+        out,
+        {"views": size.views, "steps": size.steps, "judged": size.judged, "image_px": size.image_px}
+        | ({} if size.config == "small" else {"config": size.config}),
     )
     path = out / "table.json"
     table = json.loads(path.read_text()) if path.exists() else []
@@ -292,7 +294,7 @@ def main() -> None:
     size = Size(asked.views, asked.steps, asked.judged, asked.image_px, asked.seed, asked.config)
     try:
         if asked.quick:
-            names, size = ["all", "old", "both"], Size(48, 6, 8, 160, 0)
+            names, size = ["all", "old", "both"], Size(48, 6, 8, 160, 0, asked.config)
             with tempfile.TemporaryDirectory() as folder:
                 table = teach(Path(folder), names, size, rendered_film, Workers(0))
         else:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from functools import partial
 from pathlib import Path
 
 import click
@@ -110,7 +111,7 @@ def command(out: Path, instants: int, minutes: float, config: str | None, worker
     """
     from pipeline.outputs import write_json
 
-    stages = stage_arguments(out, instants, minutes, workers, config, seed)
+    stages = partial(stage_arguments, instants=instants, minutes=minutes, workers=workers, config=config, seed=seed)
     seconds = run_stages(out, stages, out)
     report = summarise(out, seconds)
     write_json(out / "report.json", report)

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import click
@@ -72,7 +73,8 @@ def build(out: Path, instants: int, minutes: float, workers: int, seed: int, whe
 
     if wheel is not None:
         require_real_views(wheel)
-    seconds = run_stages(out, stage_arguments(out, instants, minutes, workers, seed), out / "run")
+    stages = partial(stage_arguments, instants=instants, minutes=minutes, workers=workers, seed=seed)
+    seconds = run_stages(out, stages, out / "run")
     notes = {"made_by": f"nvf-cli model build --instants {instants} --minutes {minutes:g} --seed {seed}"}
     record = pack_run(out / "run", out / "free", notes | {"commit": code_commit(), "seconds": seconds})
     best = record["best"]

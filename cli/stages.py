@@ -1,11 +1,10 @@
 """A chain of commands, each the one that a user would type; interrupted, it goes on with the first that is not finished."""
 
 import json
-import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
@@ -20,10 +19,10 @@ FREE_OPTIONS, UNTIL_FINISHED = ("--workers",), ("--minutes",)
 KEPT = ("--seed", "--workers", "--from")
 
 
-def run_stages(out: Path, stages: dict[str, list[str]], run: Path) -> dict[str, float]:
-    """Run what is not finished yet; seconds of every stage. stages: nvf-cli's arguments by name, in order. run: the folder that the
-    stage `train` fills, which an interrupted one is resumed in. Exits with a failed command's code. Raises InputError, before
-    any stage, where one was begun with other arguments.
+def run_stages(out: Path, stages_in: Callable[[Path], dict[str, list[str]]], run: Path) -> dict[str, float]:
+    """Run what is not finished yet; seconds of every stage. stages_in: nvf-cli's arguments by name, in order, for a folder. run: the
+    folder that the stage `train` fills, which an interrupted one is resumed in. Exits with a failed command's code. Raises InputError,
+    before any stage, where one that left something was begun with other arguments.
     """
     from pipeline.outputs import claim_folder, make_folder, write_json
 
@@ -31,14 +30,16 @@ def run_stages(out: Path, stages: dict[str, list[str]], run: Path) -> dict[str, 
     make_folder(out)
     seconds = read_record(out / SECONDS_FILE, dict[str, float])
     begun = read_record(out / BEGUN_FILE, dict[str, tuple[str, ...]])
-    for name, arguments in stages.items():
-        check_begun(out, name, begun.get(name), arguments, name in seconds)
-    for name, arguments in stages.items():
+    resumes = (run / "last.safetensors").exists()
+    asked = stages_in(Path())  # the same wherever the folder is, and whatever it is called
+    for name, arguments in asked.items():
+        if name in begun and (name in seconds or (name == "train" and resumes)):
+            check_begun(out, name, begun[name], arguments, name in seconds)
+    for name, arguments in stages_in(out).items():
         if name in seconds:
             continue
-        write_json(out / BEGUN_FILE, begun := begun | {name: within(out, arguments)})
-        resumes = name == "train" and (run / "last.safetensors").exists()
-        seconds[name] = run_stage(name, resumed(arguments) if resumes else arguments)
+        write_json(out / BEGUN_FILE, begun := begun | {name: tuple(asked[name])})
+        seconds[name] = run_stage(name, resumed(arguments) if name == "train" and resumes else arguments)
         write_json(out / SECONDS_FILE, seconds)
     return seconds
 
@@ -56,26 +57,15 @@ def read_record(path: Path, kind: type) -> dict:
         raise InputError(f"{path} is damaged ({error}). Name another folder, or delete this one.") from error
 
 
-def within(out: Path, arguments: list[str]) -> list[str]:
-    """Arguments with paths below `out` relative to it, so that they are the same wherever the command is given."""
-    return [
-        str(Path(text).relative_to(out)) if text == str(out) or text.startswith(f"{out}{os.sep}") else text
-        for text in arguments
-    ]
-
-
-def check_begun(out: Path, name: str, before: Sequence[str] | None, arguments: list[str], finished: bool) -> None:
-    """Raises InputError where a stage was begun with arguments of another result. before: as it was begun, None where it was not, or
-    by a version that did not write it down.
-    """
+def check_begun(out: Path, name: str, before: Sequence[str], now: Sequence[str], finished: bool) -> None:
+    """Raises InputError where a stage was begun with arguments of another result. before: as it was begun."""
     from pipeline.errors import InputError
 
     free = FREE_OPTIONS if finished else FREE_OPTIONS + UNTIL_FINISHED
-    now = within(out, arguments)
-    if before is not None and without(list(before), free) != without(now, free):
+    if without(list(before), free) != without(list(now), free):
         raise InputError(
-            f"{out}: its stage '{name}' was begun as `nvf-cli {' '.join(before)}`, and now it would be `nvf-cli {' '.join(now)}`. "
-            "Give the options of before, or name another folder."
+            f"{out}: its stage '{name}' was begun there as `nvf-cli {' '.join(before)}`, and now it would be "
+            f"`nvf-cli {' '.join(now)}`. Give the options of before, or name another folder."
         )
 
 

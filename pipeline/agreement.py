@@ -30,8 +30,8 @@ SIDES_OFF, SIDES_RIGHT = 0.03, 0.5
 # People are from so tall to so tall, over an adult of 1.75 m; small children are asked about.
 LEAST_TALL, MOST_TALL, ADULT_M = 0.6, 1.25, 1.75
 # A camera that was moved sees the person so far aside of where the others do, over the person's size; right ones 0.036 at most, one
-# that was turned by a degree 0.07. Of so many joints it is told.
-ASIDE, LEAST_ASIDE = 0.055, 60
+# that was turned by a degree 0.07. Of so many moments it is told, against so many others.
+ASIDE, LEAST_MOMENTS, OTHERS = 0.055, 5, 4
 # Rays that are nearly parallel do not say where they meet.
 LEAST_ANGLE = 0.05
 
@@ -158,28 +158,39 @@ def odd_stature(instants: Sequence[Instant]) -> str | None:
 
 
 def odd_aim(instants: Sequence[Instant]) -> str | None:
-    """Whether one camera of three or more always sees the person beside where each two others do: it was moved since its
-    calibration."""
+    """Whether one camera of three or more always sees the person beside where each two others do: it was moved since its calibration.
+    With three nobody can say which."""
+    usual = _aims(instants)
+    name = max(usual, key=lambda camera: usual[camera], default=None)
+    if name is None or usual[name] <= ASIDE:
+        return None
+    rest = _aims([replace(i, views=tuple(view for view in i.views if view.camera_id != name)) for i in instants])
+    alone = rest and max(rest.values()) < CLEARLY_BETTER * usual[name]
+    return (
+        f"{name if alone else 'one of the cameras'} sees the person {100 * usual[name]:.0f} % of its size beside where the others do, "
+        "always to the same side: was it turned, moved or zoomed since its calibration?"
+    )
+
+
+def _aims(instants: Sequence[Instant]) -> dict[str, float]:
+    """Camera -> how far beside, over the person's size, it always sees the joints that each two others tell; 0 where it is now here,
+    now there. Cameras of too few moments are left out."""
     aside: dict[str, list[np.ndarray]] = {}
     for instant in instants:
         sights = [sight_of(view) for view in instant.views]
         for k, view in enumerate(instant.views):
             others = [sight for j, sight in enumerate(sights) if j != k]
-            aside.setdefault(view.camera_id, []).extend(
-                _aside_of(*meet(a, b)[:2], sights[k]) for a, b in combinations(others, 2)
-            )
-    found = {name: np.concatenate(offs) for name, offs in aside.items() if sum(map(len, offs)) >= LEAST_ASIDE}
-    usual = {name: np.median(offs, 0) for name, offs in found.items()}
-    name = max(usual, key=lambda camera: float(np.linalg.norm(usual[camera])), default=None)
-    if name is None or not (off := float(np.linalg.norm(usual[name]))) > ASIDE:
-        return None
-    spread = float(np.median(np.linalg.norm(found[name] - usual[name], axis=1)))
-    if spread > off:
-        return None
-    return (
-        f"{name} sees the person {100 * off:.0f} % of its size beside where the other cameras do, always to the same side: was it "
-        "turned, moved or zoomed since its calibration?"
-    )
+            pairs = combinations([others[j] for j in spread_evenly(len(others), OTHERS)], 2)
+            offs = [_aside_of(*meet(a, b)[:2], sights[k]) for a, b in pairs]
+            if (found := np.concatenate([np.zeros((0, 2)), *offs])).size:
+                aside.setdefault(view.camera_id, []).append(np.median(found, 0))
+    usual = {}
+    for name, moments in aside.items():
+        if len(moments) >= LEAST_MOMENTS:
+            middle = np.median(moments, 0)
+            off, spread = np.linalg.norm(middle), np.median(np.linalg.norm(np.array(moments) - middle, axis=1))
+            usual[name] = float(off) if spread < off else 0.0
+    return usual
 
 
 def sides_exchanged(sights: Sequence[Sight], joint_set: str) -> list[bool]:

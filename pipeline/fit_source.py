@@ -101,8 +101,7 @@ def _look_through(
             tells = fitter.tells(item)
             told.append(known.setdefault(tells, tells))
             joint_sets.add(item.joint_set)
-            if source.of_films and witness is not None:
-                films.add(item)
+            films.add(item, source.film_of(item))
         else:
             read.add(item)
     if not told:

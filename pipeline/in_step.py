@@ -73,8 +73,8 @@ def doubt_step(moments: Mapping[int, Mapping[str, Sight]], shifts: Mapping[str, 
     if found is None:
         return None
     name, late = found
-    halves = lags_of_halves(sights, name)
-    if halves is not None and abs(halves[0] - halves[1]) > max(2, ANOTHER_RATE * max(map(abs, halves))):
+    halves, step = lags_of_halves(sights, name), int(np.median(np.diff(sorted(sights[name]))))
+    if halves is not None and abs(halves[0] - halves[1]) > max(2 * step, ANOTHER_RATE * max(map(abs, halves))):
         first, second = (f"{abs(lag)} frames {'late' if lag > 0 else 'early'}" for lag in halves)
         return f"{name} seems {first} in the first half of its frames and {second} in the second: has it another frame rate?"
     return (

@@ -3,8 +3,7 @@
 Joints of other frames, or at another rate, may be those of the person, and near to where somebody who stands is all the while.
 """
 
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,8 +20,8 @@ from pipeline.witness import SEEN, Witness
 
 # So many films (sequences in one camera) are looked at, and of each so many pictures. So many must tell.
 FILMS, PICTURES, FEWEST = 4, 20, 8
-# So many films are held at most while a source is read.
-HELD = 64
+# So many films are held at most while a source is read, and of each so many frames.
+HELD, LONGEST = 16, 3000
 # Joints of so many steps earlier and later are tried, and those at so many times the pictures' rate.
 STEPS = 15
 RATES = (0.4, 0.5, 0.6, 0.8, 5 / 6, 1.2, 1.25, 5 / 3, 2.0, 2.5)
@@ -40,6 +39,9 @@ class Film:
     joints: dict[int, np.ndarray] = field(default_factory=dict)
 
     def add(self, frame: int, view: View) -> None:
+        """Of a film that goes on, its beginning tells."""
+        if len(self.joints) >= LONGEST:
+            return
         self.pictures[frame] = view.image_path, (view.camera.width, view.camera.height)
         seen = view.confidence[:, None] > 0
         self.joints[frame] = np.where(seen, view.joints_2d, np.nan).astype(np.float32)
@@ -54,37 +56,17 @@ class Films:
     numbers: dict[str, int] = field(default_factory=dict)
     stride: int = 1
 
-    def add(self, instant: Instant) -> None:
-        """Takes an instant in, if its id says of which frame of which sequence it is, and lets go of every second film when there are
-        too many."""
-        sequence, frame = sequence_of(instant.id)
-        if frame is None:
+    def add(self, instant: Instant, film: tuple[str, int] | None) -> None:
+        """Takes in the views of an instant of a film (`Source.film_of`), and lets go of every second film when there are too many."""
+        if film is None:
             return
         for view in instant.views:
-            name = f"{sequence}, camera {view.camera_id}"
+            name = f"{film[0]}, camera {view.camera_id}"
             if self.numbers.setdefault(name, len(self.numbers)) % self.stride == 0:
-                self.found.setdefault(name, Film(JOINT_SETS[instant.joint_set].names)).add(frame, view)
+                self.found.setdefault(name, Film(JOINT_SETS[instant.joint_set].names)).add(film[1], view)
         while len(self.found) > HELD:
             self.stride *= 2
-            self.found = {name: film for name, film in self.found.items() if self.numbers[name] % self.stride == 0}
-
-
-def sequence_of(name: str) -> tuple[str, int | None]:
-    """An instant's id with # in place of its frame, and that number: the longest at the end of a part, the last of several. None where
-    there is no number. A folder of pictures has frames, too, by the pictures' names."""
-    found = list(re.finditer(r"\d+(?=/|$)", name))
-    if not found:
-        return name, None
-    frame = max(found, key=lambda match: (len(match[0]), match.start()))
-    return f"{name[: frame.start()]}#{name[frame.end() :]}", int(frame[0])
-
-
-def of_films(instants: Iterable[Instant]) -> Films:
-    """The films that instants are of."""
-    films = Films()
-    for instant in instants:
-        films.add(instant)
-    return films
+            self.found = {name: held for name, held in self.found.items() if self.numbers[name] % self.stride == 0}
 
 
 def other_moments(root: Path, films: Films, witness: Witness) -> list[str]:
@@ -109,7 +91,7 @@ def other_moment(root: Path, film: Film, witness: Witness) -> str | None:
         return None
     own = {frame: _away(film, frame, seen) for frame, seen in looks}
     best, said = NEARER, None
-    for text, other in _hypotheses(frames):
+    for text, other in _hypotheses(frames, np.array(list(own))):
         then = {frame: _away(film, other[frame], seen) for frame, seen in looks if frame in other}
         both = [(then[frame], own[frame]) for frame in then if np.isfinite(then[frame]) and np.isfinite(own[frame])]
         if len(both) < FEWEST:
@@ -120,19 +102,25 @@ def other_moment(root: Path, film: Film, witness: Witness) -> str | None:
     return said
 
 
-def _hypotheses(frames: np.ndarray) -> Iterator[tuple[str, dict[int, int]]]:
-    """What may be wrong with a film, and of which frame the joints of a picture then are."""
+def _hypotheses(frames: np.ndarray, asked: np.ndarray) -> Iterator[tuple[str, dict[int, int]]]:
+    """What may be wrong with a film, and of which frame the joints of a picture then are. frames: of the film, ascending. asked: of
+    the pictures."""
     step = int(np.median(np.diff(frames)))
-    known = set(frames.tolist())
     for steps in (k for k in range(-STEPS, STEPS + 1) if k):
         way = "later" if steps > 0 else "earlier"
         text = f"pictures show what the joints have {abs(steps) * step} frames {way}: is one of the two late?"
-        yield text, {frame: frame + steps * step for frame in frames.tolist() if frame + steps * step in known}
+        yield text, _at(frames, asked, asked + steps * step, 0.0)
     for rate in RATES:
-        nearest = frames[np.abs(frames[None] - rate * frames[:, None]).argmin(1)]
-        near = np.abs(nearest - rate * frames) <= max(step / 2, 0.5)
         text = f"pictures seem to run {rate:.3g} times as fast as the joints: are the two of different frame rates?"
-        yield text, {int(frame): int(other) for frame, other, there in zip(frames, nearest, near, strict=True) if there}
+        yield text, _at(frames, asked, rate * asked, max(step / 2, 0.5))
+
+
+def _at(frames: np.ndarray, asked: np.ndarray, wanted: np.ndarray, beside: float) -> dict[int, int]:
+    """Asked frame -> the frame of the film that is wanted in its place, where one is no further from there than `beside`."""
+    after = np.searchsorted(frames, wanted).clip(1, len(frames) - 1)
+    nearest = np.where(wanted - frames[after - 1] < frames[after] - wanted, frames[after - 1], frames[after])
+    near = np.abs(nearest - wanted) <= beside
+    return {int(frame): int(other) for frame, other, there in zip(asked, nearest, near, strict=True) if there}
 
 
 def _looks(root: Path, film: Film, frames: np.ndarray, witness: Witness) -> Iterator[tuple[int, np.ndarray]]:

@@ -6,18 +6,19 @@ import numpy as np
 
 from pipeline.skeletons import JOINT_SETS, side_of
 
-# Joints that follow one another along the body, from its middle outwards; those with a side stand once.
+# Joints that follow one another along the body, from its middle outwards; those with a side stand once. The last two of a chain seem
+# exchanged in somebody whose middle joint lies so many times further from the first than the last does, and than they lie from one
+# another. Folded limbs and foreshortened ones look so now and then, in the image above all; hands behind the head are at 1.35.
 CHAINS = (
-    ("hip", "knee", "ankle"),
-    ("shoulder", "elbow", "wrist"),
-    ("nose", "eye", "ear"),
-    ("pelvis", "spine", "neck"),
-    ("spine", "neck", "nose"),
-    ("neck", "nose", "head_top"),
+    (("hip", "knee", "ankle"), 1.4),
+    (("shoulder", "elbow", "wrist"), 1.4),
+    (("nose", "eye", "ear"), 1.2),
+    (("pelvis", "spine", "neck"), 1.3),
+    (("spine", "neck", "nose"), 1.3),
+    (("neck", "nose", "head_top"), 1.3),
 )
-# The last two of a chain seem exchanged in somebody whose middle joint lies so much further from the first than the last does, and
-# than they lie from one another. Folded limbs and foreshortened ones look so now and then, in the image above all.
-FURTHER, MOSTLY, FEWEST = 1.2, 0.5, 5
+# That is told of so many people, where it is so in this part of them.
+FEWEST, MOSTLY = 5, 0.5
 # Of so many poses of one person it can be told that a bone's length changes, by this part of it between a tenth and nine tenths of the
 # poses.
 FEWEST_POSES, MOST_CHANGE = 12, 0.25
@@ -26,25 +27,25 @@ FEWEST_POSES, MOST_CHANGE = 12, 0.25
 def exchanged_names(points: np.ndarray, seen: np.ndarray, names: Sequence[str]) -> str | None:
     """Which joints carry each other's names in most people. points: (P, J, 2) pixels or (P, J, 3) metres. seen: (P, J) bool."""
     seen = seen & np.isfinite(points).all(-1)
-    for sided in _chains(names):
+    for sided, further in _chains(names):
         index = [names.index(name) for name in sided]
         first, middle, last = points[seen[:, index].all(1)][:, index].swapaxes(0, 1)
         reach, between, direct = (
             np.linalg.norm(p - q, axis=-1) for p, q in ((first, middle), (middle, last), (first, last))
         )
-        wrong, count = int((reach > FURTHER * np.maximum(between, direct)).sum()), len(reach)
+        wrong, count = int((reach > further * np.maximum(between, direct)).sum()), len(reach)
         if count >= FEWEST and wrong > MOSTLY * count:
             return f"{sided[1]} and {sided[2]} carry each other's names in {wrong} of {count} poses, or joints are in another order"
     return None
 
 
-def _chains(names: Sequence[str]) -> Iterator[list[str]]:
-    """The chains that a list of names has, of both sides."""
-    for chain in CHAINS:
-        for side in ("left_", "right_"):
-            sided = [side + name if f"left_{name}" in names else name for name in chain]
+def _chains(names: Sequence[str]) -> Iterator[tuple[list[str], float]]:
+    """The chains that a list of names has, those with a side of both."""
+    for chain, further in CHAINS:
+        for side in ("left_", "right_") if f"left_{chain[1]}" in names else ("",):
+            sided = [name if name in ("nose", "neck") else side + name for name in chain]
             if set(sided) <= set(names):
-                yield sided
+                yield sided, further
 
 
 def odd_names_of_all(joint_set: str, joints: np.ndarray) -> str | None:

@@ -20,7 +20,8 @@ ENLARGED = (1.0, 1.1)
 
 
 def predict_augmented(network: Network, image: Tensor, K: Tensor) -> Prediction:
-    """As `Network.predict`. Mirrored crops get the mirrored answer, to the rounding. diagnostics: of the crops as they are."""
+    """As `Network.predict`. Mirrored crops get the mirrored answer, to the rounding. diagnostics: of the crops as they are, but the
+    points that all looks asked, and no scale of mean bone lengths, which is each look's own."""
     looks, flip = [], JOINT_SETS[network.config.joint_set].flip
     for factor in ENLARGED:
         pixels, camera = enlarged(image, K, factor)
@@ -34,9 +35,10 @@ def predict_augmented(network: Network, image: Tensor, K: Tensor) -> Prediction:
     names = ("joints", "joints_canonical", "root", "confidence")
     scale = torch.stack([look.scale.log() for look in looks]).mean(0).exp()
     presence = (looks[0].presence + looks[1].presence) / 2  # a box is filled as it should be in the first alone
-    return Prediction(
-        **{name: mean(name) for name in names}, scale=scale, presence=presence, diagnostics=looks[0].diagnostics
-    )
+    kept = {name: value for name, value in looks[0].diagnostics.items() if name != "scale_bones"}
+    if "queries" in kept:
+        kept["queries"] = torch.stack([look.diagnostics["queries"] for look in looks]).sum(0)
+    return Prediction(**{name: mean(name) for name in names}, scale=scale, presence=presence, diagnostics=kept)
 
 
 def at_first_size(said: Prediction, factor: float) -> Prediction:

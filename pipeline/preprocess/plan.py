@@ -20,7 +20,7 @@ from pipeline.fit import Fitter
 from pipeline.fit.fits_file import read_fits
 from pipeline.fit.supplied import uses_supplied
 from pipeline.misplaced import PICTURES, misplaced
-from pipeline.moments import of_films, other_moments
+from pipeline.moments import Films, other_moments
 from pipeline.outputs import claim_folder
 from pipeline.plausible import doubtful_cameras
 from pipeline.preprocess.description import describe, refuse_changes
@@ -46,7 +46,7 @@ class Materials:
     """What a request names, read: the source's instants, the body and the fits that are given, if any.
 
     report: what the source left out, and what looks wrong with it as a whole. inputs: annotation files. subjects: those that
-    were read, None for all. of_films: as of `Source`.
+    were read, None for all. films: some that the instants are of.
     """
 
     instants: tuple[Instant, ...]
@@ -56,7 +56,7 @@ class Materials:
     recorded: bool
     body: BodyModel
     fits: dict[str, BodyFit] | None
-    of_films: bool
+    films: Films
 
     @cached_property
     def by_id(self) -> dict[str, Instant]:
@@ -98,8 +98,7 @@ def make_plan(request: Request, witness: Witness | None = None) -> Plan:
         instants = materials.instants
         looked_at = [instants[k] for k in spread_evenly(len(instants), PICTURES)]
         told = misplaced(request.root, looked_at, witness, materials.report.refutable)
-        if materials.of_films:
-            told += other_moments(request.root, of_films(instants), witness)
+        told += other_moments(request.root, materials.films, witness)
         materials.report.doubts.extend([*doubtful_cameras(looked_at), *told])
     else:
         materials.report.doubts.extend(materials.report.refutable)
@@ -126,7 +125,10 @@ def read_materials(request: Request, standing: RunRecord | None) -> Materials:
     fits = read_fits(request.fits_from, body) if request.fits_from else None
     inputs = {name: FilePrint(**values) for name, values in source.fingerprint().items()}
     instants, report = source.read()
-    return Materials(tuple(instants), report, inputs, subjects, source.recorded, body, fits, source.of_films)
+    films = Films()
+    for instant in instants:
+        films.add(instant, source.film_of(instant))
+    return Materials(tuple(instants), report, inputs, subjects, source.recorded, body, fits, films)
 
 
 def subjects_to_read(request: Request, standing: RunRecord | None) -> tuple[str, ...] | None:

@@ -118,8 +118,6 @@ class Source:
     name: str
     # Whether it is a recorded dataset, whose counts are known, or one made by this project.
     recorded = True
-    # Whether its instants are frames of films, and no pictures each of its own.
-    of_films = True
 
     def __init__(self, root: Path):
         self.root = Path(root)
@@ -136,6 +134,15 @@ class Source:
     def group(self, instant: Instant) -> str:
         """The name under which `Annotated` counts an instant: its subject where the source knows subjects."""
         return instant.subject or ""
+
+    def film_of(self, instant: Instant) -> tuple[str, int] | None:
+        """The film that an instant is of, and its frame there; None where pictures are each of its own."""
+        parts = instant.id.split("/")
+        for k in reversed(range(len(parts))):
+            name = parts[k].rstrip("0123456789")
+            if (digits := parts[k][len(name) :]) and int(digits) == instant.frame:
+                return "/".join([*parts[:k], f"{name}#", *parts[k + 1 :]]), instant.frame
+        return None
 
     def notices(self) -> list[str]:
         """What a user should know of this folder before it is read; no faults."""

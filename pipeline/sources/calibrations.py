@@ -6,6 +6,7 @@ import tomllib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,7 @@ def read_calibration(files: list[Path], unit: str | None) -> dict[str, Calibrate
 
 def refuse_twice(names: Sequence[str], path: Path) -> None:
     """Raises InputError for cameras or matrices that a calibration has twice: which of the two counts, nobody says."""
-    twice = sorted(name for name, count in Counter(names).items() if count > 1)
+    twice = sorted(name or "a camera without a name" for name, count in Counter(names).items() if count > 1)
     if twice:
         raise InputError(f"{path} has {', '.join(twice)} more than once. Keep the one that counts.")
 
@@ -99,9 +100,15 @@ def _toml(files: list[Path], scale: float) -> list[Calibrated]:
     return [_camera(str(table.get("name", key)), table, path, scale) for key, table in tables.items()]
 
 
+def _once(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON. Raises InputError where a key comes twice."""
+    refuse_twice([key for key, _ in pairs], path)
+    return dict(pairs)
+
+
 def _json(files: list[Path], scale: float) -> list[Calibrated]:
     path = files[0]
-    content: Any = load_json(path)
+    content: Any = load_json(path, pairs=partial(_once, path))
     content = content.get("cameras", content)
     if isinstance(content, list):
         names = [str(member(entry, "name", path, f"cameras/{k}")) for k, entry in enumerate(content)]

@@ -147,8 +147,7 @@ def take_survey(source: Source) -> Survey:
                 survey.odd.add(item.instant)
             continue
         survey.looked_at.add(item)
-        if source.of_films:
-            survey.films.add(item)
+        survey.films.add(item, source.film_of(item))
         survey.sampled_instants += 1
         survey.by_split[item.split] += len(item.views)
         survey.joint_sets.add(item.joint_set)

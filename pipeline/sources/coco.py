@@ -68,15 +68,17 @@ class Options:
 
 
 def same_file(one: Path, other: Path) -> bool:
-    """Whether two files that are there have the same bytes."""
-    return one.is_file() and other.is_file() and filecmp.cmp(one, other, shallow=False)
+    """Whether two files that can be read have the same bytes."""
+    try:
+        return filecmp.cmp(one, other, shallow=False)
+    except OSError:  # which is told of each picture
+        return False
 
 
 class Coco(Source):
     """See the module."""
 
     name = "coco"
-    of_films = False
 
     def __init__(self, root: Path, options: Options):
         super().__init__(root)
@@ -98,6 +100,9 @@ class Coco(Source):
         if "train2017" in self.files:
             files += [self.root / SMPL_FITS, *self.smpl.files] if self.smpl else [self.root / SMPLX_FITS]
         return sorted(path for path in files if path.exists())
+
+    def film_of(self, instant: Instant) -> None:
+        """Pictures are each of its own."""
 
     def group(self, instant: Instant) -> str:
         return instant.id.split("/")[0]
@@ -158,7 +163,7 @@ class Coco(Source):
 
     def _remarks(self, people: list[Person], joint_set: JointSet) -> Iterator[Doubt]:
         keypoints = np.array([person.keypoints for person in people]).reshape(-1, len(joint_set), 3)
-        yield from doubt_sides(keypoints, joint_set.names)
+        yield from doubt_sides(keypoints, joint_set.names, detected=False)
         yield from doubt_upright(keypoints, joint_set.names)
         yield from doubt_order(keypoints, joint_set.names)
         yield from doubt_twice((person.image, person.keypoints) for person in people)
@@ -168,8 +173,8 @@ class Coco(Source):
     def _shown_before(self, part: str, names: set[str]) -> Iterator[Doubt]:
         """Told where pictures of this part are those of another one that was read before it."""
         self._shown[part] = names
-        for other in (name for name in self._shown if name != part):
-            both = sorted(names & self._shown[other])
+        for other in self.files[: self.files.index(part)]:
+            both = sorted(names & self._shown.get(other, set()))
             looked_at = [both[k] for k in spread_evenly(len(both), SAME_PICTURES)]
             if looked_at and all(
                 same_file(*(resolve(self.root, f"{name}/{file}") for name in (other, part))) for file in looked_at

@@ -67,17 +67,18 @@ def doubt_confidence(people: np.ndarray) -> Iterator[Doubt]:
 
 def doubt_twice(people: Iterable[tuple[Hashable, np.ndarray]]) -> Iterator[Doubt]:
     """Told where somebody stands twice in a picture, with the same keypoints, or often with nearly the same. people: of each the
-    picture, and (J, 3) x, y, confidence."""
+    picture, and (J, 3) x, y, confidence, J the same for all."""
     pictures: dict[Hashable, list[np.ndarray]] = defaultdict(list)
     for picture, keypoints in people:
-        if (keypoints[:, 2] > 0).any():
+        if (keypoints[:, 2] > 0).any() and np.isfinite(keypoints).all():
             pictures[picture].append(keypoints)
     total = sum(map(len, pictures.values()))
     several = [np.array(found) for found in pictures.values() if len(found) > 1]
-    twice = sum(len(found) - len(np.unique(found.reshape(len(found), -1), axis=0)) for found in several)
+    different = [np.unique(found, axis=0) for found in several]
+    twice = sum(map(len, several)) - sum(map(len, different))
     if twice:
         yield Doubt(f"{twice} of {total} people have the keypoints of another in the same image: annotated twice?")
-    alike = sum(int((apart(found) < ALIKE).any(1).sum()) for found in several) - twice
+    alike = sum(int((apart(found) < ALIKE).any(1).sum()) for found in different)
     if alike >= SURE_PEOPLE and alike > OFTEN_ALIKE * total:
         yield Doubt(
             f"{alike} of {total} people lie within {ALIKE:.0%} of their size of another's keypoints in the same image: annotated, or "
@@ -114,9 +115,10 @@ def doubt_frozen(found: Mapping[tuple[str, int], Sequence[np.ndarray]]) -> Itera
             )
 
 
-def doubt_sides(people: np.ndarray, names: Sequence[str]) -> Iterator[Doubt]:
-    """Told where left and right are exchanged in most people whose face is seen, or below the face of anybody. people: (P, J, 3) x, y,
-    confidence. Detectors guess the faces of people who are seen from behind: of a few people the whole tells nothing."""
+def doubt_sides(people: np.ndarray, names: Sequence[str], detected: bool) -> Iterator[Doubt]:
+    """Told where left and right are exchanged in most people whose face is seen, or below the face of anybody. detected: whether a
+    network marked them, which guesses the faces of backs: then pictures may refute it. people: (P, J, 3) x, y, confidence. Of a few
+    people the whole tells nothing."""
     if not len(people):
         return
     points, seen = people[..., :2], people[..., 2] > 0
@@ -134,7 +136,7 @@ def doubt_sides(people: np.ndarray, names: Sequence[str]) -> Iterator[Doubt]:
         yield Doubt(
             f"left and right are exchanged in {wrong} of {count} people whose face is seen: another order of joints, or "
             "mirrored pictures",
-            refutable=True,
+            refutable=detected,
         )
 
 

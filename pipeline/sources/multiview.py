@@ -162,7 +162,7 @@ class Multiview(Source):
         odd = self._odd_people(found)
         bodies = [person.body for people in found.values() for person in people]
         everyone = np.array(bodies) if bodies else np.zeros((0, 1, 3))
-        yield from (*doubt_confidence(everyone), *doubt_sides(everyone, LAYOUTS[self.options.layout]))
+        yield from (*doubt_confidence(everyone), *doubt_sides(everyone, LAYOUTS[self.options.layout], detected=True))
         yield from doubt_order(everyone, LAYOUTS[self.options.layout])
         yield from doubt_hands([person for people in found.values() for person in people], LAYOUTS[self.options.layout])
         yield from doubt_twice((key, person.body) for key, people in found.items() for person in people)
@@ -180,8 +180,8 @@ class Multiview(Source):
             else:
                 moments[frame] = moment
         lone = {f: {c[0].view.camera_id: c[0].sight for c in moment if len(c) == 1} for f, moment in moments.items()}
-        if doubt := doubt_step(lone, self.options.shifts()):
-            yield Doubt(doubt)
+        if late := doubt_step(lone, self.options.shifts()):
+            yield Doubt(late)
         judged = [list(moments)[k] for k in spread_evenly(len(moments), JUDGED)]
         chosen = [self._instant(frame, _choose(moments[frame])) for frame in judged]
         reason = odd_rig(chosen)
@@ -189,7 +189,8 @@ class Multiview(Source):
             for frame, moment in moments.items():
                 yield Implausible(Reject(self._key(frame), "read", reason), self._instant(frame, _choose(moment)))
             return
-        for doubt in (odd_stature(chosen), odd_aim(chosen)):
+        # a late camera sees the person beside where the others do, while the person walks
+        for doubt in (odd_stature(chosen), None if late else odd_aim(chosen)):
             if doubt:
                 yield Doubt(doubt)
         yield from self._told_apart(moments)

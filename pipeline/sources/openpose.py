@@ -159,6 +159,12 @@ class OpenPose(Source):
     def _path(self, name: str) -> Path:
         return self.root / "keypoints" / f"{name}_keypoints.json"
 
+    def film_of(self, instant: Instant) -> tuple[str, int] | None:
+        """By the last number of the picture's name; each person's place in the file is a film of its own."""
+        name, _, person = instant.id.rpartition("/")
+        number, found = frame_number(name), _NUMBER.search(name)
+        return None if number is None or found is None else (f"{name[: found.start()]}#/{person}", number)
+
     def parts(self) -> dict[str, Iterator[Item]]:
         return {self.name: self._items()}
 
@@ -177,7 +183,11 @@ class OpenPose(Source):
         yield from left_out
         reasons = self._odd([picture for picture, _ in people.values()], [person for _, person in people.values()])
         everyone, names = _stacked([person for _, person in people.values()]), LAYOUTS[self.options.layout]
-        yield from (*doubt_sides(everyone, names), *doubt_upright(everyone, names), *doubt_confidence(everyone))
+        yield from (
+            *doubt_sides(everyone, names, detected=True),
+            *doubt_upright(everyone, names),
+            *doubt_confidence(everyone),
+        )
         yield from (*doubt_order(everyone, names), *doubt_hands([person for _, person in people.values()], names))
         sizes = np.array([(p.camera.width, p.camera.height) for p, _ in people.values()]).reshape(-1, 2)
         yield from (*doubt_border(everyone, sizes), *doubt_percent(everyone, sizes))
@@ -186,7 +196,9 @@ class OpenPose(Source):
                 (self.video, frame_number(name) or 0): [person.body for person in found[name]] for name in self.names
             }
             yield from doubt_frozen(frames)
-        yield from doubt_twice((picture.path, person.body) for picture, person in people.values())
+        yield from doubt_twice(
+            (picture.path, body) for (picture, _), body in zip(people.values(), everyone, strict=True)
+        )
         for (key, (picture, person)), odd in zip(people.items(), reasons, strict=True):
             for text in person.left_out:
                 yield Reject(key, "read", f"{text} The person is kept without it")

@@ -3,7 +3,7 @@
 import gc
 import json
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,19 +26,22 @@ def _no_collection() -> Iterator[None]:
             gc.enable()
 
 
-def load_json(path: Path) -> dict:
-    """The object in a JSON file; InputError naming the file when it is missing, cut, no JSON or no object."""
+def load_json(path: Path, pairs: Callable[[list], dict] | None = None) -> dict:
+    """The object in a JSON file; InputError naming the file when it is missing, cut, no JSON or no object. pairs: makes an object of
+    its keys and values, `dict` unless given."""
     refuse_pipe(path)
     try:
         data = path.read_bytes()
         with _no_collection():
-            content = json.loads(data)
+            content = json.loads(data, object_pairs_hook=pairs)
         if rb"\ud" in data or rb"\uD" in data:  # half of a character in two halves: no file, page or terminal takes it
             json.dumps(content, ensure_ascii=False).encode()
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; it belongs to the dataset's annotations. Fetch it again.") from None
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}).") from None
+    except InputError:
+        raise
     except ValueError as error:  # no JSON, no Unicode, or a number of thousands of digits
         raise InputError(
             f"{path} is not complete JSON ({error}). The download may have been cut; fetch it again."

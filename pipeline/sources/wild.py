@@ -50,7 +50,6 @@ class Wild(Source):
 
     name = "wild"
     recorded = False
-    of_films = False
 
     def __init__(self, root: Path, options: Options):
         super().__init__(root)
@@ -65,6 +64,9 @@ class Wild(Source):
 
     def annotation_files(self) -> list[Path]:
         return [self.path, self.root / SYNTHETIC_MARK]
+
+    def film_of(self, instant: Instant) -> None:
+        """Pictures are each of its own."""
 
     def group(self, instant: Instant) -> str:
         return instant.id.split("/")[0]

@@ -196,6 +196,8 @@ def test_a_report_says_that_several_looks_were_asked_about(run, shards):
     once, several = (evaluate_run(run, shards, device="cpu", augmented=augmented) for augmented in (False, True))
     assert not once["test_time_augmentation"] and several["test_time_augmentation"]
     assert several["mpjpe_mm"] != once["mpjpe_mm"]
+    assert several["queries"] > 2 * once["queries"], "points of all four looks"
+    assert several["scale"]["bones"]["mpjpe_mm"] == several["scale"]["head"]["mpjpe_mm"], "each look has its own bones"
     assert "four looks" in decode_text(several) and "four looks" not in decode_text(once)
 
 

@@ -74,6 +74,7 @@ def test_a_camera_of_another_frame_rate_is_not_given_an_offset():
     said = told(late=4, later=10, pace=0.25, noise=0.7)
     assert "cam1 seems 4 frames late in the first half of its frames and" in said and "offsets" not in said
     assert "-o offsets=cam1:3 puts it in step" in told(late=3)
+    assert "-o offsets=cam1:" in told(late=1.5, step=5, noise=0.5), "between two frames that were kept"
     assert told(late=0) is None
 
 

@@ -6,12 +6,14 @@ import cv2
 import numpy as np
 import pytest
 
+from pipeline import moments
 from pipeline.camera import assumed_camera
 from pipeline.fit_source import _look_through
-from pipeline.moments import FEWEST, HELD, Films, of_films, other_moments, sequence_of
+from pipeline.moments import FEWEST, HELD, Films, _hypotheses, other_moments
 from pipeline.records import Instant, View
 from pipeline.skeletons import COCO
 from pipeline.sources import open_source
+from pipeline.sources.base import Source
 from pipeline.sources.check import check_source
 from tests.pipeline.people import standing
 
@@ -52,7 +54,7 @@ def recorded(tmp_path):
 def told(source) -> list[str]:
     films = Films()
     for instant in source.read()[0]:
-        films.add(instant)
+        films.add(instant, source.film_of(instant))
     return other_moments(source.root, films, witness)
 
 
@@ -100,25 +102,50 @@ def test_every_command_that_looks_tells(recorded):
     assert any("9 frames later" in doubt for doubt in read.doubts)
 
 
-def test_few_films_of_many_are_held_evenly():
+def test_few_films_of_many_are_held_evenly_and_the_beginning_of_each(monkeypatch):
+    monkeypatch.setattr(moments, "LONGEST", 3)
     view = View("", "0", assumed_camera(WIDTH, HEIGHT), "a.png", np.zeros(4), somebody(0), np.ones(17))
-    films = of_films(
-        Instant(f"film{n}/{frame:06d}", None, "", frame, COCO.name, (view,)) for n in range(300) for frame in (0, 1)
-    )
-    assert list(films.found) == [f"film{n}/#, camera 0" for n in range(0, 300, 8)] and len(films.found) <= HELD
-    assert all(len(film.joints) == 2 for film in films.found.values())
+    films = Films()
+    for n in range(300):
+        for frame in range(5):
+            films.add(Instant(f"{n}/{frame}", None, "", frame, COCO.name, (view,)), (f"film{n}", frame))
+    assert list(films.found) == [f"film{n}, camera 0" for n in range(0, 300, 32)] and len(films.found) <= HELD
+    assert all(list(film.joints) == [0, 1, 2] for film in films.found.values())
+
+
+def test_a_film_of_hours_is_judged_in_little_memory():
+    frames = np.arange(0, 300_000, 3)
+    found = dict(_hypotheses(frames, frames[::5000]))
+    at_rate = next(other for text, other in found.items() if " 2 times" in text)
+    assert at_rate[15_000] == 30_000 and 150_000 not in at_rate  # there is no frame 300,000
+    late = next(other for text, other in found.items() if "have 6 frames later" in text)
+    assert late[0] == 6 and late[15_000] == 15_006
 
 
 @pytest.mark.parametrize(
-    ("name", "sequence", "frame"),
+    ("name", "name_of_picture", "frame"),
     [
-        ("S1/Walking-1/000012", "S1/Walking-1/#", 12),
-        ("courtyard_00/0/00012", "courtyard_00/0/#", 12),
-        ("film_000000000012_keypoints/0", "film_000000000012_keypoints/#", 0),
         ("film_000000000012/0", "film_#/0", 12),
-        ("000000012", "#", 12),
-        ("a/b", "a/b", None),
+        ("take_000012_out/1", "take_#/1", 12),
+        ("clip2/3", "clip#/3", 2),
+        ("portrait/0", None, None),
     ],
 )
-def test_an_instant_names_its_sequence(name, sequence, frame):
-    assert sequence_of(name) == (sequence, frame)
+def test_a_picture_of_openpose_is_a_frame_by_the_last_number_of_its_name(recorded, name, name_of_picture, frame):
+    told_of = recorded(frames=1).film_of(Instant(name, None, "", 0, COCO.name, ()))
+    assert told_of == (None if frame is None else (name_of_picture, frame))
+
+
+@pytest.mark.parametrize(
+    ("name", "frame", "film"),
+    [
+        ("S1/Walking-1/000012", 12, "S1/Walking-1/#"),
+        ("S1/Walking-1/000001", 1, "S1/Walking-1/#"),
+        ("courtyard_00/0/00012", 12, "courtyard_00/0/#"),
+        ("000000012", 12, "#"),
+        ("a/b", 3, None),
+    ],
+)
+def test_an_instant_is_a_frame_of_a_film(tmp_path, name, frame, film):
+    told_of = Source(tmp_path).film_of(Instant(name, None, "", frame, COCO.name, ()))
+    assert told_of == (None if film is None else (film, frame))

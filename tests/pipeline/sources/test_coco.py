@@ -151,6 +151,10 @@ def test_pictures_that_are_trained_and_validated_on_are_told(tmp_path):
     assert not remarks(), "another picture of the same name"
     (tmp_path / "train2017" / f"{785:012d}.jpg").unlink()
     assert not remarks()
+    (tmp_path / "train2017" / f"{785:012d}.jpg").mkdir()  # no file that can be read
+    assert not remarks()
+    source = open_source("coco", tmp_path)
+    assert source.read()[1].doubts == source.read()[1].doubts
 
 
 def test_neural_annot_fits_come_with_their_camera(tmp_path):

@@ -57,6 +57,22 @@ def test_who_was_annotated_twice_by_two_people_is_told():
     assert not reasons(doubt_twice([*enumerate(once), *enumerate(few)])), "a face alone may be another's"
 
 
+def test_people_who_are_the_same_to_the_digit_do_not_hide_those_who_are_nearly():
+    once = people(30)
+    others = once.copy()
+    others[..., :2] += np.random.default_rng(1).normal(0, 1.5, others[..., :2].shape)
+    heads = people(40, seed=3)
+    heads[:, 5:] = 0
+    pictures = [(f"a{k}", person) for k, person in (*enumerate(once), *enumerate(others))]
+    told = reasons(
+        doubt_twice([*pictures, *[(f"b{k}", person) for k, person in (*enumerate(heads), *enumerate(heads))]])
+    )
+    assert "40 of 140 people have the keypoints of another" in told and "30 of 140 people lie within 3%" in told
+    infinite = once.copy()
+    infinite[0, 0, 0] = np.inf
+    assert not reasons(doubt_twice([("a", person) for person in infinite]))
+
+
 @pytest.mark.parametrize("axis", [0, 1])
 @pytest.mark.parametrize("end", [0, 1])
 def test_joints_that_were_moved_onto_the_border_are_told(axis, end):
@@ -95,7 +111,9 @@ def test_names_that_are_exchanged_are_told():
 
 def test_a_doubt_that_pictures_may_refute_is_kept_apart():
     seen_from_behind = people() * [-1, 1, 1] + [SIZE[0], 0, 0]
-    (doubt,) = doubt_sides(seen_from_behind, NAMES)
+    (marked,) = doubt_sides(seen_from_behind, NAMES, detected=False)
+    assert not marked.refutable, "nobody marks a face that is not there"
+    (doubt,) = doubt_sides(seen_from_behind, NAMES, detected=True)
     assert doubt.refutable
     report = ReadReport()
     for item in (doubt, Doubt("other"), Annotated("", 1, 1)):

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
+from pipeline.agreement import odd_aim
 from pipeline.body.model import load_body
 from pipeline.camera import project, world_to_camera
 from pipeline.errors import InputError
@@ -152,6 +153,10 @@ def test_a_camera_that_a_calibration_has_twice_is_refused(tmp_path):
     path.write_text(json.dumps({"cameras": [*rows, rows[1]]}))
     with pytest.raises(InputError, match=f"rig.json has {name} more than once"):
         read_calibration([path], None)
+    row = json.dumps(tables(CAMERAS, 1.0)[name])
+    path.write_text(f'{{"cameras": {{"{name}": {row}, "{name}": {row}}}}}')
+    with pytest.raises(InputError, match=f"rig.json has {name} more than once"):
+        read_calibration([path], None)
 
 
 def test_a_camera_that_was_moved_since_its_calibration_is_named(tmp_path):
@@ -169,6 +174,13 @@ def test_a_camera_that_was_moved_since_its_calibration_is_named(tmp_path):
         (said,) = aim(**{name: turned(CAMERAS[name], 2.0)})
         assert said.startswith(f"{name} sees the person") and "since its calibration" in said
     assert aim(**{NAMES[0]: turned(CAMERAS[NAMES[0]], 0.2)}) == []
+    write_json(tmp_path, CAMERAS | {NAMES[0]: turned(CAMERAS[NAMES[0]], 2.0)})
+    instants = open_source("multiview", tmp_path).read()[0]
+    assert odd_aim(instants).startswith(NAMES[0]) and odd_aim(instants[:4]) is None, "four moments tell nothing"
+    three = [replace(instant, views=instant.views[:3]) for instant in instants]
+    assert odd_aim(three).startswith("one of the cameras sees"), "of three nobody can say which"
+    two = [replace(instant, views=instant.views[:2]) for instant in instants]
+    assert odd_aim(two) is None
 
 
 def test_a_fit_of_four_views_finds_the_joints_in_space(tmp_path):

@@ -227,3 +227,19 @@ def test_a_video_whose_keypoints_stand_still_is_asked_about(tmp_path):
     writer.release()
     doubts = open_source("openpose", tmp_path, layout="coco17").read()[1].doubts
     assert [d for d in doubts if d.startswith("the keypoints of v.mp4 are those of the frame before in 5 of 9 frames")]
+
+
+def test_people_of_files_of_another_length_are_compared(tmp_path):
+    """25 joints of which the last are zeros count as 17; where one of them is not, as they are."""
+    for folder in ("keypoints", "images"):
+        (tmp_path / folder).mkdir()
+    entries = []
+    for k in range(2):
+        points = np.zeros((25, 3))
+        points[:17] = np.c_[30 + 40 * standing(COCO.names)[:, :2] * [1, -1] + [20 + 30 * k, 15], np.full(17, 0.9)]
+        points[20] = [5.0, 5.0, 0.5 * k]
+        entries.append({"pose_keypoints_2d": points.ravel().tolist()})
+    (tmp_path / "keypoints" / "a_keypoints.json").write_text(json.dumps({"people": entries}))
+    cv2.imwrite(str(tmp_path / "images" / "a.png"), striped(90, 160))
+    instants, report = open_source("openpose", tmp_path, layout="coco17").read()
+    assert len(instants) == 2 and not report.rejects and not [d for d in report.doubts if "twice" in d]
