@@ -18,6 +18,7 @@ def stage_arguments(
     learns the capture on top of what it knows.
     """
     from model.people import free_model
+    from model.training.config import load_config
 
     capture, shards = str(out / "capture"), str(out / "shards")
     beginning = ["--from", free_model.NAME] if config is None else ["--config", config]
@@ -39,7 +40,7 @@ def stage_arguments(
             capture,
             shards,
             "--crop-px",
-            "192",
+            str(load_config(config or str(free_model.CONFIGURATION)).network.crop_px),
             "--pool",
             "3072",
             "--workers",

@@ -25,12 +25,14 @@ def command() -> None:
 def stage_arguments(out: Path, instants: int, minutes: float, workers: int, seed: int) -> dict[str, list[str]]:
     """nvf-cli's arguments for every stage, in order."""
     from model.people.free_model import CONFIGURATION
+    from model.training.config import load_config
 
+    crop_px = str(load_config(str(CONFIGURATION)).network.crop_px)
     capture, shards, run = str(out / "capture"), str(out / "shards"), str(out / "run")
     several = ["--workers", str(workers)]
     return {
         "synthesize": ["synthesize", capture, "--wild", "--instants", str(instants), "--seed", str(seed), *several],
-        "preprocess": ["preprocess", "wild", capture, shards, "--crop-px", "192", *several],
+        "preprocess": ["preprocess", "wild", capture, shards, "--crop-px", crop_px, *several],
         "train": [
             "train",
             shards,

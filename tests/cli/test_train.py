@@ -104,6 +104,20 @@ def test_a_demo_goes_on_from_the_free_model_and_keeps_what_that_is(called):
     assert called[1][-1] is None and called[1][2] == load_config("scratch")
 
 
+@pytest.mark.parametrize(
+    ("chain", "more", "trained"),
+    [
+        (demo, {"config": "scratch"}, "scratch"),
+        (demo, {"config": None}, str(free_model.CONFIGURATION)),
+        (model, {}, str(free_model.CONFIGURATION)),
+    ],
+)
+def test_a_chain_stores_crops_as_large_as_its_network_reads(chain, more, trained):
+    numbers = {name: 3 for name in ("instants", "minutes", "workers", "seed")} | more
+    stored = chain.stage_arguments(Path("out"), **numbers)["preprocess"]
+    assert stored[stored.index("--crop-px") + 1] == str(load_config(trained).network.crop_px)
+
+
 def test_a_part_of_no_weights_is_refused(called):
     """It would be left out in silence."""
     with pytest.raises(InputError, match="--from-part encoder says which weights of --from are taken; give --from"):
