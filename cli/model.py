@@ -52,7 +52,7 @@ def stage_arguments(out: Path, instants: int, minutes: float, workers: int, seed
 
 @command.command()
 @click.argument("out", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--instants", default=6000, show_default=True, help="Pictures of people, one to four in each.")
+@click.option("--instants", default=10000, show_default=True, help="Pictures of people, one to four in each.")
 @click.option("--minutes", type=POSITIVE, default=120.0, show_default=True, help="Of training.")
 @click.option(
     "--workers", default=os.cpu_count(), show_default="number of cores", help="Processes that make and load the data."
