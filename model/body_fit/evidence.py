@@ -76,7 +76,7 @@ def build(
     lifter: Lifter | None = None,
 ) -> Evidence:
     """Each joint as a point in space and as a point of the image, and keypoints as points of the image. Of a person with
-    LEAST_KEYPOINTS these alone are in the image: a 2D network that has seen photographs knows better where a joint is in one.
+    LEAST_KEYPOINTS these are believed more: a 2D network that has seen photographs knows better where a joint is in one.
 
     defined: (P,) bool, points of the chain that the body has: the joints, then the keypoints. confidence: (N, J) 0..1, that a joint
     lies within 100 mm of the truth; all joints are as good as one another where it is left out. lifter: what it makes of the image
@@ -93,16 +93,17 @@ def build(
     points, weight = np.zeros((B, P, 3)), np.zeros((B, P))
     points[:, :J], weight[:, :J] = told.joints + told.root[:, None], counts / deviation**2
     rays = points[:, :J, :2] / np.maximum(points[:, :J, 2:], NEAREST_Z)
-    in_image = told.has & defined[:J] & ~marked
+    in_image = told.has & defined[:J]
+    across = np.where(marked, settings.across_beside, settings.across)
     if lifter is not None:
-        own = np.where(in_image, settings.across_lifted * factor / told.root[:, 2:], np.inf)
+        own = np.where(in_image & ~marked, settings.across_lifted * factor / told.root[:, 2:], np.inf)
         lifted = lifted_joints(lifter, rays, own, keypoints, marked * seen_2d, told.root, settings)
         # lifted from the joints' own image positions, a joint is no surer than these
         trust = settings.lifted * np.where(marked, 1.0, np.maximum(factor, 1.0))
         weigh_in(points[:, :J], weight[:, :J], lifted, told.root, defined[:J], trust)
     views = 1 if keypoints is None else 2
     pixels, seen, scale = np.zeros((B, views, P, 2)), np.zeros((B, views, P)), np.zeros((B, views, 2, 2))
-    pixels[:, 0, :J], seen[:, 0, :J] = rays, in_image / factor**2
+    pixels[:, 0, :J], seen[:, 0, :J] = rays, in_image * (settings.across / across / factor) ** 2
     scale[:, 0] = np.eye(2) * (told.root[:, 2] / settings.across)[:, None, None]
     if keypoints is not None:  # a view of its own, in which a deviation has another length
         pixels[:, 1, J:] = np.where(seen_2d[..., None] > 0, keypoints.rays, 0.0)

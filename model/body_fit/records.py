@@ -12,17 +12,19 @@ from pipeline.records import PARAMETER_SIZES, BodyParameters
 class BodyFitSettings:
     """How far what a network says is expected to be off. Chosen on validation views (docs/body-fit.md).
 
-    along, across: metres, of a joint along the ray and across the image. beside_keypoints: metres, in place of both for a person with
-    keypoints: the joints then say how the body lies in depth, and the keypoints where it is in the image. shift: metres an axis, of
-    all joints together: a root is known less well than joints about it. robust: c of the image terms' Geman-McClure function, in
-    units of `across` and of `keypoints`. keypoints: metres at the root's depth, of a keypoint of full confidence. across_lifted,
-    keypoints_lifted: the same as the lifter is told it, which has no robust function; lifted: factor on how far off it says that it
-    is. prior, shape: factors on what the priors of poses and of shapes cost. batch: bodies that are fitted at once.
+    along, across: metres, of a joint along the ray and across the image. beside_keypoints: metres, in place of `along` for a person
+    with keypoints, and across_beside in place of `across`: the joints then say how the body lies in depth, and the keypoints, above
+    all, where it is in the image. shift: metres an axis, of all joints together: a root is known less well than joints about it.
+    robust: c of the image terms' Geman-McClure function, in units of `across` and of `keypoints`. keypoints: metres at the root's
+    depth, of a keypoint of full confidence. across_lifted, keypoints_lifted: the same as the lifter is told it, which has no robust
+    function; lifted: factor on how far off it says that it is. prior, shape: factors on what the priors of poses and of shapes cost.
+    batch: bodies that are fitted at once.
     """
 
     along: float = 0.1
     across: float = 0.03
     beside_keypoints: float = 0.2
+    across_beside: float = 0.06
     shift: float = 0.3
     robust: float = 13.0
     keypoints: float = 0.015
