@@ -11,18 +11,19 @@ from model.networks.records import Prediction
 from model.networks.test_time import enlarged, mirrored_camera, predict_augmented
 from model.people import free_model
 from model.people.predict import load_model, predict_crops
+from model.training.config import load_config
 from pipeline.camera import Crop
 from pipeline.skeletons import FIELD_JOINTS
 
 MIRROR, FLIP = np.array([-1.0, 1.0, 1.0]), list(FIELD_JOINTS.flip)
-SIDE = 192
+SIDE = load_config(str(free_model.CONFIGURATION)).network.crop_px
 
 
 def crops(count: int) -> tuple[list[Crop], list[np.ndarray]]:
     """Coloured squares, before a camera whose axis is not quite in the middle."""
     rng = np.random.default_rng(0)
     K = np.array([[300.0, 0, (SIDE - 1) / 2 + 4], [0, 300.0, (SIDE - 1) / 2], [0, 0, 1]])
-    coarse = rng.uniform(0, 255, (count, 12, 12, 3)).repeat(16, 1).repeat(16, 2)
+    coarse = rng.uniform(0, 255, (count, SIDE // 16, SIDE // 16, 3)).repeat(16, 1).repeat(16, 2)
     return [Crop(K, np.eye(3), SIDE)] * count, list(coarse.astype(np.uint8))
 
 
