@@ -39,9 +39,9 @@ def test_mirrored_pictures_get_mirrored_answers():
     asked = (images, K), (images.flip(-1), mirrored_camera(K, SIDE))
     one, other = (predict_augmented(network, *each) for each in asked)
     for name in ("joints", "joints_canonical"):
-        np.testing.assert_allclose(getattr(other, name), getattr(one, name)[:, FLIP].numpy() * MIRROR, atol=1e-4)
+        np.testing.assert_allclose(getattr(other, name), getattr(one, name)[:, FLIP].numpy() * MIRROR, atol=5e-4)
     np.testing.assert_allclose(other.root, one.root.numpy() * MIRROR, atol=1e-3)
-    np.testing.assert_allclose(other.confidence, one.confidence[:, FLIP], atol=1e-4)
+    np.testing.assert_allclose(other.confidence, one.confidence[:, FLIP], atol=1e-3)
     for name in ("scale", "presence"):
         np.testing.assert_allclose(getattr(other, name), getattr(one, name), atol=1e-4)
     once, mirrored = (network.predict(*each).joints.numpy() for each in asked)
