@@ -53,7 +53,7 @@ def read_record(path: Path, kind: type) -> dict:
         return {}
     try:
         return from_plain(kind, json.loads(path.read_text()), str(path))
-    except (ValueError, InputError) as error:
+    except ValueError as error:  # InputError is one
         raise InputError(f"{path} is damaged ({error}). Name another folder, or delete this one.") from error
 
 

@@ -20,10 +20,9 @@ from pipeline.fit.predicted import PredictedBodies
 from pipeline.fit.settings import FitSettings
 from pipeline.fit.shapes import shape_frames
 from pipeline.look.fit_report import Tally, write_page
-from pipeline.misplaced import PICTURES, misplaced
-from pipeline.moments import Films, other_moments
+from pipeline.misplaced import PICTURES, told_by_pictures
+from pipeline.moments import Films
 from pipeline.outputs import write_marked
-from pipeline.plausible import doubtful_cameras
 from pipeline.records import BodyFit, Instant, Reject
 from pipeline.sources.base import ReadReport, Source
 from pipeline.spread import spread_evenly
@@ -101,7 +100,8 @@ def _look_through(
             tells = fitter.tells(item)
             told.append(known.setdefault(tells, tells))
             joint_sets.add(item.joint_set)
-            films.add(item, source.film_of(item))
+            if witness is not None:
+                films.add(item, source.film_of(item))
         else:
             read.add(item)
     if not told:
@@ -109,13 +109,8 @@ def _look_through(
             f"{source.root} has no instant to fit as {source.name} ({read.commonest()}). "
             f"`nvf-cli check-data {source.name} {source.root}` says what is there."
         )
-    if witness is not None:
-        looked_at = list(_chosen(source, set(spread_evenly(len(told), PICTURES))))
-        read.doubts.extend(doubtful_cameras(looked_at))
-        read.doubts.extend(misplaced(source.root, looked_at, witness, read.refutable))
-        read.doubts.extend(other_moments(source.root, films, witness))
-    else:
-        read.doubts.extend(read.refutable)
+    few = set(spread_evenly(len(told), PICTURES)) if witness is not None else set()
+    read.doubts.extend(told_by_pictures(source.root, list(_chosen(source, few)), films, witness, read.refutable))
     return read, told, joint_sets
 
 

@@ -10,6 +10,8 @@ import numpy as np
 
 from pipeline.errors import InputError
 from pipeline.images import read_image
+from pipeline.moments import Films, other_moments
+from pipeline.plausible import doubtful_cameras
 from pipeline.records import Instant, View
 from pipeline.skeletons import JOINT_SETS
 from pipeline.spread import spread_evenly
@@ -67,6 +69,17 @@ def misplaced(root: Path, instants: Sequence[Instant], witness: Witness, refutab
     return [*again, *unread, most]
 
 
+def told_by_pictures(
+    root: Path, instants: Sequence[Instant], films: Films, witness: Witness | None, refutable: Sequence[str]
+) -> list[str]:
+    """What looks wrong with a source whose instants are read: what a witness says of these instants and films, and what odd cameras
+    say. Without a witness nobody refutes what is refutable."""
+    if witness is None:
+        return list(refutable)
+    seen = misplaced(root, instants, witness, refutable)
+    return [*doubtful_cameras(instants), *seen, *other_moments(root, films, witness)]
+
+
 def _shown_as_marked(looks: Sequence[Look]) -> bool:
     """Whether several pictures show the person as it is marked, and none with sides exchanged."""
     there = sum(look.found == THERE_ALREADY for look in looks)
@@ -112,8 +125,8 @@ def told_of_most(looks: Sequence[Look]) -> str | None:
 
 
 def told_of_some(looks: Sequence[Look]) -> str | None:
-    """What is wrong with several pictures alike, where most are right or do not tell. Of moves and sizes of all kinds, chance finds
-    one that fits now and then; of those that have no numbers it does not."""
+    """What is wrong with several pictures alike, where most are right or do not tell. Of moves and sizes that are measured in the
+    picture, chance finds one that fits now and then; of the few mistakes that are tried one by one it does not."""
     found = Counter(
         look.found.kind for look in looks if look.found is not None and look.wrong and not look.found.numbers
     )

@@ -19,10 +19,9 @@ from pipeline.errors import InputError
 from pipeline.fit import Fitter
 from pipeline.fit.fits_file import read_fits
 from pipeline.fit.supplied import uses_supplied
-from pipeline.misplaced import PICTURES, misplaced
-from pipeline.moments import Films, other_moments
+from pipeline.misplaced import PICTURES, told_by_pictures
+from pipeline.moments import Films
 from pipeline.outputs import claim_folder
-from pipeline.plausible import doubtful_cameras
 from pipeline.preprocess.description import describe, refuse_changes
 from pipeline.preprocess.disk import check_disk
 from pipeline.preprocess.folder import clear_leftovers, remove_run, shard_name, standing_run
@@ -94,14 +93,9 @@ def make_plan(request: Request, witness: Witness | None = None) -> Plan:
     standing = standing_run(request.out, request.append, request.overwrite)
     claim_folder(request.out, (RUN_FILE,), [request.root])
     materials = read_materials(request, standing)
-    if witness is not None:
-        instants = materials.instants
-        looked_at = [instants[k] for k in spread_evenly(len(instants), PICTURES)]
-        told = misplaced(request.root, looked_at, witness, materials.report.refutable)
-        told += other_moments(request.root, materials.films, witness)
-        materials.report.doubts.extend([*doubtful_cameras(looked_at), *told])
-    else:
-        materials.report.doubts.extend(materials.report.refutable)
+    instants, report = materials.instants, materials.report
+    looked_at = [instants[k] for k in spread_evenly(len(instants), PICTURES)]
+    report.doubts.extend(told_by_pictures(request.root, looked_at, materials.films, witness, report.refutable))
     config = describe(request, materials.body)
     if standing is not None:
         refuse_changes(request.out, standing, config, materials.inputs, materials.subjects, request.append)
