@@ -22,14 +22,18 @@ def command() -> None:
     """The free model: build it again, or say what the shipped one was made of."""
 
 
-def stage_arguments(out: Path, instants: int, minutes: float, workers: int, seed: int) -> dict[str, list[str]]:
-    """nvf-cli's arguments for every stage, in order."""
+def stage_arguments(
+    out: Path, instants: int, minutes: float, workers: int, seed: int, before: Path | None = None
+) -> dict[str, list[str]]:
+    """nvf-cli's arguments for every stage, in order. before: a build whose weights the training starts from, and whose people it is
+    shown as often as the new ones."""
     from model.people.free_model import CONFIGURATION
     from model.training.config import load_config
 
     crop_px = str(load_config(str(CONFIGURATION)).network.crop_px)
     capture, shards, run = str(out / "capture"), str(out / "shards"), str(out / "run")
     several = ["--workers", str(workers)]
+    after = [] if before is None else ["--from", str(before / "run"), "--also", f"{before / 'shards'}:1"]
     return {
         "synthesize": ["synthesize", capture, "--wild", "--instants", str(instants), "--seed", str(seed), *several],
         "preprocess": ["preprocess", "wild", capture, shards, "--crop-px", crop_px, *several],
@@ -39,6 +43,7 @@ def stage_arguments(out: Path, instants: int, minutes: float, workers: int, seed
             run,
             "--config",
             str(CONFIGURATION),
+            *after,
             "--minutes",
             f"{minutes:g}",
             "--seed",
@@ -59,13 +64,22 @@ def stage_arguments(out: Path, instants: int, minutes: float, workers: int, seed
 )
 @click.option("--seed", default=0, show_default=True, help="Of the pictures and the training.")
 @click.option(
+    "--after",
+    "before",
+    type=click.Path(path_type=Path),
+    metavar="BUILD",
+    help="Go on from the model that this command left in BUILD, with its people beside new ones; give another --seed.",
+)
+@click.option(
     "--real-views",
     "wheel",
     type=click.Path(path_type=Path),
     metavar="WHEEL",
     help="Measure it on photographs, too: pose2sim's wheel (docs/real-views.md); from a checkout of this program.",
 )
-def build(out: Path, instants: int, minutes: float, workers: int, seed: int, wheel: Path | None) -> None:
+def build(
+    out: Path, instants: int, minutes: float, workers: int, seed: int, before: Path | None, wheel: Path | None
+) -> None:
     """Free bodies -> pictures of people -> shards -> a trained field in OUT/run, and packed for shipping in OUT/free.
 
     The same command goes on with an interrupted one.
@@ -75,9 +89,12 @@ def build(out: Path, instants: int, minutes: float, workers: int, seed: int, whe
 
     if wheel is not None:
         require_real_views(wheel)
-    stages = partial(stage_arguments, instants=instants, minutes=minutes, workers=workers, seed=seed)
+    if before is not None:
+        require_build(before, seed)
+    stages = partial(stage_arguments, instants=instants, minutes=minutes, workers=workers, seed=seed, before=before)
     seconds = run_stages(out, stages, out / "run")
-    notes = {"made_by": f"nvf-cli model build --instants {instants} --minutes {minutes:g} --seed {seed}"}
+    after = "" if before is None else f" --after {before.name}"
+    notes = {"made_by": f"nvf-cli model build --instants {instants} --minutes {minutes:g} --seed {seed}{after}"}
     record = pack_run(out / "run", out / "free", notes | {"commit": code_commit(), "seconds": seconds})
     best = record["best"]
     click.echo(
@@ -88,6 +105,21 @@ def build(out: Path, instants: int, minutes: float, workers: int, seed: int, whe
     if wheel is not None:
         measured = subprocess.run([sys.executable, "-m", REAL_VIEWS, *of_real_views(out, wheel)], cwd=CHECKOUT)
         sys.exit(measured.returncode)
+
+
+def require_build(before: Path, seed: int) -> None:
+    """Raises InputError, before hours are spent, where there is no finished build of another seed."""
+    from model.training.runs import find_weights, read_weights
+    from pipeline.errors import InputError
+
+    if not (before / "free").is_dir():
+        raise InputError(
+            f"--after {before}: no `nvf-cli model build` has finished there (there would be {before / 'free'})."
+        )
+    if read_weights(find_weights(before / "free")).record["config"]["train"]["seed"] == seed:
+        raise InputError(
+            f"--after {before}: its people were drawn with --seed {seed}, too, and would come again. Give another seed."
+        )
 
 
 def require_real_views(wheel: Path) -> None:

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from cli import model
 from cli.main import nvf
 from cli.stages import SECONDS_FILE
+from model.people import free_model
 from pipeline.errors import InputError
 
 RECORD = {"step": 7, "packed": {"weights_sha256": "abc" * 8}, "best": {"mpjpe_mm": 90.0, "pa_mpjpe_mm": 60.0}}
@@ -50,5 +51,22 @@ def test_photographs_that_are_not_there_are_told_before_hours_are_spent(tmp_path
         CliRunner().invoke(nvf, asked, catch_exceptions=False)
     monkeypatch.setattr(model, "CHECKOUT", tmp_path)
     with pytest.raises(InputError, match="run it from a checkout"):
+        CliRunner().invoke(nvf, asked, catch_exceptions=False)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_build_that_goes_on_from_another_takes_its_weights_and_its_people(tmp_path):
+    alone, after = (model.stage_arguments(tmp_path, 1, 1.0, 2, 1, before)["train"] for before in (None, Path("first")))
+    assert [word for word in after if word not in alone] == ["--from", "first/run", "--also", "first/shards:1"]
+
+
+def test_it_refuses_what_is_no_other_build_before_hours_are_spent(tmp_path):
+    """With the same seed the same people would come again."""
+    asked = ["model", "build", str(tmp_path / "out"), "--after", str(tmp_path / "first")]
+    with pytest.raises(InputError, match="no `nvf-cli model build` has finished there"):
+        CliRunner().invoke(nvf, asked, catch_exceptions=False)
+    (tmp_path / "first").mkdir()
+    (tmp_path / "first" / "free").symlink_to(free_model.folder())
+    with pytest.raises(InputError, match="drawn with --seed 0, too"):
         CliRunner().invoke(nvf, asked, catch_exceptions=False)
     assert not (tmp_path / "out").exists()

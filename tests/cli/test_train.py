@@ -80,7 +80,10 @@ def test_a_resumed_run_keeps_its_own_settings(called):
         CliRunner().invoke(nvf, ["train", "s", "r", "--resume", "--ground-truth", "fit"], catch_exceptions=False)
 
 
-@pytest.mark.parametrize(("chain", "more"), [(demo, {"config": "small"}), (demo, {"config": None}), (model, {})])
+@pytest.mark.parametrize(
+    ("chain", "more"),
+    [(demo, {"config": "small"}), (demo, {"config": None}), (model, {}), (model, {"before": Path("first")})],
+)
 def test_an_interrupted_chain_resumes_its_training_with_arguments_that_it_takes(called, chain, more):
     numbers = {name: 3 for name in ("instants", "minutes", "workers", "seed")} | more
     arguments = chain.stage_arguments(Path("out"), **numbers)["train"]
