@@ -51,7 +51,7 @@ def remember() -> None:
     people = detector.Detector()
     people.look = once(people.look)  # type: ignore[method-assign]
     body.read_free_body = functools.cache(body.read_free_body)
-    keypoint_network.KeypointNetwork = lambda weights="thunder": marking[weights]  # type: ignore[assignment,misc]
+    keypoint_network.KeypointNetwork = lambda weights="thunder", augmented=False: marking[weights]  # type: ignore[assignment,misc]
     detector.Detector = lambda: people  # type: ignore[assignment,misc]
 
 

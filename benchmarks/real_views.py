@@ -137,7 +137,7 @@ def compare(
 
 def finishes(model: Model) -> dict[str, Finish]:
     """What may become of a predicted person, by name: each is what `nvf-cli predict` can do."""
-    fits, network = BodyFits(model, BODY), KeypointNetwork()
+    fits, network = BodyFits(model, BODY), KeypointNetwork(augmented=model.augmented)
 
     def body(person: Person, picture: Picture) -> Person:
         return embody([person], [picture.camera], fits)[0]

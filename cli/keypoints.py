@@ -23,7 +23,13 @@ if TYPE_CHECKING:
 @click.option(
     "--every", type=click.IntRange(min=1), default=1, show_default=True, help="Of a video's frames, every so many."
 )
-def command(images: tuple[str, ...], out: Path, layout: str, every: int) -> None:
+@click.option(
+    "--tta",
+    "augmented",
+    is_flag=True,
+    help="Test-time augmentation, four looks at everybody: a tenth fewer joints far off, and slower.",
+)
+def command(images: tuple[str, ...], out: Path, layout: str, every: int, augmented: bool) -> None:
     """Find the people in IMAGES (pictures, folders, patterns, videos) and write OUT/NAME_keypoints.json for each picture.
 
     The files are what OpenPose writes: with the pictures in DATA/images and OUT = DATA/keypoints, `fit` and `preprocess openpose DATA`
@@ -31,7 +37,7 @@ def command(images: tuple[str, ...], out: Path, layout: str, every: int) -> None
     """
     from model.people.keypoints import mark_all
 
-    people, refused = mark_all(images, out, layout, every, tell)
+    people, refused = mark_all(images, out, layout, every, augmented, tell)
     click.echo(f"Wrote the keypoints of {people} {'person' if people == 1 else 'people'} into {out}.")
     sys.exit(1 if refused else 0)
 

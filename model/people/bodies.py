@@ -39,7 +39,7 @@ class BodyFits:
         if decode != VOTES:
             self.decoder = run_decoder(model.folder, model.record, model.joint_set).decoder
         self.body: BodyModel = load_body() if self.decoder is None else self.decoder.body
-        self.keypoints = None if self.decoder is None else KeypointNetwork()
+        self.keypoints = None if self.decoder is None else KeypointNetwork(augmented=model.augmented)
 
 
 def find_people(

@@ -35,19 +35,23 @@ class Marked:
     refusal: str = ""
 
 
-def write_keypoints(images: Sequence[str], out: Path, layout: str = "body25", every: int = 1) -> Iterator[Marked]:
+def write_keypoints(
+    images: Sequence[str], out: Path, layout: str = "body25", every: int = 1, augmented: bool = False
+) -> Iterator[Marked]:
     """One file NAME_keypoints.json a picture, also where nobody is in it; of a video NAME_FRAME_keypoints.json, FRAME of 12 digits.
 
-    layout: the joints and their order, one of WRITTEN. every: of a video's frames. What cannot be read or written is refused, and the
-    others go on.
+    layout: the joints and their order, one of WRITTEN. every: of a video's frames. augmented: whether everybody is looked at four
+    times. What cannot be read or written is refused, and the others go on.
     """
     given = find_given(images, every)
     with run_lock(out):
-        yield from _write_each(given, out, layout, every)
+        yield from _write_each(given, out, layout, every, KeypointNetwork(augmented=augmented))
 
 
-def _write_each(given: Sequence[Given], out: Path, layout: str, every: int) -> Iterator[Marked]:
-    find, network = Detector(), KeypointNetwork()
+def _write_each(
+    given: Sequence[Given], out: Path, layout: str, every: int, network: KeypointNetwork
+) -> Iterator[Marked]:
+    find = Detector()
     written: dict[Path, str] = {}
     for picture in read_given(given, None, every):
         if isinstance(picture, Refusal):
@@ -92,11 +96,11 @@ def as_openpose(people: Sequence[np.ndarray]) -> bytes:
 
 
 def mark_all(
-    images: Sequence[str], out: Path, layout: str, every: int, tell: Callable[[Marked], None]
+    images: Sequence[str], out: Path, layout: str, every: int, augmented: bool, tell: Callable[[Marked], None]
 ) -> tuple[int, list[str]]:
     """How many people were marked, and why pictures were refused. Raises InputError when nobody was found at all."""
     people, refused = 0, []
-    for marked in write_keypoints(images, out, layout, every):
+    for marked in write_keypoints(images, out, layout, every, augmented):
         people += marked.people
         refused += [marked.refusal] if marked.refusal else []
         tell(marked)
