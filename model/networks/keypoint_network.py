@@ -14,7 +14,8 @@ from pipeline.skeletons import COCO
 
 # How much each of several looks enlarges the square about a box (docs/log.md).
 ENLARGED = (1.0, 1.21)
-# Looks agree about a keypoint within this part of the box's longer side; what lies further apart than the second is another place.
+# Looks agree about where a keypoint is within the first part of the box's longer side, and about which place it is within the second:
+# with this one, keypoints of a score are as often wrong as those of one look (docs/log.md).
 AGREE, ELSEWHERE = 0.02, 0.1
 
 
@@ -64,9 +65,9 @@ def agreed(points: np.ndarray, scores: np.ndarray, size: float) -> tuple[np.ndar
     """
     apart = np.linalg.norm(points[:, None] - points[None], axis=-1) / size  # (L, L, J)
     best = (np.minimum(apart, ELSEWHERE) * scores).sum(1).argmin(0)
-    nearness = 1 / (1 + (np.take_along_axis(apart, best[None, None], 0)[0] / AGREE) ** 2)
-    weights = np.maximum(scores * nearness, 1e-12)[..., None]
-    return (points * weights).sum(0) / weights.sum(0), (scores * nearness).mean(0)
+    off = np.take_along_axis(apart, best[None, None], 0)[0]  # (L, J)
+    weights = np.maximum(scores, 1e-12)[..., None] / (1 + (off / AGREE) ** 2)[..., None]
+    return (points * weights).sum(0) / weights.sum(0), (scores / (1 + (off / ELSEWHERE) ** 2)).mean(0)
 
 
 def scaled_square(image: np.ndarray, scale: float, shift: np.ndarray, side: int) -> np.ndarray:
