@@ -1,5 +1,6 @@
 """A chain of commands, each the one that a user would type; interrupted, it goes on with the first that is not finished."""
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -31,7 +32,8 @@ def run_stages(out: Path, stages_in: Callable[[Path], dict[str, list[str]]], run
     seconds = read_record(out / SECONDS_FILE, dict[str, float])
     begun = read_record(out / BEGUN_FILE, dict[str, tuple[str, ...]])
     resumes = (run / "last.safetensors").exists()
-    asked = stages_in(Path())  # the same wherever the folder is, and whatever it is called
+    # the same wherever the folder is, and whatever it is called
+    asked = {name: with_contents(arguments) for name, arguments in stages_in(Path()).items()}
     for name, arguments in asked.items():
         if name in begun and (name in seconds or (name == "train" and resumes)):
             check_begun(out, name, begun[name], arguments, name in seconds)
@@ -55,6 +57,15 @@ def read_record(path: Path, kind: type) -> dict:
         return from_plain(kind, json.loads(path.read_text()), str(path))
     except ValueError as error:  # InputError is one
         raise InputError(f"{path} is damaged ({error}). Name another folder, or delete this one.") from error
+
+
+def with_contents(arguments: Sequence[str]) -> list[str]:
+    """Arguments, those that name a configuration's file with the sum of what is in it: it may be another when a chain goes on."""
+    said = []
+    for text in arguments:
+        held = Path(text).read_bytes() if text.endswith(".toml") and Path(text).is_file() else None
+        said.append(text if held is None else f"{text} (content {hashlib.sha256(held).hexdigest()[:12]})")
+    return said
 
 
 def check_begun(out: Path, name: str, before: Sequence[str], now: Sequence[str], finished: bool) -> None:

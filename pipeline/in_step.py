@@ -34,9 +34,7 @@ def out_of_step(sights: Mapping[str, Mapping[int, Sight]]) -> tuple[str, int] | 
     step = int(np.median(np.diff(frames)))
     found = {}
     for name in sights:
-        others = [other for other in sights if other != name]
-        near = [others[k] for k in spread_evenly(len(others), OTHERS)]
-        best = _best_step(sights[name], [sights[other] for other in near], step, sorted(sights[name]))
+        best = _best_step(sights[name], _some_others(sights, name), step, sorted(sights[name]))
         if best is not None:
             found[name] = best
     if not found:
@@ -52,15 +50,20 @@ def lags_of_halves(sights: Mapping[str, Mapping[int, Sight]], name: str) -> tupl
     if len(frames) < 2 * FEWEST:
         return None
     step = int(np.median(np.diff(frames)))
-    others = [sights[other] for other in sights if other != name][:OTHERS]
     found = [
-        _best_step(sights[name], others, step, half)
+        _best_step(sights[name], _some_others(sights, name), step, half)
         for half in (frames[: len(frames) // 2], frames[len(frames) // 2 :])
     ]
     if any(best is None for best in found):
         return None
     early, later = (best[1] * step for best in found if best is not None)
     return early, later
+
+
+def _some_others(sights: Mapping[str, Mapping[int, Sight]], name: str) -> list[Mapping[int, Sight]]:
+    """What a camera is compared with: a few of the others, spread over all."""
+    others = [other for other in sights if other != name]
+    return [sights[others[k]] for k in spread_evenly(len(others), OTHERS)]
 
 
 def doubt_step(moments: Mapping[int, Mapping[str, Sight]], shifts: Mapping[str, int]) -> str | None:

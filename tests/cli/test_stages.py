@@ -53,6 +53,9 @@ def test_a_chain_goes_on_with_its_own_options_alone(chain):
     with pytest.raises(InputError, match="stage 'train' was begun .*--minutes 9.*--minutes 8"):
         run(config=str(mine), minutes=8.0)
     assert list(run(config=str(mine), minutes=9.0)) == done  # nothing again
+    mine.write_text('extends = "small"\n[train]\nbatch_size = 8')
+    with pytest.raises(InputError, match="begun .*mine.toml .content .*would be .*mine.toml .content "):
+        run(config=str(mine), minutes=9.0)
 
 
 @pytest.mark.parametrize("name", ["demo", "train", "free", "0"])
