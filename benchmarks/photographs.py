@@ -174,7 +174,7 @@ def measure(model: Model, photographs: Sequence[Photograph], find: Finder, out: 
     methods = {
         AS_PREDICT: compare(photographs, asked, on_body(fits)),
         WITHOUT: compare(photographs, bare, on_body(fits)),
-        NETWORK: compare(photographs, asked, of_network(KeypointNetwork())),
+        NETWORK: compare(photographs, asked, of_network(KeypointNetwork(augmented=model.augmented))),
     }
     marks = np.array([person.points[:, 0] for photograph in photographs for person in photograph.people])
     said = chosen | {
@@ -278,13 +278,14 @@ def rendered(folder: Path) -> list[Photograph]:
 
 def run(asked: argparse.Namespace) -> dict:
     """Raises InputError where packages or the run are not there."""
-    model, detector = load_model(asked.run or free_model.folder()), Detector()
+    model, detector = load_model(asked.run or free_model.folder(), augmented=asked.tta), Detector()
     if asked.quick:
         with tempfile.TemporaryDirectory() as folder:
             photographs, missing = rendered(Path(folder)), list[str]()
     else:
         photographs, missing = read_photographs(asked.packages, asked.partly)
-    of = {"run": str(asked.run or "the free model"), "step": model.step, "commit": model.record["commit"]}
+    name = str(asked.run or "the free model")
+    of = {"run": name, "augmented": asked.tta, "step": model.step, "commit": model.record["commit"]}
     return measure(model, photographs, lambda picture: detector(picture.pixels), asked.out, of | {"missing": missing})
 
 
@@ -296,6 +297,9 @@ def main() -> None:
     )
     parser.add_argument("--partly", action="store_true", help="go on without packages that are missing")
     parser.add_argument("--run", type=Path, help="a run of yours; without, the free model")
+    parser.add_argument(
+        "--tta", action="store_true", help="test-time augmentation, of the run and of the keypoint network"
+    )
     parser.add_argument("--quick", action="store_true", help="rendered people: the numbers say nothing")
     torch.set_num_threads(1)  # one picture at a time: more threads would only wait for one another
     try:

@@ -20,6 +20,7 @@ import torch
 
 from model.networks.encoders.movenet import MoveNet, decode_keypoints
 from model.networks.encoders.movenet_weights import asset_path, read_weights
+from model.networks.keypoint_network import KeypointNetwork
 from model.scoring.metrics import mpjpe, pa_mpjpe
 from pipeline.body.keypoints import keypoint_map
 from pipeline.body.model import BodyModel, as_tensors, load_body
@@ -41,11 +42,13 @@ MISSING = "the demo's videos are not part of this project; --help says where the
 @dataclass(frozen=True)
 class Seen:
     """cameras: without distortion, one a view. pixels: (F, 4, 17, 2) undistorted, scores: (F, 4, 17), boxes: (F, 4, 4) left, top,
-    right, bottom. joints: (F, 17, 3) metres, triangulated, in the world."""
+    right, bottom. augmented: pixels and scores once more, of four looks (`nvf-cli keypoints --tta`). joints: (F, 17, 3) metres,
+    triangulated from the first, in the world."""
 
     cameras: list[Camera]
     pixels: np.ndarray
     scores: np.ndarray
+    augmented: tuple[np.ndarray, np.ndarray]
     boxes: np.ndarray
     joints: np.ndarray
 
@@ -120,38 +123,47 @@ def look(demo: Path, moments: int) -> Seen:
     videos = [read_frames(demo / "videos" / f"cam{n:02d}.mp4", moments) for n in (1, 2, 3, 4)]
     F = min(map(len, videos))
     pixels, scores, boxes = np.zeros((F, 4, 17, 2)), np.zeros((F, 4, 17)), np.zeros((F, 4, 4))
+    augmented, looks = KeypointNetwork("thunder", augmented=True), (np.zeros_like(pixels), np.zeros_like(scores))
     for n, (frames, first) in enumerate(zip(videos, FIRST_BOXES, strict=True)):
         box = detect(network, frames[0], np.array(first, float))[2]
         for f in range(F):
             raw, scores[f, n], box = detect(network, frames[f], box)
             boxes[f, n] = box
-            K = cameras[n].K
-            pixels[f, n] = cv2.undistortPoints(raw[:, None].astype(float), K, distortions[n], P=K)[:, 0]
+            pixels[f, n] = undistorted(raw, cameras[n], distortions[n])
+            raw, looks[1][f, n] = augmented(frames[f], np.r_[box[:2], box[2:] - box[:2]])
+            looks[0][f, n] = undistorted(raw, cameras[n], distortions[n])
     joints = np.array([triangulate(cameras, pixels[f], scores[f]) for f in range(F)])
-    return Seen(cameras, pixels, scores, boxes, joints)
+    return Seen(cameras, pixels, scores, looks, boxes, joints)
 
 
-def view_of(seen: Seen, f: int, n: int, pixels: np.ndarray, in_world: bool) -> View:
+def undistorted(pixels: np.ndarray, camera: Camera, distortion: np.ndarray) -> np.ndarray:
+    """(17, 2) pixels of the same camera without its distortion."""
+    return cv2.undistortPoints(pixels[:, None].astype(float), camera.K, distortion, P=camera.K)[:, 0]
+
+
+def view_of(seen: Seen, f: int, n: int, marks: tuple[np.ndarray, np.ndarray], in_world: bool) -> View:
+    """marks: (17, 2) pixels and (17,) scores."""
     camera, box = seen.cameras[n], seen.boxes[f, n]
     camera = camera if in_world else replace(camera, R=np.eye(3), t=np.zeros(3))
-    return View(f"{f:03d}_{n}/0", str(n), camera, "", np.r_[box[:2], box[2:] - box[:2]], pixels, seen.scores[f, n])
+    return View(f"{f:03d}_{n}/0", str(n), camera, "", np.r_[box[:2], box[2:] - box[:2]], *marks)
 
 
 def instants(seen: Seen, how: str) -> tuple[list[Instant], np.ndarray]:
-    """What is fitted, and the true joints (n, 17, 3) in its frame. how: "one view", "one view, exact" (keypoints where the
-    truth projects), or "four views"."""
+    """What is fitted, and the true joints (n, 17, 3) in its frame. how: "one view", "one view, four looks" (at it, by the network),
+    "one view, exact" (keypoints where the truth projects), or "four views"."""
     made, truth = [], []
+    pixels, scores = seen.augmented if how == "one view, four looks" else (seen.pixels, seen.scores)
     for f, joints in enumerate(seen.joints):
         if how == "four views":
-            views = tuple(view_of(seen, f, n, seen.pixels[f, n], True) for n in range(4))
+            views = tuple(view_of(seen, f, n, (pixels[f, n], scores[f, n]), True) for n in range(4))
             made.append(Instant(f"{f:03d}", None, "", f, COCO.name, views, has_world=True))
             truth.append(joints)
             continue
         for n, camera in enumerate(seen.cameras):
             local = joints @ camera.R.T + camera.t
             exact = local[:, :2] / local[:, 2:] * camera.K[[0, 1], [0, 1]] + camera.K[:2, 2]
-            pixels = exact if how == "one view, exact" else seen.pixels[f, n]
-            made.append(Instant(f"{f:03d}_{n}", None, "", f, COCO.name, (view_of(seen, f, n, pixels, False),)))
+            marks = exact if how == "one view, exact" else pixels[f, n], scores[f, n]
+            made.append(Instant(f"{f:03d}_{n}", None, "", f, COCO.name, (view_of(seen, f, n, marks, False),)))
             truth.append(local)
     return made, np.array(truth)
 
@@ -192,7 +204,7 @@ def main() -> None:
     seen = look(arguments.pose2sim, 2 if arguments.quick else MOMENTS)
     body, table = load_body(), {}
     for prior in PRIORS[:2] if arguments.quick else [name for name in PRIORS if name not in ("gmm", "vposer")]:
-        for how in ("one view", "one view, exact", "four views"):
+        for how in ("one view", "one view, four looks", "one view, exact", "four views"):
             table[f"{prior}, {how}"] = row = measure(body, seen, prior, how)
             print(f"{prior}, {how}: {', '.join(f'{key} {value:.3g}' for key, value in row.items())}", flush=True)
     if arguments.json:
