@@ -94,7 +94,7 @@ def _toml(files: list[Path], scale: float) -> list[Calibrated]:
     path = files[0]
     try:
         content = tomllib.loads(path.read_text("utf-8-sig"))  # Windows' editors put a mark before it
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # no Unicode, no TOML, or a number of thousands of digits
         raise InputError(f"{path} cannot be read as TOML ({error}).") from None
     tables = {key: value for key, value in content.items() if isinstance(value, dict) and "matrix" in value}
     return [_camera(str(table.get("name", key)), table, path, scale) for key, table in tables.items()]

@@ -43,6 +43,8 @@ MOST_ENTRIES = 100_000
 BODY_17 = [0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27]
 # metadata.xml lists the cameras of subjects 1 to 11 as six numbers each, then nine of each camera.
 _SUBJECTS_LISTED, _EXTRINSICS, _INTRINSICS = 11, 6, 9
+# Bytes of a sequence's or a camera's name, two of which make the name of a video.
+_LONGEST_NAME = 100
 _W0 = len(CAMERA_NAMES) * (_SUBJECTS_LISTED * _EXTRINSICS + _INTRINSICS)
 
 
@@ -105,10 +107,20 @@ def read_metadata(path: Path) -> Metadata:
     names = [(element.text or "").strip() for element in parts["dbcameras/index2id"]]
     if len(names) < len(CAMERA_NAMES):
         raise InputError(f"{path}: dbcameras/index2id names {len(names)} cameras, expected {len(CAMERA_NAMES)}.")
-    cameras = {c: names[c - 1] for c in CAMERA_NAMES}
+    cameras = {c: _file_name(names[c - 1], path, f"camera {c}") for c in CAMERA_NAMES}
     return Metadata(
         path, _read_mapping(parts["mapping"], path), cameras, numbers, _read_frame_counts(tree.find("frames"))
     )
+
+
+def _file_name(name: str, path: Path, of: str) -> str:
+    """The name, which is to be a part of a file's; InputError where no file can be called so, or where it leads to another folder."""
+    if "/" in name or "\\" in name or len(os.fsencode(name)) > _LONGEST_NAME:
+        shown = name if len(name) < 100 else f"{name[:100]}..."
+        raise InputError(
+            f"{path} calls {of} {shown!r}, which is no part of a file's name. Use metadata.xml of the official Human3.6M code."
+        )
+    return name
 
 
 def _number(text: str) -> bool:
@@ -126,7 +138,8 @@ def _read_mapping(mapping: ElementTree.Element, path: Path) -> dict[int, dict[tu
             continue  # action 1 is _ALL; further rows are no sequences
         for subject, name in zip(subjects, row[2:], strict=False):
             if subject in known and name:
-                sequences.setdefault(int(subject[1:]), {})[int(row[0]), int(row[1])] = name
+                key = int(row[0]), int(row[1])
+                sequences.setdefault(int(subject[1:]), {})[key] = _file_name(name, path, f"a sequence of {subject}")
     if not sequences:
         raise InputError(f"{path}: mapping names no sequence of {', '.join(f'S{s}' for s in SUBJECTS)}.")
     return sequences

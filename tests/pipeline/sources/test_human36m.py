@@ -523,6 +523,8 @@ def editable_release(released_root, tmp_path):
 def test_metadata_is_needed_and_checked(editable_release, tmp_path):
     path = editable_release / "metadata.xml"
     text = path.read_text()
+    (video, *_) = (editable_release / "S8" / "Videos").glob("*.mp4")
+    sequence, camera = video.stem.rsplit(".", 1)
     path.rename(tmp_path / "elsewhere.xml")
     refuses(editable_release, "metadata.xml does not exist. It comes with the dataset's official MATLAB code")
     assert len(ids(open_source("human36m", editable_release, metadata=tmp_path / "elsewhere.xml"))) == 2
@@ -531,7 +533,11 @@ def test_metadata_is_needed_and_checked(editable_release, tmp_path):
         ("mapping>", "maps>", "has no mapping"),
         ("</metadata>", "", "is not readable XML"),
         ("<td>S8</td>", "<td>T8</td>", "holds none of the sequences"),
+        (f"<td>{sequence}</td>", f"<td>{'9' * 5000}</td>", "calls a sequence of S. '9{100}...', which is no part of a"),
+        (f"<td>{sequence}</td>", "<td>../../S9/Videos/Walking</td>", "calls a sequence of S. '../../S9"),
+        (f">{camera}<", f">{'5' * 300}<", "calls camera . '5{100}...', which is no part of a file's name"),
     ):
+        assert old in text
         path.write_text(text.replace(old, new))
         refuses(editable_release, pattern)
 

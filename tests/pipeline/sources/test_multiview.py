@@ -131,6 +131,15 @@ def test_every_layout_gives_the_same_cameras_and_one_instant_has_all_views(tmp_p
     assert [view.camera_id for view in instants[3].views] == NAMES
 
 
+def test_a_toml_with_a_number_of_thousands_of_digits_is_refused(tmp_path):
+    """Python does not read those, and says so with an error that is none of TOML's."""
+    write_toml(tmp_path)
+    path = tmp_path / "calibration" / "Calib.toml"
+    path.write_text(f"first = {'9' * 5000}\n" + path.read_text("utf-8-sig"))
+    with pytest.raises(InputError, match="Calib.toml cannot be read as TOML .*5000 digits"):
+        read_calibration([path], None)
+
+
 def test_a_camera_that_a_calibration_has_twice_is_refused(tmp_path):
     write_toml(tmp_path)
     path = tmp_path / "calibration" / "Calib.toml"
