@@ -22,11 +22,12 @@ MOST_PIXELS = 1 << 28
 OPEN_VIDEOS = 8
 # Decoding this many frames forward costs about as much as a seek, which decodes from the last key frame.
 LONGEST_STEP = 48
-_FRAME = re.compile(r"^(.+)#frame=(\d+)$")
+# A frame of a video; Python does not read numbers of thousands of digits.
+_FRAME = re.compile(r"^(.+)#frame=(\d{1,9})$")
 UPRIGHT = "#upright"
-# Orientation flags of pictures that are stored mirrored, and of those whose width and height change places.
 # Bytes of a file's name at most, on every common file system.
 LONGEST_NAME = 255
+# Orientation flags of pictures that are stored mirrored, and of those whose width and height change places.
 MIRRORED, SIDEWAYS = (2, 4, 5, 7), (5, 6, 7, 8)
 # Degrees by which a video's header has its frames turned -> the orientation flag of a picture that says the same.
 _FLAGS = {90: 6, 180: 3, 270: 8}
