@@ -253,7 +253,11 @@ def test_past_the_end_missing_and_damaged_videos(video, tmp_path):
     assert number_of(read_image(video.parent, "v.mp4#frame=7")) == 7  # and goes on
     with pytest.raises(InputError, match="gone.mp4 does not exist"):
         read_image(tmp_path, "gone.mp4#frame=0")
-    for frame, said in ((999_999_999, "no readable frame 999999999"), ("9" * 200, "does not exist"), ("9" * 5000, "bytes")):
+    for frame, said in (
+        (999_999_999, "no readable frame 999999999"),
+        ("9" * 200, "does not exist"),
+        ("9" * 5000, "bytes"),
+    ):
         with pytest.raises(InputError, match=said):
             read_image(video.parent, f"v.mp4#frame={frame}")
     (tmp_path / "cut.mp4").write_bytes(video.read_bytes()[:300])
