@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     "--tta",
     "augmented",
     is_flag=True,
-    help="Test-time augmentation, four looks at everybody: a tenth fewer joints far off, and slower.",
+    help="Test-time augmentation, four looks at everybody: a sixth fewer limbs far off, and slower.",
 )
 def command(images: tuple[str, ...], out: Path, layout: str, every: int, augmented: bool) -> None:
     """Find the people in IMAGES (pictures, folders, patterns, videos) and write OUT/NAME_keypoints.json for each picture.

@@ -25,8 +25,8 @@ def command() -> None:
 def stage_arguments(
     out: Path, instants: int, minutes: float, workers: int, seed: int, before: Path | None = None
 ) -> dict[str, list[str]]:
-    """nvf-cli's arguments for every stage, in order. before: a build whose weights the training starts from, and whose people it is
-    shown as often as the new ones."""
+    """nvf-cli's arguments for every stage, in order. before: a build whose weights the training starts from, and of whose people is
+    half of what it is shown."""
     from model.people.free_model import CONFIGURATION
     from model.training.config import load_config
 
@@ -93,7 +93,7 @@ def build(
         require_build(before, seed)
     stages = partial(stage_arguments, instants=instants, minutes=minutes, workers=workers, seed=seed, before=before)
     seconds = run_stages(out, stages, out / "run")
-    after = "" if before is None else f" --after {before.name}"
+    after = "" if before is None else f" --after {before.resolve().name}"
     notes = {"made_by": f"nvf-cli model build --instants {instants} --minutes {minutes:g} --seed {seed}{after}"}
     record = pack_run(out / "run", out / "free", notes | {"commit": code_commit(), "seconds": seconds})
     best = record["best"]
@@ -108,15 +108,22 @@ def build(
 
 
 def require_build(before: Path, seed: int) -> None:
-    """Raises InputError, before hours are spent, where there is no finished build of another seed."""
-    from model.training.runs import find_weights, read_weights
+    """Raises InputError, before hours are spent, where there is no finished build of another seed with its run and its shards."""
+    from model.training.transfer import find_start
     from pipeline.errors import InputError
+    from pipeline.shards.run_json import read_run
 
     if not (before / "free").is_dir():
         raise InputError(
             f"--after {before}: no `nvf-cli model build` has finished there (there would be {before / 'free'})."
         )
-    if read_weights(find_weights(before / "free")).record["config"]["train"]["seed"] == seed:
+    for name in ("run", "shards"):
+        if not (before / name).is_dir():
+            raise InputError(
+                f"--after {before}: {before / name} is not there any more, and this build would begin with it."
+            )
+    read_run(before / "shards")
+    if find_start(before / "run", "all").config().train.seed == seed:
         raise InputError(
             f"--after {before}: its people were drawn with --seed {seed}, too, and would come again. Give another seed."
         )

@@ -16,6 +16,8 @@ SECONDS_FILE = "seconds.json"
 BEGUN_FILE = "stages.json"
 # Options that change no result, and those of a stage that is not finished that may be others when it goes on.
 FREE_OPTIONS, UNTIL_FINISHED = ("--workers",), ("--minutes",)
+# What a word begins with that says what a file held when a stage was begun.
+CONTENT = "#"
 # Options of `train` that a run that goes on refuses.
 KEPT = ("--seed", "--workers", "--from")
 
@@ -32,15 +34,14 @@ def run_stages(out: Path, stages_in: Callable[[Path], dict[str, list[str]]], run
     seconds = read_record(out / SECONDS_FILE, dict[str, float])
     begun = read_record(out / BEGUN_FILE, dict[str, tuple[str, ...]])
     resumes = (run / "last.safetensors").exists()
-    # the same wherever the folder is, and whatever it is called
-    asked = {name: with_contents(arguments) for name, arguments in stages_in(Path()).items()}
+    asked = stages_in(Path())  # the same wherever the folder is, and whatever it is called
     for name, arguments in asked.items():
         if name in begun and (name in seconds or (name == "train" and resumes)):
-            check_begun(out, name, begun[name], arguments, name in seconds)
+            check_begun(out, name, begun[name], with_contents(arguments), name in seconds)
     for name, arguments in stages_in(out).items():
         if name in seconds:
             continue
-        write_json(out / BEGUN_FILE, begun := begun | {name: tuple(asked[name])})
+        write_json(out / BEGUN_FILE, begun := begun | {name: tuple(with_contents(asked[name]))})
         seconds[name] = run_stage(name, resumed(arguments) if name == "train" and resumes else arguments)
         write_json(out / SECONDS_FILE, seconds)
     return seconds
@@ -60,24 +61,34 @@ def read_record(path: Path, kind: type) -> dict:
 
 
 def with_contents(arguments: Sequence[str]) -> list[str]:
-    """Arguments, those that name a configuration's file with the sum of what is in it: it may be another when a chain goes on."""
-    said = []
-    for text in arguments:
-        held = Path(text).read_bytes() if text.endswith(".toml") and Path(text).is_file() else None
-        said.append(text if held is None else f"{text} (content {hashlib.sha256(held).hexdigest()[:12]})")
-    return said
+    """Arguments, then a word for every configuration's file among them with the sum of what is in it now."""
+    files = [text for text in arguments if text.endswith(".toml") and Path(text).is_file()]
+    return [*arguments, *(f"{CONTENT}{text}={hashlib.sha256(Path(text).read_bytes()).hexdigest()}" for text in files)]
 
 
 def check_begun(out: Path, name: str, before: Sequence[str], now: Sequence[str], finished: bool) -> None:
-    """Raises InputError where a stage was begun with arguments of another result. before: as it was begun."""
+    """Raises InputError where a stage was begun with arguments of another result, or with a file that held something else. before: as
+    it was begun; a version that did not write down what files held is believed."""
     from pipeline.errors import InputError
 
     free = FREE_OPTIONS if finished else FREE_OPTIONS + UNTIL_FINISHED
-    if without(list(before), free) != without(list(now), free):
+    (words, held), (asked, holds) = (parted(said) for said in (before, now))
+    if without(words, free) != without(asked, free):
         raise InputError(
-            f"{out}: its stage '{name}' was begun there as `nvf-cli {' '.join(before)}`, and now it would be "
-            f"`nvf-cli {' '.join(now)}`. Give the options of before, or name another folder."
+            f"{out}: its stage '{name}' was begun there as `nvf-cli {' '.join(words)}`, and now it would be "
+            f"`nvf-cli {' '.join(asked)}`. Give the options of before, or name another folder."
         )
+    if held and held != holds:
+        changed = ", ".join(w.removeprefix(CONTENT).rpartition("=")[0] for w in holds if w not in held)
+        raise InputError(
+            f"{out}: {changed} holds something else than when the stage '{name}' was begun. "
+            "Put it back as it was, or name another folder."
+        )
+
+
+def parted(said: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Arguments alone, and what their files held."""
+    return [word for word in said if not word.startswith(CONTENT)], [word for word in said if word.startswith(CONTENT)]
 
 
 def without(arguments: list[str], options: Sequence[str]) -> list[str]:

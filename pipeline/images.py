@@ -23,7 +23,7 @@ OPEN_VIDEOS = 8
 # Decoding this many frames forward costs about as much as a seek, which decodes from the last key frame.
 LONGEST_STEP = 48
 # A frame of a video; Python does not read numbers of thousands of digits.
-_FRAME = re.compile(r"^(.+)#frame=(\d{1,9})$")
+_FRAME = re.compile(r"^(.+)#frame=0*(\d{1,9})$")
 UPRIGHT = "#upright"
 # Bytes of a file's name at most, on every common file system.
 LONGEST_NAME = 255
@@ -240,6 +240,8 @@ class VideoReader:
         found = None
         while self._next <= frame:
             grabbed = self._capture.grab()
+            if not grabbed and self._next >= self.frames:
+                return None
             found = self._number() if grabbed else None
             self._next = self._next + 1 if found is None else found + 1
         return found

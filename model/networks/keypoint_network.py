@@ -12,7 +12,7 @@ from model.networks.encoders.movenet_weights import read_weights
 from pipeline.camera import BOX_MARGIN, halved
 from pipeline.skeletons import COCO
 
-# How much each of several looks enlarges the square about a box (docs/log.md).
+# How much each of several looks enlarges what is in the square about a box (docs/log.md).
 ENLARGED = (1.0, 1.21)
 # Looks agree about where a keypoint is within the first part of the box's longer side, and about which place it is within the second:
 # with this one, keypoints of a score are as often wrong as those of one look (docs/log.md).

@@ -146,6 +146,7 @@ def _read_toml(path: Path) -> tuple[str | None, dict]:
     """What the file extends, and its tables."""
     try:
         tables = tomllib.loads(path.read_text("utf-8-sig"))  # Windows' editors put a mark before it
+        repr(tables)  # a hexadecimal number of thousands of digits is read, and can be put into no message
     except FileNotFoundError as error:
         raise InputError(
             f"--config {path}: neither one of {', '.join(NAMED)} nor a file. Give one of those."

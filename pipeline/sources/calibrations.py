@@ -94,6 +94,7 @@ def _toml(files: list[Path], scale: float) -> list[Calibrated]:
     path = files[0]
     try:
         content = tomllib.loads(path.read_text("utf-8-sig"))  # Windows' editors put a mark before it
+        repr(content)  # a hexadecimal number of thousands of digits is read, and can be put into no message
     except (OSError, ValueError, RecursionError) as error:  # no Unicode, no TOML, or a number of thousands of digits
         raise InputError(f"{path} cannot be read as TOML ({error}).") from None
     tables = {key: value for key, value in content.items() if isinstance(value, dict) and "matrix" in value}

@@ -12,6 +12,7 @@ from cli.main import nvf
 from cli.stages import SECONDS_FILE
 from model.people import free_model
 from pipeline.errors import InputError
+from tests.model.capsules import make_folder
 
 RECORD = {"step": 7, "packed": {"weights_sha256": "abc" * 8}, "best": {"mpjpe_mm": 90.0, "pa_mpjpe_mm": 60.0}}
 
@@ -65,8 +66,17 @@ def test_it_refuses_what_is_no_other_build_before_hours_are_spent(tmp_path):
     asked = ["model", "build", str(tmp_path / "out"), "--after", str(tmp_path / "first")]
     with pytest.raises(InputError, match="no `nvf-cli model build` has finished there"):
         CliRunner().invoke(nvf, asked, catch_exceptions=False)
-    (tmp_path / "first").mkdir()
-    (tmp_path / "first" / "free").symlink_to(free_model.folder())
+    first = tmp_path / "first"
+    first.mkdir()
+    (first / "free").symlink_to(free_model.folder())
+    with pytest.raises(InputError, match="first/run is not there any more"):
+        CliRunner().invoke(nvf, asked, catch_exceptions=False)
+    (first / "run").symlink_to(free_model.folder())
+    (first / "shards").mkdir()
+    with pytest.raises(InputError, match="first/shards holds no run.json"):
+        CliRunner().invoke(nvf, asked, catch_exceptions=False)
+    (first / "shards").rmdir()
+    make_folder(first / "shards", 6, 3, 1)
     with pytest.raises(InputError, match="drawn with --seed 0, too"):
         CliRunner().invoke(nvf, asked, catch_exceptions=False)
     assert not (tmp_path / "out").exists()

@@ -267,6 +267,7 @@ def test_past_the_end_missing_and_damaged_videos(video, tmp_path):
 
 def test_frame_names():
     assert split_frame(frame_path("S1/Videos/Eating 2.5.mp4", 12)) == ("S1/Videos/Eating 2.5.mp4", 12)
+    assert split_frame("a.mp4#frame=000000000003") == ("a.mp4", 3) and split_frame("a.mp4#frame=0") == ("a.mp4", 0)
     assert split_frame("a#b.jpg") == ("a#b.jpg", None)
 
 

@@ -135,8 +135,12 @@ def test_a_toml_with_a_number_of_thousands_of_digits_is_refused(tmp_path):
     """Python does not read those, and says so with an error that is none of TOML's."""
     write_toml(tmp_path)
     path = tmp_path / "calibration" / "Calib.toml"
-    path.write_text(f"first = {'9' * 5000}\n" + path.read_text("utf-8-sig"))
+    text = path.read_text("utf-8-sig")
+    path.write_text(f"first = {'9' * 5000}\n" + text)
     with pytest.raises(InputError, match="Calib.toml cannot be read as TOML .*5000 digits"):
+        read_calibration([path], None)
+    path.write_text(text.replace(f'name = "{NAMES[0]}"', f"name = 0x{'f' * 5000}"))  # read, but nothing can write it
+    with pytest.raises(InputError, match="Calib.toml cannot be read as TOML .*Exceeds the limit"):
         read_calibration([path], None)
 
 
