@@ -36,19 +36,20 @@ LIMBS = COCO.indices(
 HIPS = COCO.indices(("left_hip", "right_hip"))
 # The person in each camera's first frame, pixels: left, top, right, bottom. Later boxes follow his keypoints.
 FIRST_BOXES = ((61, 415, 776, 1194), (137, 476, 760, 1115), (253, 416, 730, 1240), (221, 543, 1033, 1256))
+LOOKS = ("one view, one look", "one view, four looks")
 MISSING = "the demo's videos are not part of this project; --help says where they come from"
 
 
 @dataclass(frozen=True)
 class Seen:
     """cameras: without distortion, one a view. pixels: (F, 4, 17, 2) undistorted, scores: (F, 4, 17), boxes: (F, 4, 4) left, top,
-    right, bottom. augmented: pixels and scores once more, of four looks (`nvf-cli keypoints --tta`). joints: (F, 17, 3) metres,
-    triangulated from the first, in the world."""
+    right, bottom. looks: pixels and scores once more, as `nvf-cli keypoints` finds them in these boxes with one look and with four
+    (`--tta`), by how they are fitted. joints: (F, 17, 3) metres, triangulated from the first pixels, in the world."""
 
     cameras: list[Camera]
     pixels: np.ndarray
     scores: np.ndarray
-    augmented: tuple[np.ndarray, np.ndarray]
+    looks: dict[str, tuple[np.ndarray, np.ndarray]]
     boxes: np.ndarray
     joints: np.ndarray
 
@@ -123,15 +124,17 @@ def look(demo: Path, moments: int) -> Seen:
     videos = [read_frames(demo / "videos" / f"cam{n:02d}.mp4", moments) for n in (1, 2, 3, 4)]
     F = min(map(len, videos))
     pixels, scores, boxes = np.zeros((F, 4, 17, 2)), np.zeros((F, 4, 17)), np.zeros((F, 4, 4))
-    augmented, looks = KeypointNetwork("thunder", augmented=True), (np.zeros_like(pixels), np.zeros_like(scores))
+    networks = {how: KeypointNetwork("thunder", augmented=how.endswith("four looks")) for how in LOOKS}
+    looks = {how: (np.zeros_like(pixels), np.zeros_like(scores)) for how in LOOKS}
     for n, (frames, first) in enumerate(zip(videos, FIRST_BOXES, strict=True)):
         box = detect(network, frames[0], np.array(first, float))[2]
         for f in range(F):
             raw, scores[f, n], box = detect(network, frames[f], box)
             boxes[f, n] = box
             pixels[f, n] = undistorted(raw, cameras[n], distortions[n])
-            raw, looks[1][f, n] = augmented(frames[f], np.r_[box[:2], box[2:] - box[:2]])
-            looks[0][f, n] = undistorted(raw, cameras[n], distortions[n])
+            for how, again in networks.items():
+                raw, looks[how][1][f, n] = again(frames[f], np.r_[box[:2], box[2:] - box[:2]])
+                looks[how][0][f, n] = undistorted(raw, cameras[n], distortions[n])
     joints = np.array([triangulate(cameras, pixels[f], scores[f]) for f in range(F)])
     return Seen(cameras, pixels, scores, looks, boxes, joints)
 
@@ -149,10 +152,10 @@ def view_of(seen: Seen, f: int, n: int, marks: tuple[np.ndarray, np.ndarray], in
 
 
 def instants(seen: Seen, how: str) -> tuple[list[Instant], np.ndarray]:
-    """What is fitted, and the true joints (n, 17, 3) in its frame. how: "one view", "one view, four looks" (at it, by the network),
-    "one view, exact" (keypoints where the truth projects), or "four views"."""
+    """What is fitted, and the true joints (n, 17, 3) in its frame. how: "one view", one of LOOKS, "one view, exact" (keypoints where
+    the truth projects), or "four views"."""
     made, truth = [], []
-    pixels, scores = seen.augmented if how == "one view, four looks" else (seen.pixels, seen.scores)
+    pixels, scores = seen.looks.get(how, (seen.pixels, seen.scores))
     for f, joints in enumerate(seen.joints):
         if how == "four views":
             views = tuple(view_of(seen, f, n, (pixels[f, n], scores[f, n]), True) for n in range(4))
@@ -204,7 +207,7 @@ def main() -> None:
     seen = look(arguments.pose2sim, 2 if arguments.quick else MOMENTS)
     body, table = load_body(), {}
     for prior in PRIORS[:2] if arguments.quick else [name for name in PRIORS if name not in ("gmm", "vposer")]:
-        for how in ("one view", "one view, four looks", "one view, exact", "four views"):
+        for how in ("one view", *LOOKS, "one view, exact", "four views"):
             table[f"{prior}, {how}"] = row = measure(body, seen, prior, how)
             print(f"{prior}, {how}: {', '.join(f'{key} {value:.3g}' for key, value in row.items())}", flush=True)
     if arguments.json:

@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.agreement import sight_of
 from pipeline.camera import project, world_to_camera
-from pipeline.in_step import doubt_step, out_of_step
+from pipeline.in_step import doubt_step, lags_of_halves, out_of_step
 from pipeline.records import Camera, View
 from pipeline.skeletons import COCO
 from tests.pipeline.people import standing
@@ -76,6 +76,14 @@ def test_a_camera_of_another_frame_rate_is_not_given_an_offset():
     assert "-o offsets=cam1:3 puts it in step" in told(late=3)
     assert "-o offsets=cam1:" in told(late=1.5, step=5, noise=0.5), "between two frames that were kept"
     assert told(late=0) is None
+
+
+def test_halves_are_compared_with_cameras_from_all_sides():
+    """The first others may see nobody."""
+    sights = rig(2, cameras=7, noise=0.5)
+    for blind in ("cam0", "cam2", "cam3"):
+        sights[blind] = {}
+    assert lags_of_halves(sights, "cam1") == (2, 2)
 
 
 def test_nothing_is_told_of_cameras_in_step_nor_of_who_stands_still():

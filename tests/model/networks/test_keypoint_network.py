@@ -1,5 +1,9 @@
 """What the keypoint network is shown of a picture."""
 
+from pathlib import Path
+
+import cv2
+import matplotlib
 import numpy as np
 import pytest
 
@@ -7,6 +11,8 @@ from model.networks import keypoint_network
 from model.networks.keypoint_network import KeypointNetwork, agreed, scaled_square
 from pipeline.camera import BOX_MARGIN
 from pipeline.skeletons import COCO
+
+HOPPER = Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
 
 
 @pytest.mark.parametrize("factor", [1, 4, 7])
@@ -41,6 +47,20 @@ def test_looks_that_differ_about_a_joint_are_not_averaged():
     assert sure[0] == pytest.approx(0.9, abs=0.1) and sure[1] < 0.65
     scores[2, 1], scores[:2, 1] = 0.9, 0.1  # one that is sure counts more than two that are not
     assert agreed(points, scores, 100.0)[0][1, 0] == pytest.approx(60, abs=0.3)
+
+
+def test_every_look_sees_the_same_places_of_the_picture():
+    """Enlarged or mirrored, of a photograph of somebody who is seen well."""
+    picture = cv2.imread(str(HOPPER), cv2.IMREAD_COLOR_RGB)
+    network, box = KeypointNetwork(augmented=True), np.array([20.0, 20.0, 470.0, 560.0])
+    one, larger = (network._look(picture, box, factor) for factor in keypoint_network.ENLARGED)
+    sure = np.minimum(one[1], larger[1]).min(0) > 0.5
+    places = np.concatenate([one[0], larger[0]])[:, sure]
+    assert sure.sum() >= 5 and np.linalg.norm(places - places.mean(0), axis=-1).max() < 0.03 * 560
+    several, scores = network(picture, box)
+    assert several[sure] == pytest.approx(places.mean(0), abs=0.03 * 560) and scores[sure].min() > 0.4
+    single, _ = KeypointNetwork()(picture, box)
+    assert not np.allclose(several[sure], single[sure], atol=1e-3)
 
 
 def test_several_looks_at_a_mirrored_picture_find_the_mirror_image(monkeypatch):

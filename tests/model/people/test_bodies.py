@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from model.body_fit import BodyDecoder
-from model.people.bodies import embody, keypoints_of, with_bodies
+from model.people import free_model
+from model.people.bodies import BodyFits, embody, keypoints_of, with_bodies
 from model.people.marking import marking
+from model.people.predict import load_model
 from model.people.records import Box, Keypoints, Picture, PicturePeople
 from pipeline.body.keypoints import keypoint_map
 from pipeline.body.model import load_body
@@ -106,6 +108,12 @@ def test_who_has_no_joint_of_coco_is_marked_by_the_network():
     found = [marking(lambda _, box=box: [box], lambda *_: of_network)(picture)[0] for box in boxes]
     assert found[0] is boxes[0]
     assert all(box.keypoints.joint_set == COCO.name and box.keypoints.confidence[16] == 0.9 for box in found[1:])
+
+
+@pytest.mark.parametrize("augmented", [False, True])
+def test_the_keypoint_network_looks_as_often_as_the_model(augmented):
+    model = load_model(free_model.folder(), augmented=augmented)
+    assert BodyFits(model).keypoints.augmented == augmented
 
 
 def test_without_a_decoder_people_stay_as_they_are():

@@ -43,8 +43,9 @@ def test_two_do_not_write_into_one_folder_at_once(data):
 
 
 @pytest.mark.parametrize("layout", ["body25", "coco17"])
-def test_the_source_openpose_reads_what_was_found(data, layout):
-    result = invoke(data / "images", data / "keypoints", "--layout", layout)
+@pytest.mark.parametrize("looks", [(), ("--tta",)])
+def test_the_source_openpose_reads_what_was_found(data, layout, looks):
+    result = invoke(data / "images", data / "keypoints", "--layout", layout, *looks)
     assert result.exit_code == 0 and "0002.png: nobody" in result.output and "of 1 person into" in result.output
     source = open_source("openpose", data, layout=layout)
     (instant,) = [item for part in source.parts().values() for item in part if isinstance(item, Instant)]
