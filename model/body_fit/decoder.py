@@ -5,13 +5,15 @@ and the result has parameters and a surface. The same fit serves every head: it 
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
-from model.body_fit import evidence as evidences
+from model.body_fit.evidence import are_marked, build, keypoint_weights, made_usable
 from model.body_fit.hypotheses import Hypotheses, other_bodies
-from model.body_fit.records import Bodies, BodyFitSettings, Keypoints
+from model.body_fit.records import Bodies, BodyFitSettings, Keypoints, Told
+from model.body_fit.strangers import elsewhere, unexplained
 from model.body_fit.uncertainty import KEYPOINTS_SPREAD, doubtful, joint_spread, likely_right
 from pipeline.body.model import BodyModel
 from pipeline.fit import starts
@@ -28,8 +30,48 @@ from pipeline.skeletons import COCO, FIELD_JOINTS, JointSet
 
 # Steps of the solver at most.
 STEPS = 30
+# Of people whose keypoints are not heard.
+STRANGE = "its keypoints are not of this body"
 # Upright in camera axes: x right, y down, z forward.
 UPRIGHT = np.diag([1.0, -1.0, -1.0])
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A batch of people, as they are fitted. weights: (N, 17) of their keypoints; betas: (N, 10), shapes that are known."""
+
+    told: Told
+    keypoints: Keypoints | None
+    weights: np.ndarray
+    confidence: np.ndarray | None
+    betas: np.ndarray | None
+
+    @property
+    def marked(self) -> np.ndarray:
+        """(N,) bool, whose keypoints say where they are in the image."""
+        return are_marked(self.weights)
+
+    def without(self, people: np.ndarray) -> "Asked":
+        """The same without the keypoints of some people (N,) bool, whose doubts say so."""
+        if self.keypoints is None or not people.any():
+            return self
+        doubts = tuple(
+            "; ".join(filter(None, [said, STRANGE if strange else ""]))
+            for said, strange in zip(self.told.doubts, people, strict=True)
+        )
+        weights = np.where(people[:, None], 0.0, self.weights)
+        return replace(
+            self, told=replace(self.told, doubts=doubts), keypoints=self.keypoints.without(people), weights=weights
+        )
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A batch of people and their bodies. asked: without keypoints that were not heard."""
+
+    asked: Asked
+    objective: Objective
+    state: State
 
 
 class BodyDecoder:
@@ -83,32 +125,21 @@ class BodyDecoder:
         lies within 100 mm of the truth. A joint that is not finite is left to the prior, and the body's doubts say so. betas:
         (N, 10) shapes that are known, and stay as they are; they are solved for where they are left out.
         """
-        found, begun = [], 0
-        for objective, doubts in self._objectives(joints, root, keypoints, confidence):
-            known = None if betas is None else betas[begun : begun + len(doubts)]
-            begun += len(doubts)
-            objective = objective if known is None else objective.with_shape_known()
-            state = self.solve(objective, betas=known)
-            spread = joint_spread(objective, state, len(self.joint_set), self.joint_set.root_index)
-            found.append((state, spread, doubts))
+        found = [self._fitted(asked) for asked in self._asked(joints, root, keypoints, confidence, betas)]
         if not found:
             return self._none()
-        state = State.cat([each for each, _, _ in found])
-        marked = self._marked(len(joints), keypoints)[:, None]
+        state = State.cat([fitted.state for fitted in found])
+        marked = np.concatenate([fitted.asked.marked for fitted in found])[:, None]
         factor = np.where(marked, min(KEYPOINTS_SPREAD, self.spread_factor), self.spread_factor)
-        spread = factor * np.concatenate([each for _, each, _ in found])
+        spread = factor * np.concatenate([self._spread(fitted) for fitted in found])
         own_root, points = self.placed(state)
-        doubts = doubtful([said for _, _, row in found for said in row], spread)
+        doubts = doubtful([said for fitted in found for said in fitted.asked.told.doubts], spread)
         own = likely_right(spread)
         sure = own if confidence is None else np.where(marked, own, confidence)
         return Bodies(points, own_root, export_parameters(self._chain(False)[0], state), spread, sure, doubts)
 
-    def _marked(self, count: int, keypoints: Keypoints | None) -> np.ndarray:
-        """(N,) bool, whose keypoints say where they are in the image."""
-        if keypoints is None:
-            return np.zeros(count, bool)
-        _, defined = self._chain(True)
-        return evidences.are_marked(evidences.keypoint_weights(keypoints, defined[len(self.joint_set) :]))
+    def _spread(self, fitted: "Fitted") -> np.ndarray:
+        return joint_spread(fitted.objective, fitted.state, len(self.joint_set), self.joint_set.root_index)
 
     @torch.no_grad()
     def hypotheses(
@@ -123,8 +154,9 @@ class BodyDecoder:
         chain, _ = self._chain(keypoints is not None)
         likely = self.fitter.likely_pose(chain)
         parts = []
-        for objective, _ in self._objectives(joints, root, keypoints, confidence):
-            parts.append(other_bodies(objective, likely, self.solve(objective), count, self.joint_set))
+        for asked in self._asked(joints, root, keypoints, confidence):
+            fitted = self._fitted(asked)
+            parts.append(other_bodies(fitted.objective, likely, fitted.state, count, self.joint_set))
         J = len(self.joint_set)
         if not parts:
             return Hypotheses(np.zeros((0, count, J, 3)), np.zeros((0, count)), [[] for _ in range(count)])
@@ -133,23 +165,52 @@ class BodyDecoder:
         exported = [export_parameters(chain, state) for state in states]
         return Hypotheses(placed, np.concatenate([weights for _, weights in parts]), exported)
 
-    def _objectives(
-        self, joints: np.ndarray, root: np.ndarray, keypoints: Keypoints | None, confidence: np.ndarray | None
-    ) -> Iterator[tuple[Objective, tuple[str, ...]]]:
-        """What is minimised for each batch of people, and what is missing of each of them."""
-        told = evidences.made_usable(np.asarray(joints, float), np.asarray(root, float), self.filler)
+    def _asked(
+        self,
+        joints: np.ndarray,
+        root: np.ndarray,
+        keypoints: Keypoints | None,
+        confidence: np.ndarray | None,
+        betas: np.ndarray | None = None,
+    ) -> Iterator["Asked"]:
+        """The people in batches, without keypoints that are elsewhere."""
+        told = made_usable(np.asarray(joints, float), np.asarray(root, float), self.filler)
         for k in range(0, len(joints), self.settings.batch):
             rows = slice(k, k + self.settings.batch)
-            part = evidences.Told(told.joints[rows], told.root[rows], told.has[rows], told.doubts[rows])
-            sure = None if confidence is None else confidence[rows]
-            yield self.objective(part, keypoints and keypoints.take(rows), sure), part.doubts
+            sure, shapes = (None if given is None else given[rows] for given in (confidence, betas))
+            weights = np.zeros((len(joints[rows]), len(COCO)))
+            if keypoints is not None:
+                weights = keypoint_weights(keypoints.take(rows), self._chain(True)[1][len(self.joint_set) :])
+            asked = Asked(told.take(rows), keypoints and keypoints.take(rows), weights, sure, shapes)
+            if asked.keypoints is not None:
+                asked = asked.without(elsewhere(asked.told, asked.keypoints, weights, self.joint_set, self.settings))
+            yield asked
+
+    def _fitted(self, asked: "Asked") -> "Fitted":
+        """The best bodies; those of keypoints that no body explains are fitted again without them."""
+        objective = self._objective_of(asked)
+        state = self.solve(objective, betas=asked.betas)
+        if asked.keypoints is None:
+            return Fitted(asked, objective, state)
+        points = objective.chain.points(state)[:, len(self.joint_set) :].numpy()
+        lost = unexplained(asked.keypoints, asked.weights, points, self.settings)
+        if lost.any():
+            asked = asked.without(lost)
+            objective, rows = self._objective_of(asked), torch.from_numpy(np.flatnonzero(lost))
+            shapes = None if asked.betas is None else asked.betas[lost]
+            state.put(rows, self.solve(objective.take(rows), betas=shapes))
+        return Fitted(asked, objective, state)
+
+    def _objective_of(self, asked: "Asked") -> Objective:
+        objective = self.objective(asked.told, asked.keypoints, asked.confidence)
+        return objective if asked.betas is None else objective.with_shape_known()
 
     def objective(
-        self, told: evidences.Told, keypoints: Keypoints | None = None, confidence: np.ndarray | None = None
+        self, told: Told, keypoints: Keypoints | None = None, confidence: np.ndarray | None = None
     ) -> Objective:
         """What is minimised for some views."""
         chain, defined = self._chain(keypoints is not None)
-        evidence = evidences.build(told, defined, self.settings, keypoints, confidence, self.lifter)
+        evidence = build(told, defined, self.settings, keypoints, confidence, self.lifter)
         weights = Weights(self.settings.robust, self.settings.prior, self.settings.shape)
         return Objective(chain, self.prior, evidence, weights, free_shape=True)
 

@@ -1,12 +1,10 @@
 """What a network says of people as evidence of the pipeline's fit."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 
 from model.body_fit.lifting import lifted_joints
-from model.body_fit.records import BodyFitSettings, Keypoints
+from model.body_fit.records import BodyFitSettings, Keypoints, Told
 from pipeline.fit.objective import NEAREST_Z, Evidence
 from pipeline.lift.network import Lifted, Lifter
 from pipeline.skeletons import COCO
@@ -31,18 +29,6 @@ NEWTON = 2  # steps, from a table that is right to two ten-thousandths
 KEYPOINT_NOISE = COCO.relative_noise
 
 
-@dataclass(frozen=True)
-class Told:
-    """What N views say of J joints, made usable. joints: (N, J, 3) m about the root and root: (N, 3) m, all finite. has: (N, J) bool,
-    which joints are the network's word. doubts: (N,) what is missing, "" where nothing is.
-    """
-
-    joints: np.ndarray
-    root: np.ndarray
-    has: np.ndarray
-    doubts: tuple[str, ...]
-
-
 def made_usable(joints: np.ndarray, root: np.ndarray, filler: np.ndarray) -> Told:
     """joints: (N, J, 3) m, root-relative; root: (N, 3) m. filler: (J, 3) m about the root, in place of a view that says too little.
 
@@ -64,7 +50,7 @@ def made_usable(joints: np.ndarray, root: np.ndarray, filler: np.ndarray) -> Tol
             said.append(f"{missing} of {joints.shape[1]} joints have no place")
         doubts.append("; ".join(said))
     usable = np.where(has[..., None], joints, np.where(enough[:, None, None], 0.0, filler))
-    return Told(usable, np.where(placed[:, None], root, SOMEWHERE), has, tuple(doubts))
+    return Told(usable, np.where(placed[:, None], root, SOMEWHERE), has, placed, tuple(doubts))
 
 
 def build(

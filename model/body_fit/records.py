@@ -17,7 +17,9 @@ class BodyFitSettings:
     all, where it is in the image. shift: metres an axis, of all joints together: a root is known less well than joints about it.
     robust: c of the image terms' Geman-McClure function, in units of `across` and of `keypoints`. keypoints: metres at the root's
     depth, of a keypoint of full confidence. across_lifted, keypoints_lifted: the same as the lifter is told it, which has no robust
-    function; lifted: factor on how far off it says that it is. prior, shape: factors on what the priors of poses and of shapes cost.
+    function; lifted: factor on how far off it says that it is. elsewhere, unexplained: metres across the image; keypoints are not
+    heard where most of them lie further than the first from the network's own joints, or all of them further than the second, on
+    average, from the body that was fitted to them. prior, shape: factors on what the priors of poses and of shapes cost.
     batch: bodies that are fitted at once.
     """
 
@@ -31,6 +33,8 @@ class BodyFitSettings:
     across_lifted: float = 0.03
     keypoints_lifted: float = 0.03
     lifted: float = 1.5
+    elsewhere: float = 0.5
+    unexplained: float = 0.09
     prior: float = 1.0
     shape: float = 3.0
     batch: int = 64
@@ -60,6 +64,26 @@ class Keypoints:
 
     def take(self, rows: slice | np.ndarray) -> "Keypoints":
         return Keypoints(self.rays[rows], self.confidence[rows])
+
+    def without(self, people: np.ndarray) -> "Keypoints":
+        """The same, nothing seen of some people (N,) bool."""
+        return Keypoints(self.rays, np.where(people[:, None], 0.0, self.confidence))
+
+
+@dataclass(frozen=True)
+class Told:
+    """What N views say of J joints, made usable. joints: (N, J, 3) m about the root and root: (N, 3) m, all finite. has: (N, J) bool,
+    which joints are the network's word; placed: (N,) bool, whose root is. doubts: (N,) what is missing, "" where nothing is.
+    """
+
+    joints: np.ndarray
+    root: np.ndarray
+    has: np.ndarray
+    placed: np.ndarray
+    doubts: tuple[str, ...]
+
+    def take(self, rows: slice) -> "Told":
+        return Told(self.joints[rows], self.root[rows], self.has[rows], self.placed[rows], self.doubts[rows])
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from scipy.spatial.transform import Rotation
 
 from benchmarks.fit_collisions import CROSSED_ARMS, penetrating_volume
 from model.body_fit import BodyDecoder, BodyFitSettings, Keypoints
+from model.body_fit.decoder import STRANGE
 from model.body_fit.evidence import LEAST_KEYPOINTS, made_usable, weigh_in
 from model.body_fit.uncertainty import KEYPOINTS_SPREAD, likely_right
 from model.decoding import fitted
@@ -177,6 +178,45 @@ def test_people_with_keypoints_are_placed_in_the_image_by_these_above_all(body, 
     believed = found.points_weight[:, :J].numpy()
     assert believed[0] == pytest.approx(settings.beside_keypoints**-2)
     assert believed[1:] == pytest.approx(settings.along**-2)
+
+
+def test_keypoints_of_somebody_else_or_of_no_body_are_not_heard(body, posed):
+    """Moved by a metre they are another's; exchanged among joints they are nobody's. The body is that of the joints alone, its doubts
+    say so, and those of others do not change."""
+    joints, marked, root = posed
+    decoder = BodyDecoder(body, FIELD_JOINTS)
+    where = marked + root[:, None]
+    rays, sure = where[..., :2] / where[..., 2:], np.full(where.shape[:2], 0.9)
+    wrong = rays.copy()
+    wrong[0] += 1.0 / root[0, 2]
+    wrong[1] = wrong[1, np.random.default_rng(0).permutation(17)]
+    alone, right, found = (
+        decoder(joints, root),
+        decoder(joints, root, Keypoints(rays, sure)),
+        decoder(joints, root, Keypoints(wrong, sure)),
+    )
+    assert [STRANGE in said for said in found.doubts] == [True, True] + [False] * (len(root) - 2)
+    assert not any(STRANGE in said for said in right.doubts)
+    assert (
+        np.abs(found.joints[:2] - alone.joints[:2]).max() < 1e-5
+        and np.abs(found.spread[:2] - alone.spread[:2]).max() < 1e-5
+    )
+    assert np.abs(found.joints[2:] - right.joints[2:]).max() < 1e-5
+    assert np.abs(right.joints - alone.joints).max() > 1e-3
+
+
+def test_keypoints_are_heard_where_the_network_errs_about_a_limb_or_does_not_know_the_place(body, posed):
+    joints, marked, root = posed
+    decoder = BodyDecoder(body, FIELD_JOINTS)
+    where = marked + root[:, None]
+    keypoints = Keypoints(where[..., :2] / where[..., 2:], np.full(where.shape[:2], 0.9))
+    arm = FIELD_JOINTS.indices(("left_elbow", "left_wrist"))
+    wrong = joints.copy()
+    wrong[:, arm, 1] += 0.7
+    for told, place in ((wrong, root), (joints, np.full_like(root, np.nan))):
+        assert not any(STRANGE in said for said in decoder(told, place, keypoints).doubts)
+    heard, alone = decoder(wrong, root, keypoints), decoder(wrong, root)
+    assert mean_error(heard.joints[:, arm], joints[:, arm]) < 0.7 * mean_error(alone.joints[:, arm], joints[:, arm])
 
 
 def test_a_wrong_distance_of_the_root_does_not_bend_the_body(body, posed):
