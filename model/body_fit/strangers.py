@@ -30,7 +30,7 @@ def unexplained(keypoints: Keypoints, weights: np.ndarray, points: np.ndarray, s
 
 
 def distances(rays: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """(N, K) m across the image, at the points' depth, between rays (N, K, 2) and points (N, K, 3) m; 0 for a ray that is no number."""
+    """(N, K) m across the image, at the points' depth, between rays (N, K, 2) and points (N, K, 3) m; 0 for no number."""
     depth = np.maximum(points[..., 2], NEAREST_Z)
     there = np.isfinite(rays).all(-1)
     apart = np.where(there[..., None], rays, 0.0) - points[..., :2] / depth[..., None]
