@@ -150,6 +150,21 @@ def swapped_sides(points: np.ndarray, seen: np.ndarray, names: Sequence[str]) ->
     return int((whole & wrong).sum()), int(whole.sum())
 
 
+def twisted(points: np.ndarray, seen: np.ndarray, names: Sequence[str]) -> tuple[int, int]:
+    """Of people whose shoulders and hips are seen broadly: how many have the ones to the left where the others have them to the right,
+    and of how many. points: (P, J, 2) pixels. seen: (P, J) bool."""
+    wanted = [f"{side}_{part}" for part in ("shoulder", "hip") for side in ("left", "right")]
+    if not set(wanted) <= set(names):
+        return 0, 0
+    index = [names.index(name) for name in wanted]
+    a, b, c, d = np.moveaxis(points[:, index], 1, 0)
+    trunk = np.linalg.norm(a + b - c - d, axis=-1) / 2
+    widths = [np.linalg.norm(line, axis=-1) for line in (a - b, c - d)]
+    broad = seen[:, index].all(1) & (widths[0] > BROAD[0] * trunk) & (widths[1] > BROAD[1] * trunk)
+    against = ((a - b) * (c - d)).sum(-1) < -0.5 * widths[0] * widths[1]
+    return int((broad & against).sum()), int(broad.sum())
+
+
 def limbs_against_face(points: np.ndarray, seen: np.ndarray, names: Sequence[str]) -> np.ndarray:
     """(P,) whether a face looks straight at the camera while shoulders and hips are those of a back: a head does not turn so far. Who
     bends until the head hangs may look so. points: (P, J, 2) pixels. seen: (P, J) bool."""

@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from pipeline.body.keypoints import ANNOTATED, keypoint_map
+from pipeline.body.keypoints import keypoint_map
 from pipeline.body.model import BodyModel, as_tensors
 from pipeline.fit import parts, rotations, starts
 from pipeline.fit.collisions import CollisionPenalty, spheres_of
 from pipeline.fit.constrained import joints_unseen
 from pipeline.fit.evidence import build_evidence, refusal
 from pipeline.fit.kinematics import COARSE_JOINTS, N_BETAS, Chain, State
-from pipeline.fit.lifted import told, with_lifted
+from pipeline.fit.lifted import LIFTED, told, with_lifted
 from pipeline.fit.objective import Objective, Weights
 from pipeline.fit.prior_choice import make_prior
 from pipeline.fit.priors import GaussianPrior, anatomical_prior
@@ -44,8 +44,8 @@ class Kind:
 
     @property
     def lifted(self) -> bool:
-        """Whether the lifter can say how the bodies lie in depth: one image alone shows them, by MSCOCO's keypoints."""
-        return self.n_views == 1 and not self.from_3d and self.joint_set in ANNOTATED
+        """Whether the lifter can say how the bodies lie in depth: one image alone shows them, by joints that it knows."""
+        return self.n_views == 1 and not self.from_3d and self.joint_set in LIFTED
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from pipeline.body.keypoints import ANNOTATED
 from pipeline.fit.objective import Evidence
 from pipeline.lift.network import POINTS, lift, load_lifter
 from pipeline.skeletons import COCO, FIELD_JOINTS, JointSet
@@ -18,6 +19,8 @@ from pipeline.skeletons import COCO, FIELD_JOINTS, JointSet
 TOLD, TRUST = 2.0, 2.0
 # Deviation (metres an axis) of where the lifted body stands: its distance follows from a size that it guesses.
 SHIFT = 1.0
+# Sets of 2D joints that the lifter knows: MSCOCO's keypoints are among those of the first, and the last is the field's.
+LIFTED = (*ANNOTATED, FIELD_JOINTS.name)
 # Of a row that is not lifted: points that are measured have no shift in common.
 NO_SHIFT = 1e-6
 
@@ -25,8 +28,8 @@ NO_SHIFT = 1e-6
 def with_lifted(evidence: Evidence, joint_set: JointSet, defined: np.ndarray) -> Evidence:
     """The evidence of bodies in one view, with the field's joints as further points in space.
 
-    joint_set: of the first points, whose joints are named as MSCOCO's. defined: (17,) bool, which of the field's joints the body has.
-    Rows with joints that are known in space are left as they are.
+    joint_set: of the first points, one of LIFTED. defined: (17,) bool, which of the field's joints the body has. Rows with joints that
+    are known in space are left as they are.
     """
     device, J = evidence.points.device, len(joint_set)
     pixels, weight = (a[:, 0, :J].cpu().numpy() for a in (evidence.pixels, evidence.pixels_weight))
@@ -34,8 +37,9 @@ def with_lifted(evidence: Evidence, joint_set: JointSet, defined: np.ndarray) ->
     deviation = np.where(weight > 0, TOLD * sigma[:, None] / np.sqrt(np.maximum(weight, 1e-12)), np.inf)
     measured = (evidence.points_weight > 0).any(1).cpu().numpy()
     rays, off = np.zeros((len(pixels), POINTS, 2)), np.full((len(pixels), POINTS), np.inf)
-    own = list(joint_set.indices(COCO.names))
-    rays[:, : len(COCO)], off[:, : len(COCO)] = pixels[:, own], np.where(measured[:, None], np.inf, deviation[:, own])
+    slots = told_points(joint_set)
+    own = list(slots.values())
+    rays[:, list(slots)], off[:, list(slots)] = pixels[:, own], np.where(measured[:, None], np.inf, deviation[:, own])
     lifted = lift(load_lifter(), rays, off)
     placed = lifted.joints + _roots(lifted.joints, pixels, weight, joint_set)[:, None]
     R, t = (a[:, 0].cpu().numpy() for a in (evidence.R, evidence.t))
@@ -46,6 +50,13 @@ def with_lifted(evidence: Evidence, joint_set: JointSet, defined: np.ndarray) ->
         for a in (points, lifted.weights(defined, TRUST), shift)
     )
     return replace(evidence.with_points(more, weights), shift=common)
+
+
+def told_points(joint_set: JointSet) -> dict[int, int]:
+    """Which of the lifter's points are joints of a set of LIFTED, by their places in both."""
+    if joint_set is FIELD_JOINTS:
+        return {len(COCO) + j: j for j in range(len(FIELD_JOINTS))}
+    return {k: joint_set.index(name) for k, name in enumerate(COCO.names)}
 
 
 def _roots(joints: np.ndarray, pixels: np.ndarray, weight: np.ndarray, joint_set: JointSet) -> np.ndarray:

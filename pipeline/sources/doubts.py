@@ -9,7 +9,7 @@ import numpy as np
 from pipeline.agreement import ADULT_M, LEAST_TALL, MOST_TALL
 from pipeline.plausible import LONGEST, SHORTEST, stature
 from pipeline.plausible_names import exchanged_names
-from pipeline.plausible_people import LEAST_JOINTS, limbs_against_face, swapped_sides
+from pipeline.plausible_people import LEAST_JOINTS, limbs_against_face, swapped_sides, twisted
 from pipeline.skeletons import OPENPOSE_LEFT_HAND, OPENPOSE_RIGHT_HAND
 from pipeline.sources.base import Doubt
 from pipeline.sources.joint_names import LONGEST_BONES, MANY_BONES, bone_share
@@ -18,6 +18,8 @@ from pipeline.spread import spread_evenly
 
 # Of so many people it can be told whether left and right are exchanged.
 SURE_PEOPLE = 5
+# Nobody's trunk is twisted by half a turn: so many people are no errors of annotators.
+FEW_TWISTED = 3
 # Of all people, the share that annotators get wrong.
 FEW_WRONG = 0.002
 # So many frames that are the same as those before are no chance.
@@ -116,9 +118,9 @@ def doubt_frozen(found: Mapping[tuple[str, int], Sequence[np.ndarray]]) -> Itera
 
 
 def doubt_sides(people: np.ndarray, names: Sequence[str], detected: bool) -> Iterator[Doubt]:
-    """Told where left and right are exchanged in most people whose face is seen, or below the face of anybody. detected: whether a
-    network marked them, which guesses the faces of backs: then pictures may refute it. people: (P, J, 3) x, y, confidence. Of a few
-    people the whole tells nothing."""
+    """Told where left and right are exchanged in most people whose face is seen, below the face of anybody, or of the legs alone.
+    detected: whether a network marked them, which guesses the faces of backs: then pictures may refute it. people: (P, J, 3) x, y,
+    confidence. Of a few people the whole tells nothing."""
     if not len(people):
         return
     points, seen = people[..., :2], people[..., 2] > 0
@@ -130,6 +132,12 @@ def doubt_sides(people: np.ndarray, names: Sequence[str], detected: bool) -> Ite
         yield Doubt(
             f"{half} of {len(people)} people look at the camera with shoulders and hips seen from behind, as if left and right were "
             "exchanged from the shoulders down"
+        )
+    crossed, broad = twisted(points, seen, names)
+    if crossed >= FEW_TWISTED and crossed > 0.5 * broad:
+        yield Doubt(
+            f"shoulders and hips of {crossed} of {broad} people face opposite ways, as if left and right of the legs or of the arms "
+            "were exchanged in the joints' names"
         )
     wrong, count = swapped_sides(points, seen, names)
     if count >= SURE_PEOPLE and wrong > 0.8 * count:

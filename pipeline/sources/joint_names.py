@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline.errors import InputError
 from pipeline.plausible_people import in_the_corner
-from pipeline.skeletons import COCO, IMAGE_JOINTS, OPENPOSE_25, JointSet
+from pipeline.skeletons import COCO, HUMAN36M, IMAGE_JOINTS, OPENPOSE_25, JointSet
 
 # Other names of joints of IMAGE_JOINTS; those with a side stand once.
 _ALIASES = {
@@ -37,6 +37,16 @@ _SIDED = {
     "ank": "ankle",
     "bigtoe": "big_toe",
     "smalltoe": "small_toe",
+}
+# Further names that Human3.6M's converters give its joints. A file that names all 17 of them holds its set, whose hips, shoulders and
+# head lie elsewhere than annotators of images put them.
+_HUMAN36M_ALIASES = {
+    "root_(pelvis)": "pelvis",
+    "neck_base": "nose",
+    "neck/nose": "nose",
+    "neck_nose": "nose",
+    "left_foot": "left_ankle",
+    "right_foot": "right_ankle",
 }
 _BODY_25B = (
     *COCO.names,
@@ -100,7 +110,11 @@ class Placing:
 
 
 def place(names: Sequence[str], where: str) -> Placing:
-    """The smallest joint set that has all of the names. Raises InputError for names that are not known, or come twice."""
+    """Human3.6M's joint set where the names are those of its 17 joints, else the smallest that has all names. Raises InputError for
+    names that are not known, or come twice."""
+    field = [_HUMAN36M_ALIASES.get(_plain(name), canonical(name)) for name in names]
+    if sorted(field) == sorted(HUMAN36M.names):
+        return Placing(HUMAN36M, np.arange(len(field)), HUMAN36M.indices(tuple(field)))
     known = [canonical(name) for name in names]
     unknown = [str(name) for name, found in zip(names, known, strict=True) if found not in IMAGE_JOINTS.names]
     if unknown:
@@ -117,7 +131,7 @@ def place(names: Sequence[str], where: str) -> Placing:
 
 def canonical(name: str) -> str:
     """'L_Shoulder', 'left shoulder', 'lsho' -> 'left_shoulder'; a name that is not known stays as it is, in lower case."""
-    text = str(name).strip().lower().replace(" ", "_").replace("-", "_")
+    text = _plain(name)
     if text in IMAGE_JOINTS.names:
         return text
     if text in _ALIASES:
@@ -137,6 +151,10 @@ def canonical(name: str) -> str:
         if rest != text and found in IMAGE_JOINTS.names:
             return found
     return text
+
+
+def _plain(name: str) -> str:
+    return str(name).strip().lower().replace(" ", "_").replace("-", "_")
 
 
 def odd_order(people: np.ndarray, layout: str) -> str | None:

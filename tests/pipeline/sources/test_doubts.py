@@ -109,6 +109,18 @@ def test_names_that_are_exchanged_are_told():
     assert "left_knee and left_ankle carry each other's names" in reasons(doubt_order(right[:, order], NAMES))
 
 
+def test_legs_whose_sides_are_exchanged_are_told():
+    """As in a public file of Human3.6M's frames: its categories call the right leg the left one, and the arms by their names."""
+    right = people()
+    assert not reasons(doubt_sides(right, NAMES, detected=False))
+    order = np.arange(17)
+    for first in (11, 13, 15):
+        order[[first, first + 1]] = first + 1, first
+    said = reasons(doubt_sides(right[:, order], NAMES, detected=False))
+    assert f"shoulders and hips of {len(right)} of {len(right)} people face opposite ways" in said
+    assert not reasons(doubt_sides(right[:2, order], NAMES, detected=False)), "two people may be an annotator's mistake"
+
+
 def test_a_doubt_that_pictures_may_refute_is_kept_apart():
     seen_from_behind = people() * [-1, 1, 1] + [SIZE[0], 0, 0]
     (marked,) = doubt_sides(seen_from_behind, NAMES, detected=False)

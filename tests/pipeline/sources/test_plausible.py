@@ -217,6 +217,21 @@ def test_coco_files_name_their_joints(tmp_path):
     assert instant.joint_set == COCO.name and np.allclose(instant.views[0].joints_2d, labelled()[:, :2])
 
 
+def test_a_coco_file_of_human36m_s_joints_holds_its_joint_set(tmp_path):
+    """As public converters name and order them; with one joint less they are joints of images."""
+    sides = [[f"{side}_{part}" for part in parts] for side in ("right", "left") for parts in (("hip", "knee", "foot"),)]
+    arms = [f"{side}_{part}" for side in ("left", "right") for part in ("shoulder", "elbow", "wrist")]
+    names = ["root (pelvis)", *sides[0], *sides[1], "spine", "thorax", "neck_base", "head", *arms]
+    person = np.c_[100 + 10.0 * np.arange(17), np.where(np.arange(17) % 2, 150, 250), np.full(17, 2)]
+    write_coco(tmp_path / "h", [person], names=names)
+    (instant,), _ = open_source("coco", tmp_path / "h").read()
+    assert instant.joint_set == HUMAN36M.name and np.allclose(instant.views[0].joints_2d, person[:, :2])
+    fewer = ["root", *(name.replace("foot", "ankle") for name in names[1:] if name != "neck_base")]
+    assert place(fewer, "here").joint_set is IMAGE_JOINTS
+    with pytest.raises(InputError, match="neck_base, which are not known here"):
+        place([*fewer, "neck_base", "left_eye"], "here")
+
+
 def test_keypoints_without_a_known_name_are_refused(tmp_path):
     for names, pattern in (
         (("nose", "left_gill", *COCO.names[2:]), "has the keypoints left_gill, which are not known here"),
