@@ -39,7 +39,7 @@ def test_what_is_made_larger_is_drawn_once():
 
 
 def test_looks_that_differ_about_a_joint_are_not_averaged():
-    """Two of three see it in one place: that is where it is, and it is less sure than a joint about which all agree."""
+    """Two of three see it in one place: that is about where it is, and it is less sure than a joint about which all agree."""
     points, scores = np.zeros((3, 2, 2)), np.full((3, 2), 0.9)
     points[:, :, 0] = [[10.0, 10.0], [10.6, 10.6], [10.3, 60.0]]
     found, sure = agreed(points, scores, 100.0)
