@@ -128,6 +128,9 @@ HUMAN36M = _joint_set(
     root="pelvis",
 )
 
+# Its joints that lie 7 cm and more from where annotators of images have those of the same name.
+HUMAN36M_ELSEWHERE = ("nose", "left_hip", "right_hip")
+
 # MSCOCO's 17 keypoints, in the dataset's order. How far annotators disagree about them, relative to the eyes: the deviations
 # of the dataset's own score (OKS, cocoeval.py) over 0.025. Detectors that were trained on them inherit it.
 _COCO_TREE: list[tuple[str, str | None]] = [

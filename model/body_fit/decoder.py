@@ -13,7 +13,7 @@ import torch
 from model.body_fit.evidence import are_marked, build, keypoint_weights, made_usable
 from model.body_fit.hypotheses import Hypotheses, other_bodies
 from model.body_fit.records import Bodies, BodyFitSettings, Keypoints, Told
-from model.body_fit.strangers import elsewhere, unexplained
+from model.body_fit.strangers import elsewhere
 from model.body_fit.uncertainty import KEYPOINTS_SPREAD, doubtful, joint_spread, likely_right
 from pipeline.body.model import BodyModel
 from pipeline.fit import starts
@@ -187,23 +187,10 @@ class BodyDecoder:
             yield asked
 
     def _fitted(self, asked: "Asked") -> "Fitted":
-        """The best bodies; those of keypoints that no body explains are fitted again without them."""
-        objective = self._objective_of(asked)
-        state = self.solve(objective, betas=asked.betas)
-        if asked.keypoints is None:
-            return Fitted(asked, objective, state)
-        points = objective.chain.points(state)[:, len(self.joint_set) :].numpy()
-        lost = unexplained(asked.keypoints, asked.weights, points, self.settings)
-        if lost.any():
-            asked = asked.without(lost)
-            objective, rows = self._objective_of(asked), torch.from_numpy(np.flatnonzero(lost))
-            shapes = None if asked.betas is None else asked.betas[lost]
-            state.put(rows, self.solve(objective.take(rows), betas=shapes))
-        return Fitted(asked, objective, state)
-
-    def _objective_of(self, asked: "Asked") -> Objective:
         objective = self.objective(asked.told, asked.keypoints, asked.confidence)
-        return objective if asked.betas is None else objective.with_shape_known()
+        if asked.betas is not None:
+            objective = objective.with_shape_known()
+        return Fitted(asked, objective, self.solve(objective, betas=asked.betas))
 
     def objective(
         self, told: Told, keypoints: Keypoints | None = None, confidence: np.ndarray | None = None

@@ -17,9 +17,9 @@ class BodyFitSettings:
     all, where it is in the image. shift: metres an axis, of all joints together: a root is known less well than joints about it.
     robust: c of the image terms' Geman-McClure function, in units of `across` and of `keypoints`. keypoints: metres at the root's
     depth, of a keypoint of full confidence. across_lifted, keypoints_lifted: the same as the lifter is told it, which has no robust
-    function; lifted: factor on how far off it says that it is. elsewhere, unexplained: metres across the image; keypoints are not
-    heard where most of them lie further than the first from the network's own joints, or all of them further than the second, on
-    average, from the body that was fitted to them. prior, shape: factors on what the priors of poses and of shapes cost.
+    function; lifted: factor on how far off it says that it is. elsewhere: metres across the image; keypoints are not heard
+    where most of them lie further than this from the network's own joints. prior, shape: factors on what the priors of poses and of
+    shapes cost.
     batch: bodies that are fitted at once.
     """
 
@@ -34,7 +34,6 @@ class BodyFitSettings:
     keypoints_lifted: float = 0.03
     lifted: float = 1.5
     elsewhere: float = 0.5
-    unexplained: float = 0.09
     prior: float = 1.0
     shape: float = 3.0
     batch: int = 64

@@ -1,4 +1,4 @@
-"""Keypoints that are another person's, or nobody's: they are not heard."""
+"""Keypoints that are another person's: they are not heard."""
 
 import numpy as np
 
@@ -11,22 +11,15 @@ from pipeline.skeletons import COCO, JointSet
 def elsewhere(
     told: Told, keypoints: Keypoints, weights: np.ndarray, joint_set: JointSet, settings: BodyFitSettings
 ) -> np.ndarray:
-    """(N,) bool: people most of whose keypoints lie far from where the network sees the joints of the same name. weights:
-    (N, 17) of the keypoints, 0 of those that were not seen."""
+    """(N,) bool: people most of whose keypoints, by their confidence, lie far from where the network sees the joints of the same name.
+    weights: (N, 17) of the keypoints, 0 of those that were not seen."""
     same = [(k, joint_set.index(name)) for k, name in enumerate(COCO.names) if name in joint_set.names]
     marks, joints = [k for k, _ in same], [j for _, j in same]
     apart = distances(keypoints.rays[:, marks], told.joints[:, joints] + told.root[:, None])
     known = (weights[:, marks] > 0) & told.has[:, joints] & told.placed[:, None]
-    far = (known & (apart > settings.elsewhere)).sum(1)
-    return are_marked(weights) & (2 * far > known.sum(1))
-
-
-def unexplained(keypoints: Keypoints, weights: np.ndarray, points: np.ndarray, settings: BodyFitSettings) -> np.ndarray:
-    """(N,) bool: people to whose keypoints no body could be fitted. points: (N, 17, 3) m, those of the fitted body; weights: as of
-    `elsewhere`."""
-    seen = weights > 0
-    apart = np.where(seen, distances(keypoints.rays, points), 0.0)
-    return are_marked(weights) & (apart.sum(1) > settings.unexplained * seen.sum(1))
+    sure = np.where(known, keypoints.confidence[:, marks], 0.0)
+    far = np.where(apart > settings.elsewhere, sure, 0.0)
+    return are_marked(weights) & (2 * far.sum(1) > sure.sum(1))
 
 
 def distances(rays: np.ndarray, points: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.records import BodyParameters, Camera
-from pipeline.skeletons import JOINT_SETS, JointSet, match_joints
+from pipeline.skeletons import HUMAN36M, HUMAN36M_ELSEWHERE, JOINT_SETS, JointSet, match_joints
 
 # Who says where a person is: a detector of ours, the user, keypoints of the user's, or nobody: the whole picture was taken.
 SOURCES = ("detector", "given", "keypoints", "whole picture", "track")
@@ -54,12 +54,15 @@ class Keypoints:
     confidence: np.ndarray
 
     def of(self, joint_set: JointSet) -> "Keypoints | None":
-        """The same as another set's: joints are matched by name, others were not seen. None where nothing of it was seen."""
+        """The same as another set's: joints are matched by name, others were not seen, nor those of Human3.6M that lie elsewhere than
+        annotators of images put them. None where nothing of it was seen."""
         if self.joint_set == joint_set.name:
             return self if self.confidence.any() else None
         theirs, ours = match_joints(JOINT_SETS[self.joint_set], joint_set)
         points, confidence = np.zeros((len(joint_set), 2)), np.zeros(len(joint_set))
         points[ours], confidence[ours] = self.points[theirs], self.confidence[theirs]
+        if self.joint_set == HUMAN36M.name:
+            confidence[[joint_set.index(name) for name in HUMAN36M_ELSEWHERE if name in joint_set.names]] = 0.0
         return Keypoints(joint_set.name, points, confidence) if confidence.any() else None
 
 

@@ -18,8 +18,8 @@ from pipeline.spread import spread_evenly
 
 # Of so many people it can be told whether left and right are exchanged.
 SURE_PEOPLE = 5
-# Nobody's trunk is twisted by half a turn: so many people are no errors of annotators.
-FEW_TWISTED = 3
+# Nobody's trunk is twisted by half a turn: so many people, and such a part of all, are no errors of annotators.
+FEW_TWISTED, OFTEN_TWISTED = 3, 0.1
 # Of all people, the share that annotators get wrong.
 FEW_WRONG = 0.002
 # So many frames that are the same as those before are no chance.
@@ -134,10 +134,11 @@ def doubt_sides(people: np.ndarray, names: Sequence[str], detected: bool) -> Ite
             "exchanged from the shoulders down"
         )
     crossed, broad = twisted(points, seen, names)
-    if crossed >= FEW_TWISTED and crossed > 0.5 * broad:
+    if crossed >= max(FEW_TWISTED, 0.5 * broad, OFTEN_TWISTED * len(people)):
         yield Doubt(
             f"shoulders and hips of {crossed} of {broad} people face opposite ways, as if left and right of the legs or of the arms "
-            "were exchanged in the joints' names"
+            "were exchanged in the joints' names",
+            refutable=detected,
         )
     wrong, count = swapped_sides(points, seen, names)
     if count >= SURE_PEOPLE and wrong > 0.8 * count:

@@ -40,13 +40,16 @@ _SIDED = {
 }
 # Further names that Human3.6M's converters give its joints. A file that names all 17 of them holds its set, whose hips, shoulders and
 # head lie elsewhere than annotators of images put them.
-_HUMAN36M_ALIASES = {
+_OF_HUMAN36M = {
     "root_(pelvis)": "pelvis",
     "neck_base": "nose",
     "neck/nose": "nose",
     "neck_nose": "nose",
-    "left_foot": "left_ankle",
-    "right_foot": "right_ankle",
+    **{
+        f"{front}foot": f"{side}_ankle"
+        for side in ("left", "right")
+        for front in (f"{side}_", side, f"{side[0]}_", side[0])
+    },
 }
 _BODY_25B = (
     *COCO.names,
@@ -112,7 +115,7 @@ class Placing:
 def place(names: Sequence[str], where: str) -> Placing:
     """Human3.6M's joint set where the names are those of its 17 joints, else the smallest that has all names. Raises InputError for
     names that are not known, or come twice."""
-    field = [_HUMAN36M_ALIASES.get(_plain(name), canonical(name)) for name in names]
+    field = [_OF_HUMAN36M.get(_plain(name), canonical(name)) for name in names]
     if sorted(field) == sorted(HUMAN36M.names):
         return Placing(HUMAN36M, np.arange(len(field)), HUMAN36M.indices(tuple(field)))
     known = [canonical(name) for name in names]
@@ -120,7 +123,7 @@ def place(names: Sequence[str], where: str) -> Placing:
     if unknown:
         raise InputError(
             f"{where} has the keypoints {', '.join(unknown[:6])}, which are not known here. Rename or remove them: known are "
-            f"{', '.join(IMAGE_JOINTS.names)}."
+            f"{', '.join(IMAGE_JOINTS.names)}; or all of Human3.6M's: {', '.join(HUMAN36M.names)}."
         )
     if len(set(known)) < len(known):
         twice = next(name for name in known if known.count(name) > 1)

@@ -93,6 +93,15 @@ def test_keypoints_of_any_image_set_are_the_same_evidence(joint_set):
     np.testing.assert_array_equal(other.confidence, taken.confidence)
 
 
+def test_joints_of_human36m_that_lie_elsewhere_are_no_keypoints_of_coco():
+    points = np.arange(34.0).reshape(17, 2)
+    found = Keypoints(FIELD_JOINTS.name, points, np.ones(17)).of(COCO)
+    seen = {name for name, sure in zip(COCO.names, found.confidence, strict=True) if sure}
+    limbs = {f"{side}_{part}" for side in ("left", "right") for part in ("shoulder", "elbow", "wrist", "knee", "ankle")}
+    assert seen == limbs
+    assert np.allclose(found.points[COCO.index("left_knee")], points[FIELD_JOINTS.index("left_knee")])
+
+
 def test_who_has_no_joint_of_coco_is_marked_by_the_network():
     """Given keypoints count where they are COCO's, whatever the set; feet alone, a face or unseen joints are none."""
     of_network = np.arange(34.0).reshape(17, 2), np.full(17, 0.9)

@@ -119,6 +119,9 @@ def test_legs_whose_sides_are_exchanged_are_told():
     said = reasons(doubt_sides(right[:, order], NAMES, detected=False))
     assert f"shoulders and hips of {len(right)} of {len(right)} people face opposite ways" in said
     assert not reasons(doubt_sides(right[:2, order], NAMES, detected=False)), "two people may be an annotator's mistake"
+    few = np.concatenate([right[:3, order], np.repeat(right, 20, 0)])
+    assert not reasons(doubt_sides(few, NAMES, detected=False)), "as some of many may be"
+    assert all(doubt.refutable for doubt in doubt_sides(right[:, order], NAMES, detected=True))
 
 
 def test_a_doubt_that_pictures_may_refute_is_kept_apart():

@@ -228,7 +228,24 @@ def test_a_coco_file_of_human36m_s_joints_holds_its_joint_set(tmp_path):
     assert instant.joint_set == HUMAN36M.name and np.allclose(instant.views[0].joints_2d, person[:, :2])
     fewer = ["root", *(name.replace("foot", "ankle") for name in names[1:] if name != "neck_base")]
     assert place(fewer, "here").joint_set is IMAGE_JOINTS
-    with pytest.raises(InputError, match="neck_base, which are not known here"):
+    short = [
+        "Hip",
+        "RHip",
+        "RKnee",
+        "RFoot",
+        "LHip",
+        "LKnee",
+        "LFoot",
+        "Spine",
+        "Thorax",
+        "Neck/Nose",
+        "Head",
+        "LShoulder",
+        "LElbow",
+    ]
+    short += ["LWrist", "RShoulder", "RElbow", "RWrist"]
+    assert place(short, "here").joint_set is HUMAN36M
+    with pytest.raises(InputError, match="neck_base, which are not known here.*or all of Human3.6M's: pelvis"):
         place([*fewer, "neck_base", "left_eye"], "here")
 
 
