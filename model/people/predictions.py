@@ -19,7 +19,7 @@ from pipeline.errors import InputError
 from pipeline.outputs import MARK, is_ours, make_folder
 from pipeline.records import PARAMETER_SIZES, BodyParameters, Camera
 from pipeline.skeletons import JOINT_SETS, JointSet
-from pipeline.sources.parsing import array, load_json, member, typed
+from pipeline.sources.parsing import array, image_shape, load_json, member, typed
 
 FILE, FORMAT, VERSION = "predictions.json", "nvf people", 1
 UNITS = "metres, the picture's camera: x right, y down, z forward; joints relative to the root; pixels from the middle of the first"
@@ -246,7 +246,7 @@ def _picture(entry: dict, people: dict, path: Path, where: str) -> PicturePeople
     name, frame = _picture_key(entry, path, where)
     camera, width, height = None, 0, 0
     if "focal_px" in entry:
-        width, height = (typed(member(entry, key, path, where), int, path, where) for key in ("width", "height"))
+        width, height = image_shape(entry, path, where)
         fx, fy = array(entry["focal_px"], (2,), path, f"{where}/focal_px")
         cx, cy = array(member(entry, "centre_px", path, where), (2,), path, f"{where}/centre_px")
         K = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])

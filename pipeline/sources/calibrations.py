@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from pipeline.errors import InputError
-from pipeline.sources.parsing import array, load_json, load_xml, member, typed
+from pipeline.sources.parsing import LONGEST_SIDE, array, load_json, load_xml, member, typed
 
 LAYOUTS = (
     "NAME.toml (Pose2Sim), NAME.qca.txt or NAME.xml (Qualisys), intri.yml with extri.yml (EasyMocap), or NAME.json"
@@ -200,7 +200,7 @@ def _camera(name: str, table: Mapping[str, Any], path: Path, scale: float) -> Ca
     size = values["size"]
     if size is not None:
         size = tuple(int(v) for v in _numbers(size, 2, path, f"size of {name}"))
-        if min(size) < 1:
+        if not (min(size) >= 1 and max(size) <= LONGEST_SIDE):
             raise InputError(f"{path}: size of {name} is {size[0]} x {size[1]}; give the pixels of its pictures.")
     return Calibrated(name, K, np.resize(np.append(lens[:5], np.zeros(5)), 5), R, t, size)
 

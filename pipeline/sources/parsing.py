@@ -13,6 +13,9 @@ import numpy as np
 from pipeline.errors import InputError, refuse_pipe
 from pipeline.records import PARAMETER_SIZES, BodyParameters, SmplParameters
 
+# No picture that can be decoded is longer, pixels.
+LONGEST_SIDE = 1 << 20
+
 
 @contextmanager
 def _no_collection() -> Iterator[None]:
@@ -76,8 +79,10 @@ def typed(value: Any, kind: type[Kind], path: Path, where: str) -> Kind:
 def image_shape(image: dict, path: Path, where: str) -> tuple[int, int]:
     """(width, height) of an entry of `images`."""
     width, height = (typed(member(image, key, path, where), int, path, f"{where}/{key}") for key in ("width", "height"))
-    if width < 1 or height < 1:
-        raise InputError(f"{path}: {where} is {width} x {height} pixels large; the annotation is damaged.")
+    if not (1 <= width <= LONGEST_SIDE and 1 <= height <= LONGEST_SIDE):
+        raise InputError(
+            f"{path}: {where} is {width} x {height} pixels large, which no picture is; the annotation is damaged."
+        )
     return width, height
 
 

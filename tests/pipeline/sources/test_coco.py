@@ -322,6 +322,9 @@ def test_damaged_files_are_refused(tmp_path):
     path.write_text(text.replace(f"{785:012d}.jpg", "../../etc/passwd"))
     with pytest.raises(InputError, match="leads out of the dataset's folder"):
         read(tmp_path)
+    path.write_text(text.replace('"width": ', '"width": 1' + 40 * "0"))
+    with pytest.raises(InputError, match="pixels large, which no picture is; the annotation is damaged"):
+        read(tmp_path)
     path.write_text(json.dumps(json.loads(text) | {"images": 2 * json.loads(text)["images"]}))
     with pytest.raises(InputError, match="the id of (image|annotation) .* occurs twice"):
         read(tmp_path)
