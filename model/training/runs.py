@@ -172,6 +172,10 @@ def check_mean_pose(said: list | None, joints: int) -> None:
         raise ValueError(f"its record says of the mean pose {str(said)[:200]}")
 
 
+# No run's factor on spreads, and no number of poses, is more.
+MOST_CHOSEN = 1e9
+
+
 def check_choice(said: dict | None) -> None:
     """What a run says of its decode, None where it chose nothing. Raises an error of Python's where a part is missing or another."""
     if said is None:
@@ -179,7 +183,9 @@ def check_choice(said: dict | None) -> None:
     prior = said.get("pose_prior")
     numbers = [said["spread_factor"], *([] if prior is None else [prior["poses"]])]
     texts = [said["decode"], said["prior"], *([] if prior is None else [prior["sha256"]])]
-    if not all(isinstance(n, int | float) and n >= 0 for n in numbers) or not all(isinstance(t, str) for t in texts):
+    if not all(isinstance(n, int | float) and 0 <= n <= MOST_CHOSEN for n in numbers) or not all(
+        isinstance(t, str) for t in texts
+    ):
         raise ValueError(f"its record says of the decode {str(said)[:200]}")
 
 

@@ -154,6 +154,7 @@ def test_what_a_run_chose_is_whole_or_damaged():
     wrong = [
         {key: value for key, value in good.items() if key != left} for left in ("decode", "prior", "spread_factor")
     ]
+    wrong += [good | {"spread_factor": 1e308}, good | {"spread_factor": float("inf")}]
     wrong += [good | {"spread_factor": "x"}, good | {"pose_prior": {}}, good | {"prior": 3}, [], "body"]
     for said in wrong:
         with pytest.raises(InputError, match="best is damaged"), naming_damage(Path("best"), ""):
