@@ -18,6 +18,8 @@ from pipeline.image_header import TIFF_MARKS, Header, read_header
 
 # Images that announce more are not decoded: 0.8 GB as pixels. The largest photographs of phones have 200 million.
 MOST_PIXELS = 1 << 28
+# OpenCV holds the pixels of a GIF several times over while it reads it.
+GIF_MARK, MOST_OF_GIF = b"GIF", MOST_PIXELS // 4
 # An instant of Human3.6M has 4 views; a few more, so that neighbouring sequences do not close each other's files.
 OPEN_VIDEOS = 8
 # Decoding this many frames forward costs about as much as a seek, which decodes from the last key frame.
@@ -136,18 +138,20 @@ def _read_file(path: Path) -> tuple[Header, np.ndarray]:
 
 
 def _header(path: Path) -> Header | None:
-    """What the file announces, None where its kind has no header that is known. InputError for more than MOST_PIXELS."""
+    """What the file announces, None where its kind has no header that is known. InputError for more pixels than are decoded."""
     refuse_pipe(path)
     try:
         with open(path, "rb") as file:
             header = read_header(file)
+            file.seek(0)
+            most = MOST_OF_GIF if file.read(3) == GIF_MARK else MOST_PIXELS
     except FileNotFoundError:
         raise InputError(
             f"The image {path} does not exist. Complete the download, or run `nvf-cli check-data` to list gaps."
         ) from None
     except OSError as error:
         raise InputError(f"The image {path} cannot be read ({error.strerror}).") from None
-    refuse_large(path, header, MOST_PIXELS)
+    refuse_large(path, header, most)
     return header
 
 

@@ -149,6 +149,11 @@ def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded(tmp_path, 
     monkeypatch.setattr(photographs, "MOST_TRANSPARENT", 1000)
     with pytest.raises(InputError, match="40 x 30 pixels, more than 1000"):
         read_photograph(tmp_path / "b.png")
+    cv2.imwrite(str(tmp_path / "c.gif"), plain())
+    for module, reads in ((photographs, read_photograph), (images, images.image_size)):
+        monkeypatch.setattr(module, "MOST_OF_GIF", 1000)
+        with pytest.raises(InputError, match="40 x 30 pixels, more than 1000"):
+            reads(tmp_path / "c.gif")
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.gif", "a", "a.mp4"])
