@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -23,17 +24,19 @@ def command() -> None:
 
 
 def stage_arguments(
-    out: Path, instants: int, minutes: float, workers: int, seed: int, before: Path | None = None
+    out: Path, instants: int, minutes: float, workers: int, seed: int, before: Sequence[Path] = ()
 ) -> dict[str, list[str]]:
-    """nvf-cli's arguments for every stage, in order. before: a build whose weights the training starts from, and of whose people is
-    half of what it is shown."""
+    """nvf-cli's arguments for every stage, in order. before: builds of whose people are equal parts of what the training is shown,
+    beside those of this one; it starts from the weights of the first."""
     from model.people.free_model import CONFIGURATION
     from model.training.config import load_config
 
     crop_px = str(load_config(str(CONFIGURATION)).network.crop_px)
     capture, shards, run = str(out / "capture"), str(out / "shards"), str(out / "run")
     several = ["--workers", str(workers)]
-    after = [] if before is None else ["--from", str(before / "run"), "--also", f"{before / 'shards'}:1"]
+    after = ["--from", str(before[0] / "run")] if before else []
+    for earlier in before:
+        after += ["--also", f"{earlier / 'shards'}:1"]
     return {
         "synthesize": ["synthesize", capture, "--wild", "--instants", str(instants), "--seed", str(seed), *several],
         "preprocess": ["preprocess", "wild", capture, shards, "--crop-px", crop_px, *several],
@@ -67,8 +70,10 @@ def stage_arguments(
     "--after",
     "before",
     type=click.Path(path_type=Path),
+    multiple=True,
     metavar="BUILD",
-    help="Go on from the model that this command left in BUILD, with its people beside new ones; give another --seed.",
+    help="Go on from the model that this command left in BUILD, with its people beside new ones; give another --seed. "
+    "Given again, the people of that build come in, too.",
 )
 @click.option(
     "--real-views",
@@ -78,7 +83,7 @@ def stage_arguments(
     help="Measure it on photographs, too: pose2sim's wheel (docs/real-views.md); from a checkout of this program.",
 )
 def build(
-    out: Path, instants: int, minutes: float, workers: int, seed: int, before: Path | None, wheel: Path | None
+    out: Path, instants: int, minutes: float, workers: int, seed: int, before: tuple[Path, ...], wheel: Path | None
 ) -> None:
     """Free bodies -> pictures of people -> shards -> a trained field in OUT/run, and packed for shipping in OUT/free.
 
@@ -89,11 +94,11 @@ def build(
 
     if wheel is not None:
         require_real_views(wheel)
-    if before is not None:
-        require_build(before, seed)
+    for earlier in before:
+        require_build(earlier, seed)
     stages = partial(stage_arguments, instants=instants, minutes=minutes, workers=workers, seed=seed, before=before)
     seconds = run_stages(out, stages, out / "run")
-    after = "" if before is None else f" --after {before.resolve().name}"
+    after = "".join(f" --after {earlier.resolve().name}" for earlier in before)
     notes = {"made_by": f"nvf-cli model build --instants {instants} --minutes {minutes:g} --seed {seed}{after}"}
     record = pack_run(out / "run", out / "free", notes | {"commit": code_commit(), "seconds": seconds})
     best = record["best"]

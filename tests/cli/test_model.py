@@ -57,8 +57,13 @@ def test_photographs_that_are_not_there_are_told_before_hours_are_spent(tmp_path
 
 
 def test_a_build_that_goes_on_from_another_takes_its_weights_and_its_people(tmp_path):
-    alone, after = (model.stage_arguments(tmp_path, 1, 1.0, 2, 1, before)["train"] for before in (None, Path("first")))
-    assert [word for word in after if word not in alone] == ["--from", "first/run", "--also", "first/shards:1"]
+    first, second = ["--also", "first/shards:1"], ["--also", "second/shards:1"]
+    builds = Path("second"), Path("first")
+    alone, after, both = (
+        model.stage_arguments(tmp_path, 1, 1.0, 2, 1, before)["train"] for before in ((), builds[1:], builds)
+    )
+    assert [word for word in after if word not in alone] == ["--from", "first/run", *first]
+    assert [word for word in both if word not in alone] == ["--from", "second/run", *second, *first]
 
 
 def test_it_refuses_what_is_no_other_build_before_hours_are_spent(tmp_path):
