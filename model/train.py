@@ -23,7 +23,7 @@ from model.device import (
 from model.evaluate import predict_views
 from model.networks.build import build_network, kept_of, make_encoder
 from model.networks.encoders.encoder import Encoder
-from model.networks.network import PoseNetwork
+from model.networks.network import Network, PoseNetwork
 from model.scoring import figures
 from model.scoring.evaluation import ground_truth, report_of
 from model.scoring.shown import shown_views
@@ -47,11 +47,13 @@ from model.training.runs import (
     refuse_other_data,
     restore,
     save,
+    save_weights,
     settled_config,
     start_run,
     training_statistics,
 )
 from model.training.step import losses_module, take_step
+from model.training.towards_start import SHARES, brought_back, start_weights
 from model.training.transfer import Start, take_weights
 from pipeline.errors import InputError, naming_damage
 from pipeline.outputs import clear_drafts, run_lock
@@ -141,6 +143,7 @@ def begin(
     network = build_network(job.config.network, statistics, encoder)
     taken = take_weights(network, start) if start else None
     run = start_run(network.to(job.device), job.config)
+    run.start = start_weights(network, taken.taken) if taken else {}
     run.record = {
         "config": job.config.to_dict(),
         "encoder": kept_of(network),
@@ -190,7 +193,7 @@ def loop(run: Run, job: Job, log: Logbook | None) -> None:
             means = StepMeans()
         looks = length.look_due(settings.evaluations, run.step, before, run.seconds, ended)
         if log and job.validation is not None and looks:
-            evaluate_now(run, job, log)
+            evaluate_now(run, run.average.network, job, log)
         if log and (run.step % settings.save_every == 0 or ended):
             save(run, job.folder / LAST)
     if log:
@@ -201,12 +204,15 @@ def finish(run: Run, job: Job, log: Logbook) -> None:
     """What is left to do after the last step: of a network that has none, the only look; what a record says of a whole run."""
     length = job.length(run.network)
     if length.steps == 0 and job.validation is not None:
-        evaluate_now(run, job, log)
+        evaluate_now(run, run.average.network, job, log)
+    if run.start and job.validation is not None:
+        for share in SHARES:
+            evaluate_now(run, brought_back(run.average.network, run.start, share), job, log, share)
     run.record["finished"] = True
     if length.by_clock:  # how many it became
         run.record["config"]["train"]["steps"] = run.step
     if run.record["best"] is None:  # nothing to choose by: the last one it is
-        save(run, job.folder / BEST, weights_only=True)
+        save_weights(run, run.average.network, job.folder / BEST)
     save(run, job.folder / LAST)
     if isinstance(run.average.network, PoseNetwork):
         index = looked_at(job.validation, job.config.train.evaluate_views)
@@ -215,9 +221,10 @@ def finish(run: Run, job: Job, log: Logbook) -> None:
         log.note([choice_line(run.record["body"])])
 
 
-def evaluate_now(run: Run, job: Job, log: Logbook) -> None:
-    """A look at validation, evenly spread over its views; the best so far is kept."""
-    validation, settings, network = job.validation, job.config.train, run.average.network
+def evaluate_now(run: Run, network: Network, job: Job, log: Logbook, start_share: float = 0.0) -> None:
+    """A look at validation, evenly spread over its views; the best so far is kept. network: the run's, of whose weights `start_share`
+    are those that it started from."""
+    validation, settings = job.validation, job.config.train
     assert validation is not None
     index = looked_at(validation, settings.evaluate_views)
     predicted = predict_views(network, validation, index, job.device, bf16=settings.bf16)
@@ -229,6 +236,7 @@ def evaluate_now(run: Run, job: Job, log: Logbook) -> None:
     }
     values = {name: value for name, value in values.items() if value is not None}
     values |= {"mpjpe_gt_scale_mm": found["scale"]["gt"]["mpjpe_mm"], "ground_truth": validation.truth}
+    values |= {"start_share": start_share} if start_share else {}
     if best:
         run.record["best"] = {
             "step": run.step,
@@ -238,8 +246,10 @@ def evaluate_now(run: Run, job: Job, log: Logbook) -> None:
         }
         if isinstance(network, PoseNetwork):
             run.record["best"]["certainty"] = calibrate(network, validation, index, job.device, settings.bf16)
-        save(run, job.folder / BEST, weights_only=True)
+        save_weights(run, network, job.folder / BEST)
     log.validation(run.step, run.seconds, values, best, errors, found.get("effective_votes", {}))
+    if start_share:  # the pictures and curves are of the weights as they were trained
+        return
     rows = spread_evenly(len(index), PICTURES)
     shown = shown_views(predicted.joints[rows], predicted.root[rows], index[rows], validation, network.config.crop_px)
     picture = figures.prediction_grid(shown, validation.joint_set, side=160)

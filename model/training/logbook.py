@@ -18,6 +18,8 @@ from model.training.clock import Length, duration
 from pipeline.outputs import write_file
 
 HISTORY = "history.jsonl"
+# Kind of a look at weights between those of a run and those that it started from.
+TOWARDS_START = "towards_start"
 # Seconds between lines where there is no terminal to redraw.
 LINE_SECONDS = 15.0
 
@@ -68,7 +70,7 @@ class Logbook:
             self.say(line)
 
     def row(self, kind: str, step: int, values: dict[str, float]) -> None:
-        """One row of history.jsonl (kind "train" or "validation") and its curves."""
+        """One row of history.jsonl (kind "train", "validation" or TOWARDS_START) and its curves."""
         self.file.write(json.dumps({"kind": kind, "step": step, **values}, allow_nan=False) + "\n")
         self.file.flush()
         for name, value in values.items():
@@ -100,15 +102,19 @@ class Logbook:
         joints: dict[str, float],
         votes: dict[str, float],
     ) -> None:
-        """A look at validation, after `seconds` of training. joints: mm. votes: the effective number of each joint's."""
-        self.row("validation", step, values)
-        for group, numbers in (("error_mm", joints), ("effective_votes", votes)):
+        """A look at validation, after `seconds` of training. joints: mm. votes: the effective number of each joint's. Values with a
+        `start_share` are of weights that were brought so far back to those that the run started from."""
+        share = values.get("start_share", 0)
+        self.row(TOWARDS_START if share else "validation", step, values)
+        for group, numbers in () if share else (("error_mm", joints), ("effective_votes", votes)):
             for name, value in numbers.items():
                 if value is not None:
                     self.board.add_scalar(f"{group}/{name}", value, step)
         self.say(
             f"{self.length.said(step, seconds)}  validation MPJPE {values['mpjpe_mm']:.1f} mm, PA {values['pa_mpjpe_mm']:.1f} mm "
-            f"({values['n_views']} views)" + ("  best so far" if best else "")
+            f"({values['n_views']} views)"
+            + (f", with {share:.0%} of the weights that it started from" if share else "")
+            + ("  best so far" if best else "")
         )
 
     def picture(self, name: str, image: np.ndarray, step: int) -> None:

@@ -83,7 +83,8 @@ def best_text(best: dict[str, Any] | None) -> str:
         if best.get("mean_pose_mpjpe_mm")
         else ""
     )
-    return f"validation MPJPE {best['mpjpe_mm']:.1f} mm at step {best['step']}{ratio}"
+    share = f", {best['start_share']:.0%} of the weights those that it started from" if best.get("start_share") else ""
+    return f"validation MPJPE {best['mpjpe_mm']:.1f} mm at step {best['step']}{ratio}{share}"
 
 
 def validation_text(row: dict[str, Any] | None) -> str:

@@ -5,7 +5,7 @@ RUN/last.safetensors goes on; RUN/best.safetensors holds the weights that did be
 
 import copy
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from model.training.checkpoint import (
 )
 from model.training.config import Config, config_from_dict, with_length
 from model.training.optimise import MovingAverage, make_optimizers
+from model.training.towards_start import restored_start
 from pipeline.errors import InputError, naming_damage
 from pipeline.shards.run_json import joined_hash
 
@@ -50,7 +51,8 @@ RECORDED = {
 
 @dataclass
 class Run:
-    """A run as it stands: what changes with every step, and what the record says."""
+    """A run as it stands: what changes with every step, and what the record says. start: the trained parameters as they were taken
+    from another run, nothing where they were not."""
 
     network: Network
     average: MovingAverage
@@ -58,6 +60,7 @@ class Run:
     record: dict
     step: int = 0
     seconds: float = 0.0
+    start: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
 def trainable(network: Network) -> bool:
@@ -73,17 +76,25 @@ def start_run(network: Network, config: Config) -> Run:
     return Run(network, average, make_optimizers(network, config.train) if learns else [], {})
 
 
-def save(run: Run, path: Path, weights_only: bool = False) -> None:
-    """A checkpoint of the run; `weights_only` keeps the evaluated weights and the record, under the name "network"."""
+def save(run: Run, path: Path) -> None:
+    """A checkpoint of the run, to go on from."""
+    tensors = {"rng.torch": torch.get_rng_state()}
+    if run.average.decay:
+        tensors |= {f"average.{name}": value for name, value in run.average.network.state_dict().items()}
+    tensors |= {f"optimizer.{name}": value for name, value in optimizer_tensors(run.network, run.optimizers).items()}
+    tensors |= {f"start.{name}": value for name, value in run.start.items()}
+    _save(run, run.network, path, tensors)
+
+
+def save_weights(run: Run, network: Network, path: Path) -> None:
+    """A network of the run to predict with, and the record."""
+    _save(run, network, path, {})
+
+
+def _save(run: Run, network: Network, path: Path, more: dict[str, torch.Tensor]) -> None:
     run.record |= {"step": run.step, "seconds": round(run.seconds, 3)}
-    network = run.average.network if weights_only else run.network
     tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
-    if not weights_only:
-        tensors["rng.torch"] = torch.get_rng_state()
-        if run.average.decay:
-            tensors |= {f"average.{name}": value for name, value in run.average.network.state_dict().items()}
-        tensors |= {f"optimizer.{name}": value for name, value in optimizer_tensors(network, run.optimizers).items()}
-    save_checkpoint(path, Checkpoint(tensors, run.record))
+    save_checkpoint(path, Checkpoint(tensors | more, run.record))
 
 
 def restore(run: Run, checkpoint: Checkpoint, path: Path) -> None:
@@ -92,6 +103,7 @@ def restore(run: Run, checkpoint: Checkpoint, path: Path) -> None:
     if run.average.decay:
         load_weights(run.average.network, checkpoint.part("average"), path)
     restore_optimizers(run.network, run.optimizers, checkpoint.part("optimizer"))
+    run.start = restored_start(run.network, checkpoint.part("start"), path)
     torch.set_rng_state(checkpoint.tensors["rng.torch"])
     run.step, run.seconds = checkpoint.record["step"], checkpoint.record["seconds"]
     for name in ("best", "started_from", "finished", "mean_pose"):
