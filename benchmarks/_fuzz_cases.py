@@ -67,7 +67,7 @@ CASES = [
     Case("predict --box", "openpose", PICTURES, (
         "predict", "--run", "GOOD/run", "IN/images/MUTATED", *BOX, "--out", "OUT"), 5),
     Case("predict --keypoints", "openpose", ("*_keypoints.json",), (
-        "predict", "GOOD/openpose/images/2.webp", "--run", "GOOD/run", "--keypoints", "IN/keypoints", "--out", "OUT"), 2),
+        "predict", "GOOD/openpose/images/2.webp", "--run", "GOOD/run-of-somebody", "--keypoints", "IN/keypoints", "--out", "OUT"), 2),
     Case("evaluate", "shards", ("*.h5", "run.json"), ("evaluate", "OUT/../run", "IN", "--split", "train")),
     Case("report", "run", ("*.json", "*.jsonl"), ("report", "IN"), 2),
     Case("train", "config.toml", ("config.toml",), ("train", "GOOD/shards", "OUT", "--config", "IN", "--steps", "1")),

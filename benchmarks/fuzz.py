@@ -185,7 +185,8 @@ def prepare(folder: Path, quick: bool) -> None:
         exit_code, said, fault = call(arguments)
         assert fault is None and exit_code in (0, 1), (arguments, said, fault)
     if not quick:
-        see_somebody_everywhere(folder / "run" / "best.safetensors")
+        shutil.copytree(folder / "run", folder / "run-of-somebody")
+        see_somebody_everywhere(folder / "run-of-somebody" / "best.safetensors")
 
 
 def see_somebody_everywhere(path: Path) -> None:

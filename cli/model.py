@@ -26,8 +26,8 @@ def command() -> None:
 def stage_arguments(
     out: Path, instants: int, minutes: float, workers: int, seed: int, before: Sequence[Path] = ()
 ) -> dict[str, list[str]]:
-    """nvf-cli's arguments for every stage, in order. before: builds of whose people are equal parts of what the training is shown,
-    beside those of this one; it starts from the weights of the first."""
+    """nvf-cli's arguments for every stage, in order. before: earlier builds; each one's people
+    weigh as much as this one's own, and the training starts from the weights of the first."""
     from model.people.free_model import CONFIGURATION
     from model.training.config import load_config
 
@@ -94,8 +94,7 @@ def build(
 
     if wheel is not None:
         require_real_views(wheel)
-    for earlier in before:
-        require_build(earlier, seed)
+    require_builds(before, seed)
     stages = partial(stage_arguments, instants=instants, minutes=minutes, workers=workers, seed=seed, before=before)
     seconds = run_stages(out, stages, out / "run")
     after = "".join(f" --after {earlier.resolve().name}" for earlier in before)
@@ -112,8 +111,24 @@ def build(
         sys.exit(measured.returncode)
 
 
-def require_build(before: Path, seed: int) -> None:
-    """Raises InputError, before hours are spent, where there is no finished build of another seed with its run and its shards."""
+def require_builds(before: Sequence[Path], seed: int) -> None:
+    """Raises InputError, before hours are spent, where one is no finished build with its run and its shards, or where two of them, or
+    one and the new one, have the same seed."""
+    from pipeline.errors import InputError
+
+    whose = {seed: "this build"}
+    for earlier in before:
+        its = seed_of(earlier)
+        if its in whose:
+            raise InputError(
+                f"--after {earlier}: its people were drawn with --seed {its}, as those of {whose[its]}, and would come again. "
+                "Name every build once, and give another seed."
+            )
+        whose[its] = str(earlier)
+
+
+def seed_of(before: Path) -> int:
+    """The seed of a build's people. Raises InputError where it is not finished or lacks its run or its shards."""
     from model.training.transfer import find_start
     from pipeline.errors import InputError
     from pipeline.shards.run_json import read_run
@@ -124,14 +139,9 @@ def require_build(before: Path, seed: int) -> None:
         )
     for name in ("run", "shards"):
         if not (before / name).is_dir():
-            raise InputError(
-                f"--after {before}: {before / name} is not there any more, and this build would begin with it."
-            )
+            raise InputError(f"--after {before}: {before / name} is not there any more, and this build needs it.")
     read_run(before / "shards")
-    if find_start(before / "run", "all").config().train.seed == seed:
-        raise InputError(
-            f"--after {before}: its people were drawn with --seed {seed}, too, and would come again. Give another seed."
-        )
+    return find_start(before / "run", "all").config().train.seed
 
 
 def require_real_views(wheel: Path) -> None:

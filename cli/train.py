@@ -103,13 +103,15 @@ def command(
 
 def closing_line(record: dict) -> str:
     """What a finished run says of itself: its length, what it learnt from, its best look at validation."""
+    from model.training.overview import share_text
+
     best, truth = record["best"], record["config"]["train"]["ground_truth"]
     line = f"{record['step']} steps in {record['seconds']:.0f} s, ground truth: {truth}. "
     if best is None:
         return line + "No validation views: the last weights are kept."
     line += (
-        f"Best on validation: MPJPE {best['mpjpe_mm']:.1f} mm at step {best['step']} "
-        f"(mean pose {best['mean_pose_mpjpe_mm']:.1f} mm)."
+        f"Best on validation: MPJPE {best['mpjpe_mm']:.1f} mm at step {best['step']}"
+        f"{share_text(best)} (mean pose {best['mean_pose_mpjpe_mm']:.1f} mm)."
     )
     if record["validation_truth"] != truth:
         line += " No validation view has all joints measured: those errors are against the fits."

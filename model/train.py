@@ -31,7 +31,7 @@ from model.training.calibrate import calibrate
 from model.training.checkpoint import Checkpoint
 from model.training.config import Config
 from model.training.job import Job
-from model.training.logbook import HISTORY, Logbook, StepMeans
+from model.training.logbook import HISTORY, TOWARDS_START, Logbook, StepMeans
 from model.training.optimise import learning_rate
 from model.training.runs import (
     BEST,
@@ -206,8 +206,10 @@ def finish(run: Run, job: Job, log: Logbook) -> None:
     if length.steps == 0 and job.validation is not None:
         evaluate_now(run, run.average.network, job, log)
     if run.start and job.validation is not None:
+        log.forget(TOWARDS_START, run.step)  # killed on the way, or finished before
         for share in SHARES:
             evaluate_now(run, brought_back(run.average.network, run.start, share), job, log, share)
+            save(run, job.folder / LAST)  # one that goes on longer must know what the best is
     run.record["finished"] = True
     if length.by_clock:  # how many it became
         run.record["config"]["train"]["steps"] = run.step
@@ -222,8 +224,8 @@ def finish(run: Run, job: Job, log: Logbook) -> None:
 
 
 def evaluate_now(run: Run, network: Network, job: Job, log: Logbook, start_share: float = 0.0) -> None:
-    """A look at validation, evenly spread over its views; the best so far is kept. network: the run's, of whose weights `start_share`
-    are those that it started from."""
+    """A look at validation, evenly spread over its views; the best so far is kept. network: the run's average, or a copy of it
+    whose weights are `start_share` of those that the run started from."""
     validation, settings = job.validation, job.config.train
     assert validation is not None
     index = looked_at(validation, settings.evaluate_views)

@@ -2,7 +2,8 @@
 
 A file is written beside its name, flushed and renamed over it, so a checkpoint is whole or it is the one before.
 Nothing is pickled. Tensors are named by what they belong to: "network.<parameter>", "average.<parameter>" (the moving
-average), "optimizer.<parameter>.<moment>", "rng.torch".
+average), "optimizer.<parameter>.<moment>", "rng.torch", "start.<parameter>" (what
+another run gave it to start from).
 """
 
 import hashlib

@@ -117,6 +117,13 @@ class Logbook:
             + ("  best so far" if best else "")
         )
 
+    def forget(self, kind: str, step: int) -> None:
+        """Take back the rows of a kind at a step, which are about to be written again."""
+        self.file.close()
+        rows = [row for row in read_history(self.path.parent) if (row["kind"], row["step"]) != (kind, step)]
+        write_file(self.path, "".join(json.dumps(row) + "\n" for row in rows).encode())
+        self.file = self.path.open("a")
+
     def picture(self, name: str, image: np.ndarray, step: int) -> None:
         """image: (H, W, 3) uint8."""
         self.board.add_image(name, image, step, dataformats="HWC")

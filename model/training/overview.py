@@ -83,8 +83,13 @@ def best_text(best: dict[str, Any] | None) -> str:
         if best.get("mean_pose_mpjpe_mm")
         else ""
     )
-    share = f", {best['start_share']:.0%} of the weights those that it started from" if best.get("start_share") else ""
-    return f"validation MPJPE {best['mpjpe_mm']:.1f} mm at step {best['step']}{ratio}{share}"
+    return f"validation MPJPE {best['mpjpe_mm']:.1f} mm at step {best['step']}{share_text(best)}{ratio}"
+
+
+def share_text(best: dict[str, Any]) -> str:
+    """Of weights that were brought back towards a start, how far; else nothing."""
+    share = best.get("start_share")
+    return f" with {share:.0%} of the weights that it started from" if share else ""
 
 
 def validation_text(row: dict[str, Any] | None) -> str:

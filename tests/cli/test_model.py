@@ -83,6 +83,9 @@ def test_it_refuses_what_is_no_other_build_before_hours_are_spent(tmp_path):
         CliRunner().invoke(nvf, asked, catch_exceptions=False)
     (first / "shards").rmdir()
     make_folder(first / "shards", 6, 3, 1)
-    with pytest.raises(InputError, match=f"drawn with --seed {seed}, too"):
+    with pytest.raises(InputError, match=f"drawn with --seed {seed}, as those of this build"):
         CliRunner().invoke(nvf, asked, catch_exceptions=False)
+    twice = [*asked[:-1], str(int(seed) + 1), "--after", str(first)]
+    with pytest.raises(InputError, match=f"drawn with --seed {seed}, as those of .*first, and would come again"):
+        CliRunner().invoke(nvf, twice, catch_exceptions=False)
     assert not (tmp_path / "out").exists()

@@ -82,7 +82,12 @@ def test_a_resumed_run_keeps_its_own_settings(called):
 
 @pytest.mark.parametrize(
     ("chain", "more"),
-    [(demo, {"config": "small"}), (demo, {"config": None}), (model, {}), (model, {"before": Path("first")})],
+    [
+        (demo, {"config": "small"}),
+        (demo, {"config": None}),
+        (model, {}),
+        (model, {"before": (Path("second"), Path("first"))}),
+    ],
 )
 def test_an_interrupted_chain_resumes_its_training_with_arguments_that_it_takes(called, chain, more):
     numbers = {name: 3 for name in ("instants", "minutes", "workers", "seed")} | more

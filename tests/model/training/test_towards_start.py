@@ -58,7 +58,7 @@ def test_what_training_spoilt_is_brought_back_as_far_as_validation_says(run, sou
     for name, parameter in network.named_parameters():
         expected = torch.lerp(average[name], started[name], best["start_share"]) if name in started else average[name]
         assert torch.equal(parameter, expected), name
-    assert f"{best['start_share']:.0%} of the weights those that it started from" in best_text(best)
+    assert f"{best['start_share']:.0%} of the weights that it started from" in best_text(best)
 
 
 @pytest.mark.slow
@@ -87,6 +87,37 @@ def test_killed_on_the_way_back_the_same_run_comes_out(tmp_path, shards, source,
     train(shards, killed, None, resume=True, device="cpu")
     first, second = (load_checkpoint(folder / BEST).tensors for folder in (run, killed))
     assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+    assert [row["start_share"] for row in looks(killed)] == list(SHARES)
+    train(shards, killed, None, resume=True, device="cpu")  # it was finished
+    assert [row["start_share"] for row in looks(killed)] == list(SHARES)
+
+
+@pytest.mark.slow
+def test_a_run_that_goes_on_longer_keeps_the_best_of_the_way_back(tmp_path, shards, source, monkeypatch):
+    """Killed before it was finished, too, and the rows of that look stay."""
+    from model import train as module
+
+    own, folder = module.evaluate_now, tmp_path / "run"
+
+    def stop(run, network, job, log, start_share=0.0):
+        if start_share == SHARES[2]:
+            raise KeyboardInterrupt
+        own(run, network, job, log, start_share)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("model.train.evaluate_now", stop)
+        train(shards, folder, spoilt(), device="cpu", start=find_start(source, "all"))
+    before = min(row["mpjpe_mm"] for row in looks(folder))
+    record = train(shards, folder, None, resume=True, device="cpu", steps=3)
+    assert record["best"]["mpjpe_mm"] <= before
+    assert json.loads((folder / "best.json").read_text())["best"] == record["best"]
+    assert [(row["step"], row["start_share"]) for row in looks(folder)] == [
+        (2, 0.2),
+        (2, 0.4),
+        (3, 0.2),
+        (3, 0.4),
+        (3, 0.6),
+    ]
 
 
 @pytest.mark.slow
