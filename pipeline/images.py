@@ -137,6 +137,11 @@ def _read_file(path: Path) -> tuple[Header, np.ndarray]:
     return header or Header(image.shape[1], image.shape[0]), image
 
 
+def most_pixels(head: bytes) -> int:
+    """How many are decoded of a file that begins so."""
+    return MOST_OF_GIF if head.startswith(GIF_MARK) else MOST_PIXELS
+
+
 def _header(path: Path) -> Header | None:
     """What the file announces, None where its kind has no header that is known. InputError for more pixels than are decoded."""
     refuse_pipe(path)
@@ -144,7 +149,7 @@ def _header(path: Path) -> Header | None:
         with open(path, "rb") as file:
             header = read_header(file)
             file.seek(0)
-            most = MOST_OF_GIF if file.read(3) == GIF_MARK else MOST_PIXELS
+            most = most_pixels(file.read(len(GIF_MARK)))
     except FileNotFoundError:
         raise InputError(
             f"The image {path} does not exist. Complete the download, or run `nvf-cli check-data` to list gaps."

@@ -9,7 +9,7 @@ import numpy as np
 from pipeline.camera import assumed_camera
 from pipeline.errors import InputError
 from pipeline.image_header import TIFF_MARKS, Header, read_header
-from pipeline.images import GIF_MARK, MOST_OF_GIF, MOST_PIXELS, refuse_large, turn_image
+from pipeline.images import MOST_PIXELS, most_pixels, refuse_large, turn_image
 from pipeline.records import Camera
 
 # Focal lengths that a lens can have, in diagonals of the image.
@@ -25,8 +25,8 @@ _HEIF = (b"heic", b"heix", b"hevc", b"mif1", b"msf1")
 def read_photograph(path: Path) -> np.ndarray:
     """(H, W, 3) uint8 RGB, upright. Raises InputError naming the file."""
     header, head = _header(path)
-    most = MOST_OF_GIF if head.startswith(GIF_MARK) else MOST_TRANSPARENT if may_be_transparent(head) else MOST_PIXELS
-    refuse_large(path, header, most)
+    most = most_pixels(head)
+    refuse_large(path, header, min(most, MOST_TRANSPARENT) if may_be_transparent(head) else most)
     try:
         data = np.fromfile(path, np.uint8)
         image = _decoded(data) if data.size else None

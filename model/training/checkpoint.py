@@ -8,6 +8,7 @@ another run gave it to start from).
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,7 +93,18 @@ def load_weights(network: torch.nn.Module, weights: dict[str, torch.Tensor], pat
     """Put a checkpoint's weights into a network; InputError names the first tensors that differ when it has other
     sizes.
     """
-    own = network.state_dict()
+    if wrong := misfits(network.state_dict(), weights):
+        raise InputError(
+            f"{path}: its tensors do not fit the network of this configuration: {wrong}. "
+            "Use the configuration it was trained with, or another run folder."
+        )
+    refuse_infinite(weights, path)
+    network.load_state_dict(weights)
+
+
+def misfits(own: Mapping[str, torch.Tensor], weights: Mapping[str, torch.Tensor]) -> str:
+    """The first three tensors of a checkpoint that are missing, too many or of another size than a network's own, and the number of
+    the others; nothing where all fit."""
     wrong = [f"{name} (missing in the checkpoint)" for name in own if name not in weights]
     wrong += [f"{name} (not in the network)" for name in weights if name not in own]
     wrong += [
@@ -100,14 +112,7 @@ def load_weights(network: torch.nn.Module, weights: dict[str, torch.Tensor], pat
         for name in own
         if name in weights and weights[name].shape != own[name].shape
     ]
-    if wrong:
-        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        raise InputError(
-            f"{path}: its tensors do not fit the network of this configuration: {', '.join(wrong[:3])}{more}. "
-            "Use the configuration it was trained with, or another run folder."
-        )
-    refuse_infinite(weights, path)
-    network.load_state_dict(weights)
+    return ", ".join(wrong[:3]) + (f" and {len(wrong) - 3} more" if len(wrong) > 3 else "")
 
 
 def refuse_infinite(weights: dict[str, torch.Tensor], path: Path) -> None:

@@ -6,8 +6,9 @@ that it holds every step once.
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 import torch
@@ -32,9 +33,7 @@ class Logbook:
 
         self.console = console or Console(stderr=True)
         self.path, self.length, self.first = run / HISTORY, length, first
-        rows = [row for row in read_history(run) if row["step"] <= first]
-        write_file(self.path, "".join(json.dumps(row) + "\n" for row in rows).encode())
-        self.file = self.path.open("a")
+        self.file = self._rows_that_stay(lambda row: row["step"] <= first)
         self.board = SummaryWriter(run / "tensorboard", purge_step=first + 1)
         self.started = self.printed = time.monotonic()
         self.begun: float | None = None
@@ -120,9 +119,13 @@ class Logbook:
     def forget(self, kind: str, step: int) -> None:
         """Take back the rows of a kind at a step, which are about to be written again."""
         self.file.close()
-        rows = [row for row in read_history(self.path.parent) if (row["kind"], row["step"]) != (kind, step)]
+        self.file = self._rows_that_stay(lambda row: (row["kind"], row["step"]) != (kind, step))
+
+    def _rows_that_stay(self, stays: Callable[[dict], bool]) -> TextIO:
+        """history.jsonl with such rows alone, open to go on with."""
+        rows = [row for row in read_history(self.path.parent) if stays(row)]
         write_file(self.path, "".join(json.dumps(row) + "\n" for row in rows).encode())
-        self.file = self.path.open("a")
+        return self.path.open("a")
 
     def picture(self, name: str, image: np.ndarray, step: int) -> None:
         """image: (H, W, 3) uint8."""

@@ -173,6 +173,11 @@ def orthogonalise(matrix: torch.Tensor, iterations: int = 5) -> torch.Tensor:
     return x.T if tall else x
 
 
+def learning(network: Network) -> dict[str, torch.nn.Parameter]:
+    """The parameters that a run trains, by name."""
+    return {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
+
+
 class MovingAverage:
     """Exponential average of a network's weights. Early on it forgets faster, so that it does not remember the start.
 
@@ -181,11 +186,10 @@ class MovingAverage:
     """
 
     def __init__(self, network: Network, copy: Network, decay: float):
-        learning = [name for name, parameter in network.named_parameters() if parameter.requires_grad]
         self.network, self.decay = (copy if decay else network), decay
-        own, averaged = dict(network.named_parameters()), dict(self.network.named_parameters())
-        self.source: list[torch.Tensor] = [own[name] for name in learning]
-        self.parameters: list[torch.Tensor] = [averaged[name] for name in learning]
+        own, averaged = learning(network), dict(self.network.named_parameters())
+        self.source: list[torch.Tensor] = list(own.values())
+        self.parameters: list[torch.Tensor] = [averaged[name] for name in own]
         self.source_buffers, self.buffers = list(network.buffers()), list(self.network.buffers())
 
     @torch.no_grad()

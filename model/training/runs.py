@@ -27,7 +27,7 @@ from model.training.checkpoint import (
     save_checkpoint,
 )
 from model.training.config import Config, config_from_dict, with_length
-from model.training.optimise import MovingAverage, make_optimizers
+from model.training.optimise import MovingAverage, learning, make_optimizers
 from model.training.towards_start import restored_start
 from pipeline.errors import InputError, naming_damage
 from pipeline.shards.run_json import joined_hash
@@ -65,7 +65,7 @@ class Run:
 
 def trainable(network: Network) -> bool:
     """The mean pose has nothing to learn."""
-    return any(p.requires_grad for p in network.parameters())
+    return bool(learning(network))
 
 
 def start_run(network: Network, config: Config) -> Run:

@@ -11,7 +11,7 @@ from model.device import Ranks, fast_bf16, mean_over_processes
 from model.networks.network import Network
 from model.training.job import Job
 from model.training.optimise import learning_rate, set_learning_rate
-from model.training.runs import Run
+from model.training.runs import Run, trainable
 from pipeline.errors import InputError
 
 # Views that are named when a loss is not a number.
@@ -89,7 +89,7 @@ class _Losses(nn.Module):
 def losses_module(network: Network, compiled: bool, ranks: Ranks) -> nn.Module:
     """The network's losses, shared over processes and compiled where asked."""
     module: nn.Module = _Losses(network)
-    if ranks.world > 1 and any(p.requires_grad for p in network.parameters()):
+    if ranks.world > 1 and trainable(network):
         # a batch without some kind of label leaves parameters unused
         module = nn.parallel.DistributedDataParallel(module, find_unused_parameters=True, broadcast_buffers=False)
     return cast(nn.Module, torch.compile(module)) if compiled else module

@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 
 from model.networks.network import Network
-from model.training.checkpoint import refuse_infinite
+from model.training.checkpoint import misfits, refuse_infinite
+from model.training.optimise import learning
 from pipeline.errors import InputError
 
 # Shares of the start that are looked at on validation, beside none.
@@ -21,7 +22,7 @@ SHARES = (0.2, 0.4, 0.6)
 def start_weights(network: Network, taken: Collection[str]) -> dict[str, torch.Tensor]:
     """A copy of the parameters that a run is about to train, where all of them are among those that it has taken: between weights and
     an initialisation nothing good lies. Nothing otherwise."""
-    trained = {name: p for name, p in network.named_parameters() if p.requires_grad}
+    trained = learning(network)
     if not set(trained) <= set(taken):
         return {}
     return {name: parameter.detach().clone() for name, parameter in trained.items()}
@@ -29,10 +30,10 @@ def start_weights(network: Network, taken: Collection[str]) -> dict[str, torch.T
 
 def restored_start(network: Network, start: dict[str, torch.Tensor], path: Path) -> dict[str, torch.Tensor]:
     """What `start_weights` gave, as the checkpoint at `path` holds it. Raises InputError where it does not fit the network."""
-    trained = {name: p for name, p in network.named_parameters() if p.requires_grad}
-    if start and {name: t.shape for name, t in start.items()} != {name: p.shape for name, p in trained.items()}:
+    trained = learning(network)
+    if start and (wrong := misfits(trained, start)):
         raise InputError(
-            f"{path}: the weights that it says it started from are not those of this network. Copy it again, or train again."
+            f"{path}: the weights that it says it started from do not fit its network: {wrong}. Copy it again, or train again."
         )
     refuse_infinite(start, path)
     return {name: tensor.to(trained[name]) for name, tensor in start.items()}

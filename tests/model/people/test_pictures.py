@@ -139,19 +139,19 @@ def test_files_that_are_no_pictures_are_refused_and_others_go_on(tmp_path, name,
 
 def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
     path = save(tmp_path / "a.png", plain())
-    monkeypatch.setattr(photographs, "MOST_PIXELS", 1000)
+    monkeypatch.setattr(images, "MOST_PIXELS", 1000)
     monkeypatch.setattr(photographs, "_decoded", None)
     with pytest.raises(InputError, match="40 x 30 pixels, more than 1000"):
         read_photograph(path)
     clear = np.full((30, 40, 4), 200, np.uint16)  # eight bytes a pixel until it lies on white
     cv2.imwrite(str(tmp_path / "b.png"), clear)
-    monkeypatch.setattr(photographs, "MOST_PIXELS", 10_000)
+    monkeypatch.setattr(images, "MOST_PIXELS", 10_000)
     monkeypatch.setattr(photographs, "MOST_TRANSPARENT", 1000)
     with pytest.raises(InputError, match="40 x 30 pixels, more than 1000"):
         read_photograph(tmp_path / "b.png")
     cv2.imwrite(str(tmp_path / "c.gif"), plain())
-    for module, reads in ((photographs, read_photograph), (images, images.image_size)):
-        monkeypatch.setattr(module, "MOST_OF_GIF", 1000)
+    monkeypatch.setattr(images, "MOST_OF_GIF", 1000)
+    for reads in (read_photograph, images.image_size):
         with pytest.raises(InputError, match="40 x 30 pixels, more than 1000"):
             reads(tmp_path / "c.gif")
 
@@ -159,7 +159,6 @@ def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded(tmp_path, 
 @pytest.mark.parametrize("name", ["a.png", "a.gif", "a", "a.mp4"])
 def test_nor_is_one_under_another_name_to_see_whether_it_is_a_video(tmp_path, monkeypatch, name):
     save(tmp_path / "b.png", plain()).rename(tmp_path / name)
-    monkeypatch.setattr(photographs, "MOST_PIXELS", 1000)
     monkeypatch.setattr(images, "MOST_PIXELS", 1000)
     monkeypatch.setattr(cv2, "VideoCapture", None)
     (found,) = read(tmp_path / name)

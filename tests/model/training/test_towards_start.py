@@ -6,27 +6,14 @@ import pytest
 import torch
 
 from model.train import train
-from model.training.checkpoint import load_checkpoint, save_checkpoint
+from model.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from model.training.logbook import TOWARDS_START, read_history
 from model.training.overview import best_text
 from model.training.runs import BEST, LAST, load_run
 from model.training.towards_start import SHARES, brought_back
 from model.training.transfer import find_start
 from pipeline.errors import InputError
-from tests.model.capsules import make_folder, tiny_config
-
-
-@pytest.fixture(scope="module")
-def shards(tmp_path_factory):
-    torch.set_num_threads(1)
-    return make_folder(tmp_path_factory.mktemp("towards") / "shards", 12, 2, 2)
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory, shards):
-    folder = tmp_path_factory.mktemp("towards") / "source"
-    train(shards, folder, tiny_config(steps=8, evaluations=1), device="cpu")
-    return folder
+from tests.model.capsules import tiny_config
 
 
 def spoilt(steps=2):
@@ -113,9 +100,8 @@ def test_a_run_that_goes_on_longer_keeps_the_best_of_the_way_back(tmp_path, shar
         patch.setattr("model.train.SHARES", (0.2,))
         record = train(shards, folder, None, resume=True, device="cpu", steps=3)
     later = looks(folder)[1:]
-    assert [(row["step"], row["start_share"]) for row in later] == [(3, 0.2)] and later[0]["mpjpe_mm"] > best[
-        "mpjpe_mm"
-    ]
+    assert [(row["step"], row["start_share"]) for row in later] == [(3, 0.2)]
+    assert later[0]["mpjpe_mm"] > best["mpjpe_mm"]
     for said in (record["best"], load_checkpoint(folder / BEST).record["best"]):
         assert (said["step"], said["start_share"], said["mpjpe_mm"]) == (2, 0.9, best["mpjpe_mm"])
 
@@ -134,10 +120,9 @@ def test_a_damaged_start_is_refused_and_its_file_named(run, shards, tmp_path):
     whole = checkpoint.tensors[name]
     for damaged in (whole[:1], whole * torch.nan, None):
         tensors = checkpoint.tensors | {name: damaged}
-        checkpoint.tensors.clear()
-        checkpoint.tensors.update({key: value for key, value in tensors.items() if value is not None})
+        left = {key: value for key, value in tensors.items() if value is not None}
         folder = tmp_path / "run"
-        save_checkpoint(folder / LAST, checkpoint)
+        save_checkpoint(folder / LAST, Checkpoint(left, checkpoint.record))
         with pytest.raises(InputError, match=f"^{folder / LAST}.*Copy"):
             train(shards, folder, None, resume=True, device="cpu", steps=3)
 
