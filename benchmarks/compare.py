@@ -36,6 +36,7 @@ from model.training.config import Config, load_config, with_steps, with_train
 from model.training.job import Job
 from model.training.runs import BEST, LAST, start_run, training_statistics
 from model.training.step import losses_module, take_step
+from model.training.transfer import Start
 from pipeline.errors import InputError
 from pipeline.memory import keep_freed_memory
 from pipeline.outputs import write_json
@@ -102,14 +103,21 @@ def time_models(path: Path, shards: Path, config_name: str, rounds: int) -> dict
     return {name: float(np.median(seconds)) for name, seconds in json.loads(path.read_text()).items()}
 
 
-def trained(folder: Path, shards: Path, config: Config, also: Sequence[tuple[Path, float]] = ()) -> dict:
-    """The record of a run, trained, gone on with, or found finished. also: further shards, as `train` takes them."""
+def trained(
+    folder: Path,
+    shards: Path,
+    config: Config,
+    also: Sequence[tuple[Path, float]] = (),
+    start: Start | None = None,
+) -> dict:
+    """The record of a run, trained, gone on with, or found finished. also: further shards, as `train` takes them. start: weights
+    that it starts from."""
     if (folder / LAST).exists() and (folder / BEST).exists():
         said = load_checkpoint(folder / LAST).record
         if said["config"]["network"]["head"]["kind"] == "mean_pose" or said["step"] == said["config"]["train"]["steps"]:
             return said
     resume = (folder / LAST).exists()
-    return train(shards, folder, None if resume else config, also=also, resume=resume)
+    return train(shards, folder, None if resume else config, also=also, resume=resume, start=None if resume else start)
 
 
 def choose_rate(out: Path, shards: Path, config: Config, factors: list[float]) -> tuple[Config, list[dict]]:

@@ -28,10 +28,11 @@ def stage_arguments(
 ) -> dict[str, list[str]]:
     """nvf-cli's arguments for every stage, in order. before: earlier builds; each one's people
     weigh as much as this one's own, and the training starts from the weights of the first."""
-    from model.people.free_model import CONFIGURATION
+    from model.people import free_model
     from model.training.config import load_config
 
-    crop_px = str(load_config(str(CONFIGURATION)).network.crop_px)
+    config = str(free_model.AFTER if before else free_model.CONFIGURATION)
+    crop_px = str(load_config(config).network.crop_px)
     capture, shards, run = str(out / "capture"), str(out / "shards"), str(out / "run")
     several = ["--workers", str(workers)]
     after = ["--from", str(before[0] / "run")] if before else []
@@ -45,7 +46,7 @@ def stage_arguments(
             shards,
             run,
             "--config",
-            str(CONFIGURATION),
+            config,
             *after,
             "--minutes",
             f"{minutes:g}",

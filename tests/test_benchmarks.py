@@ -29,7 +29,7 @@ ROOT = Path(__file__).parent.parent
         ("annotations", ["rows", "targets"]),
         ("fuzz", ["rows", "causes", "faults"]),
         ("wild", wild.KEYS),
-        ("teaches", ["all", "old", "both"]),
+        ("teaches", ["all", "old", "both", "then"]),
         (
             "multiview",
             [

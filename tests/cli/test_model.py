@@ -1,6 +1,7 @@
 """`nvf-cli model build`: what it does when the stages are done; each of those has tests of its own."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,6 +12,7 @@ from cli import model
 from cli.main import nvf
 from cli.stages import SECONDS_FILE
 from model.people import free_model
+from model.training.config import load_config
 from pipeline.errors import InputError
 from tests.model.capsules import make_folder
 
@@ -62,8 +64,15 @@ def test_a_build_that_goes_on_from_another_takes_its_weights_and_its_people(tmp_
     alone, after, both = (
         model.stage_arguments(tmp_path, 1, 1.0, 2, 1, before)["train"] for before in ((), builds[1:], builds)
     )
-    assert [word for word in after if word not in alone] == ["--from", "first/run", *first]
-    assert [word for word in both if word not in alone] == ["--from", "second/run", *second, *first]
+    on = str(free_model.AFTER)
+    assert [word for word in after if word not in alone] == [on, "--from", "first/run", *first]
+    assert [word for word in both if word not in alone] == [on, "--from", "second/run", *second, *first]
+
+
+def test_a_build_that_goes_on_differs_in_what_of_the_encoder_learns_alone():
+    first, on = (load_config(str(path)) for path in (free_model.CONFIGURATION, free_model.AFTER))
+    assert (first.network.encoder.freeze, on.network.encoder.freeze) == ("all", "until:stage3")
+    assert replace(on.network, encoder=first.network.encoder) == first.network and on.train == first.train
 
 
 def test_it_refuses_what_is_no_other_build_before_hours_are_spent(tmp_path):
