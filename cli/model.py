@@ -14,6 +14,10 @@ from cli.stages import run_stages
 
 # Processes that load batches for the training; more gain nothing, even beside a GPU.
 MOST_LOADERS = 8
+# Of the weights that a build leaves: this program's, and those of the encoder's that have learnt since.
+LICENCE = (
+    "Apache-2.0; of MoveNet (Google, movenet_LICENSE.txt) what published_and_trained_on names, changed by training"
+)
 # What measures on photographs of a real person, and where it lies.
 REAL_VIEWS, CHECKOUT = "benchmarks.real_views", Path(__file__).resolve().parent.parent
 
@@ -100,7 +104,8 @@ def build(
     seconds = run_stages(out, stages, out / "run")
     after = "".join(f" --after {earlier.resolve().name}" for earlier in before)
     notes = {"made_by": f"nvf-cli model build --instants {instants} --minutes {minutes:g} --seed {seed}{after}"}
-    record = pack_run(out / "run", out / "free", notes | {"commit": code_commit(), "seconds": seconds})
+    notes |= {"licence": LICENCE, "commit": code_commit(), "seconds": seconds}
+    record = pack_run(out / "run", out / "free", notes)
     best = record["best"]
     click.echo(
         f"{out / 'free'}: step {record['step']}, weights {record['packed']['weights_sha256'][:12]}, "
@@ -192,6 +197,7 @@ def facts(record: dict) -> dict[str, object]:
         "steps": f"{record['step']} of {record['config']['train']['batch_size']} people",
         "code": record["commit"],
         "made by": packed.get("made_by"),
+        "licence": packed.get("licence"),
         "weights": packed.get("weights_sha256"),
         "validation": best and f"{best['mpjpe_mm']:.1f} / {best['pa_mpjpe_mm']:.1f} mm on {best['n_views']} views",
     }

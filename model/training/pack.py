@@ -17,22 +17,23 @@ LARGEST_HALF = torch.finfo(torch.float16).max
 def pack_run(run: Path, out: Path, notes: dict) -> dict:
     """Write the weights of `run` that predict into the folder `out`, which is a run to predict with, not to go on with.
 
-    Weights of the encoder that come with this program, and stayed as they are, are left out. notes: what the record says beside the
-    run's own (where the data came from, what was measured). Returns the record, with the sums of what is there and of what was left
-    out. Raises InputError for a run without weights, or with one that half precision cannot hold.
+    Weights of the encoder that come with this program, and stayed as they are, are left out; those that have learnt since are named
+    in the record, for their licence goes with them. notes: what the record says beside the run's own (where the data came from, what
+    was measured). Returns the record, with the sums of what is there and of what was left out. Raises InputError for a run without
+    weights, or with one that half precision cannot hold.
     """
     path = find_weights(run)
     checkpoint = read_weights(path)
     weights = evaluated_weights(checkpoint, path)
-    left_out = unchanged(
-        weights, published_weights(recorded_config(checkpoint, path).network, checkpoint.record["encoder"])
-    )
+    published = published_weights(recorded_config(checkpoint, path).network, checkpoint.record["encoder"])
+    left_out = unchanged(weights, published)
     tensors = {f"network.{name}": halved(name, t, path) for name, t in weights.items() if name not in left_out}
     tensors |= {f"pose_prior.{name}": tensor for name, tensor in checkpoint.part("pose_prior").items()}
     # a prior's covariances would no longer be positive definite in half precision
     tensors |= {name: tensor for name, tensor in checkpoint.tensors.items() if name.startswith("pose_prior.")}
     sums = {"weights_sha256": content_sum(tensors), "left_out_sha256": content_sum(left_out) if left_out else None}
-    record = _without_places({**checkpoint.record, "packed": notes | sums})
+    learnt_since = {"published_and_trained_on": sorted(published.keys() - left_out.keys())}
+    record = _without_places({**checkpoint.record, "packed": notes | sums | learnt_since})
     save_checkpoint(out / BEST, Checkpoint(tensors, record))
     return record
 

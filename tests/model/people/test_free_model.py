@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 
 from benchmarks._sample import sample_capture
@@ -28,9 +29,12 @@ def test_it_is_small_and_says_what_it_was_made_of():
     weights = {k: t for k, t in load_checkpoint(folder / "best.safetensors").tensors.items()}
     assert content_sum(weights) == record["packed"]["weights_sha256"]
     published = published_weights(config_from_dict(record["config"], "").network, record["encoder"])
-    copied = [name for name in published if f"network.{name}" in weights]
-    assert published and not copied  # whose licence would have to lie beside them
-    assert config_from_dict(record["config"], "").network == load_config(str(free_model.CONFIGURATION)).network
+    # what lies elsewhere is not copied; what has learnt since is named, with its licence
+    trained_on = {name for name in published if f"network.{name}" in weights}
+    assert published and trained_on == set(record["packed"]["published_and_trained_on"])
+    assert not any(torch.equal(weights[f"network.{name}"].float(), published[name].float()) for name in trained_on)
+    assert "movenet_LICENSE.txt" in record["packed"]["licence"]
+    assert config_from_dict(record["config"], "").network == load_config(str(free_model.AFTER)).network
     said = CliRunner().invoke(nvf, ["model", "info"])
     assert said.exit_code == 0 and record["packed"]["weights_sha256"] in said.output
 

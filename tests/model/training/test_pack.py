@@ -101,7 +101,8 @@ def test_published_weights_that_were_trained_on_are_packed(pretrained, tmp_path)
     name = next(name for name in checkpoint.tensors if "pretrained" in name)
     checkpoint.tensors[name] = checkpoint.tensors[name] + 0.5
     save_checkpoint(tmp_path / BEST, Checkpoint(checkpoint.tensors, checkpoint.record))
-    pack_run(tmp_path, tmp_path / "out", {})
+    said = pack_run(tmp_path, tmp_path / "out", {})["packed"]
+    assert said["published_and_trained_on"] == [name.removeprefix("network.")]
     assert [n for n in load_checkpoint(tmp_path / "out" / BEST).tensors if "pretrained" in n] == [name]
     assert load_run(tmp_path / "out")[0].encoder.state_dict()[name.removeprefix("network.encoder.")].isfinite().all()
 
