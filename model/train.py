@@ -175,7 +175,8 @@ def loop(run: Run, job: Job, log: Logbook | None) -> None:
     settings, length = job.config.train, job.length(run.network)
     batches = job.batches(range(run.step, ENDLESS if length.by_clock else length.steps))
     compute = losses_module(run.network, settings.compile, job.ranks)
-    means, ended = StepMeans(), run.record["finished"] or length.ended(run.step, run.seconds)
+    usual = run.seconds / max(1, run.step)  # seconds of a step: one killed after its last one has ended
+    means, ended = StepMeans(), run.record["finished"] or length.ended(run.step, run.seconds, usual)
     while not ended:
         started, before = time.perf_counter(), run.seconds
         batch = next(batches)

@@ -6,6 +6,7 @@ import shutil
 import signal
 import time
 from dataclasses import replace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -341,6 +342,17 @@ def test_a_killed_run_by_the_clock_goes_on_with_the_rest(tmp_path, shards, slow)
     assert train(shards, tmp_path / "run", None, resume=True, device="cpu", minutes=0.3)["step"] == 36
     assert clock.steps == before  # it was finished
     assert train(shards, tmp_path / "run", None, resume=True, device="cpu", minutes=0.4)["step"] == 48
+
+
+@pytest.mark.slow
+def test_a_run_by_the_clock_killed_after_its_last_step_takes_no_other(tmp_path, shards, slow):
+    """It ends half a step early at most."""
+    clock = slow(lambda k: 0.5)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("model.train.finish", Mock(side_effect=KeyboardInterrupt))
+        train(shards, tmp_path / "run", tiny_config(), device="cpu", minutes=18.2 / 60)
+    assert clock.steps == 36
+    assert train(shards, tmp_path / "run", None, resume=True, device="cpu")["step"] == clock.steps == 36
 
 
 @pytest.mark.slow
