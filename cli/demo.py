@@ -1,13 +1,12 @@
 """`nvf-cli demo OUT`: the whole chain on the free body and capture; each stage is the command that a user would type."""
 
 import json
-import os
 from functools import partial
 from pathlib import Path
 
 import click
 
-from cli.options import POSITIVE
+from cli.options import POSITIVE, usable_cores
 from cli.stages import run_stages
 
 
@@ -102,7 +101,11 @@ def print_table(report: dict, out: Path) -> None:
     help="Named configuration or TOML file, trained from its encoder on; default: the free model goes on learning.",
 )
 @click.option(
-    "--workers", default=os.cpu_count(), show_default="number of cores", help="Processes of the capture and pipeline."
+    "--workers",
+    type=int,
+    default=usable_cores,
+    show_default="number of cores",
+    help="Processes of the capture and pipeline.",
 )
 @click.option("--seed", default=0, show_default=True, help="Of the capture.")
 def command(out: Path, instants: int, minutes: float, config: str | None, workers: int, seed: int) -> None:

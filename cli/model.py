@@ -1,6 +1,5 @@
 """`nvf-cli model`: make the free model again, from nothing but this program."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -9,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from cli.options import POSITIVE
+from cli.options import POSITIVE, usable_cores
 from cli.stages import run_stages
 
 # Processes that load batches for the training; more gain nothing, even beside a GPU.
@@ -68,7 +67,11 @@ def stage_arguments(
 @click.option("--instants", default=10000, show_default=True, help="Pictures of people, one to four in each.")
 @click.option("--minutes", type=POSITIVE, default=120.0, show_default=True, help="Of training.")
 @click.option(
-    "--workers", default=os.cpu_count(), show_default="number of cores", help="Processes that make and load the data."
+    "--workers",
+    type=int,
+    default=usable_cores,
+    show_default="number of cores",
+    help="Processes that make and load the data.",
 )
 @click.option("--seed", default=0, show_default=True, help="Of the pictures and the training.")
 @click.option(

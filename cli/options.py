@@ -1,6 +1,7 @@
 """Options that several commands share, and the kinds of values that they take."""
 
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,23 @@ class RegisteredHead(click.ParamType):
         return self.choices().convert(value, param, ctx)
 
 
+def usable_cores() -> int:
+    """Cores that this process may use: fewer than the machine has under taskset or in a batch system's job."""
+    return len(os.sched_getaffinity(0))
+
+
 POSITIVE, HEAD = Positive(), RegisteredHead()
+
+SCHEDULER = click.option(
+    "--scheduler", help="Address of a Dask scheduler (tcp://...), or 'slurm' to submit --workers jobs."
+)
+WORKERS = click.option(
+    "--workers",
+    type=int,
+    default=usable_cores,
+    show_default="number of cores",
+    help="Processes that work; 0: this one.",
+)
 
 FOCAL = click.option("--focal", type=POSITIVE, help="Focal length in pixels where the source has no camera.")
 SOURCE_OPTIONS = click.option(

@@ -1,6 +1,5 @@
 """`nvf-cli preprocess`: a dataset to shards."""
 
-import os
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 import click
 
-from cli.options import FINAL, FOCAL, JOINT_REGRESSOR, SOURCE_OPTIONS, SUBJECTS
+from cli.options import FINAL, FOCAL, JOINT_REGRESSOR, SCHEDULER, SOURCE_OPTIONS, SUBJECTS, WORKERS
 
 
 @click.command()
@@ -17,8 +16,8 @@ from cli.options import FINAL, FOCAL, JOINT_REGRESSOR, SOURCE_OPTIONS, SUBJECTS
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--body", type=click.Path(path_type=Path), help="A licensed SMPLX_*.npz in place of the free body.")
 @JOINT_REGRESSOR
-@click.option("--workers", type=int, show_default="number of cores", help="Processes; 0 works in this one.")
-@click.option("--scheduler", help="Address of a Dask scheduler (tcp://...), or 'slurm' to submit --workers jobs.")
+@WORKERS
+@SCHEDULER
 @click.option(
     "--offsets",
     type=click.Choice(["voters", "dense", "derive"]),
@@ -55,7 +54,7 @@ def command(
     every_test: int | None,
     final: bool,
     focal: float | None,
-    workers: int | None,
+    workers: int,
     scheduler: str | None,
     **values: Any,
 ) -> None:
@@ -91,9 +90,8 @@ def command(
         options={"every_test": every_test, "final": final, "focal": focal} | parse_options(source, options),
         settings=settings,
     )
-    hands = Workers(len(os.sched_getaffinity(0)) if workers is None else workers, scheduler)
     with RunProgress(Console(stderr=True)) as progress:
-        run = preprocess(request, hands, progress, KeypointNetwork("lightning"))
+        run = preprocess(request, Workers(workers, scheduler), progress, KeypointNetwork("lightning"))
     click.echo(summary(out, run, progress.seconds))
     sys.exit(1 if run.failed or not usable(run) else 0)
 

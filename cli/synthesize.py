@@ -1,9 +1,10 @@
 """`nvf-cli synthesize`: a synthetic capture in Human3.6M's annotation layout, or pictures as people take them."""
 
-import os
 from pathlib import Path
 
 import click
+
+from cli.options import SCHEDULER, WORKERS
 
 
 @click.command()
@@ -22,9 +23,8 @@ import click
     show_default="256, with --wild 384",
     help="Side of the images; with --wild their longest side.",
 )
-@click.option(
-    "--workers", default=os.cpu_count(), show_default="number of cores", help="Processes; 0 works in this one."
-)
+@WORKERS
+@SCHEDULER
 @click.option(
     "--body", "body_file", type=click.Path(path_type=Path), help="A licensed SMPLX_*.npz in place of the free body."
 )
@@ -35,6 +35,7 @@ def command(
     instants: int | None,
     image_px: int | None,
     workers: int,
+    scheduler: str | None,
     body_file: Path | None,
 ) -> None:
     """Write a synthetic capture to the new folder OUT: people in motion, four cameras, true joints.
@@ -43,15 +44,23 @@ def command(
     it is pictures as people take them, in MSCOCO's layout with everything in 3D beside it, for `nvf-cli preprocess wild OUT ...`; the
     same command again goes on with one that was interrupted. Look at OUT/contact_sheet.png (.jpg with --wild).
     """
+    from pipeline.errors import InputError
     from pipeline.threads import cap_native_threads
 
     cap_native_threads()
     given = {"seed": seed, "instants": instants, "image_px": image_px}
     given = {name: value for name, value in given.items() if value is not None}
-    (_write_wild if wild else _write_motion)(out, given, workers, body_file)
+    if wild:
+        _write_wild(out, given, workers, scheduler, body_file)
+        return
+    if scheduler is not None:
+        raise InputError(
+            "--scheduler is for --wild; people in motion are filmed by processes of this machine (--workers)."
+        )
+    _write_motion(out, given, workers, body_file)
 
 
-def _write_wild(out: Path, given: dict, workers: int, body_file: Path | None) -> None:
+def _write_wild(out: Path, given: dict, workers: int, scheduler: str | None, body_file: Path | None) -> None:
     from rich.console import Console
 
     from pipeline.run import Workers
@@ -59,7 +68,7 @@ def _write_wild(out: Path, given: dict, workers: int, body_file: Path | None) ->
     from pipeline.wild_run import WildProgress, WildRequest, synthesize_wild
 
     request = WildRequest(out, WildSettings(**given), body_file)
-    mark = synthesize_wild(request, Workers(workers), WildProgress(Console(stderr=True)))
+    mark = synthesize_wild(request, Workers(workers, scheduler), WildProgress(Console(stderr=True)))
     click.echo(
         f"{out}: {mark['instants']} pictures of {mark['people']} people, seed {mark['seed']}. Look at {out / 'contact_sheet.jpg'}."
     )

@@ -18,7 +18,14 @@ from pipeline.outputs import clear_drafts, run_lock, write_json
 from pipeline.preprocess.progress import PLAIN_EVERY_S, Rate, clock_text
 from pipeline.records import SYNTHETIC_MARK
 from pipeline.run import Workers, make_all
-from pipeline.sources.synthetic.wild.blocks import CONTEXT_FILE, PLAN_FOLDER, Block, make_block, write_context
+from pipeline.sources.synthetic.wild.blocks import (
+    CONTEXT_FILE,
+    PLAN_FOLDER,
+    Block,
+    make_block,
+    read_block,
+    write_context,
+)
 from pipeline.sources.synthetic.wild.columns import FORMAT
 from pipeline.sources.synthetic.wild.layout import join, mark_of
 from pipeline.sources.synthetic.wild.settings import DRAWN, FOLDERS, WildSettings
@@ -45,8 +52,10 @@ class WildProgress:
         self.console, self.clock = console, clock
         self.done = self.people = 0
 
-    def start(self, total: int) -> None:
-        self.total, self.rate, self.printed = total, Rate(self.clock), self.clock()
+    def start(self, total: int, done: int = 0, people: int = 0) -> None:
+        """done, people: of an earlier run of this capture."""
+        self.total, self.done, self.people = total, done, people
+        self.rate, self.printed = Rate(self.clock, done), self.clock()
 
     def note(self, text: str) -> None:
         self.console.print(text, highlight=False, soft_wrap=True, markup=False)
@@ -76,16 +85,19 @@ def synthesize_wild(request: WildRequest, workers: Workers, progress: WildProgre
         _clear_drafts(out)
         write_context(out, settings, request.body.resolve() if request.body else None, body.sha256)
         blocks = _blocks(out, settings)
-        progress.start(settings.instants)
-        failures = []
-        for outcome in make_all(make_block, blocks, workers, progress.note):
+        there = {
+            block: len(columns["person/picture"]) for block in blocks if (columns := read_block(block)) is not None
+        }
+        progress.start(settings.instants, sum(block.count for block in there), sum(there.values()))
+        failures, missing = [], [block for block in blocks if block not in there]
+        for outcome in make_all(make_block, missing, workers, progress.note) if missing else ():
             if outcome.record is None:
                 failures.append(outcome.error)
                 progress.note(outcome.error)
             else:
                 progress.add(outcome.task.count, outcome.record.people)
         if failures:
-            raise InputError(f"{len(failures)} of {len(blocks)} blocks failed; the same command tries them again")
+            raise InputError(f"{len(failures)} of {len(missing)} blocks failed; the same command tries them again")
         people = join(out, blocks)
         write_statistics(out)
         write_sheet(out)

@@ -28,6 +28,7 @@ LAYERS = (
     ),
     (
         "pipeline.images",
+        "pipeline.known_package",
         "pipeline.lattice",
         "pipeline.outputs",
         "pipeline.page",

@@ -24,6 +24,7 @@ from pipeline.errors import InputError
 from pipeline.fit import rotations
 from pipeline.fit.prior_terms import row_of
 from pipeline.fit.priors import MOTION_FILE, anatomical_prior
+from pipeline.known_package import Known, open_package
 from pipeline.skeletons import SMPLX_22
 
 # Where a frame holds the turn of each joint: quaternions w, x, y, z, or one angle about z. First come 4 numbers: time and place.
@@ -50,15 +51,39 @@ ADDED = 1.0
 # Frames whose pelvis leans by more than 30 degrees (rolls, falls, handstands) count this much; each clip counts as much as any other.
 LEANING, LEANING_WEIGHT = 30.0, 0.2
 
+PYBULLET = Known(
+    name="pybullet",
+    version="3.2.7",
+    licence="zlib",
+    how="`pip download pybullet==3.2.7 --no-deps`, unzip it, and give its folder pybullet_data/data/motions",
+    licence_file=None,
+    licence_text="",
+    manifest=None,
+    sha256={
+        "humanoid3d_backflip.txt": "ffc5e117f69364e239eeedc86d6a30ab854500a375a1c137a405f1b7652905e6",
+        "humanoid3d_cartwheel.txt": "17453459a40ec4ea08346072748ae3c7c384b49e619753e9779637fa8a9f7c49",
+        "humanoid3d_crawl.txt": "104a3b675131a43e7a214e24c0ed631c6a0d814b85c8b66b71ce63b23a5731ae",
+        "humanoid3d_dance_a.txt": "15ef3731f594edc9ed078170f1075815cc164acaca9e35a46db12a31ac64b717",
+        "humanoid3d_dance_b.txt": "b5a9d7a3f2304f6242776d7ff6d19d1f6bcb98d78d68622761c3843b614a92b5",
+        "humanoid3d_getup_facedown.txt": "1bd1a96e9175f65eb66e10f225473b4467bd70c68e283f4006b2ab090e337c0b",
+        "humanoid3d_getup_faceup.txt": "5936c32d51dad9b0cd5e61df681079d160436cdce845c312f200d7a347c4040d",
+        "humanoid3d_jump.txt": "a433557e94b193d8a95530572a0e32f387eb6d9996987b4216efb65444c3c641",
+        "humanoid3d_kick.txt": "177cfb399466309ba7f4a8a987c3b6f6edde1cbe8b2d476e53dc6061ec5d4bac",
+        "humanoid3d_punch.txt": "1ab4b654cecdb4ff3b2a4bf4086e50397bef28435bb59ab3aedd6a6bdc926fde",
+        "humanoid3d_roll.txt": "50d75c2243b2859f8dcae4ad8fa14b59054dd9ee529b4fb52ec14470cd982c55",
+        "humanoid3d_run.txt": "2cbe488023b243e5769299158ce7c78875ec4b701a2ffe6c0beeaf83d16ca87b",
+        "humanoid3d_spin.txt": "9614f10b92e7a8b123990ad5bcfafc65aa4d8fa8ac7f10ade3c3591122d34425",
+        "humanoid3d_spinkick.txt": "60ec9c200d96e0cd71693061f24db0bd8da9eb295daf487f6f60f8dfb324075a",
+        "humanoid3d_walk.txt": "32d082c3599bc40aac50b1afa196ff1e2cf3842bb40f0541ab088845f6328a41",
+    },
+)
+
 Turns = dict[str, np.ndarray]
 
 
 def clip_files(motions: Path) -> list[Path]:
-    """The clips in a folder. Raises InputError where there are none."""
-    paths = sorted(motions.glob("humanoid3d_*.txt"))
-    if not paths:
-        raise InputError(f"{motions} holds no humanoid3d_*.txt; give the folder pybullet_data/data/motions.")
-    return paths
+    """The clips in a folder. Raises InputError where one is missing or is another than was read and tried."""
+    return [motions / name for name in sorted(open_package(motions, PYBULLET))]
 
 
 def read_clip(path: Path) -> Turns:
@@ -172,8 +197,9 @@ def write_provenance(made: Path, what: str, module: str, frames: int, clips: Seq
     """provenance.json beside a file that `python -m module` made of the clips: what it is, where from, licence, checksums."""
     provenance = {
         "what": what,
-        "made_from": "15 motion clips, pybullet_data/data/motions/humanoid3d_*.txt of the PyPI package pybullet 3.2.7",
-        "licence": "zlib (https://pypi.org/project/pybullet/); these numbers are an altered form and not the original",
+        "made_from": f"{len(clips)} motion clips, pybullet_data/data/motions/humanoid3d_*.txt of the PyPI package {PYBULLET.name} "
+        f"{PYBULLET.version}",
+        "licence": f"{PYBULLET.licence} (https://pypi.org/project/pybullet/); these numbers are an altered form and not the original",
         "made_by": f"python -m {module} MOTIONS OUT",
         "frames": frames,
         "sha256_of_the_clips": {path.name: _sha256(path) for path in clips},

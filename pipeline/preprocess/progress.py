@@ -26,9 +26,10 @@ PLAIN_EVERY_S = 10.0
 class Rate:
     """Views a second over the last WINDOW_S seconds, from (time, views) marks."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic):
+    def __init__(self, clock: Callable[[], float] = time.monotonic, before: int = 0):
+        """before: views that an earlier run made."""
         self.clock = clock
-        self.marks: deque[tuple[float, int]] = deque([(clock(), 0)])
+        self.marks: deque[tuple[float, int]] = deque([(clock(), before)])
 
     def add(self, total: int) -> None:
         """Notes that `total` views are done by now."""

@@ -243,8 +243,8 @@ def shade_floor(scene: Scene, light: Light, backdrop: Backdrop, image: np.ndarra
 
 
 def contact_shade(scene: Scene, points: np.ndarray) -> np.ndarray:
-    """(M, 3) points on the floor -> (M,) share of the light from all around that people near the floor take away there."""
-    low = scene.vertices[scene.vertices[:, 2] < CONTACT_M]
+    """(M, 3) points on the floor -> (M,) share of the light from all around that whatever is near the floor takes away there."""
+    low = scene.outline[scene.outline[:, 2] < CONTACT_M]
     if not len(low):
         return np.zeros(len(points), np.float32)
     corner = low[:, :2].min(0) - 3 * CELL_M

@@ -248,7 +248,8 @@ def _see_place(setting: Setting, rays: np.ndarray, centre: np.ndarray) -> tuple[
             share, laid = near[on].astype(np.float32)[:, None], _tiled(setting.floor, points[on], 2)
             if setting.floor_detail:
                 usual = max(float(np.square(setting.floor / 255).mean()), 1e-3)
-                image[on] *= 1 + share * np.float32(setting.floor_detail) * (laid / usual - 1).clip(-1, 1.5)
+                light = laid.mean(1, keepdims=True)  # alone: coloured spots grow on no meadow
+                image[on] *= 1 + share * np.float32(setting.floor_detail) * (light / usual - 1).clip(-1, 1.5)
             else:
                 image[on] += (laid * setting.light.on_floor().astype(np.float32) - image[on]) * share
     return image, depth

@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 import pytest
 
+from pipeline import known_package
 from pipeline.body.model import load_body
 from pipeline.errors import InputError
 from pipeline.sources.synthetic import people, places, render, scenery, sensor, sequences
-from pipeline.sources.synthetic.build import package
 from pipeline.sources.synthetic.build import places as built
 from pipeline.sources.synthetic.light import Light, features
 from pipeline.sources.synthetic.settings import CaptureSettings, Looks
@@ -131,7 +131,9 @@ def test_a_plain_camera_only_exposes_and_any_camera_keeps_the_range():
 def known(files, **changes):
     sums = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     return replace(
-        package.Known("@a/b", "1.2.0", "CC0-1.0", "`npm pack @a/b@1.2.0`", "LICENSE", "CC0", "package.json", sums),
+        known_package.Known(
+            "@a/b", "1.2.0", "CC0-1.0", "`npm pack @a/b@1.2.0`", "LICENSE", "CC0", "package.json", sums
+        ),
         **changes,
     )
 
@@ -177,12 +179,12 @@ def spoil(folder, how):
 )
 def test_packages_that_are_not_the_known_ones_are_refused(tmp_path, how, said):
     folder = lay_out(tmp_path / "package", {"x.exr": b"data"})
-    assert package.open_package(folder, known({"x.exr": b"data"})).keys() == {"LICENSE", "x.exr"}
+    assert known_package.open_package(folder, known({"x.exr": b"data"})).keys() == {"LICENSE", "x.exr"}
     spoil(folder, how)
     with pytest.raises(InputError, match=said):
-        package.open_package(folder, known({"x.exr": b"data"}))
+        known_package.open_package(folder, known({"x.exr": b"data"}))
     with pytest.raises(InputError, match="is no folder"):
-        package.open_package(tmp_path / "nowhere", known({}))
+        known_package.open_package(tmp_path / "nowhere", known({}))
 
 
 def test_places_are_built_from_packages(tmp_path, monkeypatch):

@@ -18,6 +18,7 @@ import cv2
 import h5py
 import numpy as np
 import pytest
+from distributed import LocalCluster
 from rich.console import Console
 from scipy.spatial.transform import Rotation
 
@@ -45,7 +46,7 @@ from pipeline.wild_run import WildProgress, WildRequest, synthesize_wild
 
 SETTINGS = WildSettings(seed=4, instants=21, image_px=128, block=8, supersampling=1)
 # Of its pictures: their mean, and how many pixels of each person are seen.
-GREY = "137.7 132 71.5 118.9 113.7 165.4 118.6 141.2 119.2 152.4 120.9 158.7 146.9 125.8 129.2 109.6 106.6 131 104.2 102.3 168.7"
+GREY = "137.5 132 71.5 118.9 113.5 165.7 118.6 141.1 119.2 152.4 120.9 158.7 146.9 125.8 129.2 109.6 106.6 131 105.2 102.3 168.3"
 PIXELS = (
     "1383 743 619 276 930 2501 376 1946 922 840 1194 2300 567 1228 184 448 1284 2010 1319 374 43 1365 1026 1103 117 1319 584 2022 874 "
     "733 472 436 322 37 47"
@@ -54,7 +55,8 @@ PIXELS = (
 
 def write(out, settings=SETTINGS, workers=0):
     progress = WildProgress(Console(file=io.StringIO()))
-    mark = synthesize_wild(WildRequest(out, settings), Workers(workers), progress)
+    where = workers if isinstance(workers, Workers) else Workers(workers)
+    mark = synthesize_wild(WildRequest(out, settings), where, progress)
     return mark, progress.console.file.getvalue()
 
 
@@ -188,8 +190,10 @@ def test_bytes_depend_on_the_seed_and_not_on_the_workers_or_on_interruptions(cap
         open_source("wild", out)
     first[0].write_bytes(first[0].read_bytes()[:100])  # as a disk may leave it
     (out / "train2017" / "000000000020.jpg.tmp").write_bytes(b"half")
-    monkeypatch.setattr(wild_run, "make_block", real)
+    monkeypatch.setattr(wild_run, "make_block", lambda block: calls.append(block) or real(block))
+    calls.clear()
     write(out)
+    assert [block.first for block in calls] == [0, 16]  # the whole one stays
     assert tree_hashes(out) == tree_hashes(capture) and truth_of(out) == truth_of(capture)
     other = tmp_path / "other"
     write(other, replace(SETTINGS, seed=5, instants=1))
@@ -225,6 +229,23 @@ def test_processes_write_the_same(capture, tmp_path):
     assert tree_hashes(tmp_path / "two") == tree_hashes(capture) and truth_of(tmp_path / "two") == truth_of(capture)
 
 
+@pytest.mark.slow
+def test_workers_of_a_cluster_write_the_same(capture, tmp_path):
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        _, said = write(tmp_path / "out", workers=Workers(0, cluster.scheduler_address))
+        assert cluster.scheduler_address in said
+    assert tree_hashes(tmp_path / "out") == tree_hashes(capture) and truth_of(tmp_path / "out") == truth_of(capture)
+
+
+def test_pictures_of_an_earlier_run_count_as_done_and_not_for_the_rate():
+    now = [0.0]
+    progress = WildProgress(Console(file=io.StringIO()), lambda: now[0])
+    progress.start(100, done=90, people=120)
+    now[0] = 20.0
+    progress.add(5, 7)
+    assert "95/100 pictures, 127 people, 0.2 pictures/s, ETA 0:00:20" in progress.console.file.getvalue()
+
+
 def test_a_second_run_in_the_same_folder(capture, tmp_path):
     before = tree_hashes(capture)
     _, said = write(capture)
@@ -253,7 +274,8 @@ def test_a_capture_that_was_begun_by_a_version_that_draws_otherwise_is_not_finis
     said = json.loads(begun.read_text())
     monkeypatch.setattr(wild_run, "DRAWN", said["drawn"] + 1)
     with pytest.raises(
-        InputError, match=rf"{said['code_commit'].split('+')[0]}.*number is 1, this version's 2.*remove the folder"
+        InputError,
+        match=rf"{said['code_commit'].split('+')[0]}.*number is {DRAWN}, this version's {DRAWN + 1}.*remove the folder",
     ):
         write(out)
     begun.write_text(
@@ -271,7 +293,7 @@ def test_a_capture_that_was_begun_by_a_version_that_draws_otherwise_is_not_finis
 def test_what_a_seed_draws_has_a_number_of_its_own(capture, truth):
     """Whoever changes what is in the pictures raises DRAWN and writes the new numbers here."""
     grey = [read_image(capture, image_path(k)).mean() for k in range(SETTINGS.instants)]
-    assert DRAWN == 1
+    assert DRAWN == 2
     np.testing.assert_allclose(grey, np.array(GREY.split(), float), atol=0.25)
     np.testing.assert_allclose(truth["person/pixels"], np.array(PIXELS.split(), int), atol=2)
 
@@ -448,3 +470,17 @@ def test_motion_clips_are_what_their_provenance_says():
     assert (walk[:, 0, 1, 1] > 0.9).all(), "who walks is upright"
     flipped = clips.mirrored(clips.mirrored(walk[0]))
     assert np.abs(flipped - walk[0]).max() < 1e-12
+
+
+@pytest.mark.parametrize("lost", ["clips", "licence", "provenance"])
+def test_motion_clips_without_their_provenance_are_refused(tmp_path, monkeypatch, lost):
+    listed = json.loads((clips.ASSETS / clips.PROVENANCE).read_text())
+    listed |= {"licence": ""} if lost == "licence" else {}
+    if lost != "provenance":
+        (tmp_path / clips.PROVENANCE).write_text(json.dumps(listed))
+    (tmp_path / clips.CLIPS_FILE).write_bytes(
+        (clips.ASSETS / clips.CLIPS_FILE).read_bytes()[: -(lost == "clips") or None]
+    )
+    monkeypatch.setattr(clips, "ASSETS", tmp_path)
+    with pytest.raises(InputError, match="Install this program again"):
+        clips.load_clips.__wrapped__()

@@ -17,8 +17,8 @@ from scipy.spatial import cKDTree
 
 from pipeline.body.model import BodyModel, load_body
 from pipeline.errors import InputError
+from pipeline.known_package import Known, open_package
 from pipeline.outputs import claim_folder, write_file, write_json
-from pipeline.sources.synthetic.build.package import Known, open_package
 
 # Item -> what it is worn as.
 KINDS = {

@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 
 from pipeline.errors import InputError
+from pipeline.known_package import Known, open_package
 from pipeline.outputs import claim_folder, write_file, write_json
-from pipeline.sources.synthetic.build.package import Known, open_package
 from pipeline.sources.synthetic.light import Light, features
 from pipeline.sources.synthetic.places import BRIGHTEST, LIST_FILE, direction_grid
 

@@ -1,15 +1,19 @@
 """Poses of real motion capture: the asset that `pipeline.build_clips` makes, and what is drawn from it."""
 
 import functools
+import hashlib
+import io
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from pipeline.errors import InputError
 from pipeline.skeletons import SMPLX_22
 
-CLIPS_FILE = "motion_clips.npz"
+CLIPS_FILE, PROVENANCE = "motion_clips.npz", "provenance.json"
 ASSETS = Path(__file__).with_name("assets")
 # A quaternion's components are stored in this many steps from 0 to 1.
 QUATERNION_STEPS = 32767
@@ -46,12 +50,29 @@ class Clips:
 
 @functools.cache
 def load_clips() -> Clips:
-    """The clips that come with the program."""
-    with np.load(ASSETS / CLIPS_FILE, allow_pickle=False) as archive:
+    """The clips that come with the program. Raises InputError when their file is not the one that the provenance beside it lists, or
+    that says no licence."""
+    with np.load(io.BytesIO(_listed()), allow_pickle=False) as archive:
         turns = archive["quaternions"].astype(float) / QUATERNION_STEPS
         rotations = Rotation.from_quat(turns.reshape(-1, 4)).as_matrix().reshape(-1, len(SMPLX_22), 3, 3)
         names = tuple(str(name) for name in archive["names"])
         return Clips(names, rotations, archive["lift"].astype(float), archive["clip"].astype(int))
+
+
+def _listed() -> bytes:
+    """The asset, checked."""
+    try:
+        listed = json.loads((ASSETS / PROVENANCE).read_text())
+        data, known, licence = (ASSETS / CLIPS_FILE).read_bytes(), listed["sha256"][CLIPS_FILE], listed["licence"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"the motion clips in {ASSETS} cannot be read ({error}). Install this program again."
+        ) from error
+    if hashlib.sha256(data).hexdigest() != known or not licence:
+        raise InputError(
+            f"{ASSETS / CLIPS_FILE} is damaged or not the file that {PROVENANCE} lists with its licence. Install this program again."
+        )
+    return data
 
 
 def draw_frame(rng: np.random.Generator, clips: Clips, weights: dict[str, float] | None = None) -> int:

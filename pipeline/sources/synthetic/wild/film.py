@@ -194,7 +194,8 @@ def _dress(
         of_mesh += [k] * len(dressed)
     outline = [mesh.vertices for mesh in meshes]
     for k, thing in enumerate(things, start=len(figures)):
-        paint = functools.partial(_paint_thing, scenery.make_texture(rng, 64))
+        level = thing.places[:, 2].min(), thing.places[:, 2].max()
+        paint = functools.partial(_paint_thing, scenery.make_texture(rng, 64), level)
         meshes.append(render.Mesh(thing.world, thing.faces, thing.places.astype(np.float32), paint))
         of_mesh.append(k)
         outline.append(stage.outline(thing, camera))
@@ -202,11 +203,13 @@ def _dress(
     return replace(scene, outline=np.concatenate(outline)), painter, np.array(of_mesh)[owners]
 
 
-def _paint_thing(texture: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """(M, 3) places in a thing's own axes -> (M, 3) colours: the texture covers a square metre, around the corners too."""
-    size = len(texture)
-    u, v = ((places[:, 0] + places[:, 1]) * size).astype(int) % size, (places[:, 2] * size).astype(int) % size
-    return texture[v, u] * np.float32(1 / 255)
+def _paint_thing(texture: np.ndarray, level: tuple[float, float], places: np.ndarray) -> np.ndarray:
+    """(M, 3) places in a thing's own axes -> (M, 3) colours: the texture covers a square metre, around the corners too. level: the
+    heights of its bottom and its top, where it lies flat."""
+    size, flat = len(texture), (np.abs(places[:, 2, None] - level) < 1e-4).any(1)
+    u = np.where(flat, places[:, 0], places[:, 0] + places[:, 1])
+    v = np.where(flat, places[:, 1], places[:, 2])
+    return texture[(v * size).astype(int) % size, (u * size).astype(int) % size] * np.float32(1 / 255)
 
 
 # --- what is known of it ---------------------------------------------------------------------------------------------

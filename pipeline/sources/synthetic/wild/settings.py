@@ -7,7 +7,7 @@ from pipeline.sources.synthetic.settings import Looks
 
 # Number of what a seed draws, raised by every change of what is in the pictures: a capture that was begun with another is not finished
 # with this one.
-DRAWN = 1
+DRAWN = 2
 # Every so-many-th picture is for validation; bodies and rooms of its own.
 VALIDATION_EVERY = 20
 # Of the people that come with the free body, those from here on are for validation.

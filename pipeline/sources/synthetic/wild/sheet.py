@@ -1,4 +1,4 @@
-"""The contact sheet of a wild capture: rows of pictures in their own shapes, the last rows with their joints drawn on."""
+"""The contact sheet of a wild capture: rows of pictures in their own shapes, the last third of them with their joints drawn on."""
 
 from pathlib import Path
 
@@ -14,7 +14,10 @@ from pipeline.spread import spread_evenly
 
 SHEET_FILE = "contact_sheet.jpg"
 WIDTH, ROW, GAP = 1680, 230, 4
-ROWS, DRAWN_ROWS = 6, 2
+ROWS = 6
+
+# A picture, and of each of its people the places of the joints in it, and how each is seen.
+Picture = tuple[np.ndarray, list[tuple[np.ndarray, np.ndarray]]]
 
 
 def write_sheet(folder: Path) -> None:
@@ -32,24 +35,35 @@ def write_sheet(folder: Path) -> None:
     write_file(folder / SHEET_FILE, encode_picture(_lay_out(pictures), ".jpg"))
 
 
-def _lay_out(pictures: list[tuple[np.ndarray, list[tuple[np.ndarray, np.ndarray]]]]) -> np.ndarray:
-    """Rows of one height, filled from left to right and stretched to the sheet's width."""
-    rows: list[np.ndarray] = []
-    waiting = list(pictures)
+def _lay_out(pictures: list[Picture]) -> np.ndarray:
+    """Rows of one height, filled from left to right and cut at the sheet's width."""
+    rows, waiting = [], list(pictures)
     while waiting and len(rows) < ROWS:
-        row, width = [], 0.0
-        while waiting and width < WIDTH:
-            image, people = waiting.pop(0)
-            scale = ROW / image.shape[0]
-            tile = cv2.resize(image, (round(image.shape[1] * scale), ROW), interpolation=cv2.INTER_AREA)
-            if len(rows) >= ROWS - DRAWN_ROWS:
-                for places, seen in people:
-                    _draw(tile, (places + 0.5) * scale - 0.5, seen)
-            row.append(np.pad(tile, ((0, GAP), (0, GAP), (0, 0)), constant_values=255))
-            width += row[-1].shape[1]
-        line = np.concatenate(row, 1)[:, :WIDTH]
-        rows.append(np.pad(line, ((0, 0), (0, WIDTH - line.shape[1]), (0, 0)), constant_values=255))
-    return np.concatenate(rows) if rows else np.full((ROW, WIDTH, 3), 255, np.uint8)
+        row: list[Picture] = []
+        while waiting and sum(tile.shape[1] + GAP for tile, _ in row) < WIDTH:
+            row.append(_to_height(waiting.pop(0)))
+        rows.append(row)
+    for row in rows[len(rows) - max(1, len(rows) // 3) :]:
+        for tile, people in row:
+            for places, seen in people:
+                _draw(tile, places, seen)
+    return np.concatenate([_side_by_side([tile for tile, _ in row]) for row in rows])
+
+
+def _to_height(picture: Picture) -> Picture:
+    """The picture as high as a row, and where the joints are in it."""
+    image, people = picture
+    scale = ROW / image.shape[0]
+    tile = cv2.resize(image, (round(image.shape[1] * scale), ROW), interpolation=cv2.INTER_AREA)
+    return tile, [((places + 0.5) * scale - 0.5, seen) for places, seen in people]
+
+
+def _side_by_side(tiles: list[np.ndarray]) -> np.ndarray:
+    """(ROW + GAP, WIDTH, 3), white where nothing is."""
+    line = np.concatenate([np.pad(tile, ((0, GAP), (0, GAP), (0, 0)), constant_values=255) for tile in tiles], 1)[
+        :, :WIDTH
+    ]
+    return np.pad(line, ((0, 0), (0, WIDTH - line.shape[1]), (0, 0)), constant_values=255)
 
 
 def _draw(tile: np.ndarray, places: np.ndarray, seen: np.ndarray) -> None:
