@@ -53,7 +53,7 @@ MOST_NAMED = 12
     "--tta",
     "augmented",
     is_flag=True,
-    help="Test-time augmentation, four looks at everybody: 3 to 5 % less off, and slower.",
+    help="Test-time augmentation, four looks at everybody: 2 to 5 % less off, and slower.",
 )
 @click.option("--focal", type=POSITIVE, help="Focal length in pixels; default: the image's diagonal.")
 @click.option(

@@ -32,7 +32,7 @@ from pipeline.witness import Witness
 
 # A task is given up when it failed this often, by an error or by the death of its worker.
 ATTEMPTS = 3
-# A worker needs about 1 GB for the libraries, the body and one shard; above this Dask restarts it.
+# A worker needs 0.5 GB for the libraries, the free body and one shard; above this Dask restarts it.
 WORKER_MEMORY = "4 GiB"
 CONNECT_S = 20.0
 DASK_SETTINGS = {

@@ -37,12 +37,12 @@ class GivenBoxes:
     """The boxes of a file, found by the name of a picture: its path, or its file name where that is unique in the file.
 
     boxes: of each picture, by its name in the file and its frame. crowds: entries that are no one person's and were left out. twice:
-    how many say again what another says, which are left out, too. Where no box says who is who from frame to frame, the people of a
-    video are followed.
+    how many say again what another says, which are left out, too; few: people of too few marked joints. Where no box says who is who
+    from frame to frame, the people of a video are followed.
     """
 
-    def __init__(self, path: Path, boxes: dict["Key", list[Box]], crowds: int = 0, twice: int = 0):
-        self.path, self.boxes, self.crowds, self.twice = path, boxes, crowds, twice
+    def __init__(self, path: Path, boxes: dict["Key", list[Box]], crowds: int = 0, twice: int = 0, few: int = 0):
+        self.path, self.boxes, self.crowds, self.twice, self.few = path, boxes, crowds, twice, few
         self.taken: set[Key] = set()
         self.tracker = None if any(box.track is not None for here in boxes.values() for box in here) else Tracker()
         self.by_name: dict[Key, set[Key]] = {}
@@ -98,6 +98,8 @@ class GivenBoxes:
             yield f"{self.path}: {_crowds_text(self.crowds)} left out; a crowd is not one person."
         if self.twice:
             yield f"{self.path}: {self.twice} boxes stand in it twice in the same picture, and are one person each."
+        if self.few:
+            yield f"{self.path}: of people of fewer than {LEAST_SEEN} joints above {SEEN}, {self.few} in all, nothing was predicted."
 
 
 # A picture's name and frame.
@@ -289,7 +291,7 @@ def _json(path: Path) -> Any:
 
 def read_keypoints(path: Path) -> GivenBoxes:
     """--keypoints: a folder of OpenPose's NAME_keypoints.json, one such file, or MSCOCO's JSON. People become boxes with keypoints."""
-    found: dict[Key, list[Box]] = {}
+    found: dict[Key, list[Box | None]] = {}
     crowds = 0
     if path.is_dir():
         files = sorted(path.glob("*_keypoints.json"))
@@ -314,12 +316,14 @@ def read_keypoints(path: Path) -> GivenBoxes:
             if not np.isfinite(points).all():
                 raise InputError(f"{path}: {row.where} is not finite.")
             points[:, 2] = np.minimum(points[:, 2], 1)  # marked visibilities are 0, 1 and 2
-            boxes.extend(_boxes(points, placing, row.score))
-    return GivenBoxes(path, found, crowds)
+            boxes.append(_box_about(points, placing, row.score))
+    kept = {key: [box for box in boxes if box is not None] for key, boxes in found.items()}
+    return GivenBoxes(path, kept, crowds, few=sum(box is None for boxes in found.values() for box in boxes))
 
 
-def _openpose_people(files: Sequence[Path]) -> dict[Key, list[Box]]:
-    """The people of each file. The order of the joints is told by their number, and by the bones that it gives."""
+def _openpose_people(files: Sequence[Path]) -> dict[Key, list[Box | None]]:
+    """The people of each file, as `_box_about` gives them. The order of the joints is told by their number, and by the bones that it
+    gives."""
     people: dict[Path, list[FoundPerson]] = {}
     by_layout: dict[str, list[Path]] = {}
     for file in files:
@@ -333,7 +337,7 @@ def _openpose_people(files: Sequence[Path]) -> dict[Key, list[Box]]:
         placings |= dict.fromkeys(chosen, place(LAYOUTS[likely], likely))
     return {
         (file.name.removesuffix("_keypoints.json"), None): [
-            box for person in people[file] for box in _boxes(person.body, placings[file], None)
+            _box_about(person.body, placings[file], None) for person in people[file]
         ]
         for file in files
     }
@@ -347,14 +351,14 @@ def _usual_layout(path: Path) -> str:
     return next((name for name, names in LAYOUTS.items() if counts == {len(names)}), "body25")
 
 
-def _boxes(points: np.ndarray, placing: Placing, score: float | None) -> list[Box]:
-    """The box about somebody's keypoints (N, 3) x, y, confidence; none where too few were seen."""
+def _box_about(points: np.ndarray, placing: Placing, score: float | None) -> Box | None:
+    """The box about somebody's keypoints (N, 3) x, y, confidence; None where too few were seen."""
     placed = placing(points)
     seen = placed[:, 2] > SEEN
     if seen.sum() < LEAST_SEEN:
-        return []
+        return None
     keypoints = Keypoints(placing.joint_set.name, placed[:, :2], np.where(seen, placed[:, 2].clip(0, 1), 0))
-    return [Box(tight_box(placed[seen, :2], subtract=0), score, "keypoints", keypoints)]
+    return Box(tight_box(placed[seen, :2], subtract=0), score, "keypoints", keypoints)
 
 
 def within(box: Box, picture: Picture) -> Box:

@@ -21,7 +21,7 @@ class TrainConfig:
     """Settings of a run. Everything is counted in steps.
 
     steps: how many; minutes: train for so long instead, whatever a step takes (0: by steps), and the schedule follows the clock.
-    ground_truth: "dataset" or "fit", what the labels are of (`model.data.dataset.Views.labelled`), in training and validation.
+    ground_truth: "dataset" or "fit", what the labels are of (`model.data.views.Views.labelled`), in training and validation.
     batch_size: views a step, over all processes. optimizer: "muon" (with AdamW for all that is no hidden matrix), "adamw" or
     "rmsprop" (the published recipe). schedule: "cosine" down to zero, or "steps": times 0.1 at each of `milestones` (parts of the
     run). warmup: steps of linear rise. clip_norm: largest norm of the gradient (0: no clipping). average: decay of the moving

@@ -233,6 +233,24 @@ def test_crowds_are_nobodys_box_and_are_counted(tmp_path):
             read_boxes(written(path, content | {"annotations": [crowd | {"iscrowd": wrong}]}))
 
 
+def test_people_of_too_few_joints_are_counted(tmp_path):
+    """They were left out without a word."""
+    few, lost = points(25), [float("inf")] + points(25)[1:]
+    few[11:] = [0.0] * len(few[11:])  # three joints and a half
+    people = [{"pose_keypoints_2d": some} for some in (points(25), few, lost)]
+    written(tmp_path / "a_keypoints.json", {"people": people})
+    content = {
+        "images": [{"id": 4, "file_name": "a.jpg"}],
+        "annotations": [{"image_id": 4, "keypoints": some} for some in (points(17), [0] * 51)],
+    }
+    for path, count in ((tmp_path, 2), (written(tmp_path / "b.json", content), 1)):
+        found = read_keypoints(path)
+        assert len(found(picture("a.jpg"))) == 1
+        assert list(found.remarks()) == [
+            f"{path}: of people of fewer than 4 joints above 0.1, {count} in all, nothing was predicted."
+        ]
+
+
 def test_a_box_that_stands_twice_is_one_person(tmp_path):
     twice = {"a.jpg": [[1, 2, 30, 40], [5, 2, 30, 40], [1.0, 2, 30, 40]], "b.jpg": [[1, 2, 30, 40]]}
     path = written(tmp_path / "b.json", twice)
