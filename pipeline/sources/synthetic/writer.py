@@ -55,16 +55,14 @@ def write_capture(
     complete. Raises InputError when `out` is not empty or cannot be written.
     """
     out = Path(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(
-            f"{out} exists and is not an empty folder; name a new folder for the capture or remove this one first."
-        )
+    _refuse_filled(out, "exists and is not an empty folder")
     plans = plan_sequences(settings)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder:
             draft = Path(folder) / out.name
             mark = _write(draft, make_rig(body), settings, plans, workers, progress or (lambda done, total: None))
+            _refuse_filled(out, "was filled while this capture was filmed, by another run")
             if out.exists():
                 out.rmdir()
             os.rename(draft, out)
@@ -74,6 +72,11 @@ def write_capture(
             f"about {settings.instants * 4 * 20 // 1024 + 20} MB free."
         ) from error
     return mark
+
+
+def _refuse_filled(out: Path, why: str) -> None:
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out} {why}; name a new folder for the capture or remove this one first.")
 
 
 def _write(

@@ -152,6 +152,20 @@ def test_refuses_a_folder_that_holds_something(capture, body, tmp_path):
         write_capture(tmp_path / "file" / "out", body, SETTINGS)
 
 
+def test_a_folder_that_another_run_filled_meanwhile_is_left_as_it_is(body, tmp_path, monkeypatch):
+    """It was said to be a full disk."""
+    out = tmp_path / "out"
+
+    def filled(*_):
+        out.mkdir()
+        (out / "synthetic.json").write_text("another's")
+
+    monkeypatch.setattr(writer, "_write", filled)
+    with pytest.raises(InputError, match="out was filled while this capture was filmed, by another run; name a new"):
+        write_capture(out, body, SETTINGS)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"] and (out / "synthetic.json").read_text() == "another's"
+
+
 def test_nothing_is_left_behind_when_filming_fails(body, tmp_path, monkeypatch):
     def fail(*_):
         raise RuntimeError("no film")
