@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.skeletons import SMPLX_55
+from pipeline.sources.synthetic.complexion import Complexion, red_places, skin_colours
 from pipeline.sources.synthetic.people import smooth_field
 
 _JOINT = {name: k for k, name in enumerate(SMPLX_55.names)}
@@ -36,6 +37,7 @@ class Landmarks:
     nose: np.ndarray  # (3,)
     head: np.ndarray  # (3,) middle of the skull
     chest_z: float
+    red: np.ndarray  # (n, 5) where skin is redder
 
 
 def make_landmarks(template: np.ndarray, joints: np.ndarray, nose: int) -> Landmarks:
@@ -44,6 +46,7 @@ def make_landmarks(template: np.ndarray, joints: np.ndarray, nose: int) -> Landm
     eyes = np.stack([at["left_eye"], at["right_eye"]])
     skull = template[template[:, 1] > eyes[:, 1].mean() + 0.01]
     head = np.array([0.0, eyes[:, 1].mean(), 0.5 * (skull[:, 2].min() + skull[:, 2].max())])
+    ears = head + [[0.5 * np.ptp(skull[:, 0]), -0.02, 0], [-0.5 * np.ptp(skull[:, 0]), -0.02, 0]]
     return Landmarks(
         ankle=at["left_ankle"][1],
         crotch=at["left_hip"][1] - 0.07,
@@ -56,6 +59,7 @@ def make_landmarks(template: np.ndarray, joints: np.ndarray, nose: int) -> Landm
         nose=template[nose],
         head=head,
         chest_z=at["spine3"][2],
+        red=red_places(at, template[nose], ears),
     )
 
 
@@ -74,7 +78,7 @@ class Cloth:
 class Outfit:
     """A whole appearance; heights and half widths in metres on the template, colours sRGB 0..255. tucked: whether the
     top goes into the bottom. bare: which of
-    `garment_masks` are not painted, because a mesh shows them or nothing is worn there."""
+    `garment_masks` are not painted, because a mesh shows them or nothing is worn there. complexion: None for skin of one colour."""
 
     skin: np.ndarray
     lips: np.ndarray
@@ -96,6 +100,7 @@ class Outfit:
     slant: float
     tucked: bool
     bare: tuple[str, ...] = ()
+    complexion: Complexion | None = None
 
 
 def _colour(rng: np.random.Generator) -> np.ndarray:
@@ -206,7 +211,7 @@ def clothe(
 
 def paint(outfit: Outfit, marks: Landmarks, p: np.ndarray) -> np.ndarray:
     """(N, 3) places on the template -> (N, 3) float32 albedo, 0..1 sRGB."""
-    colour = np.broadcast_to(outfit.skin, p.shape).copy()
+    colour = _skin(outfit, marks, p)
     masks = garment_masks(outfit, marks, p)
     _face(outfit, marks, p, colour)
     for name in ("bottom", "shoes", "top"):
@@ -226,6 +231,17 @@ def paint(outfit: Outfit, marks: Landmarks, p: np.ndarray) -> np.ndarray:
         strands = 1 + 0.18 * np.sin(190 * x[hair] + 60 * z[hair]) * (outfit.hair_style != "cap")
         colour[hair] = base * strands[:, None]
     return (np.clip(colour, 0, 255) / 255).astype(np.float32)
+
+
+def _skin(outfit: Outfit, marks: Landmarks, p: np.ndarray) -> np.ndarray:
+    """(N, 3) sRGB 0..255."""
+    if outfit.complexion is None:
+        return np.broadcast_to(outfit.skin, p.shape).copy()
+    inside = np.minimum(
+        marks.shoulder_x - np.abs(p[:, 0]), np.minimum(p[:, 1] - marks.crotch, marks.shoulder - p[:, 1])
+    )
+    trunk = np.clip(0.5 + inside / 0.08, 0, 1)
+    return skin_colours(outfit.skin, outfit.complexion, marks.red, trunk, p)
 
 
 def pattern(cloth: Cloth, p: np.ndarray, marks: Landmarks) -> np.ndarray:

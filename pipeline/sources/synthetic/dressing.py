@@ -9,6 +9,7 @@ from scipy import sparse
 
 from pipeline.sources.synthetic import appearance
 from pipeline.sources.synthetic.appearance import Cloth, Landmarks, Outfit
+from pipeline.sources.synthetic.complexion import draw_complexion
 from pipeline.sources.synthetic.garments import (
     Garment,
     Wardrobe,
@@ -89,7 +90,7 @@ def dress(tailor: Tailor, person: Person, rng: np.random.Generator, garment_m: t
     painted = rng.random() < PAINTED
     if tailor.wardrobe is None or painted:
         offsets = appearance.clothe(outfit, marks, rig.template, tailor.normals, rng, garment_m)
-        return (_body(tailor, person.rest + offsets, outfit, np.zeros(len(rig.template), bool)),)
+        return (_body(tailor, person.rest + offsets, outfit, np.zeros(len(rig.template), bool), rng),)
     outfit, chosen = _choose(tailor.wardrobe, outfit, rng)
     hairs = rng.spawn(1)[0]  # what else is drawn stays the same with other hair
     style = _choose_hair(outfit, chosen, hairs)
@@ -113,7 +114,7 @@ def dress(tailor: Tailor, person: Person, rng: np.random.Generator, garment_m: t
         hidden |= covered
     if style is not None:
         parts.append(_hair(tailor, person, outfit, rest, parts, style, hairs))
-    return (_body(tailor, rest, outfit, hidden), *parts)
+    return (_body(tailor, rest, outfit, hidden, rng), *parts)
 
 
 def _choose_hair(outfit: Outfit, chosen: list[tuple[Garment, str]], rng: np.random.Generator) -> str | None:
@@ -174,7 +175,9 @@ def _without(part: Part, hidden: np.ndarray) -> Part:
     return replace(part, faces=part.faces[~hidden[part.faces].all(1)])
 
 
-def _body(tailor: Tailor, rest: np.ndarray, outfit: Outfit, hidden: np.ndarray) -> Part:
+def _body(tailor: Tailor, rest: np.ndarray, outfit: Outfit, hidden: np.ndarray, rng: np.random.Generator) -> Part:
+    """The body without what garments hide of it: faces whose every vertex is among `hidden` (V,)."""
+    outfit = replace(outfit, complexion=draw_complexion(rng.spawn(1)[0]))  # what else is drawn stays the same
     faces = tailor.rig.faces[~hidden[tailor.rig.faces].all(1)]
     places = np.concatenate([tailor.rig.template, np.zeros((len(rest), 2))], 1).astype(np.float32)
     return Part(rest, tailor.rig.weights, faces, places, lambda at: appearance.paint(outfit, tailor.marks, at[:, :3]))

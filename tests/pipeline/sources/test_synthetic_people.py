@@ -10,6 +10,7 @@ from pipeline.body.model import load_body
 from pipeline.camera import project, world_to_camera
 from pipeline.records import BodyParameters
 from pipeline.sources.synthetic import appearance, motion, people, poses, render, repertoire, scenery, sequences
+from pipeline.sources.synthetic.complexion import draw_complexion, skin_colours
 from pipeline.sources.synthetic.settings import ACTIONS, SPLIT_OF, SUBJECTS, CaptureSettings
 from pipeline.sources.synthetic.truth import POSE_PARTS
 from pipeline.sources.synthetic.wild import film
@@ -252,3 +253,26 @@ def test_rotations_are_rotations(studio):
     angles = np.random.default_rng(0).uniform(poses.LOW, poses.HIGH, (20, len(poses.NAMES)))
     matrices = poses.pose_rotations(angles).reshape(-1, 3, 3)
     np.testing.assert_allclose(Rotation.from_matrix(matrices).as_matrix(), matrices, atol=1e-9)
+
+
+def test_skin_is_of_many_colours_about_its_own(studio):
+    """Redder at the nose than on the forehead, lighter on the trunk, mottled everywhere; of one colour where nothing is drawn."""
+    marks, template = studio.tailor.marks, studio.rig.template
+    bare = replace(
+        appearance.draw_outfit(np.random.default_rng(3), marks),
+        bare=("top", "bottom", "shoes", "hair"),
+        badge=(0, 0, 0),
+    )
+    bare = replace(bare, zip=False, beard=False)
+    below = template[template[:, 1] < marks.neck - 0.05]
+    assert np.ptp(appearance.paint(bare, marks, below), axis=0).max() < 1e-6
+    for seed in range(4):
+        drawn = replace(draw_complexion(np.random.default_rng(seed)), untanned=0.08)
+        painted = 255 * appearance.paint(replace(bare, complexion=drawn), marks, below)
+        off = painted / bare.skin - 1
+        assert 0.02 < off.std() < 0.12 and np.abs(off.mean()) < 0.1
+        red, inside = marks.red[:, :3], np.zeros(len(marks.red))
+        flushed, pale = (skin_colours(bare.skin, drawn, marks.red, inside, at) for at in (red, red + [0, 0, 0.3]))
+        assert ((flushed[:, 0] / flushed[:, 1]) > (pale[:, 0] / pale[:, 1])).all()
+    twins = [draw_complexion(np.random.default_rng(1)) for _ in range(2)]
+    assert (twins[0].waves == twins[1].waves).all()

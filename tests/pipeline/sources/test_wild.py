@@ -46,7 +46,7 @@ from pipeline.wild_run import WildProgress, WildRequest, synthesize_wild
 
 SETTINGS = WildSettings(seed=4, instants=21, image_px=128, block=8, supersampling=1)
 # Of its pictures: their mean, and how many pixels of each person are seen.
-GREY = "137.5 132 71.5 118.9 113.5 165.7 118.6 141.1 119.2 152.4 120.9 158.7 146.9 125.8 129.2 109.6 106.6 131 105.2 102.3 168.3"
+GREY = "137.5 132 71.5 118.9 113.5 165.7 118.5 141 119.3 152.3 120.8 158.7 146.9 125.8 128.8 109.6 106.6 131.1 105.2 102.3 168.3"
 PIXELS = (
     "1383 743 619 276 930 2501 376 1946 922 840 1194 2300 567 1228 184 448 1284 2010 1319 374 43 1365 1026 1103 117 1319 584 2022 874 "
     "733 472 436 322 37 47"
