@@ -177,7 +177,7 @@ def _without(part: Part, hidden: np.ndarray) -> Part:
 
 def _body(tailor: Tailor, rest: np.ndarray, outfit: Outfit, hidden: np.ndarray, rng: np.random.Generator) -> Part:
     """The body without what garments hide of it: faces whose every vertex is among `hidden` (V,)."""
-    outfit = replace(outfit, complexion=draw_complexion(rng.spawn(1)[0]))  # what else is drawn stays the same
+    outfit = replace(outfit, complexion=draw_complexion(rng.spawn(1)[0]))
     faces = tailor.rig.faces[~hidden[tailor.rig.faces].all(1)]
     places = np.concatenate([tailor.rig.template, np.zeros((len(rest), 2))], 1).astype(np.float32)
     return Part(rest, tailor.rig.weights, faces, places, lambda at: appearance.paint(outfit, tailor.marks, at[:, :3]))
