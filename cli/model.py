@@ -106,8 +106,8 @@ def build(
     stages = partial(stage_arguments, instants=instants, minutes=minutes, workers=workers, seed=seed, before=before)
     seconds = run_stages(out, stages, out / "run")
     after = "".join(f" --after {earlier.resolve().name}" for earlier in before)
-    notes = {"made_by": f"nvf-cli model build --instants {instants} --minutes {minutes:g} --seed {seed}{after}"}
-    notes |= {"licence": LICENCE, "commit": code_commit(), "seconds": seconds}
+    made_by = f"nvf-cli model build --instants {instants} --minutes {minutes:g} --seed {seed}{after}"
+    notes = {"made_by": made_by, "licence": LICENCE, "commit": code_commit(), "seconds": seconds}
     record = pack_run(out / "run", out / "free", notes)
     best = record["best"]
     click.echo(

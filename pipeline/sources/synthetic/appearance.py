@@ -11,6 +11,7 @@ import numpy as np
 from pipeline.skeletons import SMPLX_55
 from pipeline.sources.synthetic.complexion import Complexion, red_places, skin_colours
 from pipeline.sources.synthetic.people import smooth_field
+from pipeline.sources.synthetic.shoes import toe_cap
 
 _JOINT = {name: k for k, name in enumerate(SMPLX_55.names)}
 # Most cloth has no pattern.
@@ -38,6 +39,7 @@ class Landmarks:
     head: np.ndarray  # (3,) middle of the skull
     chest_z: float
     red: np.ndarray  # (n, 5) where skin is redder
+    toe_cap: np.ndarray  # (V, 3) metres that make the toes one
 
 
 def make_landmarks(template: np.ndarray, joints: np.ndarray, nose: int) -> Landmarks:
@@ -60,6 +62,7 @@ def make_landmarks(template: np.ndarray, joints: np.ndarray, nose: int) -> Landm
         head=head,
         chest_z=at["spine3"][2],
         red=red_places(at, template[nose], ears),
+        toe_cap=toe_cap(template, np.stack([at["left_ankle"], at["right_ankle"]])),
     )
 
 
@@ -197,16 +200,17 @@ def clothe(
     rng: np.random.Generator,
     garment_m: tuple[float, float],
 ) -> np.ndarray:
-    """(V, 3) metres to add to the zero-pose vertices: clothes and hair stand off the skin by smooth noise within `garment_m`."""
+    """(V, 3) metres to add to the zero-pose vertices: clothes and hair stand off the skin by smooth noise within `garment_m`, and
+    shoes have no toes."""
     masks = garment_masks(outfit, marks, template)
     low, high = garment_m
-    offsets = np.zeros(len(template))
+    offsets, shod = np.zeros(len(template)), np.clip(masks["shoes"] / 0.015 + 0.5, 0, 1)
     for name, reach in (("top", 1.0), ("bottom", 1.0), ("shoes", 0.4), ("hair", 1.0)):
         noise = smooth_field(template, rng, waves=10, wavelength=(0.12, 0.6))[:, 0]
         loose = low + (high - low) * np.clip(0.5 + 0.35 * noise + rng.normal(0, 0.15), 0, 1)
         ramp = np.clip(masks[name] / 0.015 + 0.5, 0, 1)
         offsets = np.maximum(offsets, reach * loose * ramp)
-    return offsets[:, None] * normals
+    return offsets[:, None] * normals + shod[:, None] * marks.toe_cap
 
 
 def paint(outfit: Outfit, marks: Landmarks, p: np.ndarray) -> np.ndarray:

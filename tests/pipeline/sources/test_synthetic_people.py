@@ -4,11 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.spatial import ConvexHull
 from scipy.spatial.transform import Rotation
 
 from pipeline.body.model import load_body
 from pipeline.camera import project, world_to_camera
 from pipeline.records import BodyParameters
+from pipeline.skeletons import SMPLX_55
 from pipeline.sources.synthetic import appearance, motion, people, poses, render, repertoire, scenery, sequences
 from pipeline.sources.synthetic.complexion import draw_complexion, skin_colours
 from pipeline.sources.synthetic.settings import ACTIONS, SPLIT_OF, SUBJECTS, CaptureSettings
@@ -276,3 +278,18 @@ def test_skin_is_of_many_colours_about_its_own(studio):
         assert ((flushed[:, 0] / flushed[:, 1]) > (pale[:, 0] / pale[:, 1])).all()
     twins = [draw_complexion(np.random.default_rng(1)) for _ in range(2)]
     assert (twins[0].waves == twins[1].waves).all()
+
+
+def test_shoes_have_no_toes(studio):
+    """Their tips lie on the convex hull of the foot's front, and nothing else of the body moves."""
+    template, moved = studio.rig.template, studio.tailor.marks.toe_cap
+    ankles = [studio.rig.regressor[SMPLX_55.index(f"{side}_ankle")] @ template for side in ("left", "right")]
+    far = np.linalg.norm(moved, axis=1)
+    assert (far[template[:, 1] > ankles[0][1] + 0.02] == 0).all() and 0.002 < far.max() < 0.03
+    for ankle in ankles:
+        tip = (template[:, 0] * ankle[0] > 0) & (template[:, 1] < ankle[1] + 0.02) & (template[:, 2] > ankle[2] + 0.09)
+        capped = template[tip] + moved[tip]
+        planes = ConvexHull(capped).equations
+        below = -(capped @ planes[:, :3].T + planes[:, 3]).max(1)
+        gaps = -(template[tip] @ planes[:, :3].T + planes[:, 3]).max(1)
+        assert np.quantile(below, 0.9) < 0.003 < np.quantile(gaps, 0.9)

@@ -37,7 +37,8 @@ def write_sheet(folder: Path) -> None:
 
 def _lay_out(pictures: list[Picture]) -> np.ndarray:
     """Rows of one height, filled from left to right and cut at the sheet's width."""
-    rows, waiting = [], list(pictures)
+    rows: list[list[Picture]] = []
+    waiting = list(pictures)
     while waiting and len(rows) < ROWS:
         row: list[Picture] = []
         while waiting and sum(tile.shape[1] + GAP for tile, _ in row) < WIDTH:
