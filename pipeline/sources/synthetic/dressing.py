@@ -26,10 +26,12 @@ from pipeline.sources.synthetic.render import Mesh, vertex_normals
 from pipeline.sources.synthetic.scalp import Scalp, head_of, make_scalp
 from pipeline.sources.synthetic.settings import Looks
 
-# How far garments stay off the skin (metres): on the zero pose by what they are worn as, and in a pose.
+# How far garments stay off the skin (metres): on the zero pose by what they are worn as, and in a pose, beneath another and over it.
 MARGIN = {"bottom": 0.005, "top": 0.008, "dress": 0.008, "shoes": 0.006, "skirt": 0.008, "coat": 0.024}
 MARGIN.update({"hat": 0.004, "glasses": 0.001})
-POSED_MARGIN = 0.004
+UNDER_M, OVER_M = 0.003, 0.006
+# Over so many metres from the edge of a piece of the suit that lies over it, another comes off the skin.
+LOOSENS_M = 0.04
 # How far a piece of the suit goes under another, and how far inside its cut lines it hides the body.
 TUCK_M, COVERED_M = 0.035, 0.03
 # Shares of people: in clothes that are only painted on the skin and stand off it; in a dress; in items and not cut from the suit.
@@ -50,7 +52,7 @@ class Part:
     """The body or a garment on a person's zero pose. rest: (G, 3) metres; weights: (G, 55) sparse; faces: (F, 3).
 
     places: (G, 5) float32, what `paint` colours by. near: (G,) vertices of the body beneath, None for the body itself; loose: whether
-    they change with the pose. hair: what it is made of, where it is hair.
+    they change with the pose. margin: metres that it stays off the skin in a pose. hair: what it is made of, where it is hair.
     """
 
     rest: np.ndarray
@@ -60,6 +62,7 @@ class Part:
     paint: Paint
     near: np.ndarray | None = None
     loose: bool = False
+    margin: float = OVER_M
     hair: Hair | None = None
 
 
@@ -201,17 +204,38 @@ def _wear(
         keep, covered = _cut_lines(outfit, marks, garment, worn_as, template, rng)
         combine, faces, beside = cut(garment, keep)
         points, at, uv, weights = (combine @ values for values in (points, at, uv, weights))
-        near, paint, slack = near[beside], _cloth_paint(cloth, marks), _slack(at, rng, garment_m)
+        near, paint = near[beside], _cloth_paint(cloth, marks)
+        slack = _slack(at, rng, garment_m) * _loosens(outfit, marks, worn_as, at)
     else:
         paint, slack = _texture_paint(garment.texture, cloth, rng), np.zeros(len(at))
+    under = worn_as == _beneath(outfit)
+    margin = MARGIN["bottom"] if under else max(MARGIN[worn_as], MARGIN["top"] if worn_as == "bottom" else 0.0)
     nearest = ((points[:, None] - rest[near]) ** 2).sum(-1).argmin(1)
     beneath_it = np.take_along_axis(near, nearest[:, None], 1)[:, 0]
-    points = push_out(points, rest, tailor.normals, MARGIN[worn_as] + slack, beneath_it)
+    points = push_out(points, rest, tailor.normals, margin + slack, beneath_it)
     smooth = 0.5 * points + 0.5 * (neighbour_mean(faces, len(points)) @ points)
-    points = push_out(smooth, rest, tailor.normals, MARGIN[worn_as], beneath_it)
+    points = push_out(smooth, rest, tailor.normals, margin, beneath_it)
     places = np.concatenate([at, uv], 1).astype(np.float32)
-    part = Part(points, sparse.csr_array(weights), faces, places, paint, beneath_it, garment.hangs)
+    posed = UNDER_M if under else OVER_M
+    part = Part(points, sparse.csr_array(weights), faces, places, paint, beneath_it, garment.hangs, posed)
     return part, covered
+
+
+def _beneath(outfit: Outfit) -> str:
+    """Which of top and bottom lies under the other: the bottom, but for a shirt of the suit tucked into its trousers."""
+    return "top" if outfit.tucked and not {"top", "bottom"} & set(outfit.bare) else "bottom"
+
+
+def _loosens(outfit: Outfit, marks: Landmarks, worn_as: str, at: np.ndarray) -> np.ndarray:
+    """(G,) 0..1 how much of its slack cloth has at a place of the template: none where it lies under another piece, nor at the
+    waist."""
+    if worn_as != _beneath(outfit):
+        return np.ones(len(at))
+    over = appearance.garment_masks(outfit, marks, at[:, :3])["bottom" if worn_as == "top" else "top"]
+    loose = np.clip(-over / LOOSENS_M, 0, 1)
+    if worn_as == "bottom":
+        loose *= np.clip((marks.waist - at[:, 1]) / (marks.waist - marks.crotch), 0, 1)
+    return loose
 
 
 def _cut_lines(
@@ -282,6 +306,6 @@ def pose(rig: Rig, person: Person, parts: tuple[Part, ...], motion: Motion, fram
             turned = (part.weights @ motion.turned[frame].reshape(-1, 9)).reshape(-1, 3, 3)
             points = fall(part.hair, points, turned, skinned, normals)
         else:
-            points = push_out(points, skinned, normals, POSED_MARGIN, None if part.loose else part.near)
+            points = push_out(points, skinned, normals, part.margin, None if part.loose else part.near)
         posed.append(Mesh(points, part.faces, part.places, part.paint))
     return posed

@@ -87,6 +87,31 @@ def test_what_lies_under_a_garment_is_hidden_and_what_its_hems_show_is_not():
     assert garments.beneath(points, corners, faces).tolist() == [True, False, False, False]
 
 
+def test_what_is_worn_under_another_lies_under_it(studio):
+    """Trousers showed through the hems of shirts: a third of what was close to both lay outside."""
+    person, shares = studio.persons[1], []
+    moving = motion.make_motion(
+        studio.rig, person, studio.bank, np.random.default_rng(0), "SittingDown", 40, False, SETTINGS.penetration_m
+    )
+    for seed in range(14):
+        body, *clothes = dressing.dress(studio.tailor, person, np.random.default_rng(seed), SETTINGS.garment_m)
+        clothes = [part for part in clothes if part.hair is None]
+        under = [part for part in clothes if part.margin == dressing.UNDER_M]
+        over = [part for part in clothes if part.margin == dressing.OVER_M and part.near is not None]
+        if not under or not over:
+            continue
+        first, *posed = dressing.pose(studio.rig, person, (body, under[0], *over), moving, 30)
+        normals = render.vertex_normals(first.vertices, studio.rig.faces)
+        beneath, others = posed[0].vertices, np.concatenate([mesh.vertices for mesh in posed[1:]])
+        apart, nearest = cKDTree(others).query(beneath)
+        close = apart < 0.012
+        if close.sum() < 50:
+            continue
+        below = (outside(others[nearest], first.vertices, normals) - outside(beneath, first.vertices, normals))[close]
+        shares.append((below > -0.001).mean())
+    assert len(shares) >= 4 and np.mean(shares) > 0.85 and min(shares) > 0.7
+
+
 def test_garments_stay_outside_the_person_on_zero_pose_and_in_motion(studio):
     person = studio.persons[1]
     moving = motion.make_motion(
