@@ -1,5 +1,6 @@
 """`nvf-cli train` parses, and makes one call."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -103,7 +104,8 @@ def test_a_demo_goes_on_from_the_free_model_and_keeps_what_that_is(called):
     result = CliRunner().invoke(nvf, arguments, catch_exceptions=False)
     start, free = called[0][-1], find_start(free_model.folder(), "all")
     assert result.exit_code == 0 and (start.path, start.part) == (free.path, "all")
-    assert called[0][2].network == free.config().network and called[0][-2] == 3.0
+    frozen = replace(free.config().network.encoder, freeze="all", rate=called[0][2].network.encoder.rate)
+    assert called[0][2].network == replace(free.config().network, encoder=frozen) and called[0][-2] == 3.0
     assert (
         called[0][2].train.minutes == 0 < free.config().train.minutes
     )  # its own hour and a half is not what others want
