@@ -126,7 +126,8 @@ def unpack_film(wheel: Path, weights: str, folder: Path) -> Film:
 def training_capture(folder: Path, name: str, size: Size, workers: Workers) -> tuple[str, int]:
     """The capture of a row; what is there already is kept. Its source, and how many instants to take of it."""
     if name in IN_MOTION:
-        instants, subjects = size.views // len(CAMERAS), SUBJECTS["train"] + SUBJECTS["validation"]
+        subjects = SUBJECTS["train"] + SUBJECTS["validation"]
+        instants = max(len(subjects), size.views // len(CAMERAS))
         four_cameras(folder, subjects, instants, IN_MOTION[name], size.image_px, workers)
         return "human36m", instants
     pictures = round(size.views / (ALONE if name == "no-occluders" else PEOPLE)) + SPARE
