@@ -205,3 +205,18 @@ def test_places_are_built_from_packages(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="its licence"):
         built.build_places((folder, folder), tmp_path / "none")
     assert not (tmp_path / "none").exists()
+
+
+def test_a_texture_over_a_real_floor_brings_light_and_no_colour():
+    """Coloured spots grew on meadows."""
+    rng = np.random.default_rng(2)
+    setting = replace(scenery.draw_setting(rng, SETTINGS.looks, 1, "train"), floor_detail=0.8)
+    spots = np.zeros((64, 64, 3), np.uint8)
+    spots[::2] = [250, 20, 20]
+    pixels = np.stack(np.meshgrid(np.linspace(-0.6, 0.6, 40), np.linspace(0.1, 0.9, 30), [1.0]), -1)[:, :, 0]
+    down = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]], float)  # x right, y down, z forwards -> the world's axes
+    rays, eye = (pixels @ down).astype(np.float32), np.array([0, -2.0, 1.5], np.float32)
+    bare, _ = scenery._see_place(replace(setting, floor=None), rays, eye)
+    laid, _ = scenery._see_place(replace(setting, floor=spots), rays, eye)
+    change = laid / np.maximum(bare, 1e-6)
+    assert np.ptp(change[..., 0]) > 0.2 and np.abs(change - change.mean(-1, keepdims=True)).max() < 1e-3

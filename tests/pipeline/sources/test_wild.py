@@ -13,6 +13,7 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import h5py
@@ -36,6 +37,7 @@ from pipeline.run import Workers, preprocess
 from pipeline.sampling import SamplingSettings
 from pipeline.skeletons import SMPLX_55
 from pipeline.sources import open_source
+from pipeline.sources.synthetic import render
 from pipeline.sources.synthetic.poses import neutral_pose, pose_rotations
 from pipeline.sources.synthetic.wild import blocks, clips, film, held, stage
 from pipeline.sources.synthetic.wild.cameras import PITCH, ROLL, draw_camera, pitch_of, roll_of
@@ -484,3 +486,27 @@ def test_motion_clips_without_their_provenance_are_refused(tmp_path, monkeypatch
     monkeypatch.setattr(clips, "ASSETS", tmp_path)
     with pytest.raises(InputError, match="Install this program again"):
         clips.load_clips.__wrapped__()
+
+
+def test_a_box_shades_the_floor_it_stands_on_and_its_top_is_painted_as_its_sides():
+    """Only its corners did, and the texture ran in stripes over its top."""
+    box = stage.make_box(np.array([1.0, 1.0, 0.5]), np.array([0, 0, 0.25]), 0.0)
+    rng = np.random.default_rng(0)
+    eye = SimpleNamespace(
+        R=np.eye(3)[[0, 2, 1]] * [[1], [-1], [1]], t=np.array([0, 1.0, 4.0]), K=np.diag([300.0, 300, 1])
+    )
+    scene = render.make_scene(box.world, box.faces, box.places.astype(np.float32))
+    scene = replace(scene, outline=stage.outline(box, eye))
+    inside = np.array([[x, y, 0] for x in np.linspace(-0.4, 0.4, 5) for y in np.linspace(-0.4, 0.4, 5)], np.float32)
+    assert render.contact_shade(scene, inside).min() > 0.3
+    assert render.contact_shade(scene, inside + [3, 0, 0]).max() == 0
+    texture = rng.integers(0, 255, (64, 64, 3), np.uint8)
+    level = box.places[:, 2].min(), box.places[:, 2].max()
+    for axis in range(3):  # of every side
+        a, b = (k for k in range(3) if k != axis)
+        at = np.tile(box.places.max(0), (64, 1))
+        at[:, a] = np.linspace(-0.3, 0.3, 64)
+        across = film._paint_thing(texture, level, at)
+        at[:, a], at[:, b] = 0.1, np.linspace(-0.3, 0.3, 64)
+        along = film._paint_thing(texture, level, at)
+        assert across.std(0).min() > 0.1 and along.std(0).min() > 0.1, axis
