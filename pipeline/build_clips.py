@@ -64,7 +64,7 @@ def build(motions: Path, out: Path) -> None:
         clip=np.concatenate(clip_of),
     )
     what = "Poses of real people's motion on the free body: turns of SMPL-X's pelvis and 21 body joints, and heights."
-    write_provenance(out / CLIPS_FILE, what, "pipeline.build_clips", int(sum(map(len, heights))), paths)
+    write_provenance(out / CLIPS_FILE, what, "pipeline.build_clips", int(sum(map(len, heights))))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ describes clips that it has not seen better than a mixture of several does (docs
 import argparse
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -190,19 +190,19 @@ def build(motions: Path, out: Path) -> None:
     np.savez_compressed(out / MOTION_FILE, mean=mean, covariance=covariance.astype(np.float32))
     what = "Mean and covariance of the turns of SMPL-X's 21 body joints in motion capture of real people."
     frames = sum(len(joints) for _, joints in clips)
-    write_provenance(out / MOTION_FILE, what, "pipeline.fit.build_prior", frames, paths)
+    write_provenance(out / MOTION_FILE, what, "pipeline.fit.build_prior", frames)
 
 
-def write_provenance(made: Path, what: str, module: str, frames: int, clips: Sequence[Path]) -> None:
-    """provenance.json beside a file that `python -m module` made of the clips: what it is, where from, licence, checksums."""
+def write_provenance(made: Path, what: str, module: str, frames: int) -> None:
+    """provenance.json beside a file that `python -m module` made of pybullet's clips: what it is, where from, licence, checksums."""
     provenance = {
         "what": what,
-        "made_from": f"{len(clips)} motion clips, pybullet_data/data/motions/humanoid3d_*.txt of the PyPI package {PYBULLET.name} "
-        f"{PYBULLET.version}",
+        "made_from": f"{len(PYBULLET.sha256)} motion clips, pybullet_data/data/motions/humanoid3d_*.txt of the PyPI package "
+        f"{PYBULLET.name} {PYBULLET.version}",
         "licence": f"{PYBULLET.licence} (https://pypi.org/project/pybullet/); these numbers are an altered form and not the original",
         "made_by": f"python -m {module} MOTIONS OUT",
         "frames": frames,
-        "sha256_of_the_clips": {path.name: _sha256(path) for path in clips},
+        "sha256_of_the_clips": PYBULLET.sha256,
         "sha256": {made.name: _sha256(made)},
     }
     (made.parent / "provenance.json").write_text(json.dumps(provenance, indent=2) + "\n")

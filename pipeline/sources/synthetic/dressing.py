@@ -208,31 +208,33 @@ def _wear(
         slack = _slack(at, rng, garment_m) * _loosens(outfit, marks, worn_as, at)
     else:
         paint, slack = _texture_paint(garment.texture, cloth, rng), np.zeros(len(at))
-    under = worn_as == _beneath(outfit)
-    margin = MARGIN["bottom"] if under else max(MARGIN[worn_as], MARGIN["top"] if worn_as == "bottom" else 0.0)
+    over, under = _layers(outfit)
+    margin = MARGIN[{under: "bottom", over: "top"}.get(worn_as, worn_as)]
     nearest = ((points[:, None] - rest[near]) ** 2).sum(-1).argmin(1)
     beneath_it = np.take_along_axis(near, nearest[:, None], 1)[:, 0]
     points = push_out(points, rest, tailor.normals, margin + slack, beneath_it)
     smooth = 0.5 * points + 0.5 * (neighbour_mean(faces, len(points)) @ points)
     points = push_out(smooth, rest, tailor.normals, margin, beneath_it)
     places = np.concatenate([at, uv], 1).astype(np.float32)
-    posed = UNDER_M if under else OVER_M
+    posed = UNDER_M if worn_as == under else OVER_M
     part = Part(points, sparse.csr_array(weights), faces, places, paint, beneath_it, garment.hangs, posed)
     return part, covered
 
 
-def _beneath(outfit: Outfit) -> str:
-    """Which of top and bottom lies under the other: the bottom, but for a shirt of the suit tucked into its trousers."""
-    return "top" if outfit.tucked and not {"top", "bottom"} & set(outfit.bare) else "bottom"
+def _layers(outfit: Outfit) -> tuple[str, str]:
+    """Which of top and bottom lies over the other, and which under it: the bottom, but for a shirt of the suit tucked into its
+    trousers."""
+    tucked = outfit.tucked and not {"top", "bottom"} & set(outfit.bare)
+    return ("bottom", "top") if tucked else ("top", "bottom")
 
 
 def _loosens(outfit: Outfit, marks: Landmarks, worn_as: str, at: np.ndarray) -> np.ndarray:
     """(G,) 0..1 how much of its slack cloth has at a place of the template: none where it lies under another piece, nor at the
     waist."""
-    if worn_as != _beneath(outfit):
+    over, under = _layers(outfit)
+    if worn_as != under:
         return np.ones(len(at))
-    over = appearance.garment_masks(outfit, marks, at[:, :3])["bottom" if worn_as == "top" else "top"]
-    loose = np.clip(-over / LOOSENS_M, 0, 1)
+    loose = np.clip(-appearance.garment_masks(outfit, marks, at[:, :3])[over] / LOOSENS_M, 0, 1)
     if worn_as == "bottom":
         loose *= np.clip((marks.waist - at[:, 1]) / (marks.waist - marks.crotch), 0, 1)
     return loose
@@ -249,10 +251,9 @@ def _cut_lines(
             len(template), bool
         )
     masks, covered = (appearance.garment_masks(outfit, marks, p) for p in (garment.rest, template))
-    # Of two pieces of the suit, one goes under the other: the shirt over the trousers, or tucked into them.
-    over = "bottom" if outfit.tucked else "top"
+    over, under = _layers(outfit)
     keep = masks[worn_as]
-    if worn_as != over and over not in outfit.bare:
+    if worn_as == under and over not in outfit.bare:
         keep = np.minimum(keep, TUCK_M - masks[over])
     return keep, covered[worn_as] > COVERED_M
 

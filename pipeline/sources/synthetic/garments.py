@@ -4,7 +4,6 @@ Garments lie on the free body's template. A person's own lies as far off the per
 nearby, smoothed over the garment so that a skirt hangs between the legs.
 """
 
-import hashlib
 import io
 import json
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from scipy import sparse
 from scipy.spatial import cKDTree
 
 from pipeline.errors import InputError
-from pipeline.sources.synthetic.listed import read_listed
+from pipeline.sources.synthetic.listed import listed_bytes, read_listed
 from pipeline.sources.synthetic.people import Rig
 
 ASSETS = Path(__file__).parent / "assets" / "garments"
@@ -69,14 +68,12 @@ def read_assets() -> tuple[dict, dict[str, np.ndarray]]:
     """What garments.json says, and the arrays. Raises InputError when a file is missing or another one."""
     try:
         content = json.loads((ASSETS / "garments.json").read_text())
-        data = (ASSETS / "garments.npz").read_bytes()
         licences = [(ASSETS / name).read_bytes() for name in ("ATTRIBUTION.txt", "base_LICENSE.txt")]
     except (OSError, ValueError) as error:
         raise InputError(f"the garments in {ASSETS} cannot be read ({error}). Install this program again.") from error
-    if hashlib.sha256(data).hexdigest() != content["sha256"] or not all(licences):
-        raise InputError(
-            f"{ASSETS / 'garments.npz'} is damaged or not the file that garments.json lists. Install this program again."
-        )
+    if not all(licences):
+        raise InputError(f"a licence of the garments in {ASSETS} is empty. Install this program again.")
+    data = listed_bytes(ASSETS / "garments.npz", content["sha256"], "garments.json")
     with np.load(io.BytesIO(data), allow_pickle=False) as archive:
         return content, dict(archive)
 

@@ -1,7 +1,6 @@
 """Poses of real motion capture: the asset that `pipeline.build_clips` makes, and what is drawn from it."""
 
 import functools
-import hashlib
 import io
 import json
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from pipeline.errors import InputError
 from pipeline.skeletons import SMPLX_22
+from pipeline.sources.synthetic.listed import listed_bytes
 
 CLIPS_FILE, PROVENANCE = "motion_clips.npz", "provenance.json"
 ASSETS = Path(__file__).with_name("assets")
@@ -63,16 +63,14 @@ def _listed() -> bytes:
     """The asset, checked."""
     try:
         listed = json.loads((ASSETS / PROVENANCE).read_text())
-        data, known, licence = (ASSETS / CLIPS_FILE).read_bytes(), listed["sha256"][CLIPS_FILE], listed["licence"]
+        known, licence = listed["sha256"][CLIPS_FILE], listed["licence"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"the motion clips in {ASSETS} cannot be read ({error}). Install this program again."
         ) from error
-    if hashlib.sha256(data).hexdigest() != known or not licence:
-        raise InputError(
-            f"{ASSETS / CLIPS_FILE} is damaged or not the file that {PROVENANCE} lists with its licence. Install this program again."
-        )
-    return data
+    if not licence:
+        raise InputError(f"{ASSETS / PROVENANCE} says no licence of {CLIPS_FILE}. Install this program again.")
+    return listed_bytes(ASSETS / CLIPS_FILE, known, PROVENANCE)
 
 
 def draw_frame(rng: np.random.Generator, clips: Clips, weights: dict[str, float] | None = None) -> int:
