@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from rich.console import Console
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks._published_field import written_as_published
@@ -31,8 +32,10 @@ from model.training.step import losses_module, take_step
 from pipeline.body.model import load_body
 from pipeline.errors import InputError
 from pipeline.fit import FitSettings, Fitter
-from pipeline.records import BodyFit
-from pipeline.sources.synthetic import CaptureSettings, write_capture
+from pipeline.records import SYNTHETIC_MARK, BodyFit
+from pipeline.run import Workers
+from pipeline.sources.synthetic.settings import CaptureSettings
+from pipeline.synthesize import CaptureProgress, CaptureRequest, synthesize
 
 CONFIGS = ("small", "base", "published")
 INFERENCE_BATCHES = (1, 32)
@@ -119,8 +122,8 @@ def data(asked: Asked) -> dict:
         "preprocess": ["human36m", str(capture), str(asked.shards), "--crop-px", "64" if asked.quick else "256"],
     }
     if asked.quick and not capture.exists():
-        write_capture(capture, load_body(), TINY_CAPTURE, 0)
-    if (capture / "truth.h5").exists():
+        synthesize(CaptureRequest(capture, TINY_CAPTURE), Workers(0), CaptureProgress(Console(stderr=True)))
+    if (capture / SYNTHETIC_MARK).exists():
         del commands["synthesize"]
     workers = 0 if asked.quick else len(os.sched_getaffinity(0))
     for name, arguments in commands.items():

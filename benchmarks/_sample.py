@@ -2,11 +2,15 @@
 
 from pathlib import Path
 
-from pipeline.body.model import load_body
-from pipeline.sources.synthetic import CaptureSettings, write_capture
+from rich.console import Console
+
+from pipeline.run import Workers
+from pipeline.sources.synthetic.settings import CaptureSettings
+from pipeline.synthesize import CaptureProgress, CaptureRequest, synthesize
 
 
 def sample_capture(folder: Path, instants: int, image_px: int = 256) -> Path:
     """A human36m folder of `instants` moments, four images each."""
-    write_capture(folder / "capture", load_body(), CaptureSettings(instants=instants, image_px=image_px), 0)
+    settings = CaptureSettings(instants=instants, image_px=image_px)
+    synthesize(CaptureRequest(folder / "capture", settings), Workers(0), CaptureProgress(Console(stderr=True)))
     return folder / "capture"

@@ -40,6 +40,7 @@ from model.training.transfer import Start
 from pipeline.errors import InputError
 from pipeline.memory import keep_freed_memory
 from pipeline.outputs import write_json
+from pipeline.records import SYNTHETIC_MARK
 
 # These get every seed; the others one.
 SEEDED = ("nvf", "heatmap25d", "volumetric")
@@ -59,7 +60,7 @@ def make_shards(folder: Path, instants: int) -> Path:
     """The synthetic capture, preprocessed, in `folder`; what is there already is kept."""
     capture, shards = folder / "capture", folder / "shards"
     for done, arguments in (
-        (capture / "truth.h5", ["synthesize", str(capture), "--instants", str(instants)]),
+        (capture / SYNTHETIC_MARK, ["synthesize", str(capture), "--instants", str(instants)]),
         (None, ["preprocess", "human36m", str(capture), str(shards), "--crop-px", "192"]),
     ):
         if done is None or not done.exists():

@@ -44,12 +44,12 @@ from pipeline.preprocess.progress import RunProgress
 from pipeline.preprocess.settings import PreprocessSettings, Request
 from pipeline.records import SYNTHETIC_MARK, Instant
 from pipeline.run import Workers, preprocess
-from pipeline.sources.synthetic import CaptureSettings, write_capture
-from pipeline.sources.synthetic.settings import CAMERAS, SUBJECTS, Looks
-from pipeline.sources.synthetic.wild.blocks import Block, make_block, write_context
-from pipeline.sources.synthetic.wild.layout import join, mark_of
+from pipeline.sources.synthetic.begun import write_context
+from pipeline.sources.synthetic.settings import CAMERAS, SUBJECTS, CaptureSettings, Looks
+from pipeline.sources.synthetic.wild.blocks import Block, make_block
+from pipeline.sources.synthetic.wild.capture import Wild
 from pipeline.sources.synthetic.wild.settings import VALIDATION_EVERY, Variety, WildSettings
-from pipeline.wild_run import WildProgress, WildRequest, synthesize_wild
+from pipeline.synthesize import CaptureProgress, CaptureRequest, synthesize
 
 OLD_LOOKS = Looks(places=0, garments=False, camera_effects=False)
 # Rows of people in motion before four cameras -> their looks.
@@ -132,7 +132,7 @@ def training_capture(folder: Path, name: str, size: Size, workers: Workers) -> t
         return "human36m", instants
     pictures = round(size.views / (ALONE if name == "no-occluders" else PEOPLE)) + SPARE
     settings = WildSettings(instants=pictures, image_px=size.image_px, **WITHOUT[name])
-    synthesize_wild(WildRequest(folder, settings), workers, WildProgress(Console(stderr=True)))
+    synthesize(CaptureRequest(folder, settings), workers, CaptureProgress(Console(stderr=True)))
     return "wild", size.views
 
 
@@ -155,9 +155,8 @@ def four_cameras(
     folder: Path, subjects: tuple[int, ...], instants: int, looks: Looks, image_px: int, workers: Workers
 ) -> None:
     """People in motion before four cameras; what is there already is kept."""
-    if not (folder / SYNTHETIC_MARK).exists():
-        settings = CaptureSettings(instants=instants, image_px=image_px, looks=looks, subjects=subjects)
-        write_capture(folder, load_body(), settings, workers.count)
+    settings = CaptureSettings(instants=instants, image_px=image_px, looks=looks, subjects=subjects)
+    synthesize(CaptureRequest(folder, settings), workers, CaptureProgress(Console(stderr=True)))
 
 
 def validation_pictures(folder: Path, size: Size) -> None:
@@ -166,11 +165,11 @@ def validation_pictures(folder: Path, size: Size) -> None:
         return
     count = max(2, round(size.judged / PEOPLE))
     settings, body = WildSettings(instants=count * VALIDATION_EVERY, image_px=size.image_px), load_body()
-    write_context(folder, settings, None, body.sha256)
+    write_context(folder, Wild.kind, settings, None, body.sha256)
     blocks = [Block(folder.resolve(), VALIDATION_EVERY * (k + 1) - 1, 1) for k in range(count)]
     for block in blocks:
         make_block(block)
-    write_json(folder / SYNTHETIC_MARK, mark_of(settings, body.name, body.sha256, join(folder, blocks)))
+    write_json(folder / SYNTHETIC_MARK, Wild.kind.mark(settings, body) | Wild(settings).join(folder, blocks))
 
 
 def make_shards(source: str, capture: Path, shards: Path, limit: int | None, size: Size, workers: Workers) -> int:

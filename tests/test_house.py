@@ -47,7 +47,7 @@ LAYERS = (
     ("pipeline.fit", "pipeline.shards", "pipeline.sources"),
     ("pipeline.preprocess",),
     ("pipeline.build_clips", "pipeline.build_lifter", "pipeline.look", "pipeline.run"),
-    ("pipeline.fit_source", "pipeline.wild_run"),
+    ("pipeline.fit_source", "pipeline.synthesize"),
     ("model.body_fit", "model.data", "model.device", "model.torch_crop"),
     ("model.networks",),
     ("model.training",),

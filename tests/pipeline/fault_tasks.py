@@ -20,16 +20,3 @@ def make_or_die(_make, task) -> Done:
             file.write("x")
         os.kill(os.getpid(), signal.SIGKILL)
     return Done(task, "made")
-
-
-def open_nothing(*_) -> None:
-    """In place of what a process makes before its first sequence."""
-
-
-def film_or_die(plan, images) -> str:
-    """Films by its name. The file images / "deaths" says with a letter each how many processes are yet to be killed."""
-    deaths = (images / "deaths").read_text()
-    if plan == "poison" and deaths:
-        (images / "deaths").write_text(deaths[1:])
-        os.kill(os.getpid(), signal.SIGKILL)
-    return f"film of {plan}"

@@ -1,10 +1,7 @@
-"""A synthetic capture of people in motion, written in Human3.6M's annotation layout.
+"""Synthetic captures: rendered people with true joints, which stand in for datasets where there are none. The demo and the tests read
+them through the readers that datasets have.
 
-It stands in for the real dataset where there is none: the demo and the tests read it through the same reader. Nothing here is
-read by training; `truth` gives the true bodies to tests and reports only.
+There are two forms: `four_cameras`, people in motion in Human3.6M's annotation layout, and `wild`, pictures as people take them.
+`begun` keeps what they have in common on disk, and `pipeline.synthesize` makes either. Training reads none of this;
+`truth` gives true bodies to tests and reports only.
 """
-
-from pipeline.sources.synthetic.settings import CaptureSettings
-from pipeline.sources.synthetic.writer import write_capture
-
-__all__ = ["CaptureSettings", "write_capture"]

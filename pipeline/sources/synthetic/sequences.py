@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from pipeline.camera import in_image, project, tight_box, world_to_camera
+from pipeline.errors import InputError
 from pipeline.records import Camera
 from pipeline.sources.synthetic import dressing, motion, people, render, repertoire, scenery
 from pipeline.sources.synthetic.cameras import draw_cameras
@@ -219,10 +220,16 @@ def disturb_box(box: np.ndarray, settings: CaptureSettings, rng: np.random.Gener
 
 
 def write_image(path: Path, image: np.ndarray, quality: int) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Raises InputError where it cannot be written. Half a file is no harm: the sequence's own file, which counts, comes after it."""
     done, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
     assert done, path
-    path.write_bytes(data.tobytes())
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data.tobytes())
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be written ({error.strerror or error}). Free some space; the same command goes on."
+        ) from error
 
 
 def _thumb(image: np.ndarray, box: np.ndarray) -> np.ndarray:

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from pipeline.errors import InputError
 
+# Number of what a seed draws of people in motion before four cameras (`begun.Kind`).
+DRAWN = 1
 SUBJECTS = {"train": (1, 5, 6, 7), "validation": (8,), "test": (9, 11)}
 SPLIT_OF = {subject: split for split, subjects in SUBJECTS.items() for subject in subjects}
 # Human3.6M's actions in the order of its action_idx 2..16.
@@ -51,7 +53,7 @@ class Looks:
 
 @dataclass(frozen=True)
 class CaptureSettings:
-    """Settings of `write_capture`; all lengths in metres unless the name says otherwise.
+    """Settings of people in motion before four cameras; all lengths in metres unless the name says otherwise.
 
     instants: rendered moments in total (four images each), shared out over splits by SHARE and evenly over sequences. image_px:
     side of the square images. stride: frames (at 50 Hz) between rendered frames, per split, multiples of KEPT. box_shift,

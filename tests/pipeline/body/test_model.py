@@ -75,7 +75,7 @@ def test_the_free_body_is_posed_without_smplx():
     """Its licence permits research only, so what is free does not import it: neither loading, posing and fitting the body, nor its
     keypoints."""
     code = (
-        "import sys, pipeline.fit, pipeline.preprocess.shard, pipeline.look.pictures, pipeline.sources.synthetic.writer; "
+        "import sys, pipeline.fit, pipeline.preprocess.shard, pipeline.look.pictures, pipeline.sources.synthetic.takes; "
         "from pipeline.body.keypoints import keypoint_map; from pipeline.body.model import load_body; body = load_body(); "
         "body.pose({'transl': __import__('torch').zeros(1, 3)}); keypoint_map(body, 'openpose_25'); assert 'smplx' not in sys.modules"
     )

@@ -2,25 +2,49 @@
 
 import errno
 import hashlib
+import io
 import json
+import os
+import shutil
+import signal
+import time
+from contextlib import suppress
 from dataclasses import replace
-from types import SimpleNamespace
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+from rich.console import Console
 
 from pipeline.body.keypoints import keypoint_map
 from pipeline.body.model import load_body
 from pipeline.camera import project, tight_box, world_to_camera
 from pipeline.errors import InputError
 from pipeline.images import read_image
+from pipeline.outputs import run_lock
+from pipeline.run import Workers
 from pipeline.skeletons import HUMAN36M
 from pipeline.sources import open_source
-from pipeline.sources.synthetic import CaptureSettings, write_capture, writer
+from pipeline.sources.synthetic import takes
+from pipeline.sources.synthetic.settings import DRAWN, CaptureSettings
 from pipeline.sources.synthetic.truth import read_truth
-from tests.pipeline import fault_tasks
+from pipeline.sources.synthetic.wild.settings import WildSettings
+from pipeline.synthesize import CaptureProgress, CaptureRequest, synthesize
 
 SETTINGS = CaptureSettings(seed=3, instants=7, image_px=128, subjects=(1, 8, 9), actions=("Walking", "Sitting"))
+# The means of its pictures.
+GREY = (
+    "126.2 139.8 101.3 121.6 140.9 149.8 129.7 115.9 137.8 137.1 134.9 135.4 141.9 142.9 "
+    "161 160.7 104.6 110.4 92.01 139.6 106.7 115.3 113.8 113.7 117.6 144.9 102.5 112.9"
+)
+
+
+def write(out, settings=SETTINGS, workers=0):
+    """What the mark says, and what was told meanwhile."""
+    progress = CaptureProgress(Console(file=io.StringIO()))
+    mark = synthesize(CaptureRequest(out, settings), Workers(workers), progress)
+    return mark, progress.console.file.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -29,10 +53,9 @@ def body():
 
 
 @pytest.fixture(scope="module")
-def capture(body, tmp_path_factory):
+def capture(tmp_path_factory):
     out = tmp_path_factory.mktemp("synthetic") / "capture"
-    mark = write_capture(out, body, SETTINGS, workers=0)
-    return out, mark
+    return out, write(out)[0]
 
 
 @pytest.fixture(scope="module")
@@ -56,11 +79,11 @@ def tree_hashes(root):
 @pytest.mark.slow
 def test_bytes_depend_on_the_seed_and_not_on_the_workers(capture, body, tmp_path):
     expected = tree_hashes(capture[0])
-    write_capture(tmp_path / "with_2", body, SETTINGS, workers=2)
+    write(tmp_path / "with_2", workers=2)
     assert tree_hashes(tmp_path / "with_2") == expected
     tiny = replace(SETTINGS, instants=1, subjects=(1,), actions=("Sitting",))
     for seed in (3, 4):
-        write_capture(tmp_path / f"seed_{seed}", body, replace(tiny, seed=seed))
+        write(tmp_path / f"seed_{seed}", replace(tiny, seed=seed))
     same, other = tree_hashes(tmp_path / "seed_3"), tree_hashes(tmp_path / "seed_4")
     assert all(same[name] != other[name] for name in same)
 
@@ -112,7 +135,7 @@ def test_boxes_are_disturbed_by_what_the_settings_say(instants, body, tmp_path):
     assert 0.005 < np.abs(offsets).mean() < 0.08
     assert np.abs(offsets[:, 2:]).max() <= 2 * SETTINGS.box_scale + 1e-9
     still = replace(SETTINGS, instants=1, subjects=(1,), box_shift=0.0, box_scale=0.0)
-    write_capture(tmp_path / "still", body, still)
+    write(tmp_path / "still", still)
     for instant in open_source("human36m", tmp_path / "still").instants():
         for view in instant.views:
             np.testing.assert_allclose(view.box, exact(view, instant), atol=1e-6)
@@ -142,64 +165,112 @@ def test_mark_says_what_it_is(capture, body):
     assert (capture[0] / "contact_sheet.png").stat().st_size > 10_000
 
 
-def test_refuses_a_folder_that_holds_something(capture, body, tmp_path):
+def test_a_second_run_in_the_same_folder(capture, tmp_path):
     before = tree_hashes(capture[0])
-    with pytest.raises(InputError, match="not an empty folder"):
-        write_capture(capture[0], body, SETTINGS)
+    mark, said = write(capture[0])
+    assert "complete already; nothing was made" in said and mark == json.loads(json.dumps(capture[1]))
+    with pytest.raises(InputError, match=r"instants 7 \(now 8\)"):
+        write(capture[0], replace(SETTINGS, instants=8))
+    with pytest.raises(InputError, match="another kind of capture"):
+        write(capture[0], WildSettings(instants=7))
+    with run_lock(capture[0]), pytest.raises(InputError, match="another run is writing"):
+        write(capture[0])
     assert tree_hashes(capture[0]) == before
-    (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="cannot be written"):
-        write_capture(tmp_path / "file" / "out", body, SETTINGS)
+    (tmp_path / "mine.txt").write_text("")
+    with pytest.raises(InputError, match="is not empty and holds no capture that was begun; name a new"):
+        write(tmp_path)
+    with pytest.raises(InputError, match="no folder can be made there"):
+        write(tmp_path / "mine.txt" / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
-def test_a_folder_that_another_run_filled_meanwhile_is_left_as_it_is(body, tmp_path, monkeypatch):
-    """It was said to be a full disk."""
-    out = tmp_path / "out"
+def test_a_run_that_was_interrupted_goes_on_where_it_was(capture, tmp_path, monkeypatch):
+    """It began anew, and a killed one left its pictures in a hidden folder."""
+    real, filmed, out = takes.film, [], tmp_path / "out"
 
-    def filled(*_):
-        out.mkdir()
-        (out / "synthetic.json").write_text("another's")
+    def stop_at(number):
+        def film(studio, plan, images):
+            filmed.append(plan)
+            if len(filmed) == number:
+                raise KeyboardInterrupt
+            return real(studio, plan, images)
 
-    monkeypatch.setattr(writer, "_write", filled)
-    with pytest.raises(InputError, match="out was filled while this capture was filmed, by another run; name a new"):
-        write_capture(out, body, SETTINGS)
-    assert [path.name for path in tmp_path.iterdir()] == ["out"] and (out / "synthetic.json").read_text() == "another's"
+        return film
 
-
-def test_nothing_is_left_behind_when_filming_fails(body, tmp_path, monkeypatch):
-    def fail(*_):
-        raise RuntimeError("no film")
-
-    monkeypatch.setattr("pipeline.sources.synthetic.writer.film", fail)
-    with pytest.raises(RuntimeError, match="no film"):
-        write_capture(tmp_path / "out", body, SETTINGS)
-    assert not list(tmp_path.iterdir())
+    monkeypatch.setattr(takes, "film", stop_at(5))
+    with pytest.raises(KeyboardInterrupt):
+        write(out)
+    assert not (out / "synthetic.json").exists() and [path.name for path in tmp_path.iterdir()] == ["out"]
+    with pytest.raises(InputError):
+        open_source("human36m", out).read()
+    made = sorted((out / ".plan").glob("take-*.npz"))
+    assert len(made) == 4
+    made[0].write_bytes(made[0].read_bytes()[:100])  # as a disk may leave it
+    first = filmed[:]
+    (out / "images" / first[2].image_name(3, 0)).unlink()
+    monkeypatch.setattr(takes, "film", stop_at(0))
+    filmed.clear()
+    _, said = write(out)
+    again = [first.index(plan) for plan in filmed if plan in first]
+    assert len(again) == 3 and {0, 4} < set(again), (
+        "the damaged one, the one without a picture, and the one interrupted"
+    )
+    assert tree_hashes(out) == tree_hashes(capture[0]) and "28/28 pictures" in said
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("deaths", [1, 3])
-def test_what_a_killed_process_left_is_filmed_by_others(deaths, tmp_path, monkeypatch):
-    monkeypatch.setattr(writer, "_open_worker", fault_tasks.open_nothing)
-    monkeypatch.setattr(writer, "_film_in_worker", fault_tasks.film_or_die)
-    (tmp_path / "deaths").write_text("x" * deaths)
-    plans, studio = ["first", "poison", "last"], SimpleNamespace(rig=None, settings=None)
-    if deaths == writer.ATTEMPTS:
-        with pytest.raises(InputError, match=r"killed 3 times with \d of 3 sequences to go; .* fewer --workers than 1"):
-            list(writer._film_all(studio, plans, tmp_path, 1))
-    else:
-        filmed = dict(writer._film_all(studio, plans, tmp_path, 1))
-        assert filmed == {k: f"film of {plan}" for k, plan in enumerate(plans)}
-    assert (tmp_path / "deaths").read_text() == ""
+def test_a_run_that_is_killed_again_and_again_comes_to_the_same(capture, tmp_path):
+    out, kills = tmp_path / "out", 0
+    for pause in (1.5, 2.5, 3.5):
+        child = os.fork()
+        if not child:
+            with suppress(BaseException):
+                write(out)
+            os._exit(0)
+        time.sleep(pause)
+        with suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
+        kills += os.WIFSIGNALED(os.waitpid(child, 0)[1])
+    assert kills >= 1
+    write(out)
+    assert tree_hashes(out) == tree_hashes(capture[0])
 
 
-def test_a_full_disk_ends_filming_with_what_to_do(body, tmp_path, monkeypatch):
+def test_a_sequence_that_fails_is_told_and_tried_again(capture, tmp_path, monkeypatch):
+    real = takes.film
+
+    def fail(studio, plan, images):
+        if plan.action == "Sitting":
+            raise ZeroDivisionError("no such luck")
+        return real(studio, plan, images)
+
+    monkeypatch.setattr(takes, "film", fail)
+    with pytest.raises(InputError, match=r"\d of 6 tasks failed; the same command tries them again"):
+        write(tmp_path / "out")
+    monkeypatch.setattr(takes, "film", real)
+    write(tmp_path / "out")
+    assert tree_hashes(tmp_path / "out") == tree_hashes(capture[0])
+
+
+def test_a_full_disk_is_said_before_and_while_sequences_are_filmed(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("pipeline.sources.synthetic.writer.film", full)
-    with pytest.raises(InputError, match="No space left on device.*MB free"):
-        write_capture(tmp_path / "out", body, SETTINGS)
-    assert not list(tmp_path.iterdir())
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_bytes", full)
+        with pytest.raises(InputError, match=r"\.jpg: cannot be written \(No space left on device\).*goes on"):
+            write(tmp_path / "out")
+    usage = shutil.disk_usage(tmp_path)._replace(free=1 << 29)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(InputError, match="28 pictures need about"):
+        write(tmp_path / "full")
+
+
+def test_what_a_seed_draws_has_a_number_of_its_own(capture):
+    """Whoever changes what is in the pictures raises DRAWN and writes the new numbers here."""
+    grey = [cv2.imread(str(path), 0).mean() for path in sorted(capture[0].rglob("images/*/*.jpg"))]
+    assert DRAWN == 1
+    np.testing.assert_allclose(grey, np.array(GREY.split(), float), atol=0.25)
 
 
 @pytest.mark.parametrize(

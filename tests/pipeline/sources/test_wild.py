@@ -23,7 +23,6 @@ from distributed import LocalCluster
 from rich.console import Console
 from scipy.spatial.transform import Rotation
 
-from pipeline import wild_run
 from pipeline.body.model import load_body
 from pipeline.camera import project, world_to_camera
 from pipeline.errors import InputError
@@ -40,11 +39,12 @@ from pipeline.sources import open_source
 from pipeline.sources.synthetic import render
 from pipeline.sources.synthetic.poses import neutral_pose, pose_rotations
 from pipeline.sources.synthetic.wild import blocks, clips, film, held, stage
+from pipeline.sources.synthetic.wild import capture as capture_form
 from pipeline.sources.synthetic.wild.cameras import PITCH, ROLL, draw_camera, pitch_of, roll_of
 from pipeline.sources.synthetic.wild.columns import BEHIND_ITSELF, HIDDEN, OUTSIDE, SEEN, TRUTH_FILE, image_path
 from pipeline.sources.synthetic.wild.pose import Pose
 from pipeline.sources.synthetic.wild.settings import DRAWN, Variety, WildSettings, split_of
-from pipeline.wild_run import WildProgress, WildRequest, synthesize_wild
+from pipeline.synthesize import CaptureProgress, CaptureRequest, synthesize
 
 SETTINGS = WildSettings(seed=4, instants=21, image_px=128, block=8, supersampling=1)
 # Of its pictures: their mean, and how many pixels of each person are seen.
@@ -56,9 +56,9 @@ PIXELS = (
 
 
 def write(out, settings=SETTINGS, workers=0):
-    progress = WildProgress(Console(file=io.StringIO()))
+    progress = CaptureProgress(Console(file=io.StringIO()))
     where = workers if isinstance(workers, Workers) else Workers(workers)
-    mark = synthesize_wild(WildRequest(out, settings), where, progress)
+    mark = synthesize(CaptureRequest(out, settings), where, progress)
     return mark, progress.console.file.getvalue()
 
 
@@ -174,7 +174,7 @@ def test_coco_files_say_the_same_in_2d_to_any_program(capture, truth):
 
 @pytest.mark.slow
 def test_bytes_depend_on_the_seed_and_not_on_the_workers_or_on_interruptions(capture, tmp_path, monkeypatch):
-    real, calls = wild_run.make_block, []
+    real, calls = capture_form.make_block, []
 
     def stop_early(block):
         calls.append(block)
@@ -182,7 +182,7 @@ def test_bytes_depend_on_the_seed_and_not_on_the_workers_or_on_interruptions(cap
             raise KeyboardInterrupt
         return real(block)
 
-    monkeypatch.setattr(wild_run, "make_block", stop_early)
+    monkeypatch.setattr(capture_form, "make_block", stop_early)
     out = tmp_path / "again"
     with pytest.raises(KeyboardInterrupt):
         write(out)
@@ -192,7 +192,7 @@ def test_bytes_depend_on_the_seed_and_not_on_the_workers_or_on_interruptions(cap
         open_source("wild", out)
     first[0].write_bytes(first[0].read_bytes()[:100])  # as a disk may leave it
     (out / "train2017" / "000000000020.jpg.tmp").write_bytes(b"half")
-    monkeypatch.setattr(wild_run, "make_block", lambda block: calls.append(block) or real(block))
+    monkeypatch.setattr(capture_form, "make_block", lambda block: calls.append(block) or real(block))
     calls.clear()
     write(out)
     assert [block.first for block in calls] == [0, 16]  # the whole one stays
@@ -241,11 +241,11 @@ def test_workers_of_a_cluster_write_the_same(capture, tmp_path):
 
 def test_pictures_of_an_earlier_run_count_as_done_and_not_for_the_rate():
     now = [0.0]
-    progress = WildProgress(Console(file=io.StringIO()), lambda: now[0])
-    progress.start(100, done=90, people=120)
+    progress = CaptureProgress(Console(file=io.StringIO()), lambda: now[0])
+    progress.start(100, done=90)
     now[0] = 20.0
-    progress.add(5, 7)
-    assert "95/100 pictures, 127 people, 0.2 pictures/s, ETA 0:00:20" in progress.console.file.getvalue()
+    progress.add(5)
+    assert "95/100 pictures, 0.2 pictures/s, ETA 0:00:20" in progress.console.file.getvalue()
 
 
 def test_a_second_run_in_the_same_folder(capture, tmp_path):
@@ -262,19 +262,19 @@ def test_a_second_run_in_the_same_folder(capture, tmp_path):
 @pytest.mark.slow
 def test_a_capture_that_was_begun_by_a_version_that_draws_otherwise_is_not_finished(capture, tmp_path, monkeypatch):
     """It was, half with hair and half without. One that is whole stays readable."""
-    real, out = wild_run.make_block, tmp_path / "out"
+    real, out = capture_form.make_block, tmp_path / "out"
 
     def stop_early(block):
         if block.first:
             raise KeyboardInterrupt
         return real(block)
 
-    monkeypatch.setattr(wild_run, "make_block", stop_early)
+    monkeypatch.setattr(capture_form, "make_block", stop_early)
     with pytest.raises(KeyboardInterrupt):
         write(out)
     begun = out / ".plan" / "context.json"
     said = json.loads(begun.read_text())
-    monkeypatch.setattr(wild_run, "DRAWN", said["drawn"] + 1)
+    monkeypatch.setattr(capture_form.Wild, "kind", replace(capture_form.Wild.kind, drawn=said["drawn"] + 1))
     with pytest.raises(
         InputError,
         match=rf"{said['code_commit'].split('+')[0]}.*number is {DRAWN}, this version's {DRAWN + 1}.*remove the folder",
@@ -310,7 +310,7 @@ def test_a_block_that_fails_is_told_and_tried_again(tmp_path, monkeypatch):
         return real(studio, number)
 
     monkeypatch.setattr(blocks, "film", fail)
-    with pytest.raises(InputError, match="1 of 2 blocks failed"):
+    with pytest.raises(InputError, match="1 of 2 tasks failed"):
         write(tmp_path / "out", replace(SETTINGS, instants=10))
     monkeypatch.setattr(blocks, "film", real)
     mark, _ = write(tmp_path / "out", replace(SETTINGS, instants=10))

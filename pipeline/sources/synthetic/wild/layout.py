@@ -1,12 +1,11 @@
 """The finished capture: blocks joined to MSCOCO's annotation files and to one file of everything in 3D.
 
-Both go through memory block by block. `synthetic.json` is written last: a capture that has it is whole.
+Both go through memory block by block.
 """
 
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import h5py
@@ -24,11 +23,11 @@ from pipeline.sources.synthetic.wild.columns import (
     TRUTH_FILE,
     image_path,
 )
-from pipeline.sources.synthetic.wild.settings import DRAWN, FOLDERS, WildSettings, split_of
+from pipeline.sources.synthetic.wild.settings import FOLDERS, split_of
 
 # Visibility in MSCOCO's files: not in the picture, there but hidden, to be seen.
 _UNLABELLED, _COVERED, _VISIBLE = 0, 1, 2
-_NOTE = "Rendered people, not a recording: written by nvf-cli synthesize --wild."
+NOTE = "Rendered people, not a recording: written by nvf-cli synthesize --wild."
 
 
 def coco_path(split: str) -> str:
@@ -94,7 +93,7 @@ def _join_coco(path: Path, blocks: Sequence[Block], split: str) -> None:
     """MSCOCO's keypoints of a split. The id of an annotation is the person's row in the 3D file, plus one."""
     draft = path.with_name(path.name + ".tmp")
     head = {
-        "info": {"description": _NOTE, "version": FORMAT},
+        "info": {"description": NOTE, "version": FORMAT},
         "licenses": [],
         "categories": [
             {
@@ -152,20 +151,4 @@ def _annotation(found: dict[str, np.ndarray], k: int, number: int) -> dict:
         "area": int(found["person/pixels"][k]),
         "num_keypoints": int((mark > 0).sum()),
         "keypoints": np.concatenate([points, mark[:, None]], 1).astype(float).ravel().round(2).tolist(),
-    }
-
-
-def mark_of(settings: WildSettings, body: str, sha256: str, people: int) -> dict:
-    """What `synthetic.json` says."""
-    return {
-        "synthetic": True,
-        "wild": True,
-        "format": FORMAT,
-        "drawn": DRAWN,
-        "note": _NOTE,
-        "seed": settings.seed,
-        "settings": asdict(settings),
-        "body": {"name": body, "sha256": sha256},
-        "instants": settings.instants,
-        "people": people,
     }

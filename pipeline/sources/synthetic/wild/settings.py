@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from pipeline.errors import InputError
 from pipeline.sources.synthetic.settings import Looks
 
-# Number of what a seed draws, raised by every change of what is in the pictures: a capture that was begun with another is not finished
-# with this one.
+# Number of what a seed draws of pictures as people take them (`begun.Kind`).
 DRAWN = 2
 # Every so-many-th picture is for validation; bodies and rooms of its own.
 VALIDATION_EVERY = 20
