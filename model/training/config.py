@@ -112,8 +112,8 @@ NAMED: dict[str, dict] = {
 def load_config(name: str, model: str | None = None) -> Config:
     """A named configuration or a TOML file, with one of `build.HEADS` (default: the one it names).
 
-    A file holds any of the tables of `Config` and may start with `extends = "small"`. A `model` other than the head that the
-    file names takes its own settings in place of the file's. Raises InputError for a name that is neither, an unknown key, or a
+    A file holds any of the tables of `Config` and may start with `extends = "small"`, or with the name of a file in its folder. A
+    `model` other than the head that the file names takes its own settings in place of the file's. Raises InputError for a name that is neither, an unknown key, or a
     value out of range.
     """
     base, tables, origin = (name, {}, f"configuration {name}") if name in NAMED else (*_read_toml(Path(name)), name)
@@ -142,8 +142,9 @@ def _require_kind(what: str, kind: Any, registry: Mapping[str, Any], origin: str
         )
 
 
-def _read_toml(path: Path) -> tuple[str | None, dict]:
-    """What the file extends, and its tables."""
+def _read_toml(path: Path, above: tuple[Path, ...] = ()) -> tuple[str | None, dict]:
+    """The named configuration that the file stands on, by way of others beside it or not, and the tables of all of these files. above:
+    the files that stand on this one."""
     try:
         tables = tomllib.loads(path.read_text("utf-8-sig"))  # Windows' editors put a mark before it
         repr(tables)  # a hexadecimal number of thousands of digits is read, and can be put into no message
@@ -154,9 +155,15 @@ def _read_toml(path: Path) -> tuple[str | None, dict]:
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not a readable TOML file ({error}). See docs/training.md for an example.") from error
     base = tables.pop("extends", None)
-    if base is not None and (not isinstance(base, str) or base not in NAMED):
-        raise InputError(f"{path}: it extends {base!r}; choose one of {', '.join(NAMED)}")
-    return base, tables
+    if base is None or (isinstance(base, str) and base in NAMED):
+        return base, tables
+    file = path.parent / base if isinstance(base, str) and base == Path(base).name else None
+    if file is None or not file.is_file() or file in above or file == path:
+        raise InputError(
+            f"{path}: it extends {base!r}; choose one of {', '.join(NAMED)}, or a file of its folder that does not extend this one"
+        )
+    named, below = _read_toml(file, (*above, path))
+    return named, merge(below, tables)
 
 
 def merge(low: dict, high: dict) -> dict:

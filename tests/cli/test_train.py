@@ -190,6 +190,12 @@ def test_a_named_configuration_may_bring_its_head(tmp_path):
         ("[train]\nlearning_rate = inf", "'train.learning_rate' is inf; it must be a finite number"),
         ("network = 'nvf'", "'network' is 'nvf'; it must be a table"),
         ("extends = ['small']", "it extends \\['small'\\]"),
+        (
+            'extends = "own.toml"',
+            "it extends 'own.toml'; .* or a file of its folder that does not extend this one",
+        ),
+        ('extends = "../own.toml"', "it extends '../own.toml'"),
+        ('extends = "bad.toml"', "it extends 'bad.toml'"),
         ("[network.head]\nkind = 'resnet'", "no head 'resnet'; choose one of nvf, "),
         ("[network.head]\nkind = ['nvf']", "no head \\['nvf'\\]; choose one of nvf, "),
         ("[network.encoder]\nkind = 'resnet'", "no encoder 'resnet'; choose one of unet, "),
@@ -217,6 +223,21 @@ def test_a_bad_file_is_named_with_its_key(tmp_path, text, message):
     with pytest.raises(InputError, match=message) as caught:
         load_config(str(path))
     assert "bad.toml" in str(caught.value)
+
+
+def test_a_file_stands_on_another_of_its_folder(tmp_path):
+    (tmp_path / "ours.toml").write_text(
+        'extends = "small"\n[train]\nsteps = 50\nbatch_size = 8\n[network]\ncrop_px = 256'
+    )
+    (tmp_path / "mine.toml").write_text(
+        'extends = "ours.toml"\n[train]\nsteps = 70\n[network.head]\nkind = "heatmap25d"'
+    )
+    mine, small = load_config(str(tmp_path / "mine.toml")), load_config("small", "heatmap25d")
+    assert (mine.train.steps, mine.train.batch_size, mine.network.crop_px) == (70, 8, 256)
+    assert mine.network.head == small.network.head and mine.network.encoder == small.network.encoder
+    (tmp_path / "ours.toml").write_text('extends = "mine.toml"')
+    with pytest.raises(InputError, match=r"ours\.toml: it extends 'mine.toml'.*does not extend this one"):
+        load_config(str(tmp_path / "mine.toml"))
 
 
 def test_unknown_names_are_refused():

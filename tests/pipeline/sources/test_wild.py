@@ -411,6 +411,10 @@ def test_the_sheet_and_the_statistics_show_what_was_made(capture, truth):
     assert abs(sum(content["poses"].values()) - 1) < 0.01
     seen = (truth["person/seen"] >= BEHIND_ITSELF).sum(1)
     assert content["histograms"]["joints to be seen, of 17"]["counts"] == np.bincount(seen, minlength=18).tolist()
+    labelled = content["histograms"]["keypoints labelled, of MSCOCO's 17"]
+    counts = (truth["person/coco_seen"] > OUTSIDE).sum(1)
+    assert labelled["counts"] == np.bincount(counts, minlength=18).tolist()
+    assert abs(labelled["mean"] - counts.mean()) < 1e-3 and labelled["mscoco_mean"] == 11.333
 
 
 def test_who_is_on_the_floor_comes_to_rest():

@@ -10,24 +10,31 @@ import numpy as np
 from pipeline.outputs import encode_picture, write_file, write_json
 from pipeline.skeletons import FIELD_JOINTS
 from pipeline.sources.synthetic.wild.cameras import pitch_of, roll_of
-from pipeline.sources.synthetic.wild.columns import BEHIND_ITSELF, TRUTH_FILE
+from pipeline.sources.synthetic.wild.columns import BEHIND_ITSELF, OUTSIDE, TRUTH_FILE
 
 STATISTICS_FILE, PICTURE_FILE = "statistics.json", "statistics.png"
+# What is published of MSCOCO's train2017 as means: 150,000 people with keypoints in 57,000 pictures, 1.7 million keypoints labelled.
+_PEOPLE, _KEYPOINTS = 150_000 / 57_000, 1_700_000 / 150_000
 # Diagonal of a film frame, by which photographers give focal lengths, millimetres.
 _FILM_MM = 43.27
 
 
 @dataclass(frozen=True)
 class Histogram:
-    """name: with its unit. counts: (N,) of the values between edges (N + 1,); what lies outside is in the first and the last."""
+    """name: with its unit. counts: (N,) of the values between edges (N + 1,); what lies outside is in the first and the last. mean:
+    of the values; published: the mean that MSCOCO publishes, where it does."""
 
     name: str
     edges: np.ndarray
     counts: np.ndarray
     median: float
+    mean: float
+    published: float | None = None
 
     def plain(self) -> dict:
-        return {"edges": self.edges.round(3).tolist(), "counts": self.counts.tolist(), "median": round(self.median, 3)}
+        found = {"edges": self.edges.round(3).tolist(), "counts": self.counts.tolist()}
+        numbers = {"median": self.median, "mean": self.mean, "mscoco_mean": self.published}
+        return found | {name: round(number, 3) for name, number in numbers.items() if number is not None}
 
 
 def write_statistics(folder: Path) -> dict:
@@ -49,10 +56,13 @@ def write_statistics(folder: Path) -> dict:
     return content
 
 
-def _histogram(name: str, values: np.ndarray, low: float, high: float, bins: int) -> Histogram:
+def _histogram(
+    name: str, values: np.ndarray, low: float, high: float, bins: int, published: float | None = None
+) -> Histogram:
     edges = np.linspace(low, high, bins + 1)
     counts = np.histogram(np.clip(values, low, high), edges)[0]
-    return Histogram(name, edges, counts, float(np.median(values)) if len(values) else 0.0)
+    median, mean = (float(np.median(values)), float(np.mean(values))) if len(values) else (0.0, 0.0)
+    return Histogram(name, edges, counts, median, mean, published)
 
 
 def _of_cameras(data: dict[str, np.ndarray]) -> list[Histogram]:
@@ -65,7 +75,7 @@ def _of_cameras(data: dict[str, np.ndarray]) -> list[Histogram]:
         _histogram("roll, degrees", np.degrees([roll_of(r) for r in R]), -30, 30, 24),
         _histogram("camera's height, m", height, 0, 4.5, 18),
         _histogram("focal length, mm on film", film, 10, 200, 19),
-        _histogram("people in a picture", people.astype(float), -0.5, 4.5, 5),
+        _histogram("people in a picture", people.astype(float), -0.5, 4.5, 5, _PEOPLE),
     ]
 
 
@@ -83,6 +93,14 @@ def _of_people(data: dict[str, np.ndarray]) -> list[Histogram]:
         _histogram("cut by the border (1) or not", cut.astype(float), -0.5, 1.5, 2),
         _histogram(
             "joints to be seen, of 17", (data["person/seen"] >= BEHIND_ITSELF).sum(1).astype(float), -0.5, 17.5, 18
+        ),
+        _histogram(
+            "keypoints labelled, of MSCOCO's 17",
+            (data["person/coco_seen"] > OUTSIDE).sum(1).astype(float),
+            -0.5,
+            17.5,
+            18,
+            _KEYPOINTS,
         ),
         _histogram("turned from the camera, degrees", turn, -180, 180, 24),
     ]
@@ -132,6 +150,14 @@ def _draw(histograms: list[Histogram]) -> np.ndarray:
             histogram.edges[:-1], share, np.diff(histogram.edges), align="edge", color="#3b8eff", edgecolor="white"
         )
         axes.set_title(f"{histogram.name} (median {histogram.median:.3g})", fontsize=9)
+        if histogram.published is not None:
+            axes.axvline(histogram.mean, color="#1b4f9c", label=f"mean {histogram.mean:.1f}")
+            axes.axvline(histogram.published, color="#e4572e", ls="--", label=f"MSCOCO's {histogram.published:.1f}")
+            axes.legend(
+                fontsize=8,
+                frameon=False,
+                loc="upper left" if histogram.mean > np.mean(histogram.edges) else "upper right",
+            )
         axes.set_yticks([])
         axes.tick_params(labelsize=8)
         for side in ("top", "right", "left"):
