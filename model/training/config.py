@@ -113,8 +113,8 @@ def load_config(name: str, model: str | None = None) -> Config:
     """A named configuration or a TOML file, with one of `build.HEADS` (default: the one it names).
 
     A file holds any of the tables of `Config` and may start with `extends = "small"`, or with the name of a file in its folder. A
-    `model` other than the head that the file names takes its own settings in place of the file's. Raises InputError for a name that is neither, an unknown key, or a
-    value out of range.
+    `model` other than the head that the file names takes its own settings in place of the file's. Raises InputError for a name that
+    is neither, an unknown key, or a value out of range.
     """
     base, tables, origin = (name, {}, f"configuration {name}") if name in NAMED else (*_read_toml(Path(name)), name)
     network = _require_table(tables.get("network", {}), "network", origin)
