@@ -13,7 +13,7 @@ from pipeline.camera import in_image, project, world_to_camera
 from pipeline.records import Camera
 from pipeline.skeletons import COCO, FIELD_JOINTS
 from pipeline.sources.synthetic import dressing, motion, people, render, repertoire, scenery
-from pipeline.sources.synthetic.wild import stage
+from pipeline.sources.synthetic.wild import furniture, stage, things
 from pipeline.sources.synthetic.wild.cameras import Subject, draw_camera
 from pipeline.sources.synthetic.wild.clips import Clips, load_clips
 from pipeline.sources.synthetic.wild.columns import BEHIND_ITSELF, HIDDEN, OUTSIDE, SEEN
@@ -105,9 +105,9 @@ def film(studio: WildStudio, number: int) -> Shot:
     """Makes picture `number`."""
     settings, split = studio.settings, split_of(number)
     rng = np.random.default_rng([settings.seed, _POSE, number])
-    figures, camera, things = _arrange(studio, rng, split)
+    figures, camera, around = _arrange(studio, rng, split)
     look = np.random.default_rng([settings.seed, _LOOK, number])
-    scene, painter, owners = _dress(studio, look, figures, things, camera)
+    scene, painter, owners = _dress(studio, look, figures, around, camera)
     setting = _setting(studio, look, split, camera)
     backdrop = scenery.draw_backdrop(setting, camera, look, None, settings.looks)
     pixels = np.random.default_rng([settings.seed, _PIXELS, number])
@@ -122,7 +122,7 @@ def film(studio: WildStudio, number: int) -> Shot:
 
 def _arrange(
     studio: WildStudio, rng: np.random.Generator, split: str
-) -> tuple[list[stage.Figure], Camera, list[stage.Thing]]:
+) -> tuple[list[stage.Figure], Camera, list[things.Thing]]:
     """One to four people, the camera, seats and perhaps a thing before the first person."""
     settings, held_out = studio.settings, round(TRAIN_PEOPLE_SHARE * len(studio.persons))
     variety = settings.variety
@@ -158,16 +158,16 @@ def _draw_figure(
 
 def _things(
     settings: WildSettings, rng: np.random.Generator, figures: list[stage.Figure], camera: Camera, subject: Subject
-) -> list[stage.Thing]:
-    things = [seat for figure in figures if (seat := stage.draw_seat(rng, figure)) is not None]
+) -> list[things.Thing]:
+    found = [seat for figure in figures if (seat := furniture.draw_seat(rng, figure, figures)) is not None]
     if rng.random() < settings.occluder_rate * settings.variety.occluders:
-        tried = (stage.draw_occluder(rng, subject, camera) for _ in range(5))
-        good = (t for t in tried if stage.free_of(t, figures, camera) and stage.leaves_in_sight(t, figures[0], camera))
-        things += itertools.islice(good, 1)
+        tried = (furniture.draw_occluder(rng, subject, camera) for _ in range(5))
+        free = (thing for thing in tried if furniture.free_of(thing, figures, camera))
+        found += itertools.islice((thing for thing in free if furniture.leaves_in_sight(thing, figures[0], camera)), 1)
     if settings.variety.occluders:
         held = (draw_held(rng, figure, figures, camera) for figure in figures)
-        things += [thing for thing in held if thing is not None]
-    return things
+        found += [thing for thing in held if thing is not None]
+    return found
 
 
 def _setting(studio: WildStudio, rng: np.random.Generator, split: str, camera: Camera) -> scenery.Setting:
@@ -182,7 +182,11 @@ def _setting(studio: WildStudio, rng: np.random.Generator, split: str, camera: C
 
 
 def _dress(
-    studio: WildStudio, rng: np.random.Generator, figures: list[stage.Figure], things: list[stage.Thing], camera: Camera
+    studio: WildStudio,
+    rng: np.random.Generator,
+    figures: list[stage.Figure],
+    around: list[things.Thing],
+    camera: Camera,
 ) -> tuple[render.Scene, render.Painter, np.ndarray]:
     """Everything as one scene, what paints it, and the figure (F,) that each face belongs to; things count on after the figures."""
     meshes: list[render.Mesh] = []
@@ -193,20 +197,18 @@ def _dress(
         meshes += dressed
         of_mesh += [k] * len(dressed)
     outline = [mesh.vertices for mesh in meshes]
-    for k, thing in enumerate(things, start=len(figures)):
-        level = thing.places[:, 2].min(), thing.places[:, 2].max()
-        paint = functools.partial(_paint_thing, scenery.make_texture(rng, 64), level)
+    for k, thing in enumerate(around, start=len(figures)):
+        paint = functools.partial(_paint_thing, scenery.make_texture(rng, 64))
         meshes.append(render.Mesh(thing.world, thing.faces, thing.places.astype(np.float32), paint))
         of_mesh.append(k)
-        outline.append(stage.outline(thing, camera))
+        outline.append(things.outline(thing, camera))
     scene, painter, owners = render.compose(meshes)
     return replace(scene, outline=np.concatenate(outline)), painter, np.array(of_mesh)[owners]
 
 
-def _paint_thing(texture: np.ndarray, level: tuple[float, float], places: np.ndarray) -> np.ndarray:
-    """(M, 3) places in a thing's own axes -> (M, 3) colours: the texture covers a square metre, around the corners too. level: the
-    heights of its bottom and its top, where it lies flat."""
-    size, flat = len(texture), (np.abs(places[:, 2, None] - level) < 1e-4).any(1)
+def _paint_thing(texture: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """(M, 4 or more) places of a thing (`things.Thing`) -> (M, 3) colours: the texture covers a square metre, also around corners."""
+    size, flat = len(texture), places[:, 3] > 0.5
     u = np.where(flat, places[:, 0], places[:, 0] + places[:, 1])
     v = np.where(flat, places[:, 1], places[:, 2])
     return texture[(v * size).astype(int) % size, (u * size).astype(int) % size] * np.float32(1 / 255)

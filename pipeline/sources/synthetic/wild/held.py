@@ -1,11 +1,12 @@
 """Things in people's hands: a phone, a book, a box, a stick or a bag, each a box that hides a part of somebody."""
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from pipeline.records import Camera
 from pipeline.skeletons import SMPLX_55
-from pipeline.sources.synthetic.wild.stage import Figure, Thing, box_at, free_of, holds_none_of
+from pipeline.sources.synthetic.wild.furniture import free_of
+from pipeline.sources.synthetic.wild.stage import Figure
+from pipeline.sources.synthetic.wild.things import Thing, about_vertical, cuboid, holds_none_of, put
 
 # Share of people who hold something.
 HOLDING = 0.15
@@ -48,9 +49,9 @@ def _in_hand(rng: np.random.Generator, figure: Figure, kind: str, side: str) -> 
     )
     palm = figure.motion.places[0, [wrist, knuckle]].mean(0) + 0.015 * out
     if kind == "bag":
-        turn = Rotation.from_euler("z", rng.uniform(0, 2 * np.pi)).as_matrix()
-        return box_at(size, palm - [0, 0, _GAP_M + size[2] / 2], turn), palm
+        turn = about_vertical(rng.uniform(0, 2 * np.pi))
+        return put([cuboid(size)], palm - [0, 0, _GAP_M + size[2] / 2], turn), palm
     centre = palm + (_GAP_M + size[1] / 2) * out
     if kind == "stick":
         centre = centre + rng.uniform(-0.35, 0.35) * size[2] * thumb
-    return box_at(size, centre, np.stack([fingers, out, np.cross(fingers, out)], 1)), palm
+    return put([cuboid(size)], centre, np.stack([fingers, out, np.cross(fingers, out)], 1)), palm
