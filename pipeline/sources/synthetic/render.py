@@ -117,7 +117,7 @@ def candidate_pixels(scene: Scene, camera: Camera) -> np.ndarray:
 
 
 def draw_view(
-    scene: Scene,
+    moments: Sequence[Scene],
     camera: Camera,
     painter: Painter,
     light: Light,
@@ -125,34 +125,53 @@ def draw_view(
     supersampling: int,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """-> (H, W, 3) uint8 RGB and (H, W) float32 cover of the person (before anything stands in front of it)."""
+    """-> (H, W, 3) uint8 RGB and (H, W) float32 cover of the person (before anything stands in front of it).
+
+    moments: the same meshes at one moment or at several while the shutter is open, which share the rays of each pixel.
+    """
     image = backdrop.image.copy()
-    shade_floor(scene, light, backdrop, image)
-    pixels = candidate_pixels(scene, camera)
+    shade_floor(moments[0], light, backdrop, image)
     cover = np.zeros((camera.height, camera.width), np.float32)
-    if len(pixels):
-        row, column = pixels[:, 1], pixels[:, 0]
-        colour, hit = _trace(scene, camera, painter, light, pixels, backdrop.depth[row, column], supersampling)
-        cover[row, column] = hit
-        image[row, column] = image[row, column] * (1 - hit[:, None]) + colour
+    people = np.zeros(image.shape, np.float32)
+    offsets = ray_offsets(supersampling)
+    for k, scene in enumerate(moments):
+        pixels, mine = candidate_pixels(scene, camera), offsets[k :: len(moments)]
+        if len(pixels) and len(mine):
+            row, column = pixels[:, 1], pixels[:, 0]
+            colour, hit = _trace(scene, camera, painter, light, pixels, backdrop.depth[row, column], mine)
+            share = np.float32(len(mine) / len(offsets))
+            people[row, column] += share * colour
+            cover[row, column] += share * hit
+    image *= 1 - cover[..., None]
+    image += people
     if backdrop.occluder is not None:
         image += (backdrop.occluder_image - image) * backdrop.occluder[..., None]
     return develop(image, backdrop.sensor, rng), cover
 
 
-def _trace(
-    scene: Scene, camera: Camera, painter: Painter, light: Light, pixels: np.ndarray, depth: np.ndarray, n: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """(M, 2) pixels -> (M, 3) colour times cover and (M,) cover, each the mean of n x n rays. depth: (M,) metres along the optical
-    axis beyond which something else hides the people."""
+def ray_offsets(n: int) -> np.ndarray:
+    """(n * n, 2) columns and rows from a pixel's middle."""
     steps = (np.arange(n) + 0.5) / n - 0.5
-    offsets = np.stack(np.meshgrid(steps, steps), -1).reshape(-1, 2)
+    return np.stack(np.meshgrid(steps, steps), -1).reshape(-1, 2)
+
+
+def _trace(
+    scene: Scene,
+    camera: Camera,
+    painter: Painter,
+    light: Light,
+    pixels: np.ndarray,
+    depth: np.ndarray,
+    offsets: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """(M, 2) pixels -> (M, 3) colour times cover and (M,) cover, each the mean of rays with these offsets (N, 2). depth: (M,) metres
+    along the optical axis beyond which something else hides the people."""
     samples = (pixels[None] + offsets[:, None]).reshape(-1, 2)
     plane = (samples - camera.K[:2, 2]) / [camera.K[0, 0], camera.K[1, 1]]
     directions = (plane @ camera.R[:2] + camera.R[2]).astype(np.float32)
     origins = np.tile((-camera.R.T @ camera.t).astype(np.float32), (len(samples), 1))
     found = scene.rays.run(origins, directions, output=1)
-    hit = np.flatnonzero((found["primID"] >= 0) & (found["tfar"] < np.tile(depth, n * n)))
+    hit = np.flatnonzero((found["primID"] >= 0) & (found["tfar"] < np.tile(depth, len(offsets))))
     colour = np.zeros((len(samples), 3), np.float32)
     cover = np.zeros(len(samples), np.float32)
     if len(hit):
@@ -166,7 +185,7 @@ def _trace(
             directions[hit],
         )
         cover[hit] = 1
-    return colour.reshape(n * n, -1, 3).mean(0), cover.reshape(n * n, -1).mean(0)
+    return colour.reshape(len(offsets), -1, 3).mean(0), cover.reshape(len(offsets), -1).mean(0)
 
 
 def _shade(

@@ -163,7 +163,7 @@ def film(studio: Studio, plan: SequencePlan, images: Path) -> SequenceResult:
     for k, frame in enumerate(kept.tolist()):
         scene, painter, _ = render.compose(dressing.pose(rig, person, look.parts, moving, frame))
         for number, camera, backdrop, (boxes, _) in zip(CAMERAS, cameras, look.backdrops, seen, strict=True):
-            image, _ = render.draw_view(scene, camera, painter, look.light, backdrop, settings.supersampling, pixels)
+            image, _ = render.draw_view([scene], camera, painter, look.light, backdrop, settings.supersampling, pixels)
             write_image(images / plan.image_name(number, frame), image, settings.jpeg_quality - backdrop.sensor.coarse)
             if k == 0:
                 thumbs.append(_thumb(image, boxes[0]))

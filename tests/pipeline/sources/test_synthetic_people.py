@@ -169,19 +169,28 @@ def filmed(studio):
     for rest in (person.rest, person.rest + offsets):
         vertices = people.skin(studio.rig, person, rest, moving, 12)
         scene = render.make_scene(vertices, studio.rig.faces, studio.rig.template.astype(np.float32))
-        image, cover = render.draw_view(scene, camera, painter, setting.light, backdrop, 2, np.random.default_rng(7))
+        image, cover = render.draw_view([scene], camera, painter, setting.light, backdrop, 2, np.random.default_rng(7))
         covers.append(cover)
+    parted, _ = render.draw_view(
+        [scene, scene, scene], camera, painter, setting.light, backdrop, 2, np.random.default_rng(7)
+    )
     joints = people.field_joints(studio.rig, person, moving)[12]
     return {
         "camera": camera,
         "joints": joints,
         "image": image,
+        "of several moments": parted,
         "naked": covers[0],
         "dressed": covers[1],
         "offsets": offsets,
         "scene": scene,
         "outfit": outfit,
     }
+
+
+def test_a_picture_of_several_moments_that_are_the_same_is_that_of_one(filmed):
+    apart = np.abs(filmed["image"].astype(int) - filmed["of several moments"])
+    assert apart.max() <= 1 and (apart > 0).mean() < 0.01
 
 
 def test_joints_fall_on_the_person(filmed):

@@ -38,7 +38,8 @@ from pipeline.skeletons import SMPLX_55
 from pipeline.sources import open_source
 from pipeline.sources.synthetic import render
 from pipeline.sources.synthetic.poses import neutral_pose, pose_rotations
-from pipeline.sources.synthetic.wild import blocks, clips, film, furniture, held, stage, things
+from pipeline.sources.synthetic.settings import Looks
+from pipeline.sources.synthetic.wild import blocks, clips, film, furniture, held, shutter, stage, things
 from pipeline.sources.synthetic.wild import capture as capture_form
 from pipeline.sources.synthetic.wild.cameras import PITCH, ROLL, draw_camera, pitch_of, roll_of
 from pipeline.sources.synthetic.wild.columns import BEHIND_ITSELF, HIDDEN, OUTSIDE, SEEN, TRUTH_FILE, image_path
@@ -508,6 +509,46 @@ def test_what_is_held_is_at_a_hand_and_in_nobody(studio, monkeypatch):
     assert (sizes.max(1) > 0.45).any() and (sizes.min(1) < 0.02).any(), "sticks and phones"
     monkeypatch.setattr(held, "HOLDING", 0.0)
     assert held.draw_held(rng, figure, [figure], camera) is None
+
+
+def test_what_moves_while_the_shutter_is_open_moves_about_the_labelled_pose(studio, monkeypatch):
+    monkeypatch.setattr(shutter, "MOVING", 1.0)
+    person, rng = studio.persons[0], np.random.default_rng(2)
+    figure = stage.stand(
+        studio.rig, 0, person, Pose(pose_rotations(neutral_pose()[None])[0], 0.0, "calm"), 0.3, np.ones(2)
+    )
+    for _ in range(20):
+        camera = draw_camera(rng, stage.subject_of(figure), 0.0, 384)
+        motion = shutter.draw_motion(rng, studio.rig, figure, camera)
+        places = motion.places - figure.motion.places
+        moved = np.linalg.norm(places, axis=-1)
+        assert (moved.max(0) < 1e-9).any() and moved.max() > 1e-3, "something moves, and something stays"
+        assert np.abs(places.mean(0)).max() < 0.03 * moved.max() + 1e-4, "the labelled pose is in the middle"
+        pixels = moved.max() * camera.K[0, 0] / np.linalg.norm(world_to_camera(camera, figure.naked.mean(0)[None]))
+        assert pixels < 8 * max(camera.width, camera.height) / 384
+    monkeypatch.setattr(shutter, "MOVING", 0.0)
+    assert shutter.draw_motion(rng, studio.rig, figure, camera) is None
+
+
+@pytest.mark.slow
+def test_moving_people_are_blurred_and_their_labels_are_not(studio, monkeypatch):
+    sharp = replace(SETTINGS, supersampling=2, image_px=256)
+    monkeypatch.setattr(shutter, "_PIXELS", (9.0, 10.0))
+    film_with = functools.partial(film.film, replace(studio, settings=sharp))
+    monkeypatch.setattr(shutter, "MOVING", 0.0)
+    still = [film_with(number) for number in range(4)]
+    monkeypatch.setattr(shutter, "MOVING", 1.0)
+    moving = [film_with(number) for number in range(4)]
+    changed = [(np.abs(a.image.astype(int) - b.image).max(2) > 8).mean() for a, b in zip(still, moving, strict=True)]
+    assert 0.001 < max(changed) < 0.3
+    for a, b in zip(still, moving, strict=True):
+        for one, other in zip(a.people, b.people, strict=True):
+            assert np.array_equal(one.joints, other.joints) and np.array_equal(one.box, other.box)
+    plain = replace(sharp, looks=Looks(camera_effects=False))
+    without = [film.film(replace(studio, settings=plain), number) for number in range(2)]
+    monkeypatch.setattr(shutter, "MOVING", 0.0)
+    for number, shot in enumerate(without):
+        assert np.array_equal(shot.image, film.film(replace(studio, settings=plain), number).image)
 
 
 def test_motion_clips_are_what_their_provenance_says():

@@ -20,9 +20,10 @@ from pipeline.sources.synthetic.wild.columns import BEHIND_ITSELF, HIDDEN, OUTSI
 from pipeline.sources.synthetic.wild.held import draw_held
 from pipeline.sources.synthetic.wild.pose import draw_pose
 from pipeline.sources.synthetic.wild.settings import TRAIN_PEOPLE_SHARE, WildSettings, split_of
+from pipeline.sources.synthetic.wild.shutter import MOMENTS, draw_motion
 
 # First number of a generator's seed after the capture's: what it draws. Those of the other capture are below 10.
-_POSE, _LOOK, _PIXELS, _PEOPLE, _BANK = 11, 12, 13, 14, 15
+_POSE, _LOOK, _PIXELS, _PEOPLE, _BANK, _SHUTTER = 11, 12, 13, 14, 15, 16
 # A joint lies at most so deep under the skin that its own ray meets first, metres.
 _DEEP_M = 0.15
 # People that a body that comes without any is given.
@@ -75,6 +76,23 @@ class Shot:
     people: tuple[PersonNote, ...]
 
 
+@dataclass(frozen=True)
+class Dressed:
+    """Everything that is there at the moment of the labels. scene, painter: of all of it. owners: (F,) the figure that each face is
+    of; things count on after the figures.
+
+    clothed, posed: each figure's parts and their meshes. stuff: the things' meshes, and outlines what says where they are.
+    """
+
+    scene: render.Scene
+    painter: render.Painter
+    owners: np.ndarray
+    clothed: list[tuple[dressing.Part, ...]]
+    posed: list[list[render.Mesh]]
+    stuff: list[render.Mesh]
+    outlines: list[np.ndarray]
+
+
 def open_studio(body: BodyModel, settings: WildSettings) -> WildStudio:
     rig = people.make_rig(body)
     return WildStudio(
@@ -107,13 +125,17 @@ def film(studio: WildStudio, number: int) -> Shot:
     rng = np.random.default_rng([settings.seed, _POSE, number])
     figures, camera, around = _arrange(studio, rng, split)
     look = np.random.default_rng([settings.seed, _LOOK, number])
-    scene, painter, owners = _dress(studio, look, figures, around, camera)
+    dressed = _dress(studio, look, figures, around, camera)
+    shutter = np.random.default_rng([settings.seed, _SHUTTER, number])
+    moments = _moments(studio, shutter, figures, dressed, camera)
     setting = _setting(studio, look, split, camera)
     backdrop = scenery.draw_backdrop(setting, camera, look, None, settings.looks)
     pixels = np.random.default_rng([settings.seed, _PIXELS, number])
-    image, _ = render.draw_view(scene, camera, painter, setting.light, backdrop, settings.supersampling, pixels)
-    shown = _who_is_where(scene, camera, owners)
-    notes = [_note(studio, scene, camera, owners, shown, k, figure) for k, figure in enumerate(figures)]
+    image, _ = render.draw_view(
+        moments, camera, dressed.painter, setting.light, backdrop, settings.supersampling, pixels
+    )
+    shown = _who_is_where(dressed.scene, camera, dressed.owners)
+    notes = [_note(studio, dressed.scene, camera, dressed.owners, shown, k, figure) for k, figure in enumerate(figures)]
     return Shot(number, image, camera, backdrop.sensor.coarse, tuple(note for note in notes if note is not None))
 
 
@@ -187,23 +209,46 @@ def _dress(
     figures: list[stage.Figure],
     around: list[things.Thing],
     camera: Camera,
-) -> tuple[render.Scene, render.Painter, np.ndarray]:
-    """Everything as one scene, what paints it, and the figure (F,) that each face belongs to; things count on after the figures."""
-    meshes: list[render.Mesh] = []
-    of_mesh: list[int] = []
-    for k, figure in enumerate(figures):
-        parts = dressing.dress(studio.tailor, figure.person, rng, studio.settings.garment_m)
-        dressed = dressing.pose(studio.rig, figure.person, parts, figure.motion, 0)
-        meshes += dressed
-        of_mesh += [k] * len(dressed)
-    outline = [mesh.vertices for mesh in meshes]
-    for k, thing in enumerate(around, start=len(figures)):
+) -> Dressed:
+    clothed = [dressing.dress(studio.tailor, figure.person, rng, studio.settings.garment_m) for figure in figures]
+    posed = [
+        dressing.pose(studio.rig, figure.person, parts, figure.motion, 0)
+        for figure, parts in zip(figures, clothed, strict=True)
+    ]
+    stuff = []
+    for thing in around:
         paint = functools.partial(_paint_thing, scenery.make_texture(rng, 64))
-        meshes.append(render.Mesh(thing.world, thing.faces, thing.places.astype(np.float32), paint))
-        of_mesh.append(k)
-        outline.append(things.outline(thing, camera))
-    scene, painter, owners = render.compose(meshes)
-    return replace(scene, outline=np.concatenate(outline)), painter, np.array(of_mesh)[owners]
+        stuff.append(render.Mesh(thing.world, thing.faces, thing.places.astype(np.float32), paint))
+    groups = [*posed, *([mesh] for mesh in stuff)]
+    scene, painter, owners = render.compose([mesh for group in groups for mesh in group])
+    of_mesh = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
+    shape = [things.outline(thing, camera) for thing in around]
+    return Dressed(_with_outline(scene, posed, shape), painter, of_mesh[owners], clothed, posed, stuff, shape)
+
+
+def _with_outline(scene: render.Scene, posed: list[list[render.Mesh]], around: list[np.ndarray]) -> render.Scene:
+    return replace(scene, outline=np.concatenate([*(mesh.vertices for meshes in posed for mesh in meshes), *around]))
+
+
+def _moments(
+    studio: WildStudio, rng: np.random.Generator, figures: list[stage.Figure], dressed: Dressed, camera: Camera
+) -> list[render.Scene]:
+    """What the camera sees while its shutter is open: the scene as it stands, or several where somebody moves."""
+    settings = studio.settings
+    if not settings.looks.camera_effects or settings.supersampling**2 < MOMENTS:
+        return [dressed.scene]
+    moving = [draw_motion(rng, studio.rig, figure, camera) for figure in figures]
+    if all(motion is None for motion in moving):
+        return [dressed.scene]
+    scenes = []
+    for k in range(MOMENTS):
+        posed = [
+            still if motion is None else dressing.pose(studio.rig, figure.person, parts, motion, k)
+            for figure, parts, still, motion in zip(figures, dressed.clothed, dressed.posed, moving, strict=True)
+        ]
+        scene, _, _ = render.compose([*(mesh for meshes in posed for mesh in meshes), *dressed.stuff])
+        scenes.append(_with_outline(scene, posed, dressed.outlines))
+    return scenes
 
 
 def _paint_thing(texture: np.ndarray, places: np.ndarray) -> np.ndarray:
