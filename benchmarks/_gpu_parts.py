@@ -121,7 +121,7 @@ def data(asked: Asked) -> dict:
         "synthesize": [str(capture), "--instants", str(INSTANTS)],
         "preprocess": ["human36m", str(capture), str(asked.shards), "--crop-px", "64" if asked.quick else "256"],
     }
-    if asked.quick and not capture.exists():
+    if asked.quick:
         synthesize(CaptureRequest(capture, TINY_CAPTURE), Workers(0), CaptureProgress(Console(stderr=True)))
     if (capture / SYNTHETIC_MARK).exists():
         del commands["synthesize"]

@@ -61,9 +61,13 @@ def read_record(path: Path, kind: type) -> dict:
 
 
 def with_contents(arguments: Sequence[str]) -> list[str]:
-    """Arguments, then a word for every configuration's file among them with the sum of what is in it now."""
-    files = [text for text in arguments if text.endswith(".toml") and Path(text).is_file()]
-    return [*arguments, *(f"{CONTENT}{text}={hashlib.sha256(Path(text).read_bytes()).hexdigest()}" for text in files)]
+    """Arguments, then a word for every configuration's file among them, and for those that it extends, with the sum of what is in it
+    now."""
+    from model.training.config import files_of
+
+    named = [Path(text) for text in arguments if text.endswith(".toml") and Path(text).is_file()]
+    files = dict.fromkeys(file for path in named for file in reversed(files_of(path)))
+    return [*arguments, *(f"{CONTENT}{file}={hashlib.sha256(file.read_bytes()).hexdigest()}" for file in files)]
 
 
 def check_begun(out: Path, name: str, before: Sequence[str], now: Sequence[str], finished: bool) -> None:

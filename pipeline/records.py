@@ -14,6 +14,8 @@ SPLITS = ("train", "validation", "test")
 NO_JOINT, DATASET_JOINT, FIT_JOINT = 0, 1, 2
 # The annotation file that marks a capture of `nvf-cli synthesize`: its counts are not those of a recorded dataset.
 SYNTHETIC_MARK = "synthetic.json"
+# What a capture has as long as it lacks its mark: it is being made, or was interrupted.
+SYNTHETIC_PLAN = ".plan/context.json"
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,5 @@
-"""The Dask graph: one task a shard, or a block of a wild capture, over local processes, a cluster that runs, or SLURM; or all of it in
-this process.
+"""The Dask graph: one task a shard, or some pictures of a capture, over local processes, a cluster that runs, or SLURM; or all in this
+process.
 
 Request -> plan -> tasks -> make_shard on the workers -> run.json
 """

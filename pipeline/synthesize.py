@@ -39,8 +39,8 @@ class CaptureRequest:
 
 
 class Form(Protocol):
-    """One form of a capture. pictures: in total. picture_bytes: about, on the disk. folders: below the capture, in which a killed run
-    may have left half a file. make: of a task, on a worker."""
+    """One form of a capture. pictures: in total. picture_bytes: about, on the disk. folders: patterns of those below the capture in
+    which a killed run may have left half a file. make: of a task, on a worker."""
 
     @property
     def kind(self) -> Kind: ...
@@ -58,7 +58,7 @@ class Form(Protocol):
         ...
 
     def join(self, out: Path, tasks: Sequence[Any]) -> dict:
-        """Write what all tasks together give; what the mark says beside what `_mark` does."""
+        """Write what all tasks together give; what the mark says beside what `Kind.mark` does."""
         ...
 
 
@@ -98,15 +98,14 @@ def synthesize(request: CaptureRequest, workers: Workers, progress: CaptureProgr
         body = load_body(request.body)
         mark = standing(out, form.kind, request.settings, body.sha256)
         if mark is not None:
-            drawn = (
-                ""
-                if mark.get("drawn") == form.kind.drawn
-                else ", drawn by a version that draws other pictures than this one"
-            )
+            other = mark.get("drawn", form.kind.drawn) != form.kind.drawn
+            drawn = ", drawn by a version that draws other pictures than this one" if other else ""
             progress.note(f"{out} is complete already{drawn}; nothing was made")
+            shutil.rmtree(out / PLAN_FOLDER, ignore_errors=True)  # of a run that was killed at its very end
             return mark
-        for folder in (PLAN_FOLDER, "annotations", *form.folders):
-            clear_drafts(out / folder, "*")
+        below = (folder for pattern in (PLAN_FOLDER, "annotations", *form.folders) for folder in out.glob(pattern))
+        for folder in (out, *below):
+            clear_drafts(folder, "*")
         tasks = form.tasks(out.resolve())
         missing = [task for task in tasks if not form.made(task)]
         left = sum(task.views for task in missing)
@@ -135,7 +134,7 @@ def _make(form: Form, missing: Sequence[Any], workers: Workers, progress: Captur
 def _check_disk(out: Path, pictures: int, each: float) -> None:
     """InputError where the disk has no room for what is still to be made."""
     needed, free = pictures * each, shutil.disk_usage(out).free
-    if needed + _SPARE_BYTES > free:
+    if pictures and needed + _SPARE_BYTES > free:
         raise InputError(
             f"{out} has {free / 1e9:.1f} GB free; {pictures} pictures need about {needed / 1e9:.1f} GB and half a GB to spare. Free "
             "some space, choose another disk, or ask for fewer or smaller pictures"

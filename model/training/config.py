@@ -1,4 +1,4 @@
-"""A run's configuration: named ones, a TOML file on top of one, and back from a checkpoint's record."""
+"""A run's configuration: named ones, TOML files on top of one, and back from a checkpoint's record."""
 
 import math
 import tomllib
@@ -116,16 +116,34 @@ def load_config(name: str, model: str | None = None) -> Config:
     `model` other than the head that the file names takes its own settings in place of the file's. Raises InputError for a name that
     is neither, an unknown key, or a value out of range.
     """
-    base, tables, origin = (name, {}, f"configuration {name}") if name in NAMED else (*_read_toml(Path(name)), name)
-    network = _require_table(tables.get("network", {}), "network", origin)
-    head = _require_table(network.get("head", {}), "network.head", origin)
+    layers = [] if name in NAMED else list(_read_files(Path(name)).items())
+    base, origin = (name, f"configuration {name}") if name in NAMED else (_base_of(layers), name)
     below = NAMED.get(base or "", {})
-    named = below.get("network", {}).get("head", {}).get("kind", DEFAULT_KINDS["head"])
-    kind = model or head.get("kind", named)
+    kind = below.get("network", {}).get("head", {}).get("kind", DEFAULT_KINDS["head"])
+    kinds = []
+    for path, tables in layers:
+        network = _require_table(tables.get("network", {}), "network", str(path))
+        kind = _require_table(network.get("head", {}), "network.head", str(path)).get("kind", kind)
+        kinds.append(kind)
+    kind = model or kind
     _require_kind("head", kind, HEADS, f"--model {model}" if model else origin)
     settings = merge(below, {"network": {"head": {"kind": kind}}})
-    settings = merge(merge(settings, HEADS[kind].preset(base or "")), tables)
+    settings = merge(settings, HEADS[kind].preset(base or ""))
+    for (_, tables), named in zip(layers, kinds, strict=True):
+        settings = merge(settings, tables if named == kind else _without_head(tables))
     return config_from_dict(merge(settings, {"network": {"head": {"kind": kind}}}), origin)
+
+
+def _without_head(tables: dict) -> dict:
+    """A file's tables but for the settings of another head."""
+    if "network" not in tables:
+        return tables
+    return tables | {"network": {key: value for key, value in tables["network"].items() if key != "head"}}
+
+
+def files_of(path: Path) -> list[Path]:
+    """A configuration's file, and those that it extends. Raises InputError for one that cannot be read."""
+    return list(_read_files(path))
 
 
 def _require_table(value: Any, path: str, origin: str) -> dict:
@@ -142,9 +160,30 @@ def _require_kind(what: str, kind: Any, registry: Mapping[str, Any], origin: str
         )
 
 
-def _read_toml(path: Path, above: tuple[Path, ...] = ()) -> tuple[str | None, dict]:
-    """The named configuration that the file stands on, by way of others beside it or not, and the tables of all of these files. above:
-    the files that stand on this one."""
+def _base_of(layers: list[tuple[Path, dict]]) -> str | None:
+    """The named configuration that files stand on, None for the defaults."""
+    return layers[0][1].pop("extends", None)
+
+
+def _read_files(path: Path) -> dict[Path, dict]:
+    """The tables of a file and of those that it extends, the lowest first; that one keeps the name that it extends."""
+    found: dict[Path, dict] = {}
+    while True:
+        tables = _read_toml(path)
+        found = {path: tables} | found
+        base = tables.get("extends")
+        if base is None or (isinstance(base, str) and base in NAMED):
+            return found
+        beside = next((file for file in path.parent.iterdir() if file.name == base and file.is_file()), None)
+        if beside is None or beside in found:
+            raise InputError(
+                f"{path}: it extends {base!r}; choose one of {', '.join(NAMED)}, or a file of its folder that does not extend this one"
+            )
+        del tables["extends"]
+        path = beside
+
+
+def _read_toml(path: Path) -> dict:
     try:
         tables = tomllib.loads(path.read_text("utf-8-sig"))  # Windows' editors put a mark before it
         repr(tables)  # a hexadecimal number of thousands of digits is read, and can be put into no message
@@ -154,16 +193,7 @@ def _read_toml(path: Path, above: tuple[Path, ...] = ()) -> tuple[str | None, di
         ) from error
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not a readable TOML file ({error}). See docs/training.md for an example.") from error
-    base = tables.pop("extends", None)
-    if base is None or (isinstance(base, str) and base in NAMED):
-        return base, tables
-    file = path.parent / base if isinstance(base, str) and base == Path(base).name else None
-    if file is None or not file.is_file() or file in above or file == path:
-        raise InputError(
-            f"{path}: it extends {base!r}; choose one of {', '.join(NAMED)}, or a file of its folder that does not extend this one"
-        )
-    named, below = _read_toml(file, (*above, path))
-    return named, merge(below, tables)
+    return tables
 
 
 def merge(low: dict, high: dict) -> dict:

@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from pipeline.errors import InputError
+from pipeline.records import SYNTHETIC_MARK, SYNTHETIC_PLAN
 from pipeline.sources.base import Source
 from pipeline.sources.options import make_options, parse_pairs
 
@@ -38,6 +39,8 @@ def open_source(name: str, root: Path, **options: Any) -> Source:
         raise InputError(
             f"{root} is not a folder. Give the folder that holds the {name} dataset (docs/datasets.md shows its layout)."
         )
+    if (root / SYNTHETIC_PLAN).exists() and not (root / SYNTHETIC_MARK).exists():
+        raise InputError(f"{root} is a capture that is not finished. The same `nvf-cli synthesize` goes on with it.")
     return module.open_root(root, make_options(name, module.Options, options))
 
 

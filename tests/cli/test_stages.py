@@ -58,6 +58,14 @@ def test_a_chain_goes_on_with_its_own_options_alone(chain):
         InputError, match="/mine.toml holds something else than when the stage 'train' was begun. Put it back"
     ):
         run(config=str(mine), minutes=9.0)
+    ours = mine.with_name("ours.toml")
+    ours.write_text('extends = "small"')
+    mine.write_text('extends = "ours.toml"')
+    (word,) = (w for w in stages.with_contents(["train", str(mine)]) if "ours.toml" in w)
+    ours.write_text('extends = "small"\n[train]\nbatch_size = 8')
+    assert word.startswith("#") and word not in stages.with_contents(["train", str(mine)]), (
+        "what it extends counts, too"
+    )
     said = json.loads((out / BEGUN_FILE).read_text())
     said["train"] = [word for word in said["train"] if not word.startswith("#")]  # as an earlier version wrote it
     (out / BEGUN_FILE).write_text(json.dumps(said))

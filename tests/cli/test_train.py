@@ -12,6 +12,7 @@ from cli.stages import resumed
 from cli.train import closing_line, folder_and_weight
 from model import train as training
 from model.networks.build import HEADS
+from model.networks.encoders.unet import UNetSettings
 from model.people import free_model
 from model.training.config import NAMED, config_from_dict, load_config
 from model.training.transfer import find_start
@@ -235,6 +236,17 @@ def test_a_file_stands_on_another_of_its_folder(tmp_path):
     mine, small = load_config(str(tmp_path / "mine.toml")), load_config("small", "heatmap25d")
     assert (mine.train.steps, mine.train.batch_size, mine.network.crop_px) == (70, 8, 256)
     assert mine.network.head == small.network.head and mine.network.encoder == small.network.encoder
+    (tmp_path / "ours.toml").write_text(
+        'extends = "small"\n[network.encoder]\nweights = "thunder"\n[network.head]\nradius = 0.3'
+    )
+    (tmp_path / "mine.toml").write_text(
+        'extends = "ours.toml"\n[network.encoder]\nkind = "unet"\n[network.head]\nkind = "heatmap25d"'
+    )
+    mine = load_config(str(tmp_path / "mine.toml"))  # settings of another kind, below, are not its own
+    assert mine.network.head == small.network.head and mine.network.encoder == UNetSettings()
+    (tmp_path / "ours.toml").write_text('extends = "small"\nnetwork = "nvf"')
+    with pytest.raises(InputError, match=r"ours\.toml: 'network' is 'nvf'; it must be a table"):
+        load_config(str(tmp_path / "mine.toml"))
     (tmp_path / "ours.toml").write_text('extends = "mine.toml"')
     with pytest.raises(InputError, match=r"ours\.toml: it extends 'mine.toml'.*does not extend this one"):
         load_config(str(tmp_path / "mine.toml"))

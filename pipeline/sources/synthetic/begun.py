@@ -16,10 +16,10 @@ import numpy as np
 from pipeline.body.model import BodyModel, load_body
 from pipeline.errors import InputError
 from pipeline.outputs import write_file
-from pipeline.records import SYNTHETIC_MARK
+from pipeline.records import SYNTHETIC_MARK, SYNTHETIC_PLAN
 from pipeline.version import code_commit
 
-PLAN_FOLDER, CONTEXT_FILE = ".plan", "context.json"
+PLAN_FOLDER, CONTEXT_FILE = Path(SYNTHETIC_PLAN).parts
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ def write_context(out: Path, kind: Kind, settings: Any, body: Path | None, sha25
         "settings": asdict(settings),
         "body": str(body.resolve()) if body else None,
         "sha256": sha256,
+        "format": kind.format,
         "drawn": kind.drawn,
         "code_commit": code_commit(),
     }
@@ -61,12 +62,22 @@ def read_context(out: Path) -> str:
     return (out / PLAN_FOLDER / CONTEXT_FILE).read_text()
 
 
-def open_context(text: str) -> tuple[dict, BodyModel]:
-    """The settings and the body of a capture that was begun. Raises InputError where the body is another by now."""
+def open_context(text: str, drawn: int) -> tuple[dict, BodyModel]:
+    """The settings and the body of a capture that was begun. Raises InputError where this process, a worker perhaps that was started
+    long ago, would film other pictures or another body. drawn: what it draws."""
     context = json.loads(text)
+    if context["drawn"] != drawn:
+        raise InputError(
+            f"a worker is of a version that draws other pictures ({drawn}, not {context['drawn']}); start it again"
+        )
     body = load_body(Path(context["body"]) if context["body"] else None)
     if body.sha256 != context["sha256"]:
-        raise InputError(f"the body model {context['body']} changed since the capture was begun; restore it")
+        which = (
+            f"the body model {context['body']} changed"
+            if context["body"]
+            else "a worker has another free body than it had"
+        )
+        raise InputError(f"{which} when the capture was begun; restore it, and start workers of one version")
     return context["settings"], body
 
 
@@ -82,6 +93,8 @@ def standing(out: Path, kind: Kind, settings: Any, sha256: str) -> dict | None:
         return mark
     begun = _read(out / PLAN_FOLDER / CONTEXT_FILE)
     if begun is not None:
+        if begun.get("format", kind.format) != kind.format:
+            raise InputError(f"another kind of capture was begun in {out}; name a new folder")
         _refuse_changes(out, begun, wanted)
         _refuse_other_pictures(out, begun, kind)
     elif any(path.name != PLAN_FOLDER for path in out.iterdir()):
@@ -101,11 +114,11 @@ def _read(path: Path) -> dict | None:
     return content
 
 
-def _refuse_changes(out: Path, standing: dict, wanted: dict) -> None:
-    if standing.get("sha256") != wanted["sha256"]:
+def _refuse_changes(out: Path, there: dict, wanted: dict) -> None:
+    if there.get("sha256") != wanted["sha256"]:
         raise InputError(f"{out} was begun with another body; give that one with --body, or name a new folder")
-    there = standing.get("settings") or {}
-    changed = [f"{k} {there.get(k)} (now {v})" for k, v in wanted["settings"].items() if there.get(k) != v]
+    before = there.get("settings") or {}
+    changed = [f"{k} {before.get(k)} (now {v})" for k, v in wanted["settings"].items() if before.get(k) != v]
     if changed:
         raise InputError(f"{out} was begun with other settings: {', '.join(changed)}; give those, or name a new folder")
 

@@ -22,7 +22,7 @@ class FourCameras:
 
     settings: CaptureSettings
     kind: ClassVar[Kind] = Kind(1, DRAWN, "Rendered people, not a recording: written by nvf-cli synthesize.")
-    folders: ClassVar[tuple[str, ...]] = ()
+    folders: ClassVar[tuple[str, ...]] = ("images/*",)
 
     @property
     def pictures(self) -> int:

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from pipeline.camera import in_image, project, tight_box, world_to_camera
-from pipeline.errors import InputError
+from pipeline.outputs import write_file
 from pipeline.records import Camera
 from pipeline.sources.synthetic import dressing, motion, people, render, repertoire, scenery
 from pipeline.sources.synthetic.cameras import draw_cameras
@@ -220,16 +220,10 @@ def disturb_box(box: np.ndarray, settings: CaptureSettings, rng: np.random.Gener
 
 
 def write_image(path: Path, image: np.ndarray, quality: int) -> None:
-    """Raises InputError where it cannot be written. Half a file is no harm: the sequence's own file, which counts, comes after it."""
+    """Raises InputError where it cannot be written."""
     done, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
     assert done, path
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data.tobytes())
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be written ({error.strerror or error}). Free some space; the same command goes on."
-        ) from error
+    write_file(path, data.tobytes())
 
 
 def _thumb(image: np.ndarray, box: np.ndarray) -> np.ndarray:

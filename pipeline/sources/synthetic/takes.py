@@ -18,7 +18,7 @@ from pipeline.sources.synthetic.begun import (
 )
 from pipeline.sources.synthetic.people import make_rig
 from pipeline.sources.synthetic.sequences import ImageNote, SequencePlan, SequenceResult, Studio, film, open_studio
-from pipeline.sources.synthetic.settings import CAMERAS, CaptureSettings
+from pipeline.sources.synthetic.settings import CAMERAS, DRAWN, CaptureSettings
 from pipeline.threads import one_thread
 from pipeline.typed_json import from_plain
 
@@ -69,7 +69,7 @@ def read_take(take: Take) -> SequenceResult | None:
 @functools.lru_cache(maxsize=1)
 def studio_of(context: str) -> Studio:
     """Keyed by the file's content: another capture in the same process gets its own."""
-    settings, body = open_context(context)
+    settings, body = open_context(context, DRAWN)
     return open_studio(make_rig(body), from_plain(CaptureSettings, settings, CONTEXT_FILE))
 
 

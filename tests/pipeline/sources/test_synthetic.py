@@ -10,7 +10,6 @@ import signal
 import time
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -26,7 +25,7 @@ from pipeline.outputs import run_lock
 from pipeline.run import Workers
 from pipeline.skeletons import HUMAN36M
 from pipeline.sources import open_source
-from pipeline.sources.synthetic import takes
+from pipeline.sources.synthetic import layout, takes
 from pipeline.sources.synthetic.settings import DRAWN, CaptureSettings
 from pipeline.sources.synthetic.truth import read_truth
 from pipeline.sources.synthetic.wild.settings import WildSettings
@@ -201,8 +200,8 @@ def test_a_run_that_was_interrupted_goes_on_where_it_was(capture, tmp_path, monk
     with pytest.raises(KeyboardInterrupt):
         write(out)
     assert not (out / "synthetic.json").exists() and [path.name for path in tmp_path.iterdir()] == ["out"]
-    with pytest.raises(InputError):
-        open_source("human36m", out).read()
+    with pytest.raises(InputError, match="a capture that is not finished"):
+        open_source("human36m", out)
     made = sorted((out / ".plan").glob("take-*.npz"))
     assert len(made) == 4
     made[0].write_bytes(made[0].read_bytes()[:100])  # as a disk may leave it
@@ -236,6 +235,53 @@ def test_a_run_that_is_killed_again_and_again_comes_to_the_same(capture, tmp_pat
     assert tree_hashes(out) == tree_hashes(capture[0])
 
 
+def test_annotations_without_the_rest_are_no_recording(capture, tmp_path, monkeypatch):
+    """A run that was killed while it joined left what was read as Human3.6M itself."""
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    out = tmp_path / "out"
+    with monkeypatch.context() as patched:
+        patched.setattr(layout, "write_truth", full)
+        with pytest.raises(InputError, match="the annotations cannot be written"):
+            write(out)
+    assert len(list((out / "annotations").iterdir())) == 9
+    with pytest.raises(InputError, match="a capture that is not finished"):
+        open_source("human36m", out)
+    (out / "contact_sheet.png.1234.tmp").write_bytes(b"half")
+    write(out)
+    assert tree_hashes(out) == tree_hashes(capture[0])
+
+
+def test_a_picture_that_is_lost_again_while_it_is_filmed_anew(capture, tmp_path, monkeypatch):
+    """Half a picture stood in the finished capture."""
+    out = tmp_path / "out"
+    with monkeypatch.context() as patched:
+        patched.setattr(layout, "write_truth", lambda *_: (_ for _ in ()).throw(OSError("stop")))
+        with pytest.raises(InputError, match="stop"):
+            write(out)
+    pictures = sorted((out / "images").glob("*/*.jpg"))
+    pictures[0].unlink()
+    real = os.replace
+
+    def killed(source, target):
+        if str(target) == str(pictures[1]):
+            raise KeyboardInterrupt
+        real(source, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            write(out)
+    (pictures[1].parent / f"{pictures[1].name}.12.tmp").write_bytes(b"half")
+    write(out)
+    assert tree_hashes(out) == tree_hashes(capture[0])
+    (out / ".plan").mkdir()  # as a run leaves it that is killed between its last two steps
+    write(out)
+    assert not (out / ".plan").exists()
+
+
 def test_a_sequence_that_fails_is_told_and_tried_again(capture, tmp_path, monkeypatch):
     real = takes.film
 
@@ -257,8 +303,8 @@ def test_a_full_disk_is_said_before_and_while_sequences_are_filmed(tmp_path, mon
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(Path, "write_bytes", full)
-        with pytest.raises(InputError, match=r"\.jpg: cannot be written \(No space left on device\).*goes on"):
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(InputError, match=r"\.plan/context\.json.*No space left on device"):
             write(tmp_path / "out")
     usage = shutil.disk_usage(tmp_path)._replace(free=1 << 29)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)

@@ -38,7 +38,7 @@ from pipeline.skeletons import SMPLX_55
 from pipeline.sources import open_source
 from pipeline.sources.synthetic import render
 from pipeline.sources.synthetic.poses import neutral_pose, pose_rotations
-from pipeline.sources.synthetic.settings import Looks
+from pipeline.sources.synthetic.settings import CaptureSettings, Looks
 from pipeline.sources.synthetic.wild import blocks, clips, film, furniture, held, shutter, stage, things
 from pipeline.sources.synthetic.wild import capture as capture_form
 from pipeline.sources.synthetic.wild.cameras import PITCH, ROLL, draw_camera, pitch_of, roll_of
@@ -49,7 +49,7 @@ from pipeline.synthesize import CaptureProgress, CaptureRequest, synthesize
 
 SETTINGS = WildSettings(seed=4, instants=21, image_px=128, block=8, supersampling=1)
 # Of its pictures: their mean, and how many pixels of each person are seen.
-GREY = "137.5 132 71.48 118.9 114.3 165.7 118.6 141.1 119.3 152.3 103.7 158.7 146.9 125.8 128.8 109.6 106.6 131.1 71.39 102.3 168.4"
+GREY = "137.5 132 71.48 118.9 114.3 165.7 118.6 141.2 119.3 152.3 103.7 158.7 146.9 125.8 128.8 109.6 106.6 131.1 71.39 102.3 168.4"
 PIXELS = (
     "1388 747 619 276 931 2494 365 1950 923 841 1195 2298 567 1229 184 453 1285 2013 1321 374 43 1368 985 1104 "
     "117 1320 584 2022 868 733 474 440 304 23 47"
@@ -189,8 +189,11 @@ def test_bytes_depend_on_the_seed_and_not_on_the_workers_or_on_interruptions(cap
         write(out)
     first = sorted((out / ".plan").glob("block-*.npz"))
     assert len(first) == 2 and not (out / "synthetic.json").exists()
-    with pytest.raises(InputError, match="no complete capture"):
-        open_source("wild", out)
+    for source in ("wild", "coco"):
+        with pytest.raises(InputError, match="a capture that is not finished. The same `nvf-cli synthesize` goes on"):
+            open_source(source, out)
+    with pytest.raises(InputError, match="another kind of capture was begun in"):
+        write(out, CaptureSettings())
     first[0].write_bytes(first[0].read_bytes()[:100])  # as a disk may leave it
     (out / "train2017" / "000000000020.jpg.tmp").write_bytes(b"half")
     monkeypatch.setattr(capture_form, "make_block", lambda block: calls.append(block) or real(block))
@@ -291,6 +294,16 @@ def test_a_capture_that_was_begun_by_a_version_that_draws_otherwise_is_not_finis
         told.split()
     )
     assert len(open_source("wild", capture).read()[0]) > 0
+
+
+@pytest.mark.slow
+def test_a_worker_of_another_version_films_nothing(tmp_path, monkeypatch):
+    """One that was started before an upgrade filmed other pictures into the same capture."""
+    monkeypatch.setattr(blocks, "DRAWN", DRAWN + 1)
+    with pytest.raises(
+        InputError, match=rf"a worker is of a version that draws other pictures \({DRAWN + 1}, not {DRAWN}\)"
+    ):
+        write(tmp_path / "out", replace(SETTINGS, instants=1))
 
 
 def test_what_a_seed_draws_has_a_number_of_its_own(capture, truth):
@@ -432,45 +445,83 @@ def box(size, spot=(0, 0), turn=0.0):
     return things.put([things.cuboid(size)], np.array([*spot, size[2] / 2]), things.about_vertical(turn))
 
 
-@pytest.mark.parametrize("kind", list(furniture.SEATS))
-def test_who_sits_has_a_seat_under_them_that_goes_through_nobody(studio, monkeypatch, kind):
-    monkeypatch.setattr(furniture, "SEATS", {kind: 1.0})
-    rng, found, boxes = np.random.default_rng(3), 0, 0
-    for _ in range(60):
+@pytest.fixture(scope="module")
+def seated(studio):
+    """People in poses for which there is a seat, and a camera that sees them from some metres away."""
+    rng, found = np.random.default_rng(3), []
+    while len(found) < 8:
         person = studio.persons[int(rng.integers(len(studio.persons)))]
         pose = draw_pose(rng, studio.rig, person, studio.bank, studio.clips, 0.03)
         figure = stage.stand(studio.rig, 0, person, pose, rng.uniform(0, 6), rng.uniform(-1, 1, 2))
-        seat = furniture.draw_seat(rng, figure, [figure])
+        if furniture._where_seated(figure) is not None:
+            found.append(figure)
+    return found
+
+
+def depth_into(thing, points):
+    """(N,) metres that points lie inside the part of a thing that they are deepest in; below 0 outside."""
+    own = (points - thing.middle) @ thing.R
+    return np.max([(part.size / 2 - np.abs(own - part.middle)).min(1) for part in thing.cuboids], axis=0)
+
+
+def far_camera(rng, figure):
+    while True:
+        camera = draw_camera(rng, stage.subject_of(figure), 0.0, 384)
+        if np.linalg.norm(camera.t) > 4:
+            return camera
+
+
+@pytest.mark.parametrize("kind", list(furniture.SEATS))
+def test_who_sits_has_a_seat_under_them_that_goes_through_nobody(seated, monkeypatch, kind):
+    monkeypatch.setattr(furniture, "SEATS", {kind: 1.0})
+    rng, found = np.random.default_rng(3), []
+    for figure in seated * 2:
+        camera = far_camera(rng, figure)
+        seat = furniture.draw_seat(rng, figure, [figure], [], camera)
         if seat is None:
             continue
-        found += 1
-        assert 0 <= seat.world[:, 2].min() < 0.01 and (seat.faces < len(seat.world)).all()
-        hips = figure.motion.places[0, [SMPLX_55.index("left_hip"), SMPLX_55.index("right_hip")]].mean(0)
-        under = (np.abs(seat.world[:, :2] - hips[:2]) < 1.5).all(1)
-        assert under.all(), "it is where the person sits"
-        own = (figure.naked - seat.middle) @ seat.R
-        top = own[np.hypot(*own[:, :2].T) < 0.1, 2].min()
-        level = [part.middle[2] + part.size[2] / 2 for part in seat.cuboids]
-        assert np.abs(np.array(level) - top).min() < 0.03, "and its height is that of the seat"
-        above = [part for part in seat.cuboids if part.middle[2] > top + 0.02]
-        assert not above or things.holds_none_of(things.put(above, seat.middle, seat.R), figure.naked, 0.0)
-        behind = stage.stand(studio.rig, 1, person, pose, 0.0, hips[:2] + 0.1 * seat.R[:2, 1])
-        beside = furniture.draw_seat(rng, figure, [figure, behind])
-        boxes += len(beside.cuboids) == 1
-    assert found >= 5 and boxes, "one that would go through somebody else is a box"
+        found.append(seat)
+        spot, _, top = furniture._where_seated(figure)
+        assert seat.world[:, 2].min() == pytest.approx(0, abs=1e-9) and np.allclose(seat.middle[:2], spot)
+        assert np.isclose([part.middle[2] + part.size[2] / 2 for part in seat.cuboids], top).any()
+        assert depth_into(seat, figure.naked).max() < 0.06, "it is sat on"
+        other = stage.Figure(1, figure.person, figure.pose, figure.motion, figure.naked + [*seat.R[:2, 1] * 0.15, 0])
+        beside = furniture.draw_seat(rng, figure, [figure, other], [], camera)
+        assert beside is None or depth_into(beside, other.naked).max() < 0
+        assert furniture.draw_seat(rng, figure, [figure], [seat], camera) is None, "the place is taken"
+    assert len(found) >= 6
+    if kind != "box":
+        assert max(len(seat.cuboids) for seat in found) > 1
+
+
+def test_no_seat_stands_in_the_cameras_way(seated):
+    rng = np.random.default_rng(0)
+    figure = seated[0]
+    camera = far_camera(rng, figure)
+    eye = furniture._where_seated(figure)[0]
+    near = replace(camera, t=-camera.R @ np.array([*eye, 0.4]))
+    assert furniture.draw_seat(rng, figure, [figure], [], near) is None
 
 
 def test_furniture_stands_on_the_floor_and_holds_together():
-    """Every part touches another one, and none is inside out or below the floor."""
+    """Every part shares a face or more with what reaches the floor through others; none is below it, and faces look outwards."""
     rng = np.random.default_rng(0)
-    made = [make(rng, 0.45, 0.2) for make in furniture._SEATS.values() for _ in range(20)]
-    made += [make(rng) for make in furniture._BEFORE.values() for _ in range(20)]
+    made = [make(rng, 0.45, 0.2) for make in furniture.SEAT_PARTS.values() for _ in range(20)]
+    made += [make(rng) for make in furniture.PARTS_BEFORE.values() for _ in range(20)]
     for parts in made:
         low = np.array([part.middle - part.size / 2 for part in parts])
         high = np.array([part.middle + part.size / 2 for part in parts])
         assert (low < high).all() and low[:, 2].min() == pytest.approx(0, abs=1e-9)
-        apart = np.maximum(low[:, None] - high[None], low[None] - high[:, None]).max(-1)
-        assert len(parts) == 1 or (np.sort(apart, 1)[:, 1] < 1e-6).all()
+        shared = np.minimum(high[:, None], high[None]) - np.maximum(low[:, None], low[None])
+        touch = (shared > -1e-6).all(-1) & ((shared > 1e-6).sum(-1) >= 2)
+        joined = low[:, 2] < 1e-6
+        for _ in parts:
+            joined = (touch & joined).any(1) | joined
+        assert joined.all()
+        thing = things.put(parts, np.zeros(3), np.eye(3))
+        a, b, c = (thing.world[thing.faces[:, k]] for k in range(3))
+        middles = np.repeat([part.middle for part in parts], 12, 0)
+        assert (((np.cross(b - a, c - a)) * (a - middles)).sum(1) > 0).all()
     assert max(map(len, made)) >= 7 and min(map(len, made)) == 1
 
 
@@ -482,9 +533,12 @@ def test_things_stand_in_nobody_and_hide_nobody_wholly(studio):
     into = box((0.4, 0.4, 1.0), (0, 0), 0.3)
     wall = box((0.1, 3.0, 2.4), 0.5 * eye[:2])
     beside = box((0.3, 0.3, 0.3), (0, 0.9), 1.0)
-    assert not furniture.free_of(into, [figure], camera)
-    assert furniture.free_of(wall, [figure], camera) and not furniture.leaves_in_sight(wall, figure, camera)
-    assert furniture.free_of(beside, [figure], camera) and furniture.leaves_in_sight(beside, figure, camera)
+    assert not furniture.free_of(into, [figure], [], camera)
+    assert furniture.free_of(wall, [figure], [into], camera) and not furniture.leaves_in_sight(wall, figure, camera)
+    assert furniture.free_of(beside, [figure], [], camera) and furniture.leaves_in_sight(beside, figure, camera)
+    assert not furniture.free_of(beside, [figure], [box((0.2, 0.2, 0.4), (0.1, 0.9))], camera)
+    at_the_eye = box((0.3, 0.3, 1.0), eye[:2] + 0.3 * camera.R[2, :2])
+    assert not furniture.free_of(at_the_eye, [figure], [], camera) and len(things.outline(at_the_eye, camera)) < 1e5
     assert figure.naked[:, 2].min() == pytest.approx(0, abs=1e-9)
 
 
@@ -495,7 +549,7 @@ def test_what_is_held_is_at_a_hand_and_in_nobody(studio, monkeypatch):
         pose = Pose(pose_rotations(neutral_pose()[None])[0], 0.0, "calm")
         figure = stage.stand(studio.rig, 0, person, pose, rng.uniform(0, 6), np.zeros(2))
         camera = draw_camera(rng, stage.subject_of(figure), 0.0, 384)
-        thing = held.draw_held(rng, figure, [figure], camera)
+        thing = held.draw_held(rng, figure, [figure], [], camera)
         if thing is not None:
             found.append(thing)
             wrists = figure.motion.places[0, [SMPLX_55.index("left_wrist"), SMPLX_55.index("right_wrist")]]
@@ -508,7 +562,7 @@ def test_what_is_held_is_at_a_hand_and_in_nobody(studio, monkeypatch):
     sizes = np.array([thing.cuboids[0].size for thing in found])
     assert (sizes.max(1) > 0.45).any() and (sizes.min(1) < 0.02).any(), "sticks and phones"
     monkeypatch.setattr(held, "HOLDING", 0.0)
-    assert held.draw_held(rng, figure, [figure], camera) is None
+    assert held.draw_held(rng, figure, [figure], [], camera) is None
 
 
 def test_what_moves_while_the_shutter_is_open_moves_about_the_labelled_pose(studio, monkeypatch):

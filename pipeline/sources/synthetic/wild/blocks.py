@@ -21,7 +21,7 @@ from pipeline.sources.synthetic.begun import (
 )
 from pipeline.sources.synthetic.wild.columns import PERSON_COLUMNS, PICTURE_COLUMNS, image_path
 from pipeline.sources.synthetic.wild.film import Shot, WildStudio, encode_jpeg, film, open_studio
-from pipeline.sources.synthetic.wild.settings import WildSettings
+from pipeline.sources.synthetic.wild.settings import DRAWN, WildSettings
 from pipeline.threads import one_thread
 from pipeline.typed_json import from_plain
 
@@ -77,7 +77,7 @@ def read_block(block: Block) -> dict[str, np.ndarray] | None:
 @functools.lru_cache(maxsize=1)
 def _studio_of(context: str) -> WildStudio:
     """Keyed by the file's content: another capture in the same process gets its own."""
-    settings, body = open_context(context)
+    settings, body = open_context(context, DRAWN)
     cv2.setNumThreads(1)
     return open_studio(body, from_plain(WildSettings, settings, CONTEXT_FILE))
 

@@ -181,15 +181,22 @@ def _draw_figure(
 def _things(
     settings: WildSettings, rng: np.random.Generator, figures: list[stage.Figure], camera: Camera, subject: Subject
 ) -> list[things.Thing]:
-    found = [seat for figure in figures if (seat := furniture.draw_seat(rng, figure, figures)) is not None]
+    found: list[things.Thing] = []
+    for figure in figures:
+        found += _one(furniture.draw_seat(rng, figure, figures, found, camera))
     if rng.random() < settings.occluder_rate * settings.variety.occluders:
         tried = (furniture.draw_occluder(rng, subject, camera) for _ in range(5))
-        free = (thing for thing in tried if furniture.free_of(thing, figures, camera))
-        found += itertools.islice((thing for thing in free if furniture.leaves_in_sight(thing, figures[0], camera)), 1)
+        free = (thing for thing in tried if furniture.free_of(thing, figures, found, camera))
+        good = (thing for thing in free if furniture.leaves_in_sight(thing, figures[0], camera))
+        found += _one(next(good, None))
     if settings.variety.occluders:
-        held = (draw_held(rng, figure, figures, camera) for figure in figures)
-        found += [thing for thing in held if thing is not None]
+        for figure in figures:
+            found += _one(draw_held(rng, figure, figures, found, camera))
     return found
+
+
+def _one(thing: things.Thing | None) -> list[things.Thing]:
+    return [] if thing is None else [thing]
 
 
 def _setting(studio: WildStudio, rng: np.random.Generator, split: str, camera: Camera) -> scenery.Setting:

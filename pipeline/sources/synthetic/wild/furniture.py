@@ -12,7 +12,7 @@ from pipeline.records import Camera
 from pipeline.skeletons import SMPLX_55
 from pipeline.sources.synthetic.wild.cameras import Subject
 from pipeline.sources.synthetic.wild.stage import EVERY, Figure
-from pipeline.sources.synthetic.wild.things import Cuboid, Thing, about_vertical, cuboid, holds_none_of, put
+from pipeline.sources.synthetic.wild.things import Cuboid, Thing, about_vertical, apart, cuboid, holds_none_of, put
 
 # A thing covers no more of the first person than this, roughly: the box about its picture is counted.
 _MOST_COVERED = 0.7
@@ -21,30 +21,41 @@ SEATS = {"chair": 0.4, "stool": 0.15, "bench": 0.1, "sofa": 0.15, "box": 0.2}
 BEFORE = {"pillar": 0.25, "box": 0.25, "table": 0.25, "chair": 0.15, "shelf": 0.1}
 # A back is as far behind the skin as clothes need; nobody leans on one that is further from the seat's middle than this, metres.
 _CLOTHES_M, _FURTHEST_BACK_M = 0.04, 0.5
+# What is tried where the first choice does not fit. Skin sinks so deep into a seat. No thing is nearer to the camera. Metres.
+_WITHOUT_BACK, _SUNK_M, _NEAREST_M = ("stool", "box"), 0.05, 0.6
 # From the seat's middle to its front edge, metres; the same to the back of what nobody sits on.
 _FRONT_M = 0.19
 
 
-def draw_seat(rng: np.random.Generator, figure: Figure, figures: Sequence[Figure]) -> Thing | None:
-    """Something under who sits at the height of a seat; None for others. It is a plain box where a back or arms would go through who
-    sits on it, or any part of it through somebody else."""
+def draw_seat(
+    rng: np.random.Generator, figure: Figure, figures: Sequence[Figure], around: Sequence[Thing], camera: Camera
+) -> Thing | None:
+    """Something under who sits at the height of a seat; None for others, and where all that is tried would go through somebody or one
+    of the things around, or stand in the camera's way. Only its upper side may touch who sits on it."""
     found = _where_seated(figure)
     if found is None:
         return None
     spot, ahead, top = found
     R = about_vertical(float(np.arctan2(ahead[1], ahead[0]) + np.pi / 2))
     middle = np.array([*spot, 0.0])
-    kind = _draw(rng, SEATS)
     own = (figure.naked - middle) @ R
     trunk = own[(own[:, 2] > top) & (own[:, 2] < top + 0.5) & (np.abs(own[:, 0]) < 0.25)]
     back = float(trunk[:, 1].max()) + _CLOTHES_M
-    cuboids = _box(rng, top) if back > _FURTHEST_BACK_M else _SEATS[kind](rng, top, back)
-    others = np.concatenate([other.naked for other in figures if other is not figure] or [np.empty((0, 3))])
-    above = [part for part in cuboids if part.middle[2] > top]
-    free = not above or holds_none_of(put(above, middle, R), figure.naked)
-    if not free or not holds_none_of(put(cuboids, middle, R), others):
-        cuboids = _box(rng, top)
-    return put(cuboids, middle, R)
+    others = [other for other in figures if other is not figure]
+    for kind in dict.fromkeys((_draw(rng, SEATS), *_WITHOUT_BACK)):
+        if kind in _WITHOUT_BACK or back < _FURTHEST_BACK_M:
+            seat = put(SEAT_PARTS[kind](rng, top, back), middle, R)
+            if _carries(seat, figure, top) and free_of(seat, others, around, camera):
+                return seat
+    return None
+
+
+def _carries(seat: Thing, figure: Figure, top: float) -> bool:
+    """Whether a seat is free of who sits on it, but for its upper side."""
+    above = [part for part in seat.cuboids if part.middle[2] + part.size[2] / 2 > top + 1e-6]
+    if above and not holds_none_of(put(above, seat.middle, seat.R), figure.naked):
+        return False
+    return holds_none_of(seat, figure.naked[figure.naked[:, 2] < top - _SUNK_M], 0.0)
 
 
 def _where_seated(figure: Figure) -> tuple[np.ndarray, np.ndarray, float] | None:
@@ -75,7 +86,7 @@ def draw_occluder(rng: np.random.Generator, subject: Subject, camera: Camera) ->
     share = rng.uniform(max(0.45, min(1.2 / far, 0.8)), 0.85)
     across = np.array([-way[1], way[0]]) / far
     spot = eye[:2] + share * way[:2] + across * rng.normal(0, 0.35)
-    cuboids = _BEFORE[_draw(rng, BEFORE)](rng)
+    cuboids = PARTS_BEFORE[_draw(rng, BEFORE)](rng)
     return put(cuboids, np.array([*spot, 0.0]), about_vertical(rng.uniform(0, 2 * np.pi)))
 
 
@@ -87,11 +98,13 @@ def leaves_in_sight(thing: Thing, figure: Figure, camera: Camera) -> bool:
     return bool((covered & inside).sum() <= _MOST_COVERED * inside.sum())
 
 
-def free_of(thing: Thing, figures: Sequence[Figure], camera: Camera) -> bool:
-    """Whether a thing stands in nobody and not in the camera's way."""
+def free_of(thing: Thing, figures: Sequence[Figure], around: Sequence[Thing], camera: Camera) -> bool:
+    """Whether a thing stands in nobody, in no other thing and not in the camera's way."""
+    if (thing.world @ camera.R[2] + camera.t[2] < _NEAREST_M).any():
+        return False
     if not all(holds_none_of(thing, figure.naked) for figure in figures):
         return False
-    return bool((thing.world @ camera.R[2] + camera.t[2] > 0.6).all())
+    return all(apart(thing, other, camera) for other in around)
 
 
 def _draw(rng: np.random.Generator, shares: dict[str, float]) -> str:
@@ -127,8 +140,9 @@ def _chair(rng: np.random.Generator, top: float, back: float) -> list[Cuboid]:
     cuboids = [_board((wide, back + _FRONT_M, thick), 0, (back - _FRONT_M) / 2, top)]
     cuboids += _legs(wide, -_FRONT_M, back, top - thick, leg)
     if rng.random() < 0.5:
-        return [*cuboids, _board((wide, 0.03, high), 0, back + 0.015, top + high)]
-    posts = [_board((leg, 0.03, high), x, back + 0.015, top + high) for x in ((leg - wide) / 2, (wide - leg) / 2)]
+        return [*cuboids, _board((wide, 0.03, high + thick), 0, back + 0.015, top + high)]
+    sides = (leg - wide) / 2, (wide - leg) / 2
+    posts = [_board((leg, 0.03, high + thick), x, back + 0.015, top + high) for x in sides]
     bar = rng.uniform(0.04, 0.12)
     levels = np.linspace(top + high, top + 0.45 * high, int(rng.integers(2, 4)))
     return [*cuboids, *posts, *(_board((wide, 0.02, bar), 0, back + 0.015, level) for level in levels)]
@@ -197,5 +211,5 @@ def _legs(wide: float, front: float, back: float, high: float, leg: float) -> li
     return [_board((leg, leg, high), x, y, high) for x in (-across, across) for y in along]
 
 
-_SEATS = {"chair": _chair, "stool": _stool, "bench": _bench, "sofa": _sofa, "box": _box}
-_BEFORE = {"pillar": _pillar, "box": _crate, "table": _table, "chair": _empty_chair, "shelf": _shelf}
+SEAT_PARTS = {"chair": _chair, "stool": _stool, "bench": _bench, "sofa": _sofa, "box": _box}
+PARTS_BEFORE = {"pillar": _pillar, "box": _crate, "table": _table, "chair": _empty_chair, "shelf": _shelf}

@@ -25,7 +25,9 @@ HAND_M = 0.16
 _GAP_M = 0.025
 
 
-def draw_held(rng: np.random.Generator, figure: Figure, figures: list[Figure], camera: Camera) -> Thing | None:
+def draw_held(
+    rng: np.random.Generator, figure: Figure, figures: list[Figure], around: list[Thing], camera: Camera
+) -> Thing | None:
     """Something in a hand of a figure, which goes through nobody and not into the floor; None for most."""
     if rng.random() >= HOLDING:
         return None
@@ -34,7 +36,7 @@ def draw_held(rng: np.random.Generator, figure: Figure, figures: list[Figure], c
     thing, palm = _in_hand(rng, figure, kind, side)
     others = [other for other in figures if other is not figure]
     body = figure.naked[np.linalg.norm(figure.naked - palm, axis=1) > HAND_M]
-    fits = thing.world[:, 2].min() > 0 and holds_none_of(thing, body) and free_of(thing, others, camera)
+    fits = thing.world[:, 2].min() > 0 and holds_none_of(thing, body) and free_of(thing, others, around, camera)
     return thing if fits else None
 
 

@@ -20,7 +20,8 @@ class Variety:
     """What pictures vary in; each can be turned off, to see what it is worth.
 
     motion_capture: poses from clips of real people, whole and limb by limb; without, all are the program's own. roll: cameras that are
-    not level. occluders: things and other people before somebody; without, a picture shows one person. cuts: people whom the border
+    not level. occluders: things and other people before somebody; without, a picture shows one person, on a seat or
+    not. cuts: people whom the border
     cuts.
     """
 

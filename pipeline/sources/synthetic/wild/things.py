@@ -10,6 +10,8 @@ from pipeline.records import Camera
 
 # Corners of a cuboid.
 _CORNERS = 24
+# Points of an outline are no denser than they must be at this distance from the camera, metres.
+_LEAST_DEPTH_M = 0.3
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,8 @@ def _unit_box() -> tuple[np.ndarray, np.ndarray]:
 
 def outline(thing: Thing, camera: Camera, apart_px: float = 6.0) -> np.ndarray:
     """(N, 3) points on its sides, world, that the camera sees no further than `apart_px` pixels apart."""
-    step = apart_px * (thing.world @ camera.R[2] + camera.t[2]).min() / camera.K[0, 0]
+    nearest = max(float((thing.world @ camera.R[2] + camera.t[2]).min()), _LEAST_DEPTH_M)
+    step = apart_px * nearest / camera.K[0, 0]
     points = []
     for k in range(0, len(thing.world), 4):
         a, b, _, d = thing.world[k : k + 4]
@@ -85,3 +88,8 @@ def holds_none_of(thing: Thing, points: np.ndarray, margin: float = 0.01) -> boo
     """Whether none of some points (N, 3), world metres, lies in one of its cuboids or within `margin` metres of it."""
     own = (points - thing.middle) @ thing.R
     return not any((np.abs(own - part.middle) < part.size / 2 + margin).all(1).any() for part in thing.cuboids)
+
+
+def apart(thing: Thing, other: Thing, camera: Camera) -> bool:
+    """Whether neither of two things has a part of its sides in the other."""
+    return holds_none_of(thing, outline(other, camera), 0.0) and holds_none_of(other, outline(thing, camera), 0.0)
