@@ -5,7 +5,7 @@ linear until the camera's sensor develops it.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -76,6 +76,11 @@ def make_scene(vertices: np.ndarray, faces: np.ndarray, template: np.ndarray) ->
     rays = EmbreeScene()
     TriangleMesh(rays, vertices, np.ascontiguousarray(faces, np.int32))
     return Scene(rays, vertices, vertex_normals(vertices, faces).astype(np.float32), faces, template, outline=vertices)
+
+
+def with_outline(scene: Scene, points: np.ndarray) -> Scene:
+    """With (N, 3) points more that something to draw projects near, for faces that are larger than blocks."""
+    return replace(scene, outline=np.concatenate([scene.outline, points]))
 
 
 def compose(meshes: Sequence[Mesh]) -> tuple[Scene, Painter, np.ndarray]:

@@ -14,7 +14,7 @@ import numpy as np
 from pipeline.camera import in_image, project, tight_box, world_to_camera
 from pipeline.outputs import write_file
 from pipeline.records import Camera
-from pipeline.sources.synthetic import dressing, motion, people, render, repertoire, scenery
+from pipeline.sources.synthetic import dressing, furniture, motion, people, render, repertoire, scenery, things
 from pipeline.sources.synthetic.cameras import draw_cameras
 from pipeline.sources.synthetic.light import Light
 from pipeline.sources.synthetic.settings import (
@@ -27,7 +27,7 @@ from pipeline.sources.synthetic.settings import (
 )
 
 # First number of a generator's seed after the capture's: what it draws.
-_PERSON, _CAMERAS, _MOTION, _LOOK, _BANK, _PIXELS, _BOX = range(7)
+_PERSON, _CAMERAS, _MOTION, _LOOK, _BANK, _PIXELS, _BOX, _SEAT = range(8)
 THUMB_PX = 128
 
 
@@ -161,9 +161,12 @@ def film(studio: Studio, plan: SequencePlan, images: Path) -> SequenceResult:
     jitter = np.random.default_rng([settings.seed, _BOX, *key])
     thumbs = []
     for k, frame in enumerate(kept.tolist()):
-        scene, painter, _ = render.compose(dressing.pose(rig, person, look.parts, moving, frame))
+        seat = _seat(studio, plan, moving, frame)
+        stuff = [] if seat is None else [seat.mesh]
+        scene, painter, _ = render.compose([*dressing.pose(rig, person, look.parts, moving, frame), *stuff])
         for number, camera, backdrop, (boxes, _) in zip(CAMERAS, cameras, look.backdrops, seen, strict=True):
-            image, _ = render.draw_view([scene], camera, painter, look.light, backdrop, settings.supersampling, pixels)
+            shown = scene if seat is None else render.with_outline(scene, things.outline(seat.thing, camera))
+            image, _ = render.draw_view([shown], camera, painter, look.light, backdrop, settings.supersampling, pixels)
             write_image(images / plan.image_name(number, frame), image, settings.jpeg_quality - backdrop.sensor.coarse)
             if k == 0:
                 thumbs.append(_thumb(image, boxes[0]))
@@ -173,6 +176,26 @@ def film(studio: Studio, plan: SequencePlan, images: Path) -> SequenceResult:
         for k, frame in enumerate(kept)
     ]
     return SequenceResult(joints_mm, notes, motion.parameters(moving, person, kept), np.stack(thumbs))
+
+
+@dataclass(frozen=True)
+class Seat:
+    """thing: where it stands; mesh: how it looks."""
+
+    thing: things.Thing
+    mesh: render.Mesh
+
+
+def _seat(studio: Studio, plan: SequencePlan, moving: people.Motion, frame: int) -> Seat | None:
+    """What somebody sits on at one moment: of one kind all through a sequence, where that fits, and always under who sits."""
+    if not furniture.sits(moving.places[frame]):
+        return None
+    person, cameras = studio.persons[plan.subject], studio.cameras[plan.subject]
+    rng = np.random.default_rng([studio.settings.seed, _SEAT, plan.subject, plan.action_idx, plan.subaction])
+    texture = scenery.make_texture(rng, 64)
+    naked = people.skin(studio.rig, person, person.rest, moving, frame)
+    seat = furniture.draw_seat(rng, moving.places[frame], naked, (), (), cameras)
+    return None if seat is None else Seat(seat, things.painted(seat, texture))
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pipeline.errors import InputError
 
 # Number of what a seed draws of people in motion before four cameras (`begun.Kind`).
-DRAWN = 1
+DRAWN = 2
 SUBJECTS = {"train": (1, 5, 6, 7), "validation": (8,), "test": (9, 11)}
 SPLIT_OF = {subject: split for split, subjects in SUBJECTS.items() for subject in subjects}
 # Human3.6M's actions in the order of its action_idx 2..16.

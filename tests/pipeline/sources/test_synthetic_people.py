@@ -145,6 +145,19 @@ def test_feet_stand_on_the_floor(studio):
     assert np.abs(lowest).max() < 0.08
 
 
+def test_who_sits_in_a_sequence_has_a_seat_of_one_kind(studio):
+    sitting, walking = move(studio, "Sitting", 150), move(studio, "Walking", 150)
+    plan = sequences.SequencePlan(1, "Sitting", 1, 6, 25)
+    seats = [sequences._seat(studio, plan, sitting, frame) for frame in range(0, 150, 15)]
+    found = [seat for seat in seats if seat is not None]
+    assert len(found) >= 5
+    parts = [len(seat.thing.cuboids) for seat in found]
+    assert max(map(parts.count, parts)) >= 4
+    colours = [seat.mesh.paint(np.array([[0.1, 0.1, 0.1, 1.0]], np.float32)) for seat in found]
+    assert all(np.array_equal(colour, colours[0]) for colour in colours)
+    assert all(sequences._seat(studio, plan, walking, frame) is None for frame in range(0, 150, 15))
+
+
 @pytest.fixture(scope="module")
 def filmed(studio):
     """A dressed and a naked picture of one moment, with what they were made from."""

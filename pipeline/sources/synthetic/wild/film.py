@@ -12,8 +12,8 @@ from pipeline.body.model import BodyModel
 from pipeline.camera import in_image, project, world_to_camera
 from pipeline.records import Camera
 from pipeline.skeletons import COCO, FIELD_JOINTS
-from pipeline.sources.synthetic import dressing, motion, people, render, repertoire, scenery
-from pipeline.sources.synthetic.wild import furniture, stage, things
+from pipeline.sources.synthetic import dressing, furniture, motion, people, render, repertoire, scenery, things
+from pipeline.sources.synthetic.wild import stage
 from pipeline.sources.synthetic.wild.cameras import Subject, draw_camera
 from pipeline.sources.synthetic.wild.clips import Clips, load_clips
 from pipeline.sources.synthetic.wild.columns import BEHIND_ITSELF, HIDDEN, OUTSIDE, SEEN
@@ -81,7 +81,7 @@ class Dressed:
     """Everything that is there at the moment of the labels. scene, painter: of all of it. owners: (F,) the figure that each face is
     of; things count on after the figures.
 
-    clothed, posed: each figure's parts and their meshes. stuff: the things' meshes, and outlines what says where they are.
+    clothed, posed: each figure's parts and their meshes. stuff: the things' meshes, outline: (N, 3) points on them.
     """
 
     scene: render.Scene
@@ -90,7 +90,7 @@ class Dressed:
     clothed: list[tuple[dressing.Part, ...]]
     posed: list[list[render.Mesh]]
     stuff: list[render.Mesh]
-    outlines: list[np.ndarray]
+    outline: np.ndarray
 
 
 def open_studio(body: BodyModel, settings: WildSettings) -> WildStudio:
@@ -182,12 +182,14 @@ def _things(
     settings: WildSettings, rng: np.random.Generator, figures: list[stage.Figure], camera: Camera, subject: Subject
 ) -> list[things.Thing]:
     found: list[things.Thing] = []
-    for figure in figures:
-        found += _one(furniture.draw_seat(rng, figure, figures, found, camera))
+    skins = [figure.naked for figure in figures]
+    for k, figure in enumerate(figures):
+        others = skins[:k] + skins[k + 1 :]
+        found += _one(furniture.draw_seat(rng, figure.motion.places[0], figure.naked, others, found, [camera]))
     if rng.random() < settings.occluder_rate * settings.variety.occluders:
-        tried = (furniture.draw_occluder(rng, subject, camera) for _ in range(5))
-        free = (thing for thing in tried if furniture.free_of(thing, figures, found, camera))
-        good = (thing for thing in free if furniture.leaves_in_sight(thing, figures[0], camera))
+        tried = (furniture.draw_occluder(rng, subject.centre, camera) for _ in range(5))
+        free = (thing for thing in tried if furniture.free_of(thing, skins, found, [camera]))
+        good = (thing for thing in free if furniture.leaves_in_sight(thing, skins[0], camera))
         found += _one(next(good, None))
     if settings.variety.occluders:
         for figure in figures:
@@ -222,19 +224,12 @@ def _dress(
         dressing.pose(studio.rig, figure.person, parts, figure.motion, 0)
         for figure, parts in zip(figures, clothed, strict=True)
     ]
-    stuff = []
-    for thing in around:
-        paint = functools.partial(_paint_thing, scenery.make_texture(rng, 64))
-        stuff.append(render.Mesh(thing.world, thing.faces, thing.places.astype(np.float32), paint))
+    stuff = [things.painted(thing, scenery.make_texture(rng, 64)) for thing in around]
     groups = [*posed, *([mesh] for mesh in stuff)]
     scene, painter, owners = render.compose([mesh for group in groups for mesh in group])
     of_mesh = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
-    shape = [things.outline(thing, camera) for thing in around]
-    return Dressed(_with_outline(scene, posed, shape), painter, of_mesh[owners], clothed, posed, stuff, shape)
-
-
-def _with_outline(scene: render.Scene, posed: list[list[render.Mesh]], around: list[np.ndarray]) -> render.Scene:
-    return replace(scene, outline=np.concatenate([*(mesh.vertices for meshes in posed for mesh in meshes), *around]))
+    shape = np.concatenate([np.empty((0, 3)), *(things.outline(thing, camera) for thing in around)])
+    return Dressed(render.with_outline(scene, shape), painter, of_mesh[owners], clothed, posed, stuff, shape)
 
 
 def _moments(
@@ -254,16 +249,8 @@ def _moments(
             for figure, parts, still, motion in zip(figures, dressed.clothed, dressed.posed, moving, strict=True)
         ]
         scene, _, _ = render.compose([*(mesh for meshes in posed for mesh in meshes), *dressed.stuff])
-        scenes.append(_with_outline(scene, posed, dressed.outlines))
+        scenes.append(render.with_outline(scene, dressed.outline))
     return scenes
-
-
-def _paint_thing(texture: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """(M, 4 or more) places of a thing (`things.Thing`) -> (M, 3) colours: the texture covers a square metre, also around corners."""
-    size, flat = len(texture), places[:, 3] > 0.5
-    u = np.where(flat, places[:, 0], places[:, 0] + places[:, 1])
-    v = np.where(flat, places[:, 1], places[:, 2])
-    return texture[(v * size).astype(int) % size, (u * size).astype(int) % size] * np.float32(1 / 255)
 
 
 # --- what is known of it ---------------------------------------------------------------------------------------------

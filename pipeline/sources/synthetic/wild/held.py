@@ -4,9 +4,9 @@ import numpy as np
 
 from pipeline.records import Camera
 from pipeline.skeletons import SMPLX_55
-from pipeline.sources.synthetic.wild.furniture import free_of
+from pipeline.sources.synthetic.furniture import free_of
+from pipeline.sources.synthetic.things import Thing, about_vertical, cuboid, holds_none_of, put
 from pipeline.sources.synthetic.wild.stage import Figure
-from pipeline.sources.synthetic.wild.things import Thing, about_vertical, cuboid, holds_none_of, put
 
 # Share of people who hold something.
 HOLDING = 0.15
@@ -34,9 +34,9 @@ def draw_held(
     names, shares = list(KINDS), np.array([share for share, _, _ in KINDS.values()])
     kind, side = names[rng.choice(len(names), p=shares / shares.sum())], str(rng.choice(["left", "right"]))
     thing, palm = _in_hand(rng, figure, kind, side)
-    others = [other for other in figures if other is not figure]
+    others = [other.naked for other in figures if other is not figure]
     body = figure.naked[np.linalg.norm(figure.naked - palm, axis=1) > HAND_M]
-    fits = thing.world[:, 2].min() > 0 and holds_none_of(thing, body) and free_of(thing, others, around, camera)
+    fits = thing.world[:, 2].min() > 0 and holds_none_of(thing, body) and free_of(thing, others, around, [camera])
     return thing if fits else None
 
 

@@ -20,7 +20,7 @@ CROWDS = (0.50, 0.27, 0.14, 0.09)
 FACING = 0.55
 # Two people come no closer than this, and nobody stands nearer to the camera, metres.
 _APART_M, _NEAREST_M = 0.03, 1.0
-EVERY = 23  # of the vertices, for the distance of two people
+_EVERY = 23  # of the vertices, for the distance of two people
 # Whoever's pelvis is lower than this lies or sits on the floor and comes to rest there, metres.
 _ON_FLOOR_M = 0.34
 
@@ -42,7 +42,7 @@ def stand(rig: Rig, number: int, person: Person, pose: Pose, heading: float, spo
     rotations[0, 0] = Rotation.from_euler("z", heading).as_matrix() @ UPRIGHT @ rotations[0, 0]
     turned, places, vertices = _posed(rig, person, rotations)
     if not pose.lift and places[0, 0, 2] - vertices[:, 2].min() < _ON_FLOOR_M:
-        rotations[0, 0] = settle(vertices[::EVERY] - places[0, 0]) @ rotations[0, 0]
+        rotations[0, 0] = settle(vertices[::_EVERY] - places[0, 0]) @ rotations[0, 0]
         turned, places, vertices = _posed(rig, person, rotations)
     low, high = vertices.min(0), vertices.max(0)
     shift = np.array([*(spot - (low + high)[:2] / 2), pose.lift - low[2]])
@@ -91,15 +91,15 @@ def draw_spot(rng: np.random.Generator, azimuth: float, camera: Camera) -> np.nd
 
 def fits_in(figure: Figure, others: list[Figure], camera: Camera) -> bool:
     """Whether a person stands free of the others and not in the camera's way."""
-    depth = figure.naked[::EVERY] @ camera.R[2] + camera.t[2]
+    depth = figure.naked[::_EVERY] @ camera.R[2] + camera.t[2]
     if depth.min() < _NEAREST_M:
         return False
-    mine = cKDTree(figure.naked[::EVERY])
-    return all(mine.query(other.naked[::EVERY])[0].min() > _APART_M for other in others)
+    mine = cKDTree(figure.naked[::_EVERY])
+    return all(mine.query(other.naked[::_EVERY])[0].min() > _APART_M for other in others)
 
 
 def wholly_in(figure: Figure, camera: Camera) -> bool:
     """Whether no part of a person lies outside the picture."""
-    points = world_to_camera(camera, figure.naked[::EVERY])
+    points = world_to_camera(camera, figure.naked[::_EVERY])
     inside = in_image(project(camera, points), camera.width, camera.height)
     return bool((inside & (points[:, 2] > _NEAREST_M)).all())

@@ -1,5 +1,6 @@
 """Things that are no people, put together of cuboids."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -7,6 +8,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from pipeline.records import Camera
+from pipeline.sources.synthetic.render import Mesh
 
 # Corners of a cuboid.
 _CORNERS = 24
@@ -93,3 +95,16 @@ def holds_none_of(thing: Thing, points: np.ndarray, margin: float = 0.01) -> boo
 def apart(thing: Thing, other: Thing, camera: Camera) -> bool:
     """Whether neither of two things has a part of its sides in the other."""
     return holds_none_of(thing, outline(other, camera), 0.0) and holds_none_of(other, outline(thing, camera), 0.0)
+
+
+def painted(thing: Thing, texture: np.ndarray) -> Mesh:
+    """A thing as it is drawn. texture: (H, H, 3) uint8 sRGB."""
+    return Mesh(thing.world, thing.faces, thing.places.astype(np.float32), functools.partial(paint, texture))
+
+
+def paint(texture: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """(M, 4 or more) places of a thing -> (M, 3) colours: the texture covers a square metre, also around corners."""
+    size, flat = len(texture), places[:, 3] > 0.5
+    u = np.where(flat, places[:, 0], places[:, 0] + places[:, 1])
+    v = np.where(flat, places[:, 1], places[:, 2])
+    return texture[(v * size).astype(int) % size, (u * size).astype(int) % size] * np.float32(1 / 255)

@@ -10,12 +10,12 @@ import numpy as np
 from pipeline.camera import in_image, project, world_to_camera
 from pipeline.records import Camera
 from pipeline.skeletons import SMPLX_55
-from pipeline.sources.synthetic.wild.cameras import Subject
-from pipeline.sources.synthetic.wild.stage import EVERY, Figure
-from pipeline.sources.synthetic.wild.things import Cuboid, Thing, about_vertical, apart, cuboid, holds_none_of, put
+from pipeline.sources.synthetic.things import Cuboid, Thing, about_vertical, apart, cuboid, holds_none_of, put
 
-# A thing covers no more of the first person than this, roughly: the box about its picture is counted.
-_MOST_COVERED = 0.7
+# A thing covers no more of the first person than this, roughly: the box about its picture is counted, and every so many-th vertex.
+_MOST_COVERED, _EVERY = 0.7, 23
+# Joints that tell whether somebody sits.
+_SITTING = ("pelvis", "spine3", "left_hip", "right_hip", "left_knee", "right_knee")
 # How often people sit on what, if it goes through nobody; and what stands before somebody.
 SEATS = {"chair": 0.4, "stool": 0.15, "bench": 0.1, "sofa": 0.15, "box": 0.2}
 BEFORE = {"pillar": 0.25, "box": 0.25, "table": 0.25, "chair": 0.15, "shelf": 0.1}
@@ -28,60 +28,70 @@ _FRONT_M = 0.19
 
 
 def draw_seat(
-    rng: np.random.Generator, figure: Figure, figures: Sequence[Figure], around: Sequence[Thing], camera: Camera
+    rng: np.random.Generator,
+    places: np.ndarray,
+    naked: np.ndarray,
+    others: Sequence[np.ndarray],
+    around: Sequence[Thing],
+    cameras: Sequence[Camera],
 ) -> Thing | None:
     """Something under who sits at the height of a seat; None for others, and where all that is tried would go through somebody or one
-    of the things around, or stand in the camera's way. Only its upper side may touch who sits on it."""
-    found = _where_seated(figure)
+    of the things around, or stand in a camera's way. Only its upper side may touch who sits on it.
+
+    places: (55, 3) joints, naked: (V, 3) skin of who sits, others: skins of other people, world metres.
+    """
+    found = where_seated(places, naked)
     if found is None:
         return None
     spot, ahead, top = found
     R = about_vertical(float(np.arctan2(ahead[1], ahead[0]) + np.pi / 2))
     middle = np.array([*spot, 0.0])
-    own = (figure.naked - middle) @ R
+    own = (naked - middle) @ R
     trunk = own[(own[:, 2] > top) & (own[:, 2] < top + 0.5) & (np.abs(own[:, 0]) < 0.25)]
     back = float(trunk[:, 1].max()) + _CLOTHES_M
-    others = [other for other in figures if other is not figure]
     for kind in dict.fromkeys((_draw(rng, SEATS), *_WITHOUT_BACK)):
         if kind in _WITHOUT_BACK or back < _FURTHEST_BACK_M:
             seat = put(SEAT_PARTS[kind](rng, top, back), middle, R)
-            if _carries(seat, figure, top) and free_of(seat, others, around, camera):
+            if _carries(seat, naked, top) and free_of(seat, others, around, cameras):
                 return seat
     return None
 
 
-def _carries(seat: Thing, figure: Figure, top: float) -> bool:
+def _carries(seat: Thing, naked: np.ndarray, top: float) -> bool:
     """Whether a seat is free of who sits on it, but for its upper side."""
     above = [part for part in seat.cuboids if part.middle[2] + part.size[2] / 2 > top + 1e-6]
-    if above and not holds_none_of(put(above, seat.middle, seat.R), figure.naked):
+    if above and not holds_none_of(put(above, seat.middle, seat.R), naked):
         return False
-    return holds_none_of(seat, figure.naked[figure.naked[:, 2] < top - _SUNK_M], 0.0)
+    return holds_none_of(seat, naked[naked[:, 2] < top - _SUNK_M], 0.0)
 
 
-def _where_seated(figure: Figure) -> tuple[np.ndarray, np.ndarray, float] | None:
-    """(2,) where the seat's middle is, (3,) the way the thighs go, and the seat's height; None for who does not sit."""
-    names = ("pelvis", "spine3", "left_hip", "right_hip", "left_knee", "right_knee")
-    at = {name: figure.motion.places[0, SMPLX_55.index(name)] for name in names}
+def sits(places: np.ndarray) -> bool:
+    """Whether somebody's trunk is upright and both thighs are level. places: (55, 3) joints."""
+    at = {name: places[SMPLX_55.index(name)] for name in _SITTING}
     trunk = at["spine3"] - at["pelvis"]
-    if trunk[2] < 0.5 * np.linalg.norm(trunk):
+    thighs = (at[f"{side}_knee"] - at[f"{side}_hip"] for side in ("left", "right"))
+    level = all(abs(thigh[2]) <= 0.55 * np.linalg.norm(thigh) for thigh in thighs)
+    return bool(level and trunk[2] >= 0.5 * np.linalg.norm(trunk))
+
+
+def where_seated(places: np.ndarray, naked: np.ndarray) -> tuple[np.ndarray, np.ndarray, float] | None:
+    """(2,) where the seat's middle is, (3,) the way the thighs go, and the seat's height; None for who does not sit."""
+    if not sits(places):
         return None
-    for side in ("left", "right"):
-        thigh = at[f"{side}_knee"] - at[f"{side}_hip"]
-        if abs(thigh[2]) > 0.55 * np.linalg.norm(thigh):
-            return None
+    at = {name: places[SMPLX_55.index(name)] for name in _SITTING}
     middle = (at["left_hip"] + at["right_hip"]) / 2
     ahead = (at["left_knee"] + at["right_knee"]) / 2 - middle
-    near = np.linalg.norm(figure.naked[:, :2] - middle[:2], axis=1) < 0.16
-    top = figure.naked[near, 2].min() - 0.005
-    if not 0.22 < top < 0.85 or figure.motion.places[0, 0, 2] < top:
+    near = np.linalg.norm(naked[:, :2] - middle[:2], axis=1) < 0.16
+    top = float(naked[near, 2].min()) - 0.005
+    if not 0.22 < top < 0.85 or at["pelvis"][2] < top:
         return None
-    return (middle + 0.05 * ahead)[:2], ahead, float(top)
+    return (middle + 0.05 * ahead)[:2], ahead, top
 
 
-def draw_occluder(rng: np.random.Generator, subject: Subject, camera: Camera) -> Thing:
-    """A table, a shelf, a chair, a crate or a pillar between the camera and the subject."""
+def draw_occluder(rng: np.random.Generator, centre: np.ndarray, camera: Camera) -> Thing:
+    """A table, a shelf, a chair, a crate or a pillar between the camera and somebody about `centre` (3,)."""
     eye = -camera.R.T @ camera.t
-    way = subject.centre - eye
+    way = centre - eye
     far = max(float(np.linalg.norm(way[:2])), 0.1)
     share = rng.uniform(max(0.45, min(1.2 / far, 0.8)), 0.85)
     across = np.array([-way[1], way[0]]) / far
@@ -90,21 +100,21 @@ def draw_occluder(rng: np.random.Generator, subject: Subject, camera: Camera) ->
     return put(cuboids, np.array([*spot, 0.0]), about_vertical(rng.uniform(0, 2 * np.pi)))
 
 
-def leaves_in_sight(thing: Thing, figure: Figure, camera: Camera) -> bool:
-    """Whether enough of a person is to be seen beside a thing that stands before it."""
-    corners, points = (project(camera, world_to_camera(camera, a)) for a in (thing.world, figure.naked[::EVERY]))
+def leaves_in_sight(thing: Thing, naked: np.ndarray, camera: Camera) -> bool:
+    """Whether enough of a person (V, 3) is to be seen beside a thing that stands before it."""
+    corners, points = (project(camera, world_to_camera(camera, a)) for a in (thing.world, naked[::_EVERY]))
     covered = ((points > corners.min(0)) & (points < corners.max(0))).all(1)
     inside = in_image(points, camera.width, camera.height)
     return bool((covered & inside).sum() <= _MOST_COVERED * inside.sum())
 
 
-def free_of(thing: Thing, figures: Sequence[Figure], around: Sequence[Thing], camera: Camera) -> bool:
-    """Whether a thing stands in nobody, in no other thing and not in the camera's way."""
-    if (thing.world @ camera.R[2] + camera.t[2] < _NEAREST_M).any():
+def free_of(thing: Thing, people: Sequence[np.ndarray], around: Sequence[Thing], cameras: Sequence[Camera]) -> bool:
+    """Whether a thing stands in nobody (V, 3), in no other thing and not in a camera's way."""
+    if any((thing.world @ camera.R[2] + camera.t[2] < _NEAREST_M).any() for camera in cameras):
         return False
-    if not all(holds_none_of(thing, figure.naked) for figure in figures):
+    if not all(holds_none_of(thing, naked) for naked in people):
         return False
-    return all(apart(thing, other, camera) for other in around)
+    return all(apart(thing, other, cameras[0]) for other in around)
 
 
 def _draw(rng: np.random.Generator, shares: dict[str, float]) -> str:
