@@ -65,9 +65,13 @@ def with_contents(arguments: Sequence[str]) -> list[str]:
     now."""
     from model.training.config import files_of
 
-    named = [Path(text) for text in arguments if text.endswith(".toml") and Path(text).is_file()]
-    files = dict.fromkeys(file for path in named for file in reversed(files_of(path)))
-    return [*arguments, *(f"{CONTENT}{file}={hashlib.sha256(file.read_bytes()).hexdigest()}" for file in files)]
+    named = [text for text in arguments if text.endswith(".toml") and Path(text).is_file()]
+    files = dict.fromkeys(
+        file
+        for text in named
+        for file in (text, *(str(below) for below in files_of(Path(text)) if below != Path(text)))
+    )
+    return [*arguments, *(f"{CONTENT}{file}={hashlib.sha256(Path(file).read_bytes()).hexdigest()}" for file in files)]
 
 
 def check_begun(out: Path, name: str, before: Sequence[str], now: Sequence[str], finished: bool) -> None:
@@ -82,8 +86,8 @@ def check_begun(out: Path, name: str, before: Sequence[str], now: Sequence[str],
             f"{out}: its stage '{name}' was begun there as `nvf-cli {' '.join(words)}`, and now it would be "
             f"`nvf-cli {' '.join(asked)}`. Give the options of before, or name another folder."
         )
-    if held and held != holds:
-        changed = ", ".join(w.removeprefix(CONTENT).rpartition("=")[0] for w in holds if w not in held)
+    if set(held) - set(holds):
+        changed = ", ".join(w.removeprefix(CONTENT).rpartition("=")[0] for w in held if w not in holds)
         raise InputError(
             f"{out}: {changed} holds something else than when the stage '{name}' was begun. "
             "Put it back as it was, or name another folder."

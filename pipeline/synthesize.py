@@ -98,7 +98,7 @@ def synthesize(request: CaptureRequest, workers: Workers, progress: CaptureProgr
         body = load_body(request.body)
         mark = standing(out, form.kind, request.settings, body.sha256)
         if mark is not None:
-            other = mark.get("drawn", form.kind.drawn) != form.kind.drawn
+            other = mark.get("drawn") != form.kind.drawn
             drawn = ", drawn by a version that draws other pictures than this one" if other else ""
             progress.note(f"{out} is complete already{drawn}; nothing was made")
             shutil.rmtree(out / PLAN_FOLDER, ignore_errors=True)  # of a run that was killed at its very end

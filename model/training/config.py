@@ -117,20 +117,25 @@ def load_config(name: str, model: str | None = None) -> Config:
     is neither, an unknown key, or a value out of range.
     """
     layers = [] if name in NAMED else list(_read_files(Path(name)).items())
-    base, origin = (name, f"configuration {name}") if name in NAMED else (_base_of(layers), name)
-    below = NAMED.get(base or "", {})
-    kind = below.get("network", {}).get("head", {}).get("kind", DEFAULT_KINDS["head"])
-    kinds = []
+    base = name if name in NAMED else _base_of(layers)
+    origin = " on ".join(str(path) for path, _ in reversed(layers)) or f"configuration {name}"
+    below = merge({"network": {"encoder": {"kind": DEFAULT_KINDS["encoder"]}}}, NAMED.get(base or "", {}))
+    standard = below["network"].get("head", {}).get("kind", DEFAULT_KINDS["head"])
+    kinds: list[str | None] = []
     for path, tables in layers:
         network = _require_table(tables.get("network", {}), "network", str(path))
-        kind = _require_table(network.get("head", {}), "network.head", str(path)).get("kind", kind)
-        kinds.append(kind)
-    kind = model or kind
+        head = _require_table(network.get("head", {}), "network.head", str(path))
+        kinds.append(head.get("kind", kinds[-1] if kinds else None))
+    named = kinds[-1] if kinds else None
+    kind = model or named or standard
     _require_kind("head", kind, HEADS, f"--model {model}" if model else origin)
     settings = merge(below, {"network": {"head": {"kind": kind}}})
     settings = merge(settings, HEADS[kind].preset(base or ""))
-    for (_, tables), named in zip(layers, kinds, strict=True):
-        settings = merge(settings, tables if named == kind else _without_head(tables))
+    for (_, tables), of in zip(layers, kinds, strict=True):
+        own = (
+            named is None or (of or standard) == kind
+        )  # where no file names a head, their settings are of the one asked for
+        settings = merge(settings, tables if own else _without_head(tables))
     return config_from_dict(merge(settings, {"network": {"head": {"kind": kind}}}), origin)
 
 
@@ -174,13 +179,22 @@ def _read_files(path: Path) -> dict[Path, dict]:
         base = tables.get("extends")
         if base is None or (isinstance(base, str) and base in NAMED):
             return found
-        beside = next((file for file in path.parent.iterdir() if file.name == base and file.is_file()), None)
+        beside = _beside(path, base)
         if beside is None or beside in found:
             raise InputError(
                 f"{path}: it extends {base!r}; choose one of {', '.join(NAMED)}, or a file of its folder that does not extend this one"
             )
         del tables["extends"]
         path = beside
+
+
+def _beside(path: Path, name: Any) -> Path | None:
+    """The file of that name in the folder of `path`, None where there is none."""
+    try:
+        there = isinstance(name, str) and name == Path(name).name and (path.parent / name).is_file()
+    except (OSError, ValueError):  # a name that no file can have
+        return None
+    return path.parent / name if there else None
 
 
 def _read_toml(path: Path) -> dict:

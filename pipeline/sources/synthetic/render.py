@@ -122,28 +122,31 @@ def candidate_pixels(scene: Scene, camera: Camera) -> np.ndarray:
 
 
 def draw_view(
-    moments: Sequence[Scene],
+    scene: Scene,
     camera: Camera,
     painter: Painter,
     light: Light,
     backdrop: Backdrop,
     supersampling: int,
     rng: np.random.Generator,
+    exposures: Sequence[Scene] = (),
 ) -> tuple[np.ndarray, np.ndarray]:
     """-> (H, W, 3) uint8 RGB and (H, W) float32 cover of the person (before anything stands in front of it).
 
-    moments: the same meshes at one moment or at several while the shutter is open, which share the rays of each pixel.
+    exposures: the same meshes while the shutter is open, at most as many as a pixel has rays, which they share; without any, `scene`
+    has all of them. The floor is shaded by `scene`.
     """
     image = backdrop.image.copy()
-    shade_floor(moments[0], light, backdrop, image)
+    shade_floor(scene, light, backdrop, image)
     cover = np.zeros((camera.height, camera.width), np.float32)
     people = np.zeros(image.shape, np.float32)
     offsets = ray_offsets(supersampling)
-    for k, scene in enumerate(moments):
-        pixels, mine = candidate_pixels(scene, camera), offsets[k :: len(moments)]
-        if len(pixels) and len(mine):
+    scenes = exposures or (scene,)
+    for k, exposed in enumerate(scenes):
+        pixels, mine = candidate_pixels(exposed, camera), offsets[k :: len(scenes)]
+        if len(pixels):
             row, column = pixels[:, 1], pixels[:, 0]
-            colour, hit = _trace(scene, camera, painter, light, pixels, backdrop.depth[row, column], mine)
+            colour, hit = _trace(exposed, camera, painter, light, pixels, backdrop.depth[row, column], mine)
             share = np.float32(len(mine) / len(offsets))
             people[row, column] += share * colour
             cover[row, column] += share * hit

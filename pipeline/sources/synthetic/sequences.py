@@ -166,7 +166,7 @@ def film(studio: Studio, plan: SequencePlan, images: Path) -> SequenceResult:
         scene, painter, _ = render.compose([*dressing.pose(rig, person, look.parts, moving, frame), *stuff])
         for number, camera, backdrop, (boxes, _) in zip(CAMERAS, cameras, look.backdrops, seen, strict=True):
             shown = scene if seat is None else render.with_outline(scene, things.outline(seat.thing, camera))
-            image, _ = render.draw_view([shown], camera, painter, look.light, backdrop, settings.supersampling, pixels)
+            image, _ = render.draw_view(shown, camera, painter, look.light, backdrop, settings.supersampling, pixels)
             write_image(images / plan.image_name(number, frame), image, settings.jpeg_quality - backdrop.sensor.coarse)
             if k == 0:
                 thumbs.append(_thumb(image, boxes[0]))
@@ -187,7 +187,8 @@ class Seat:
 
 
 def _seat(studio: Studio, plan: SequencePlan, moving: people.Motion, frame: int) -> Seat | None:
-    """What somebody sits on at one moment: of one kind all through a sequence, where that fits, and always under who sits."""
+    """What somebody sits on at one moment. The first choice is the same all through a sequence; where it does not fit, a stool or a
+    box."""
     if not furniture.sits(moving.places[frame]):
         return None
     person, cameras = studio.persons[plan.subject], studio.cameras[plan.subject]

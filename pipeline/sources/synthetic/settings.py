@@ -40,7 +40,8 @@ class Looks:
 
     places: share of pictures in real places and their light, the others are in built rooms. garments: clothes as meshes
     over the body; without, all clothes are painted on the skin and stand off it. camera_effects: exposures, casts, blur,
-    shake, noise and compression that differ from camera to camera; without, all are as a plain camera's.
+    shake, noise and compression that differ from camera to camera, and limbs that move while the shutter is open; without,
+    all are as a plain camera's of people who keep still.
     """
 
     places: float = 0.7

@@ -12,8 +12,6 @@ from pipeline.sources.synthetic.render import Mesh
 
 # Corners of a cuboid.
 _CORNERS = 24
-# Points of an outline are no denser than they must be at this distance from the camera, metres.
-_LEAST_DEPTH_M = 0.3
 
 
 @dataclass(frozen=True)
@@ -74,9 +72,8 @@ def _unit_box() -> tuple[np.ndarray, np.ndarray]:
 
 
 def outline(thing: Thing, camera: Camera, apart_px: float = 6.0) -> np.ndarray:
-    """(N, 3) points on its sides, world, that the camera sees no further than `apart_px` pixels apart."""
-    nearest = max(float((thing.world @ camera.R[2] + camera.t[2]).min()), _LEAST_DEPTH_M)
-    step = apart_px * nearest / camera.K[0, 0]
+    """(N, 3) points on its sides, world, that the camera, which it stands before, sees no further than `apart_px` pixels apart."""
+    step = apart_px * (thing.world @ camera.R[2] + camera.t[2]).min() / camera.K[0, 0]
     points = []
     for k in range(0, len(thing.world), 4):
         a, b, _, d = thing.world[k : k + 4]

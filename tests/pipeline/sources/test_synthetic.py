@@ -302,9 +302,10 @@ def test_a_full_disk_is_said_before_and_while_sequences_are_filmed(tmp_path, mon
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
+    real = os.replace
     with monkeypatch.context() as patched:
-        patched.setattr(os, "fsync", full)
-        with pytest.raises(InputError, match=r"\.plan/context\.json.*No space left on device"):
+        patched.setattr(os, "replace", lambda *paths: full() if str(paths[1]).endswith(".jpg") else real(*paths))
+        with pytest.raises(InputError, match=r"\.jpg.*No space left on device"):
             write(tmp_path / "out")
     usage = shutil.disk_usage(tmp_path)._replace(free=1 << 29)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)

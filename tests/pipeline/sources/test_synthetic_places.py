@@ -105,7 +105,7 @@ def test_nobody_is_seen_behind_what_stands_before_them_and_the_floor_gets_darker
 
     def view(backdrop):
         painter = lambda _faces, at: np.full((len(at), 3), 0.5, np.float32)  # noqa: E731
-        return render.draw_view([scene], camera, painter, setting.light, backdrop, 1, np.random.default_rng(3))[1]
+        return render.draw_view(scene, camera, painter, setting.light, backdrop, 1, np.random.default_rng(3))[1]
 
     assert view(backdrop).sum() > 300
     assert view(replace(backdrop, depth=np.ones_like(backdrop.depth))).sum() == 0

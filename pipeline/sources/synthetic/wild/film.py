@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 import cv2
@@ -20,7 +21,7 @@ from pipeline.sources.synthetic.wild.columns import BEHIND_ITSELF, HIDDEN, OUTSI
 from pipeline.sources.synthetic.wild.held import draw_held
 from pipeline.sources.synthetic.wild.pose import draw_pose
 from pipeline.sources.synthetic.wild.settings import TRAIN_PEOPLE_SHARE, WildSettings, split_of
-from pipeline.sources.synthetic.wild.shutter import MOMENTS, draw_motion
+from pipeline.sources.synthetic.wild.shutter import EXPOSURES, draw_motion
 
 # First number of a generator's seed after the capture's: what it draws. Those of the other capture are below 10.
 _POSE, _LOOK, _PIXELS, _PEOPLE, _BANK, _SHUTTER = 11, 12, 13, 14, 15, 16
@@ -124,15 +125,16 @@ def film(studio: WildStudio, number: int) -> Shot:
     settings, split = studio.settings, split_of(number)
     rng = np.random.default_rng([settings.seed, _POSE, number])
     figures, camera, around = _arrange(studio, rng, split)
+    held = _hold(studio.settings, rng, figures, around, camera)
     look = np.random.default_rng([settings.seed, _LOOK, number])
-    dressed = _dress(studio, look, figures, around, camera)
+    dressed = _dress(studio, look, figures, [*around, *held.values()], camera)
     shutter = np.random.default_rng([settings.seed, _SHUTTER, number])
-    moments = _moments(studio, shutter, figures, dressed, camera)
+    exposures = _exposures(studio, shutter, figures, dressed, camera, held)
     setting = _setting(studio, look, split, camera)
     backdrop = scenery.draw_backdrop(setting, camera, look, None, settings.looks)
     pixels = np.random.default_rng([settings.seed, _PIXELS, number])
     image, _ = render.draw_view(
-        moments, camera, dressed.painter, setting.light, backdrop, settings.supersampling, pixels
+        dressed.scene, camera, dressed.painter, setting.light, backdrop, settings.supersampling, pixels, exposures
     )
     shown = _who_is_where(dressed.scene, camera, dressed.owners)
     notes = [_note(studio, dressed.scene, camera, dressed.owners, shown, k, figure) for k, figure in enumerate(figures)]
@@ -191,9 +193,23 @@ def _things(
         free = (thing for thing in tried if furniture.free_of(thing, skins, found, [camera]))
         good = (thing for thing in free if furniture.leaves_in_sight(thing, skins[0], camera))
         found += _one(next(good, None))
+    return found
+
+
+def _hold(
+    settings: WildSettings,
+    rng: np.random.Generator,
+    figures: list[stage.Figure],
+    around: list[things.Thing],
+    camera: Camera,
+) -> dict[int, things.Thing]:
+    """What some of the figures, by their place in the list, hold in a hand."""
+    found: dict[int, things.Thing] = {}
     if settings.variety.occluders:
-        for figure in figures:
-            found += _one(draw_held(rng, figure, figures, found, camera))
+        for k, figure in enumerate(figures):
+            thing = draw_held(rng, figure, figures, [*around, *found.values()], camera)
+            if thing is not None:
+                found[k] = thing
     return found
 
 
@@ -232,18 +248,25 @@ def _dress(
     return Dressed(render.with_outline(scene, shape), painter, of_mesh[owners], clothed, posed, stuff, shape)
 
 
-def _moments(
-    studio: WildStudio, rng: np.random.Generator, figures: list[stage.Figure], dressed: Dressed, camera: Camera
+def _exposures(
+    studio: WildStudio,
+    rng: np.random.Generator,
+    figures: list[stage.Figure],
+    dressed: Dressed,
+    camera: Camera,
+    holding: Collection[int],
 ) -> list[render.Scene]:
-    """What the camera sees while its shutter is open: the scene as it stands, or several where somebody moves."""
+    """What the camera sees while its shutter is open, where somebody moves; nothing where nobody does. Who holds something keeps
+    still."""
     settings = studio.settings
-    if not settings.looks.camera_effects or settings.supersampling**2 < MOMENTS:
-        return [dressed.scene]
-    moving = [draw_motion(rng, studio.rig, figure, camera) for figure in figures]
+    if not settings.looks.camera_effects or settings.supersampling**2 < EXPOSURES:
+        return []
+    drawn = [draw_motion(rng, studio.rig, figure, camera) for figure in figures]
+    moving = [None if k in holding else motion for k, motion in enumerate(drawn)]
     if all(motion is None for motion in moving):
-        return [dressed.scene]
+        return []
     scenes = []
-    for k in range(MOMENTS):
+    for k in range(EXPOSURES):
         posed = [
             still if motion is None else dressing.pose(studio.rig, figure.person, parts, motion, k)
             for figure, parts, still, motion in zip(figures, dressed.clothed, dressed.posed, moving, strict=True)

@@ -6,7 +6,7 @@ from pipeline.errors import InputError
 from pipeline.sources.synthetic.settings import Looks
 
 # Number of what a seed draws of pictures as people take them (`begun.Kind`).
-DRAWN = 3
+DRAWN = 4
 # Every so-many-th picture is for validation; bodies and rooms of its own.
 VALIDATION_EVERY = 20
 # Of the people that come with the free body, those from here on are for validation.

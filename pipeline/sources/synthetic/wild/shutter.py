@@ -8,34 +8,41 @@ from pipeline.skeletons import SMPLX_55
 from pipeline.sources.synthetic.people import Motion, Rig, chain
 from pipeline.sources.synthetic.wild.stage import Figure
 
-# Share of people of whom something moves, and the moments that a picture of them is the mean of.
-MOVING, MOMENTS = 0.1, 4
-# Joint that turns -> how far what it moves reaches, metres.
-_REACH = {
-    **{f"{side}_shoulder": 0.6 for side in ("left", "right")},
-    **{f"{side}_elbow": 0.35 for side in ("left", "right")},
-    **{f"{side}_hip": 0.85 for side in ("left", "right")},
-    **{f"{side}_knee": 0.45 for side in ("left", "right")},
-    "spine1": 0.7,
+# Share of people of whom something moves, and the exposures that a picture of them is the mean of.
+MOVING, EXPOSURES = 0.1, 4
+# Joint that turns -> the joint at the end of what it moves.
+_ENDS = {
+    **{f"{side}_shoulder": f"{side}_wrist" for side in ("left", "right")},
+    **{f"{side}_elbow": f"{side}_wrist" for side in ("left", "right")},
+    **{f"{side}_hip": f"{side}_ankle" for side in ("left", "right")},
+    **{f"{side}_knee": f"{side}_ankle" for side in ("left", "right")},
+    "spine1": "head",
 }
-# Its end moves by so many pixels of 384 at least and at most: less is not seen, and of more the moments come apart.
-_PIXELS = (2.0, 10.0)
+# The end moves by so many pixels of 384 from the first exposure to the last: less is not seen, and of more the exposures come apart.
+_PIXELS = (2.0, 9.0)
+# What moves nearly towards the camera or away moves in the picture by this part of the way at least, for the sake of the above.
+_LEAST_ACROSS = 0.3
 
 
 def draw_motion(rng: np.random.Generator, rig: Rig, figure: Figure, camera: Camera) -> Motion | None:
-    """The MOMENTS of a figure while the shutter is open; the pose that it is labelled with is in the middle of them, between two. None
-    for most, who keep still."""
+    """The EXPOSURES of a figure; the pose that it is labelled with is in the middle of them, between two. None for most people, who
+    keep still."""
     if rng.random() >= MOVING:
         return None
-    joint = str(rng.choice(list(_REACH)))
-    axis = rng.normal(size=3)
-    depth = max(float(camera.R[2] @ figure.naked.mean(0) + camera.t[2]), 0.5)
+    joint = str(rng.choice(list(_ENDS)))
+    at, end = SMPLX_55.index(joint), SMPLX_55.index(_ENDS[joint])
+    places, turned = figure.motion.places[0], figure.motion.turned[0]
+    limb = places[end] - places[at]
+    reach = float(np.linalg.norm(limb))
+    axis = np.cross(limb, rng.normal(size=3))
+    axis /= np.linalg.norm(axis)
+    way = camera.R @ np.cross(axis, limb / reach)
+    depth = float(camera.R[2] @ places[end] + camera.t[2])
     pixels = rng.uniform(*_PIXELS) * max(camera.width, camera.height) / 384
-    angle = pixels * depth / (camera.K[0, 0] * _REACH[joint])
-    times = (np.arange(MOMENTS) + 0.5) / MOMENTS - 0.5
-    turns = Rotation.from_rotvec(np.outer(times * angle, axis / np.linalg.norm(axis))).as_matrix()
-    rotations = np.repeat(figure.motion.rotations, MOMENTS, 0)
-    at = SMPLX_55.index(joint)
+    angle = pixels * max(depth, 0.5) / (camera.K[0, 0] * reach * max(float(np.linalg.norm(way[:2])), _LEAST_ACROSS))
+    own = turned[rig.parents[at]].T @ axis
+    turns = Rotation.from_rotvec(np.outer(np.linspace(-angle / 2, angle / 2, EXPOSURES), own)).as_matrix()
+    rotations = np.repeat(figure.motion.rotations, EXPOSURES, 0)
     rotations[:, at] = turns @ rotations[:, at]
-    shifts = np.repeat(figure.motion.translations, MOMENTS, 0)
+    shifts = np.repeat(figure.motion.translations, EXPOSURES, 0)
     return Motion(rotations, shifts, *chain(rig, figure.person, rotations, shifts))
