@@ -43,8 +43,9 @@ NOTES = (".err", ".log", ".md", ".out", ".sh", ".tmp", ".toml", ".txt", ".yaml",
 _PNG_HEAD = 8 + 8 + 13 + 4
 
 
-def write_file(path: Path, data: bytes) -> None:
-    """Write, flush to the disk and rename over `path`. Raises InputError naming the path when that fails; nothing is left then.
+def write_file(path: Path, data: bytes, flush: bool = True) -> None:
+    """Write, flush to the disk and rename over `path`. Raises InputError naming the path when that fails; nothing is left then. Without
+    `flush`, a machine that loses its power may leave less of the file.
 
     Of several who write the same file at once, one is the last. What a killed one leaves `clear_drafts` finds.
     """
@@ -54,7 +55,8 @@ def write_file(path: Path, data: bytes) -> None:
         with open(temporary, "wb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            if flush:
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
         with contextlib.suppress(OSError):

@@ -23,7 +23,7 @@ from pipeline.threads import one_thread
 from pipeline.typed_json import from_plain
 
 IMAGES = "images"
-_TRUTH = "truth/"
+_TRUTH, _SIZES = "truth/", "bytes"
 
 
 @dataclass(frozen=True)
@@ -52,18 +52,23 @@ def make_take(take: Take) -> int:
     """Films a sequence and writes its pictures; how many. Its file comes last. Raises InputError where one cannot be written."""
     cv2.setNumThreads(1)
     result = film(studio_of(read_context(take.folder)), take.plan, take.folder / IMAGES)
-    write_arrays(take.path, _plain(result))
+    sizes = [file.stat().st_size for file in _pictures(take, result)]
+    write_arrays(take.path, _plain(result) | {_SIZES: np.array(sizes)})
     return take.views
 
 
 def read_take(take: Take) -> SequenceResult | None:
-    """What is known of a filmed sequence; None where it is not there, is damaged, or lacks a picture."""
+    """What is known of a filmed sequence; None where it is not there, is damaged, or a picture is missing or not of its size."""
     arrays = read_arrays(take.path)
     if arrays is None:
         return None
     result = _from_plain(arrays)
-    files = [take.folder / IMAGES / take.plan.image_name(note.camera, note.frame) for note in result.images]
-    return result if len(files) == take.views and all(file.is_file() for file in files) else None
+    sizes = [file.stat().st_size if file.is_file() else None for file in _pictures(take, result)]
+    return result if len(sizes) == take.views and sizes == arrays[_SIZES].tolist() else None
+
+
+def _pictures(take: Take, result: SequenceResult) -> list[Path]:
+    return [take.folder / IMAGES / take.plan.image_name(note.camera, note.frame) for note in result.images]
 
 
 @functools.lru_cache(maxsize=1)
