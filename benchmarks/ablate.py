@@ -1,6 +1,6 @@
 """What a trained field's error is made of, and what its decode depends on.
 
-    python -m benchmarks.ablate RUN SHARDS [--split validation] [--views 96] [--json FILE]
+    python -m benchmarks.ablate RUN SHARDS [--split validation] [--views 96] [--controls] [--json FILE]
     python -m benchmarks.ablate --quick
 
 First the oracles: one part of the prediction is replaced by the truth, and what is left of the error is the rest's. Then the settings
@@ -291,6 +291,7 @@ def main() -> None:
         "--full", type=int, default=4, help="views on which the whole 16 mm grid is asked (seconds each)"
     )
     parser.add_argument("--body", type=Path, help="the body the shards were made with (default: the free one)")
+    parser.add_argument("--controls", action="store_true", help="the controls alone, in a minute")
     parser.add_argument("--json", type=Path)
     parser.add_argument(
         "--quick", action="store_true", help="a few seconds of training on a small capture, to see that it runs"
@@ -315,16 +316,23 @@ def main() -> None:
     index = index[spread_evenly(len(index), asked.views)]
     trial = Trial(network, [dataset.__getitems__(keys).to("cpu") for keys in evaluation_batches(index, 16)])
     torch.set_grad_enabled(False)
-    tables = {"oracles": oracles(trial), "decode": settings_table(trial), "controls": controls(trial, views, body)}
+    tables = {} if asked.controls else {"oracles": oracles(trial), "decode": settings_table(trial)}
+    tables["controls"] = controls(trial, views, body)
     for title, table in tables.items():
         show(title, table)
-    tables["surface"] = surface(trial)
-    print("\nsurface:", ", ".join(f"{name} {value:.3f}" for name, value in tables["surface"].items()))
-    if asked.full:
-        tables["coarse_to_fine"] = coarse_to_fine(trial, asked.full)
-        print("\n16 mm grid, coarse to fine against whole:", tables["coarse_to_fine"])
+    if not asked.controls:
+        look_into(trial, tables, asked.full)
     if asked.json:
         asked.json.write_text(json.dumps({"split": asked.split, "views": len(index), **tables}, indent=1))
+
+
+def look_into(trial: Trial, tables: dict[str, dict], full: int) -> None:
+    """What is seen of the surface, and of the whole 16 mm grid on `full` views, shown and put into the tables."""
+    tables["surface"] = surface(trial)
+    print("\nsurface:", ", ".join(f"{name} {value:.3f}" for name, value in tables["surface"].items()))
+    if full:
+        tables["coarse_to_fine"] = coarse_to_fine(trial, full)
+        print("\n16 mm grid, coarse to fine against whole:", tables["coarse_to_fine"])
 
 
 if __name__ == "__main__":

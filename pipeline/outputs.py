@@ -44,8 +44,9 @@ _PNG_HEAD = 8 + 8 + 13 + 4
 
 
 def write_file(path: Path, data: bytes, flush: bool = True) -> None:
-    """Write, flush to the disk and rename over `path`. Raises InputError naming the path when that fails; nothing is left then. Without
-    `flush`, a machine that loses its power may leave less of the file.
+    """Write, flush to the disk and rename over `path`. Raises InputError naming the path when that fails; nothing is left then.
+
+    Without `flush`, a machine that loses its power may leave less of the file.
 
     Of several who write the same file at once, one is the last. What a killed one leaves `clear_drafts` finds.
     """
