@@ -132,9 +132,8 @@ def load_config(name: str, model: str | None = None) -> Config:
     settings = merge(below, {"network": {"head": {"kind": kind}}})
     settings = merge(settings, HEADS[kind].preset(base or ""))
     for (_, tables), of in zip(layers, kinds, strict=True):
-        own = (
-            named is None or (of or standard) == kind
-        )  # where no file names a head, their settings are of the one asked for
+        # Where no file names a head, their settings are of the one that is asked for.
+        own = named is None or (of or standard) == kind
         settings = merge(settings, tables if own else _without_head(tables))
     return config_from_dict(merge(settings, {"network": {"head": {"kind": kind}}}), origin)
 

@@ -9,7 +9,7 @@ import json
 import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -17,9 +17,30 @@ from pipeline.body.model import BodyModel, load_body
 from pipeline.errors import InputError
 from pipeline.outputs import write_file
 from pipeline.records import SYNTHETIC_MARK, SYNTHETIC_PLAN
+from pipeline.typed_json import from_plain
 from pipeline.version import code_commit
 
 PLAN_FOLDER, CONTEXT_FILE = Path(SYNTHETIC_PLAN).parts
+# What a picture takes on disk for each pixel of its area.
+BYTES_A_PIXEL = 0.3
+
+Settings = TypeVar("Settings")
+
+
+@dataclass(frozen=True)
+class Task:
+    """Some pictures that one worker makes. folder: of the capture."""
+
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        raise NotImplementedError
+
+    @property
+    def path(self) -> Path:
+        """The file that says all that is known of its pictures; it is written last."""
+        return self.folder / PLAN_FOLDER / f"{self.name}.npz"
 
 
 @dataclass(frozen=True)
@@ -62,9 +83,9 @@ def read_context(out: Path) -> str:
     return (out / PLAN_FOLDER / CONTEXT_FILE).read_text()
 
 
-def open_context(text: str, drawn: int) -> tuple[dict, BodyModel]:
-    """The settings and the body of a capture that was begun. Raises InputError where this process, a worker perhaps that was started
-    long ago, would film other pictures or another body. drawn: what it draws."""
+def open_context(text: str, kind: type[Settings], drawn: int) -> tuple[Settings, BodyModel]:
+    """The settings, of this kind, and the body of a capture that was begun. Raises InputError where this process, a worker perhaps
+    that was started long ago, would film other pictures or another body. drawn: what it draws."""
     context = json.loads(text)
     if context["drawn"] != drawn:
         raise InputError(
@@ -78,7 +99,7 @@ def open_context(text: str, drawn: int) -> tuple[dict, BodyModel]:
             else "a worker has another free body than it had"
         )
         raise InputError(f"{which} when the capture was begun; restore it, and start workers of one version")
-    return context["settings"], body
+    return from_plain(kind, context["settings"], CONTEXT_FILE), body
 
 
 def standing(out: Path, kind: Kind, settings: Any, sha256: str) -> dict | None:

@@ -6,14 +6,11 @@ from pathlib import Path
 from typing import ClassVar
 
 from pipeline.errors import InputError
-from pipeline.sources.synthetic.begun import Kind, read_context
+from pipeline.sources.synthetic.begun import BYTES_A_PIXEL, Kind, read_context
 from pipeline.sources.synthetic.layout import join
 from pipeline.sources.synthetic.sequences import plan_sequences
 from pipeline.sources.synthetic.settings import CAMERAS, DRAWN, CaptureSettings
 from pipeline.sources.synthetic.takes import Take, make_take, read_take, studio_of
-
-# What a picture takes on disk for each pixel of its area.
-_BYTES_A_PIXEL = 0.3
 
 
 @dataclass(frozen=True)
@@ -30,7 +27,7 @@ class FourCameras:
 
     @property
     def picture_bytes(self) -> float:
-        return self.settings.image_px**2 * _BYTES_A_PIXEL
+        return self.settings.image_px**2 * BYTES_A_PIXEL
 
     @property
     def make(self) -> Callable[[Take], int]:

@@ -124,7 +124,7 @@ def _draw(rng: np.random.Generator, shares: dict[str, float]) -> str:
 # --- what it is put together of: a seat's height and how far behind its middle its back is, metres -> boxes -----------
 
 
-def _box(rng: np.random.Generator, top: float, _back: float = 0.0) -> list[Cuboid]:
+def _box(rng: np.random.Generator, top: float, _back: float) -> list[Cuboid]:
     return [cuboid((rng.uniform(0.34, 0.75), rng.uniform(0.32, 0.42), top), (0, 0, top / 2))]
 
 

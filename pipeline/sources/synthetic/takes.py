@@ -9,8 +9,7 @@ import cv2
 import numpy as np
 
 from pipeline.sources.synthetic.begun import (
-    CONTEXT_FILE,
-    PLAN_FOLDER,
+    Task,
     open_context,
     read_arrays,
     read_context,
@@ -20,26 +19,20 @@ from pipeline.sources.synthetic.people import make_rig
 from pipeline.sources.synthetic.sequences import ImageNote, SequencePlan, SequenceResult, Studio, film, open_studio
 from pipeline.sources.synthetic.settings import CAMERAS, DRAWN, CaptureSettings
 from pipeline.threads import one_thread
-from pipeline.typed_json import from_plain
 
 IMAGES = "images"
 _TRUTH, _SIZES = "truth/", "bytes"
 
 
 @dataclass(frozen=True)
-class Take:
-    """folder: of the capture. plan: what is filmed."""
+class Take(Task):
+    """plan: what is filmed."""
 
-    folder: Path
     plan: SequencePlan
 
     @property
     def name(self) -> str:
         return f"take-S{self.plan.subject:02d}-{self.plan.action_idx:02d}-{self.plan.subaction:02d}"
-
-    @property
-    def path(self) -> Path:
-        return self.folder / PLAN_FOLDER / f"{self.name}.npz"
 
     @property
     def views(self) -> int:
@@ -74,8 +67,8 @@ def _pictures(take: Take, result: SequenceResult) -> list[Path]:
 @functools.lru_cache(maxsize=1)
 def studio_of(context: str) -> Studio:
     """Keyed by the file's content: another capture in the same process gets its own."""
-    settings, body = open_context(context, DRAWN)
-    return open_studio(make_rig(body), from_plain(CaptureSettings, settings, CONTEXT_FILE))
+    settings, body = open_context(context, CaptureSettings, DRAWN)
+    return open_studio(make_rig(body), settings)
 
 
 def _plain(result: SequenceResult) -> dict[str, np.ndarray]:

@@ -6,9 +6,6 @@ import io
 import json
 import os
 import shutil
-import signal
-import time
-from contextlib import suppress
 from dataclasses import replace
 
 import cv2
@@ -30,6 +27,7 @@ from pipeline.sources.synthetic.settings import DRAWN, CaptureSettings
 from pipeline.sources.synthetic.truth import read_truth
 from pipeline.sources.synthetic.wild.settings import WildSettings
 from pipeline.synthesize import CaptureProgress, CaptureRequest, synthesize
+from tests.pipeline import fault_tasks
 
 SETTINGS = CaptureSettings(seed=3, instants=7, image_px=128, subjects=(1, 8, 9), actions=("Walking", "Sitting"))
 # The means of its pictures.
@@ -219,18 +217,8 @@ def test_a_run_that_was_interrupted_goes_on_where_it_was(capture, tmp_path, monk
 
 @pytest.mark.slow
 def test_a_run_that_is_killed_again_and_again_comes_to_the_same(capture, tmp_path):
-    out, kills = tmp_path / "out", 0
-    for pause in (1.5, 2.5, 3.5):
-        child = os.fork()
-        if not child:
-            with suppress(BaseException):
-                write(out)
-            os._exit(0)
-        time.sleep(pause)
-        with suppress(ProcessLookupError):
-            os.kill(child, signal.SIGKILL)
-        kills += os.WIFSIGNALED(os.waitpid(child, 0)[1])
-    assert kills >= 1
+    out = tmp_path / "out"
+    assert fault_tasks.kill_after(lambda: write(out), (1.5, 2.5, 3.5)) >= 1
     write(out)
     assert tree_hashes(out) == tree_hashes(capture[0])
 

@@ -5,12 +5,8 @@ import functools
 import hashlib
 import io
 import json
-import os
 import shutil
-import signal
 import tempfile
-import time
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -46,6 +42,7 @@ from pipeline.sources.synthetic.wild.columns import BEHIND_ITSELF, HIDDEN, OUTSI
 from pipeline.sources.synthetic.wild.pose import Pose, draw_pose
 from pipeline.sources.synthetic.wild.settings import DRAWN, Variety, WildSettings, split_of
 from pipeline.synthesize import CaptureProgress, CaptureRequest, synthesize
+from tests.pipeline import fault_tasks
 
 SETTINGS = WildSettings(seed=4, instants=21, image_px=128, block=8, supersampling=1)
 # Of its pictures: their mean, and how many pixels of each person are seen.
@@ -210,18 +207,8 @@ def test_bytes_depend_on_the_seed_and_not_on_the_workers_or_on_interruptions(cap
 
 @pytest.mark.slow
 def test_a_run_that_is_killed_again_and_again_comes_to_the_same(capture, tmp_path):
-    out, kills = tmp_path / "out", 0
-    for pause in (1.5, 3.0, 4.5, 6.0):
-        child = os.fork()
-        if not child:
-            with suppress(BaseException):
-                write(out)
-            os._exit(0)
-        time.sleep(pause)
-        with suppress(ProcessLookupError):
-            os.kill(child, signal.SIGKILL)
-        kills += os.WIFSIGNALED(os.waitpid(child, 0)[1])
-    assert kills >= 1
+    out = tmp_path / "out"
+    assert fault_tasks.kill_after(lambda: write(out), (1.5, 3.0, 4.5, 6.0)) >= 1
     write(out)
     assert tree_hashes(out) == tree_hashes(capture) and truth_of(out) == truth_of(capture)
 

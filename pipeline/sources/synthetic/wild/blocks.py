@@ -5,15 +5,13 @@ A block's file is written last and at once, so a block is there or is not; who m
 
 import functools
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
 
 from pipeline.outputs import write_file
 from pipeline.sources.synthetic.begun import (
-    CONTEXT_FILE,
-    PLAN_FOLDER,
+    Task,
     open_context,
     read_arrays,
     read_context,
@@ -23,24 +21,18 @@ from pipeline.sources.synthetic.wild.columns import PERSON_COLUMNS, PICTURE_COLU
 from pipeline.sources.synthetic.wild.film import Shot, WildStudio, encode_jpeg, film, open_studio
 from pipeline.sources.synthetic.wild.settings import DRAWN, WildSettings
 from pipeline.threads import one_thread
-from pipeline.typed_json import from_plain
 
 
 @dataclass(frozen=True)
-class Block:
-    """A task. folder: of the capture. first, count: its pictures."""
+class Block(Task):
+    """first, count: its pictures."""
 
-    folder: Path
     first: int
     count: int
 
     @property
     def name(self) -> str:
         return f"block-{self.first:08d}"
-
-    @property
-    def path(self) -> Path:
-        return self.folder / PLAN_FOLDER / f"{self.name}.npz"
 
     @property
     def views(self) -> int:
@@ -77,9 +69,9 @@ def read_block(block: Block) -> dict[str, np.ndarray] | None:
 @functools.lru_cache(maxsize=1)
 def _studio_of(context: str) -> WildStudio:
     """Keyed by the file's content: another capture in the same process gets its own."""
-    settings, body = open_context(context, DRAWN)
+    settings, body = open_context(context, WildSettings, DRAWN)
     cv2.setNumThreads(1)
-    return open_studio(body, from_plain(WildSettings, settings, CONTEXT_FILE))
+    return open_studio(body, settings)
 
 
 def _columns(shots: list[Shot]) -> dict[str, np.ndarray]:

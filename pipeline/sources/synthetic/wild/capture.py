@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from pipeline.sources.synthetic.begun import Kind
+from pipeline.sources.synthetic.begun import BYTES_A_PIXEL, Kind
 from pipeline.sources.synthetic.wild.blocks import Block, make_block, read_block
 from pipeline.sources.synthetic.wild.columns import FORMAT
 from pipeline.sources.synthetic.wild.layout import NOTE, join
@@ -13,8 +13,8 @@ from pipeline.sources.synthetic.wild.settings import DRAWN, FOLDERS, WildSetting
 from pipeline.sources.synthetic.wild.sheet import write_sheet
 from pipeline.sources.synthetic.wild.statistics import write_statistics
 
-# What a picture takes on disk for each pixel of its area, and what is known of it beside.
-_BYTES_A_PIXEL, _BYTES_A_PICTURE = 0.3, 6000
+# What is known of a picture takes so much beside it.
+_BYTES_A_PICTURE = 6000
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Wild:
 
     @property
     def picture_bytes(self) -> float:
-        return 0.75 * self.settings.image_px**2 * _BYTES_A_PIXEL + _BYTES_A_PICTURE
+        return 0.75 * self.settings.image_px**2 * BYTES_A_PIXEL + _BYTES_A_PICTURE
 
     @property
     def make(self) -> Callable[[Block], int]:
